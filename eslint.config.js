@@ -1,0 +1,97 @@
+import js from '@eslint/js';
+import jsdoc from 'eslint-plugin-jsdoc';
+import tseslint from 'typescript-eslint';
+
+/** Who may import whom (the arrows point one way). Tests may also import the testkit and the reference. */
+const ARROWS = {
+  core: [],
+  'native-kit': [],
+  'nvfp4-quant': ['core'],
+  'sf-layout': ['core'],
+  'moe-router': ['core'],
+  sampler: ['core'],
+  reference: ['core'],
+  'gemm-native': ['core', 'native-kit'],
+  attention: ['core', 'native-kit'],
+  checkpoint: ['core', 'nvfp4-quant'],
+  model: [
+    'core',
+    'native-kit',
+    'nvfp4-quant',
+    'sf-layout',
+    'moe-router',
+    'sampler',
+    'gemm-native',
+    'attention',
+    'checkpoint',
+  ],
+};
+
+const arrowRule = (allowed, extra = []) => ({
+  'no-restricted-imports': [
+    'error',
+    {
+      patterns: [
+        {
+          group: [
+            '@megamoe/*',
+            ...[...allowed, ...extra].map((name) => `!@megamoe/${name}`),
+            '@megamoe/*/*',
+            'megamoe',
+          ],
+          message: `This package may import: ${allowed.join(', ') || 'nothing'}. The arrows are listed in eslint.config.js.`,
+        },
+        { group: ['../../*/src/*', '../../../*/src/*'], message: 'Import packages by name.' },
+      ],
+    },
+  ],
+});
+
+export default tseslint.config(
+  { ignores: ['**/dist/', '**/build/', '**/node_modules/', '**/.tmp/', '.tools/', 'tools/oracle/'] },
+  js.configs.recommended,
+  ...tseslint.configs.strict,
+  ...tseslint.configs.stylistic,
+  {
+    rules: {
+      'max-lines': ['error', { max: 600 }],
+      '@typescript-eslint/no-non-null-assertion': 'off', // noUncheckedIndexedAccess makes `a[i]!` the idiom in kernels
+      '@typescript-eslint/no-explicit-any': 'error',
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/prefer-for-of': 'off',
+      '@typescript-eslint/unified-signatures': 'off',
+    },
+  },
+  {
+    files: ['**/*.{js,mjs}'],
+    languageOptions: {
+      globals: { process: 'readonly', console: 'readonly', URL: 'readonly', Buffer: 'readonly' },
+    },
+  },
+  {
+    files: ['packages/*/src/**/*.ts', 'internal/*/src/**/*.ts'],
+    plugins: { jsdoc },
+    rules: {
+      'jsdoc/require-jsdoc': [
+        'error',
+        {
+          publicOnly: true,
+          require: { ClassDeclaration: true, FunctionDeclaration: true, MethodDefinition: false },
+          contexts: [
+            'TSInterfaceDeclaration',
+            'TSTypeAliasDeclaration',
+            'ExportNamedDeclaration > VariableDeclaration',
+            'TSEnumDeclaration',
+          ],
+        },
+      ],
+    },
+  },
+  ...Object.entries(ARROWS).flatMap(([name, allowed]) => [
+    { files: [`packages/${name}/src/**/*.ts`], rules: arrowRule(allowed) },
+    {
+      files: [`packages/${name}/test/**/*.ts`, `packages/${name}/bench/**/*.ts`],
+      rules: arrowRule(allowed, [name, 'testkit', 'reference']),
+    },
+  ]),
+);

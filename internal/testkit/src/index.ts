@@ -1,0 +1,5 @@
+export { seeded } from './seeded';
+export type { Seeded } from './seeded';
+export { expectBytes, expectClose } from './compare';
+export { readmeTests } from './readme';
+export { repositoryFile } from './paths';

@@ -1,0 +1,76 @@
+import { KindError, ShapeError, ValueError } from './errors';
+
+/** Throws {@link ShapeError} unless `v.length === want`; `formula` says where the number comes from, as in `M*K/16`. */
+export function checkLength(fn: string, arg: string, v: ArrayLike<unknown>, formula: string, want: number): void {
+  if (v.length === want) return;
+  throw new ShapeError(`${fn}: "${arg}" must have length ${formula} = ${want}, got ${v.length}`);
+}
+
+/** Throws {@link ShapeError} unless `v.length >= want`: for buffers of fixed capacity. */
+export function checkCapacity(fn: string, arg: string, v: ArrayLike<unknown>, formula: string, want: number): void {
+  if (v.length >= want) return;
+  throw new ShapeError(`${fn}: "${arg}" must hold at least ${formula} = ${want} elements, got ${v.length}`);
+}
+
+/** Throws {@link ShapeError} unless `v` is a positive multiple of `of`, or zero. */
+export function checkMultiple(fn: string, arg: string, v: number, of: number): void {
+  if (Number.isInteger(v) && v >= 0 && v % of === 0) return;
+  throw new ShapeError(`${fn}: "${arg}" must be a multiple of ${of}, got ${v}`);
+}
+
+/** Throws {@link ValueError} unless `v` is an integer in `[min, max]`. */
+export function checkInteger(fn: string, arg: string, v: number, min: number, max = Number.MAX_SAFE_INTEGER): void {
+  if (Number.isInteger(v) && v >= min && v <= max) return;
+  const range = max === Number.MAX_SAFE_INTEGER ? `at least ${min}` : `in [${min}, ${max}]`;
+  throw new ValueError(`${fn}: "${arg}" must be an integer ${range}, got ${String(v)}`);
+}
+
+/** Throws {@link ValueError} unless `v` is a finite number in `[min, max]`. */
+export function checkNumber(fn: string, arg: string, v: number, min = -Infinity, max = Infinity): void {
+  if (typeof v === 'number' && Number.isFinite(v) && v >= min && v <= max) return;
+  throw new ValueError(`${fn}: "${arg}" must be a finite number in [${min}, ${max}], got ${String(v)}`);
+}
+
+/** Throws {@link ValueError} unless `v` is a finite number above zero, as every scale must be. */
+export function checkPositive(fn: string, arg: string, v: number): void {
+  if (typeof v === 'number' && v > 0 && v < Infinity) return;
+  throw new ValueError(`${fn}: "${arg}" must be a finite number above 0, got ${String(v)}`);
+}
+
+/** Throws {@link ValueError} that names the index of the first NaN or infinity in `v`. */
+export function checkFinite(fn: string, arg: string, v: ArrayLike<number>): void {
+  for (let i = 0; i < v.length; i++) {
+    if (!Number.isFinite(v[i])) throw new ValueError(`${fn}: "${arg}" must be finite, got ${v[i]} at index ${i}`);
+  }
+}
+
+/** Throws {@link ValueError} unless `v` is one of `choices`. */
+export function checkOneOf<T extends string | number>(
+  fn: string,
+  arg: string,
+  v: unknown,
+  choices: readonly T[],
+): asserts v is T {
+  if ((choices as readonly unknown[]).includes(v)) return;
+  throw new ValueError(`${fn}: "${arg}" must be one of ${choices.join(', ')}, got ${String(v)}`);
+}
+
+/** A typed-array class, as {@link checkKind} takes it. */
+export type TypedArrayClass<T> = { new (length: number): T; readonly name: string };
+
+/** Throws {@link KindError} unless `v` is an instance of the typed-array class `kind`. */
+export function checkKind<T>(fn: string, arg: string, v: unknown, kind: TypedArrayClass<T>): asserts v is T {
+  if (v instanceof kind) return;
+  const got = v === null ? 'null' : typeof v === 'object' ? (v.constructor?.name ?? 'object') : typeof v;
+  throw new KindError(`${fn}: "${arg}" must be a ${kind.name}, got ${got}`);
+}
+
+/** `ceil(a / b)` for non-negative integers. */
+export function ceilDiv(a: number, b: number): number {
+  return Math.floor((a + b - 1) / b);
+}
+
+/** The smallest multiple of `b` that is at least `a`. */
+export function roundUp(a: number, b: number): number {
+  return ceilDiv(a, b) * b;
+}

@@ -1,0 +1,31 @@
+export { CheckpointError, KindError, ShapeError, UnsupportedError, ValueError } from './errors';
+export type { CheckpointErrorDetails } from './errors';
+export {
+  ceilDiv,
+  checkCapacity,
+  checkFinite,
+  checkInteger,
+  checkKind,
+  checkLength,
+  checkMultiple,
+  checkNumber,
+  checkOneOf,
+  checkPositive,
+  roundUp,
+} from './checks';
+export type { TypedArrayClass } from './checks';
+export {
+  decodeBf16,
+  decodeBf16Array,
+  decodeF16,
+  E2M1_MAX,
+  E2M1_VALUES,
+  E4M3_MAX,
+  E4M3_MIN,
+  E4M3_VALUES,
+  E8M0_VALUES,
+  encodeBf16,
+  encodeBf16Array,
+  encodeE2m1,
+  encodeE4m3,
+} from './codecs';
