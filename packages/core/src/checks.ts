@@ -56,7 +56,10 @@ export function checkOneOf<T extends string | number>(
 }
 
 /** A typed-array class, as {@link checkKind} takes it. */
-export type TypedArrayClass<T> = { new (length: number): T; readonly name: string };
+export interface TypedArrayClass<T> {
+  new (length: number): T;
+  readonly name: string;
+}
 
 /** Throws {@link KindError} unless `v` is an instance of the typed-array class `kind`. */
 export function checkKind<T>(fn: string, arg: string, v: unknown, kind: TypedArrayClass<T>): asserts v is T {
