@@ -1,0 +1,81 @@
+/** Dense and grouped matrix products, row gathers. */
+import { checkInteger, checkLength, checkMultiple } from '@megamoe/core';
+import { toFloat64, type Numbers } from './numbers';
+import { expertOfRow, rowsOf } from './slots';
+
+/** Shape of {@link linear}: `groups` independent blocks of [N, K]. */
+export interface LinearShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly groups?: number;
+}
+
+/**
+ * `out[m, g*N + n] = sum_k x[m, g*K + k] * w[g*N + n, k]`: x [M, G*K], w [G*N, K], out [M, G*N]. One group is a plain linear layer;
+ * more are block diagonal (the attention's `wo_a`).
+ */
+export function linear(x: Numbers, w: Numbers, { m, n, k, groups = 1 }: LinearShape): Float64Array {
+  checkInteger('linear', 'groups', groups, 1);
+  checkLength('linear', 'x', x, 'M*G*K', m * groups * k);
+  checkLength('linear', 'w', w, 'G*N*K', groups * n * k);
+  const xs = toFloat64(x);
+  const ws = toFloat64(w);
+  const out = new Float64Array(m * groups * n);
+  for (let row = 0; row < m; row++) {
+    for (let feature = 0; feature < groups * n; feature++) {
+      const x0 = (row * groups + Math.floor(feature / n)) * k;
+      const w0 = feature * k;
+      let sum = 0;
+      for (let i = 0; i < k; i++) sum += xs[x0 + i]! * ws[w0 + i]!;
+      out[row * groups * n + feature] = sum;
+    }
+  }
+  return out;
+}
+
+/** Arguments of {@link groupedGemm}. */
+export interface GroupedGemm {
+  readonly n: number;
+  readonly k: number;
+  /** [E] cumulative ends; the last is R. */
+  readonly expertOffsets: ArrayLike<number>;
+  /** [E * parts], default all 1; see `groupedGemmExact`. */
+  readonly alpha?: Numbers | null;
+  readonly parts?: number;
+}
+
+/** Grouped product of float rows `a` [R, K] with float weights `b` [E, N, K], [R, N] (give it dequantized weights). */
+export function groupedGemm(a: Numbers, b: Numbers, args: GroupedGemm): Float64Array {
+  const fn = 'groupedGemm';
+  const { n, k, expertOffsets, alpha = null, parts = 1 } = args;
+  const rows = rowsOf(fn, expertOffsets);
+  checkInteger(fn, 'parts', parts, 1);
+  checkMultiple(fn, 'n', n, parts);
+  checkLength(fn, 'a', a, 'R*K', rows * k);
+  checkLength(fn, 'b', b, 'E*N*K', expertOffsets.length * n * k);
+  if (alpha) checkLength(fn, 'alpha', alpha, 'E*parts', expertOffsets.length * parts);
+  const as = toFloat64(a);
+  const bs = toFloat64(b);
+  const out = new Float64Array(rows * n);
+  for (let r = 0; r < rows; r++) {
+    const e = expertOfRow(expertOffsets, r);
+    const x = as.subarray(r * k, (r + 1) * k);
+    const y = linear(x, bs.subarray(e * n * k, (e + 1) * n * k), { m: 1, n, k });
+    for (let c = 0; c < n; c++) {
+      out[r * n + c] = y[c]! * (alpha ? alpha[e * parts + Math.floor(c / (n / parts))]! : 1);
+    }
+  }
+  return out;
+}
+
+/** `out[r] = x[index[r]]` for rows of `d` elements; an index outside `x` is an error. */
+export function gatherRows(x: Numbers, index: ArrayLike<number>, d: number): Float64Array {
+  checkMultiple('gatherRows', 'x.length', x.length, d);
+  const out = new Float64Array(index.length * d);
+  for (let r = 0; r < index.length; r++) {
+    checkInteger('gatherRows', `index[${r}]`, index[r]!, 0, x.length / d - 1);
+    for (let c = 0; c < d; c++) out[r * d + c] = x[index[r]! * d + c]!;
+  }
+  return out;
+}

@@ -1,0 +1,188 @@
+/** How far one tensor is from another. `got` is judged, `want` is right. */
+import { checkInteger, checkLength, ShapeError } from '@megamoe/core';
+import type { Numbers } from './numbers';
+
+const f32 = new Float32Array(1);
+const i32 = new Int32Array(f32.buffer);
+
+/** Cosine of the angle between `a` and `b`: 1 for equal directions. Two zero vectors give 1, one zero vector gives 0. */
+export function cosine(a: Numbers, b: Numbers): number {
+  checkLength('cosine', 'b', b, 'a.length', a.length);
+  let ab = 0;
+  let aa = 0;
+  let bb = 0;
+  for (let i = 0; i < a.length; i++) {
+    ab += a[i]! * b[i]!;
+    aa += a[i]! * a[i]!;
+    bb += b[i]! * b[i]!;
+  }
+  if (aa === 0 && bb === 0) return 1;
+  if (aa === 0 || bb === 0) return 0;
+  return ab / (Math.sqrt(aa) * Math.sqrt(bb));
+}
+
+/** Normalised mean squared error: `sum((got - want)^2) / sum(want^2)`. 0 when equal; Infinity when `want` is zero and `got` is not. */
+export function nmse(got: Numbers, want: Numbers): number {
+  checkLength('nmse', 'want', want, 'got.length', got.length);
+  let error = 0;
+  let power = 0;
+  for (let i = 0; i < got.length; i++) {
+    const d = got[i]! - want[i]!;
+    error += d * d;
+    power += want[i]! * want[i]!;
+  }
+  return error === 0 ? 0 : error / power;
+}
+
+/** Largest absolute difference; NaN as soon as a difference is NaN. Equal infinities differ by 0. */
+export function maxAbs(got: Numbers, want: Numbers): number {
+  checkLength('maxAbs', 'want', want, 'got.length', got.length);
+  let worst = 0;
+  for (let i = 0; i < got.length; i++) {
+    const d = difference(got[i]!, want[i]!);
+    if (Number.isNaN(d)) return NaN;
+    if (d > worst) worst = d;
+  }
+  return worst;
+}
+
+function difference(a: number, b: number): number {
+  return a === b ? 0 : Math.abs(a - b);
+}
+
+/** Index of a float32 on the number line: neighbours differ by 1, both zeros are 0. */
+function float32Index(x: number): number {
+  f32[0] = x;
+  const bits = i32[0]!;
+  return bits < 0 ? -(bits & 0x7fffffff) : bits;
+}
+
+/**
+ * How many float32 values lie between `a` and `b` (both first rounded to float32): 0 when equal (-0 equals +0), 1 for neighbours,
+ * counted through zero when the signs differ. NaN when exactly one is NaN, 0 when both are.
+ */
+export function ulpDistance(a: number, b: number): number {
+  if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) && Number.isNaN(b) ? 0 : NaN;
+  return Math.abs(float32Index(a) - float32Index(b));
+}
+
+/** Largest {@link ulpDistance} over all elements; NaN as soon as one is NaN. */
+export function maxUlp(got: Numbers, want: Numbers): number {
+  checkLength('maxUlp', 'want', want, 'got.length', got.length);
+  let worst = 0;
+  for (let i = 0; i < got.length; i++) {
+    const d = ulpDistance(got[i]!, want[i]!);
+    if (Number.isNaN(d)) return NaN;
+    if (d > worst) worst = d;
+  }
+  return worst;
+}
+
+/** Coordinates of a flat row-major index in `shape`, outermost first. */
+export function coordinatesOf(index: number, shape: readonly number[]): number[] {
+  let volume = 1;
+  for (const n of shape) volume *= n;
+  checkInteger('coordinatesOf', 'index', index, 0, volume - 1);
+  const at: number[] = [];
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    at.unshift(index % shape[axis]!);
+    index = Math.floor(index / shape[axis]!);
+  }
+  return at;
+}
+
+/** One element that differs. */
+export interface Mismatch {
+  readonly index: number;
+  /** Coordinates in the shape given, else `[index]`. */
+  readonly at: readonly number[];
+  readonly got: number;
+  readonly want: number;
+}
+
+/** What {@link firstMismatch} lets pass, and the shape for its coordinates. */
+export interface MismatchOptions {
+  /** Absolute difference that still counts as equal (default 0: `Object.is`, so -0 and +0 differ). */
+  readonly tolerance?: number;
+  readonly shape?: readonly number[];
+}
+
+/** The first element where `got` and `want` differ by more than `tolerance`, or undefined. A NaN equals only a NaN. */
+export function firstMismatch(
+  got: Numbers,
+  want: Numbers,
+  { tolerance = 0, shape = [got.length] }: MismatchOptions = {},
+): Mismatch | undefined {
+  checkLength('firstMismatch', 'want', want, 'got.length', got.length);
+  checkShape('firstMismatch', shape, got.length);
+  for (let i = 0; i < got.length; i++) {
+    const g = got[i]!;
+    const w = want[i]!;
+    if (Object.is(g, w) || (tolerance > 0 && difference(g, w) <= tolerance)) continue;
+    return { index: i, at: coordinatesOf(i, shape), got: g, want: w };
+  }
+  return undefined;
+}
+
+function checkShape(fn: string, shape: readonly number[], length: number): void {
+  const volume = shape.reduce((a, b) => a * b, 1);
+  if (volume === length) return;
+  throw new ShapeError(`${fn}: "shape" [${shape.join(', ')}] holds ${volume} elements, the tensors have ${length}`);
+}
+
+/** Summary of {@link compareTensors}. */
+export interface Comparison {
+  readonly shape: readonly number[];
+  readonly cosine: number;
+  readonly nmse: number;
+  readonly maxAbs: number;
+  readonly maxUlp: number;
+  /** Elements that are the same float32 value (-0 and +0 are). */
+  readonly equal: number;
+  /** Elements that are NaN or infinite in one tensor and not the same in the other. */
+  readonly nonFinite: number;
+  /** The element with the largest absolute difference (a non-finite mismatch comes first); undefined when all are equal. */
+  readonly worst: Mismatch | undefined;
+}
+
+/**
+ * All metrics at once. Elements that are not finite are left out of cosine, NMSE, maxAbs and maxUlp and counted in `nonFinite`
+ * unless both tensors hold the same one.
+ */
+export function compareTensors(got: Numbers, want: Numbers, shape: readonly number[] = [got.length]): Comparison {
+  checkLength('compareTensors', 'want', want, 'got.length', got.length);
+  checkShape('compareTensors', shape, got.length);
+  const g: number[] = [];
+  const w: number[] = [];
+  let nonFinite = 0;
+  let equal = 0;
+  let worstAt = -1;
+  let worstBy = 0;
+  for (let i = 0; i < got.length; i++) {
+    const a = got[i]!;
+    const b = want[i]!;
+    const finite = Number.isFinite(a) && Number.isFinite(b);
+    if (finite) {
+      g.push(a);
+      w.push(b);
+    }
+    if (ulpDistance(a, b) === 0) equal++;
+    const d = finite ? Math.abs(a - b) : Object.is(a, b) ? 0 : Infinity;
+    if (d === Infinity) nonFinite++;
+    if (d > worstBy) [worstBy, worstAt] = [d, i];
+  }
+  const worst =
+    worstAt < 0
+      ? undefined
+      : { index: worstAt, at: coordinatesOf(worstAt, shape), got: got[worstAt]!, want: want[worstAt]! };
+  return {
+    shape,
+    cosine: cosine(g, w),
+    nmse: nmse(g, w),
+    maxAbs: maxAbs(g, w),
+    maxUlp: maxUlp(g, w),
+    equal,
+    nonFinite,
+    worst,
+  };
+}

@@ -1,0 +1,39 @@
+/** Which compressed entries a query may attend to (FORMATS, numerics 5). */
+import { checkInteger, checkLength } from '@megamoe/core';
+
+/** Compressed entries that position `t` may see: `floor((t + 1) / ratio)`, the windows that are complete including `t` itself. */
+export function visibleEntries(position: number, ratio: number): number {
+  checkInteger('visibleEntries', 'position', position, 0);
+  checkInteger('visibleEntries', 'ratio', ratio, 1);
+  return Math.floor((position + 1) / ratio);
+}
+
+/** Arguments of {@link visibleSet}. */
+export interface Visibility {
+  /** Queries, at positions firstPosition, firstPosition + 1, ... */
+  readonly n: number;
+  readonly firstPosition: number;
+  readonly ratio: number;
+  /** Compressed entries there are. */
+  readonly entries: number;
+  /** [N, topk] i32 chosen by the indexer (-1 = none); absent: every visible entry (HCA). */
+  readonly selected?: ArrayLike<number> | null;
+  readonly topk?: number;
+}
+
+/** [N, entries] u8: 1 where a query attends to a compressed entry. */
+export function visibleSet({ n, firstPosition, ratio, entries, selected = null, topk = 0 }: Visibility): Uint8Array {
+  if (selected) checkLength('visibleSet', 'selected', selected, 'N*topk', n * topk);
+  const set = new Uint8Array(n * entries);
+  for (let row = 0; row < n; row++) {
+    const limit = Math.min(visibleEntries(firstPosition + row, ratio), entries);
+    if (selected) {
+      for (let j = 0; j < topk; j++) {
+        const w = selected[row * topk + j]!;
+        checkInteger('visibleSet', `selected[${row}, ${j}]`, w, -1, limit - 1);
+        if (w >= 0) set[row * entries + w] = 1;
+      }
+    } else set.fill(1, row * entries, row * entries + limit);
+  }
+  return set;
+}
