@@ -1,0 +1,32 @@
+/** House rules that no linter knows: file length of C++ sources, size of the data, documentation of each package. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from './lib/run.mjs';
+
+const MAX_LINES = 600;
+const MAX_DATA_BYTES = 24e6;
+const problems = [];
+const files = execFileSync('git', ['ls-files'], { cwd: ROOT, encoding: 'utf8' })
+  .split('\n')
+  .filter((f) => f && existsSync(join(ROOT, f)));
+
+for (const file of files) {
+  if (!/\.(ts|mjs|js|cc|cpp|h|cmake)$/.test(file)) continue;
+  const lines = readFileSync(join(ROOT, file), 'utf8').split('\n').length - 1;
+  if (lines > MAX_LINES) problems.push(`${file}: ${lines} lines, the limit is ${MAX_LINES}`);
+}
+
+const data = files.filter((f) => /^models\/|\/goldens\//.test(f));
+const bytes = data.reduce((sum, f) => sum + statSync(join(ROOT, f)).size, 0);
+if (bytes > MAX_DATA_BYTES) problems.push(`models and goldens: ${bytes} bytes, the limit is ${MAX_DATA_BYTES}`);
+
+for (const manifest of files.filter((f) => /^packages\/[^/]+\/package\.json$/.test(f))) {
+  const dir = manifest.replace('/package.json', '');
+  for (const needed of ['README.md', 'src/index.ts', 'test/readme.test.ts']) {
+    if (!files.includes(`${dir}/${needed}`)) problems.push(`${dir}: ${needed} is missing`);
+  }
+}
+
+for (const problem of problems) process.stderr.write(`${problem}\n`);
+process.exit(problems.length > 0 ? 1 : 0);

@@ -1,0 +1,46 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/** Root of the repository, without a trailing slash. */
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, '');
+
+/** Environment for tools: quiet, no telemetry, and without npm's own settings, which pnpm and npm warn about. */
+export function toolEnv(extra = {}) {
+  const env = {
+    ...process.env,
+    TURBO_TELEMETRY_DISABLED: '1',
+    DO_NOT_TRACK: '1',
+    TURBO_NO_UPDATE_NOTIFIER: '1',
+    ...extra,
+  };
+  for (const name of Object.keys(env))
+    if (/^npm_(config_(prefix|nodedir|local_prefix)|lifecycle|package)/i.test(name)) delete env[name];
+  return env;
+}
+
+/**
+ * Runs a command in the repository. Its output goes to stderr, since stdout belongs to results; with `quiet` it is shown only when
+ * the command fails. Returns the exit code.
+ */
+export function run(command, args, { cwd = ROOT, quiet = false, env = {} } = {}) {
+  const stdio = quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 2, 2];
+  const done = spawnSync(command, args, {
+    cwd,
+    stdio,
+    env: toolEnv(env),
+    encoding: 'utf8',
+    shell: process.platform === 'win32',
+  });
+  if (done.error) throw new Error(`${command} could not be started: ${done.error.message}`);
+  const code = done.status ?? 1;
+  if (quiet && code !== 0) process.stderr.write(`${done.stdout ?? ''}${done.stderr ?? ''}`);
+  return code;
+}
+
+/** Runs a command and stops this process with its exit code when it fails. */
+export function mustRun(command, args, options) {
+  const code = run(command, args, options);
+  if (code === 0) return;
+  process.stderr.write(`megamoe: "${[command, ...args].join(' ')}" failed with exit code ${code}\n`);
+  process.exit(code);
+}
