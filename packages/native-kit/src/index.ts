@@ -1,1 +1,2 @@
-export {};
+export { loadAddon } from './load-addon';
+export type { AddonBase, AddonInfo, AddonResult, LoadAddonOptions } from './load-addon';

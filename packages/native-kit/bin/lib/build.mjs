@@ -1,0 +1,51 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { KIT, resolveBuildDependencies } from './package.mjs';
+
+const JOBS = '2'; // a compiler process of template-heavy code takes several hundred MB
+
+/** Runs a command to its end and returns `{ ok, output }`, stdout and stderr together. */
+function capture(command, args, cwd) {
+  const r = spawnSync(command, args, { cwd, encoding: 'utf8', maxBuffer: 1 << 28 });
+  return { ok: r.status === 0, output: `${r.stdout ?? ''}${r.stderr ?? ''}${r.error ? `${r.error.message}\n` : ''}` };
+}
+
+/** Builds the addon through the package's cmake-js. */
+export function buildAddon(pkg) {
+  let dependencies;
+  try {
+    dependencies = resolveBuildDependencies(pkg.root);
+  } catch (error) {
+    return { ok: false, output: `${pkg.name}: the packages that build it are not installed: ${error.message}\n` };
+  }
+  const runner = fileURLToPath(new URL('./run-cmake-js.mjs', import.meta.url));
+  const settings = JSON.stringify({ directory: pkg.root, out: pkg.buildDir, jobs: JOBS, kit: KIT, ...dependencies });
+  return capture(process.execPath, [runner, settings], pkg.root);
+}
+
+/** Configures and builds native/test, free of Node, in build/tests. */
+export function buildTests(pkg) {
+  mkdirSync(pkg.testBuildDir, { recursive: true });
+  const source = join(pkg.root, 'native', 'test');
+  const configure = () =>
+    capture(
+      'cmake',
+      ['-S', source, '-B', pkg.testBuildDir, '-DCMAKE_BUILD_TYPE=Release', `-DMEGAMOE_NATIVE_KIT=${KIT}`],
+      pkg.root,
+    );
+  const configured = configure();
+  if (!configured.ok) return configured;
+  const built = capture('cmake', ['--build', pkg.testBuildDir, '--config', 'Release', '--parallel', JOBS], pkg.root);
+  return { ok: built.ok, output: configured.output + built.output };
+}
+
+/** Runs the C++ tests with ctest. */
+export function runTests(pkg) {
+  return capture(
+    'ctest',
+    ['--test-dir', pkg.testBuildDir, '-C', 'Release', '--output-on-failure', '--no-tests=error'],
+    pkg.root,
+  );
+}

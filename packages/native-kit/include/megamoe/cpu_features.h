@@ -1,0 +1,112 @@
+// What this processor and its operating system can run. Compile the file that includes this without any -m flag: detection must
+// not itself need what it looks for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
+#define MEGAMOE_X86 1
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
+#endif
+
+namespace megamoe {
+
+// True for what may be used: the processor has it and the operating system saves its registers.
+struct CpuFeatures {
+  bool avx2 = false, fma = false, f16c = false;
+  bool avx512f = false, avx512bw = false, avx512vl = false, avx512dq = false;
+  bool avx512vnni = false, avx512vbmi = false, avx512bf16 = false;
+};
+
+namespace detail {
+
+#if defined(MEGAMOE_X86)
+struct CpuidWords {
+  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+};
+
+inline CpuidWords cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
+  CpuidWords w;
+#if defined(_MSC_VER) && !defined(__clang__)
+  int r[4];
+  __cpuidex(r, static_cast<int>(leaf), static_cast<int>(subleaf));
+  w.a = r[0], w.b = r[1], w.c = r[2], w.d = r[3];
+#else
+  __cpuid_count(leaf, subleaf, w.a, w.b, w.c, w.d);
+#endif
+  return w;
+}
+
+// Which register files the operating system saves (XCR0). Only valid when cpuid reports OSXSAVE.
+inline std::uint64_t xcr0() {
+#if defined(_MSC_VER) && !defined(__clang__)
+  return _xgetbv(0);
+#else
+  std::uint32_t lo = 0, hi = 0;
+  __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+  return (static_cast<std::uint64_t>(hi) << 32) | lo;
+#endif
+}
+
+inline CpuFeatures detectCpu() {
+  CpuFeatures f;
+  const std::uint32_t maxLeaf = cpuid(0, 0).a;
+  if (maxLeaf < 7) return f;
+  const CpuidWords one = cpuid(1, 0);
+  const bool osxsave = (one.c >> 27) & 1;
+  const std::uint64_t saved = osxsave ? xcr0() : 0;
+  const bool ymm = (saved & 0x06) == 0x06;           // XMM and YMM
+  const bool zmm = ymm && (saved & 0xe0) == 0xe0;    // opmask, upper ZMM, ZMM16-31
+  const CpuidWords seven = cpuid(7, 0);
+  const CpuidWords seven1 = seven.a >= 1 ? cpuid(7, 1) : CpuidWords{};
+  const bool avx = ymm && ((one.c >> 28) & 1);
+  f.avx2 = avx && ((seven.b >> 5) & 1);
+  f.fma = avx && ((one.c >> 12) & 1);
+  f.f16c = avx && ((one.c >> 29) & 1);
+  f.avx512f = avx && zmm && ((seven.b >> 16) & 1);
+  f.avx512dq = f.avx512f && ((seven.b >> 17) & 1);
+  f.avx512bw = f.avx512f && ((seven.b >> 30) & 1);
+  f.avx512vl = f.avx512f && ((seven.b >> 31) & 1);
+  f.avx512vbmi = f.avx512f && ((seven.c >> 1) & 1);
+  f.avx512vnni = f.avx512f && ((seven.c >> 11) & 1);
+  f.avx512bf16 = f.avx512f && ((seven1.a >> 5) & 1);
+  return f;
+}
+#else
+inline CpuFeatures detectCpu() { return {}; }
+#endif
+
+}  // namespace detail
+
+// Detected once per process; processors other than x86 report nothing.
+inline const CpuFeatures& cpuFeatures() {
+  static const CpuFeatures features = detail::detectCpu();
+  return features;
+}
+
+// The names of what was found, for reports.
+inline std::vector<std::string> cpuFeatureNames(const CpuFeatures& f = cpuFeatures()) {
+  std::vector<std::string> names;
+  const auto add = [&](bool has, const char* name) {
+    if (has) names.emplace_back(name);
+  };
+  add(f.avx2, "avx2");
+  add(f.fma, "fma");
+  add(f.f16c, "f16c");
+  add(f.avx512f, "avx512f");
+  add(f.avx512dq, "avx512dq");
+  add(f.avx512bw, "avx512bw");
+  add(f.avx512vl, "avx512vl");
+  add(f.avx512vnni, "avx512vnni");
+  add(f.avx512vbmi, "avx512vbmi");
+  add(f.avx512bf16, "avx512bf16");
+  return names;
+}
+
+}  // namespace megamoe
