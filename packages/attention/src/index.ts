@@ -1,1 +1,12 @@
-export {};
+export { attentionAddonInfo, createAttentionKernels } from './create';
+export type { AddonInfo } from './create';
+export type { AttentionKernels, CompressorWeights, KernelBackend, KernelOptions } from './kernels';
+export { createRope, ropeRows } from './rope';
+export type { Rope, RopeOptions, YarnParameters } from './rope';
+export { visibleEntries } from './spec';
+export type { LayerSpec, StateSpec } from './spec';
+export { buildGatherPlan, gatherPlanCapacity } from './gather';
+export { SequenceState } from './state';
+export type { StateMark } from './state';
+export type { CompressorState, LayerState } from './layer-state';
+export type { SavedCompressor, SavedLayer, SavedState } from './snapshot';
