@@ -1,1 +1,11 @@
-export {};
+export { Sampler } from './sampler';
+export type { SampleResult, SamplerOptions, TokenLogprob } from './sampler';
+export { processLogits } from './process';
+export type { ProcessOptions, ProcessStage } from './process';
+export { resolveSamplingParams } from './params';
+export type { ResolvedSamplingParams, SamplingParams } from './params';
+export { createSamplerScratch } from './scratch';
+export type { SamplerScratch } from './scratch';
+export { philox4x32 } from './philox';
+export { StopChecker } from './stop';
+export type { StopCheckerOptions, StopReason, StopResult } from './stop';

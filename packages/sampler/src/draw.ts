@@ -1,0 +1,56 @@
+import { philox4x32 } from './philox';
+import type { SamplerScratch } from './scratch';
+import type { Cut } from './select';
+
+/** log of the smallest q that {@link uniform} can give, less a margin for rounding: a lighter token cannot win against `best * q`. */
+const LOG_MIN_Q = Math.log(-Math.log1p(-(2 ** -33))) - 1e-6;
+
+/** A word as a double in (0, 1), exact: the middle of one of 2^32 equal cells. */
+function uniform(word: number): number {
+  return (word + 0.5) * 2 ** -32;
+}
+
+/**
+ * `argmax(p / q)` over the tokens that `cut` leaves, ties to the lowest id; `q = -log(u)`, u from word `id % 4` of the Philox block with counter
+ * (floor(id / 4), position, sequence, 0) and the seed's low and high word as key. p needs no normalisation.
+ *
+ * Tokens too light to win are skipped before their random number is made: with the first score at hand (the likeliest token's), a token can only
+ * win when `p > score * q` for the smallest q there is. And since `-log(u) >= 1 - u`, the logarithm is taken only where the bound would let it win.
+ *
+ * @param best the likeliest token
+ */
+export function drawToken(
+  { work, words, vocabSize }: SamplerScratch,
+  best: number,
+  { floor, lastTie }: Cut,
+  seed: number,
+  sequence: number,
+  position: number,
+): number {
+  const k0 = seed >>> 0;
+  const k1 = Math.floor(seed / 0x100000000) >>> 0;
+  const max = work[best]!;
+  philox4x32(best >>> 2, position, sequence, 0, k0, k1, words);
+  let block = best >>> 2;
+  let winner = best;
+  let score = 1 / -Math.log(uniform(words[best & 3]!));
+  let least = Math.max(floor, max + Math.log(score) + LOG_MIN_Q);
+  for (let id = 0; id < vocabSize; id++) {
+    const x = work[id]!;
+    if (x < least || id === best || (x === floor && id > lastTie)) continue;
+    if (id >>> 2 !== block) {
+      block = id >>> 2;
+      philox4x32(block, position, sequence, 0, k0, k1, words);
+    }
+    const u = uniform(words[id & 3]!);
+    const p = Math.exp(x - max);
+    if (p < score * (1 - u)) continue;
+    const s = p / -Math.log(u);
+    if (s > score || (s === score && id < winner)) {
+      score = s;
+      winner = id;
+      least = Math.max(floor, max + Math.log(score) + LOG_MIN_Q);
+    }
+  }
+  return winner;
+}

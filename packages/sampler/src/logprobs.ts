@@ -1,0 +1,25 @@
+import type { TokenLogprob } from './sampler';
+import type { SamplerScratch } from './scratch';
+import { kthLargest } from './select';
+
+/** `log(sum(exp(x)))` in double; `max` is the largest of `x`. */
+export function logSumExp(x: Float32Array, max: number): number {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += Math.exp(x[i]! - max);
+  return max + Math.log(sum);
+}
+
+/** The `n` largest of `scratch.work` as log-probabilities, best first, ties to the lowest id. */
+export function topLogprobs(scratch: SamplerScratch, n: number, lse: number): TokenLogprob[] {
+  const { work, vocabSize } = scratch;
+  const top: TokenLogprob[] = [];
+  if (n === 0) return top;
+  const kth = kthLargest(scratch, n);
+  let ties = n;
+  for (let id = 0; id < vocabSize; id++) if (work[id]! > kth) ties--;
+  for (let id = 0; id < vocabSize; id++) {
+    const x = work[id]!;
+    if (x > kth || (x === kth && ties-- > 0)) top.push({ tokenId: id, logprob: x - lse });
+  }
+  return top.sort((a, b) => b.logprob - a.logprob || a.tokenId - b.tokenId);
+}

@@ -1,0 +1,227 @@
+import { checkCapacity, checkKind, checkLength, checkOneOf, ValueError } from '@megamoe/core';
+import { checkIds, type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
+import { createSamplerScratch, type SamplerScratch } from './scratch';
+import { type Cut, cutMinP, cutTopP, kthLargest } from './select';
+
+const fround = Math.fround;
+
+/**
+ * Logits of one sequence through vLLM's steps: allowed ids, bad words, min_tokens, logit bias, penalties, temperature, min_p, top_k, top_p.
+ * Holds what they need to know of prompt and output, kept up to date token by token.
+ */
+export class LogitsPipeline {
+  readonly params: ResolvedSamplingParams;
+  readonly scratch: SamplerScratch;
+  /** Set by {@link truncate}. */
+  readonly cut: Cut = { floor: -Infinity, lastTie: 0x7fffffff };
+  readonly #stopIds: Int32Array;
+  readonly #biasIds: Int32Array;
+  readonly #biases: Float32Array;
+  readonly #badWords: readonly Int32Array[];
+  readonly #tail: Int32Array; // the last tokens of prompt + output, as many as the longest bad word looks back
+  #tailLength = 0;
+  readonly #counts: Int32Array | undefined; // [V] occurrences in the output; undefined when no penalty is on
+  readonly #isSeen: Uint8Array | undefined; // [V] in prompt or output
+  readonly #seen: Int32Array | undefined; // those ids, each once
+  #nSeen = 0;
+  #nOutput = 0;
+
+  constructor(
+    fn: string,
+    params: ResolvedSamplingParams,
+    promptIds: ArrayLike<number>,
+    stopIds: readonly number[],
+    scratch: SamplerScratch,
+  ) {
+    const { vocabSize } = scratch;
+    checkIds(fn, 'promptIds', promptIds, vocabSize);
+    checkIds(fn, 'stopIds', stopIds, vocabSize);
+    this.params = params;
+    this.scratch = scratch;
+    this.#stopIds = Int32Array.from(stopIds);
+    this.#biasIds = Int32Array.from(params.logitBias.keys());
+    this.#biases = Float32Array.from(params.logitBias.values());
+    this.#badWords = params.badWords.map((word) => Int32Array.from(word));
+    this.#tail = new Int32Array(this.#badWords.reduce((most, word) => Math.max(most, word.length - 1), 0));
+    if (params.repetitionPenalty !== 1 || params.presencePenalty !== 0 || params.frequencyPenalty !== 0) {
+      this.#counts = new Int32Array(vocabSize);
+      this.#isSeen = new Uint8Array(vocabSize);
+      this.#seen = new Int32Array(vocabSize);
+    }
+    for (let i = 0; i < promptIds.length; i++) this.#remember(promptIds[i]!);
+  }
+
+  /** Takes in a token of the output. */
+  accept(tokenId: number): void {
+    this.#remember(tokenId);
+    if (this.#counts) this.#counts[tokenId] = this.#counts[tokenId]! + 1;
+    this.#nOutput++;
+  }
+
+  #remember(tokenId: number): void {
+    if (this.#isSeen && this.#isSeen[tokenId] === 0) {
+      this.#isSeen[tokenId] = 1;
+      this.#seen![this.#nSeen++] = tokenId;
+    }
+    const tail = this.#tail;
+    if (tail.length === 0) return;
+    if (this.#tailLength === tail.length) tail.copyWithin(0, 1);
+    else this.#tailLength++;
+    tail[this.#tailLength - 1] = tokenId;
+  }
+
+  /** Copies the raw logits into the scratch; throws for NaN and +Infinity. */
+  load(fn: string, logits: Float32Array): void {
+    const { work, vocabSize } = this.scratch;
+    checkKind(fn, 'logits', logits, Float32Array);
+    checkLength(fn, 'logits', logits, 'V', vocabSize);
+    for (let id = 0; id < vocabSize; id++) {
+      const x = logits[id]!;
+      if (!(x < Infinity)) throw new ValueError(`${fn}: "logits" must be finite or -Infinity, got ${x} at index ${id}`);
+      work[id] = x;
+    }
+  }
+
+  /** The steps that a greedy choice sees too: masks, bias, penalties. */
+  adjust(logits: Float32Array): void {
+    const { work } = this.scratch;
+    const { allowedTokenIds, minTokens } = this.params;
+    if (allowedTokenIds) {
+      work.fill(-Infinity);
+      for (let i = 0; i < allowedTokenIds.length; i++) work[allowedTokenIds[i]!] = logits[allowedTokenIds[i]!]!;
+    }
+    for (let i = 0; i < this.#badWords.length; i++) this.#maskBadWord(this.#badWords[i]!);
+    if (this.#nOutput < minTokens) {
+      for (let i = 0; i < this.#stopIds.length; i++) work[this.#stopIds[i]!] = -Infinity;
+    }
+    for (let i = 0; i < this.#biasIds.length; i++) {
+      const id = this.#biasIds[i]!;
+      work[id] = work[id]! + this.#biases[i]!;
+    }
+    if (this.#counts) this.#penalize(this.#counts, this.#seen!);
+  }
+
+  #maskBadWord(word: Int32Array): void {
+    const n = word.length - 1;
+    const from = this.#tailLength - n;
+    if (from < 0) return;
+    for (let i = 0; i < n; i++) if (this.#tail[from + i] !== word[i]) return;
+    this.scratch.work[word[n]!] = -Infinity;
+  }
+
+  #penalize(counts: Int32Array, seen: Int32Array): void {
+    const { work } = this.scratch;
+    const repetition = fround(this.params.repetitionPenalty);
+    const frequency = fround(this.params.frequencyPenalty);
+    const presence = fround(this.params.presencePenalty);
+    for (let i = 0; i < this.#nSeen; i++) {
+      const id = seen[i]!;
+      let x = work[id]!;
+      x = fround(x > 0 ? x / repetition : x * repetition);
+      const count = counts[id]!;
+      if (count > 0) x = fround(fround(x - fround(frequency * count)) - presence);
+      work[id] = x;
+    }
+  }
+
+  /** Divides by the temperature. */
+  scale(): void {
+    const { work, vocabSize } = this.scratch;
+    const temperature = fround(this.params.temperature);
+    if (temperature === 1) return;
+    for (let id = 0; id < vocabSize; id++) work[id] = work[id]! / temperature;
+  }
+
+  /** The likeliest token, ties to the lowest id; throws when nothing is left or float32 overflowed. */
+  best(fn: string): number {
+    const { work, vocabSize } = this.scratch;
+    let best = 0;
+    let max = work[0]!;
+    for (let id = 1; id < vocabSize; id++) {
+      if (work[id]! > max) {
+        max = work[id]!;
+        best = id;
+      }
+    }
+    if (max === -Infinity) {
+      throw new ValueError(
+        `${fn}: no token is left: every logit is -Infinity after allowed ids, bad words and min_tokens`,
+      );
+    }
+    if (max === Infinity) {
+      throw new ValueError(`${fn}: logit ${best} overflows float32 after penalties and temperature`);
+    }
+    return best;
+  }
+
+  /** min_p, top_k, top_p: finds {@link cut}. `max` is the largest logit. */
+  truncate(max: number): void {
+    const { topK, topP, minP } = this.params;
+    const cut = this.cut;
+    cut.floor = -Infinity;
+    cut.lastTie = 0x7fffffff;
+    if (minP > 0) cutMinP(this.scratch, max, minP, cut);
+    if (topK > 0) cut.floor = Math.max(cut.floor, kthLargest(this.scratch, topK));
+    if (topP < 1) cutTopP(this.scratch, max, topP, cut);
+  }
+}
+
+/** How far {@link processLogits} goes: `penalties` is what a greedy choice sees. */
+export type ProcessStage = 'penalties' | 'temperature' | 'truncation';
+
+const STAGES: readonly ProcessStage[] = ['penalties', 'temperature', 'truncation'];
+
+/** What {@link processLogits} needs beside the logits. */
+export interface ProcessOptions {
+  readonly params: SamplingParams;
+  readonly promptIds: ArrayLike<number>;
+  /** Tokens generated so far. Default none. */
+  readonly outputIds?: ArrayLike<number>;
+  /** Masked while the output is shorter than `params.minTokens`. */
+  readonly stopIds?: readonly number[];
+  /** Default `truncation`, all steps. Greedy parameters end after `penalties`, as sampling does. */
+  readonly stage?: ProcessStage;
+}
+
+/**
+ * The logits that the next token is drawn from, masked tokens at -Infinity: the steps of `Sampler.sample` as a pure function, for tools
+ * that compare them with another engine.
+ *
+ * @param logits [V] f32, finite or -Infinity; not changed
+ * @param out    [V] f32, may be `logits`
+ * @throws as `Sampler` does
+ */
+export function processLogits(
+  logits: Float32Array,
+  { params, promptIds, outputIds = [], stopIds = [], stage = 'truncation' }: ProcessOptions,
+  out: Float32Array = new Float32Array(logits.length),
+): Float32Array {
+  const fn = 'processLogits';
+  checkKind(fn, 'logits', logits, Float32Array);
+  checkKind(fn, 'out', out, Float32Array);
+  checkOneOf(fn, 'stage', stage, STAGES);
+  const vocabSize = logits.length;
+  checkCapacity(fn, 'out', out, 'V', vocabSize);
+  const resolved = resolveSamplingParams(params, vocabSize, fn);
+  checkIds(fn, 'outputIds', outputIds, vocabSize);
+  const pipeline = new LogitsPipeline(fn, resolved, promptIds, stopIds, createSamplerScratch(vocabSize));
+  for (let i = 0; i < outputIds.length; i++) pipeline.accept(outputIds[i]!);
+  pipeline.load(fn, logits);
+  pipeline.adjust(logits);
+  const { work } = pipeline.scratch;
+  if (stage !== 'penalties' && !resolved.greedy) {
+    pipeline.scale();
+    const max = work[pipeline.best(fn)]!;
+    if (stage === 'truncation') {
+      pipeline.truncate(max);
+      const { floor, lastTie } = pipeline.cut;
+      for (let id = 0; id < vocabSize; id++) {
+        if (work[id]! < floor || (work[id]! === floor && id > lastTie)) work[id] = -Infinity;
+      }
+    }
+  } else {
+    pipeline.best(fn);
+  }
+  out.set(work);
+  return out;
+}

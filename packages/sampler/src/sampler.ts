@@ -1,0 +1,130 @@
+import { checkInteger, ValueError } from '@megamoe/core';
+import { drawToken } from './draw';
+import { logSumExp, topLogprobs } from './logprobs';
+import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
+import { LogitsPipeline } from './process';
+import { createSamplerScratch, type SamplerScratch } from './scratch';
+
+/** A token and its log-probability (natural logarithm). */
+export interface TokenLogprob {
+  readonly tokenId: number;
+  readonly logprob: number;
+}
+
+/** What {@link Sampler.sample} answers. */
+export interface SampleResult {
+  readonly tokenId: number;
+  /** Of the sampled token, from the raw logits: before masks, penalties and temperature. Present when `params.logprobs` is. */
+  readonly logprob?: number;
+  /**
+   * The `params.logprobs` likeliest tokens by the raw logits, best first, ties to the lowest id; then the sampled token if it is not
+   * among them. Present when `params.logprobs` is.
+   */
+  readonly topLogprobs?: readonly TokenLogprob[];
+}
+
+/** What a {@link Sampler} is made from. */
+export interface SamplerOptions {
+  /** V. */
+  readonly vocabSize: number;
+  readonly params: SamplingParams;
+  /** Token ids of the prompt: repetition penalty and bad words look at them, and positions count from their number. */
+  readonly promptIds: ArrayLike<number>;
+  /** Which of the `n` answers to one prompt this is, in [0, 2^32): each draws its own random numbers from one seed. Default 0. */
+  readonly sequence?: number;
+  /** Masked while the output is shorter than `params.minTokens`. */
+  readonly stopIds?: readonly number[];
+  /** Buffers shared with other samplers of the same vocabulary that run on this thread. Default: its own. */
+  readonly scratch?: SamplerScratch;
+}
+
+const MAX_U32 = 0xffffffff;
+
+/**
+ * Samples one sequence, token by token, in vLLM's order (FORMATS C2): raw log-probabilities, allowed ids, bad words, min_tokens, logit bias,
+ * repetition, frequency and presence penalty, greedy test, temperature, min_p, top_k, top_p, draw.
+ *
+ * The draw is `argmax(p / q)` with `q ~ Exp(1)` from Philox4x32-10 keyed by (seed, sequence, position, token id): it depends on nothing else,
+ * not on batches, threads, earlier draws, or which other tokens are candidates. Calling `sample` twice gives the same token twice.
+ */
+export class Sampler {
+  /** The seed in use: `params.seed`, or a random one chosen when the sampler was made. Give it back to repeat a run. */
+  readonly seed: number;
+  readonly sequence: number;
+  readonly params: ResolvedSamplingParams;
+  readonly #pipeline: LogitsPipeline;
+  #position: number;
+
+  /** @throws ValueError or KindError that names the parameter */
+  constructor({ vocabSize, params, promptIds, sequence = 0, stopIds = [], scratch }: SamplerOptions) {
+    const fn = 'Sampler';
+    this.params = resolveSamplingParams(params, vocabSize, fn);
+    checkInteger(fn, 'sequence', sequence, 0, MAX_U32);
+    if (scratch && scratch.vocabSize !== vocabSize) {
+      throw new ValueError(`${fn}: "scratch" must be for vocabSize = ${vocabSize}, got ${scratch.vocabSize}`);
+    }
+    this.#pipeline = new LogitsPipeline(
+      fn,
+      this.params,
+      promptIds,
+      stopIds,
+      scratch ?? createSamplerScratch(vocabSize),
+    );
+    this.seed = this.params.seed ?? randomSeed();
+    this.sequence = sequence;
+    this.#position = promptIds.length;
+  }
+
+  /** Position of the token that is sampled next: prompt and accepted tokens before it. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /**
+   * Chooses the next token; {@link accept} then takes it (or another) into the sequence.
+   *
+   * @param logits [V] f32, finite or -Infinity; not changed
+   * @throws ValueError for NaN or +Infinity, naming the index, and when no token is left
+   */
+  sample(logits: Float32Array): SampleResult {
+    const fn = 'Sampler.sample';
+    const pipeline = this.#pipeline;
+    const { scratch } = pipeline;
+    const { logprobs, greedy } = this.params;
+    pipeline.load(fn, logits);
+    let lse = 0;
+    let top: TokenLogprob[] | undefined;
+    if (logprobs !== undefined) {
+      lse = logSumExp(scratch.work, scratch.work[pipeline.best(fn)]!);
+      top = topLogprobs(scratch, logprobs, lse);
+    }
+    pipeline.adjust(logits);
+    if (!greedy) pipeline.scale();
+    let tokenId = pipeline.best(fn);
+    if (!greedy) {
+      pipeline.truncate(scratch.work[tokenId]!);
+      tokenId = drawToken(scratch, tokenId, pipeline.cut, this.seed, this.sequence, this.#position);
+    }
+    if (top === undefined) return { tokenId };
+    const logprob = logits[tokenId]! - lse;
+    if (!top.some((entry) => entry.tokenId === tokenId)) top.push({ tokenId, logprob });
+    return { tokenId, logprob, topLogprobs: top };
+  }
+
+  /**
+   * Takes a token into the output: penalties, bad words and min_tokens see it, the position moves on.
+   *
+   * @throws ValueError unless `tokenId` is in [0, V)
+   */
+  accept(tokenId: number): void {
+    checkInteger('Sampler.accept', 'tokenId', tokenId, 0, this.#pipeline.scratch.vocabSize - 1);
+    this.#pipeline.accept(tokenId);
+    this.#position++;
+  }
+}
+
+/** 53 random bits. */
+function randomSeed(): number {
+  const words = crypto.getRandomValues(new Uint32Array(2));
+  return (words[0]! & 0x1fffff) * 0x100000000 + words[1]!;
+}

@@ -1,0 +1,117 @@
+import { BUCKETS, type SamplerScratch } from './scratch';
+
+const fround = Math.fround;
+
+/** The radix passes over a 32-bit key, from the top: 11, 11 and 10 bits. */
+const SHIFTS = [21, 10, 0] as const;
+const MASKS = [0x7ff, 0x7ff, 0x3ff] as const;
+
+/** A float32's bits as an unsigned key that sorts as the numbers do; -0 and +0 share one. */
+function sortKey(bits: number): number {
+  if (bits === -0x80000000) bits = 0;
+  return bits < 0 ? ~bits : (bits | 0x80000000) >>> 0;
+}
+
+/**
+ * The k-th largest of `work`, 1 <= k <= V, by radix selection: one pass over the vocabulary, then passes over the bucket it fell in.
+ * Ties count one each.
+ */
+export function kthLargest(scratch: SamplerScratch, k: number): number {
+  const { work, bits, ids, counts, vocabSize } = scratch;
+  counts.fill(0);
+  for (let id = 0; id < vocabSize; id++) {
+    const b = sortKey(bits[id]!) >>> SHIFTS[0];
+    counts[b] = counts[b]! + 1;
+  }
+  let left = k;
+  let bucket = BUCKETS - 1;
+  while (counts[bucket]! < left) left -= counts[bucket--]!;
+  let n = 0;
+  for (let id = 0; id < vocabSize; id++) if (sortKey(bits[id]!) >>> SHIFTS[0] === bucket) ids[n++] = id;
+  for (let level = 1; level < SHIFTS.length && n > 1; level++) {
+    const shift = SHIFTS[level]!;
+    const mask = MASKS[level]!;
+    counts.fill(0);
+    for (let i = 0; i < n; i++) {
+      const b = (sortKey(bits[ids[i]!]!) >>> shift) & mask;
+      counts[b] = counts[b]! + 1;
+    }
+    bucket = BUCKETS - 1;
+    while (counts[bucket]! < left) left -= counts[bucket--]!;
+    n = keepBucket(scratch, n, shift, mask, bucket);
+  }
+  return work[ids[0]!]!;
+}
+
+/** Cuts the first `n` of `ids` down to those whose key has `bucket` in the bits of this pass; order is kept. */
+function keepBucket({ bits, ids }: SamplerScratch, n: number, shift: number, mask: number, bucket: number): number {
+  let kept = 0;
+  for (let i = 0; i < n; i++) {
+    const id = ids[i]!;
+    if (((sortKey(bits[id]!) >>> shift) & mask) === bucket) ids[kept++] = id;
+  }
+  return kept;
+}
+
+/** Where a truncation cuts: tokens above `floor` stay, of those at `floor` the ones with id up to `lastTie`. */
+export interface Cut {
+  floor: number;
+  lastTie: number;
+}
+
+/** min_p: drops x when `exp(x - max) < minP`. Raises `cut.floor` to the smallest logit that stays. */
+export function cutMinP({ work, vocabSize }: SamplerScratch, max: number, minP: number, cut: Cut): void {
+  const near = max + Math.log(minP) - 1e-6 * (1 + Math.abs(max)); // below this no exp is needed to know
+  let floor = max;
+  for (let id = 0; id < vocabSize; id++) {
+    const x = work[id]!;
+    if (x >= near && x < floor && Math.exp(x - max) >= minP) floor = x;
+  }
+  if (floor > cut.floor) cut.floor = floor;
+}
+
+/**
+ * top_p over the tokens at or above `cut.floor`: in ascending order (equal logits: highest id first), tokens are dropped while their
+ * cumulative probability is at most 1 - p, both as float32, and at least one stays. A weighted radix selection finds the place.
+ */
+export function cutTopP(scratch: SamplerScratch, max: number, topP: number, cut: Cut): void {
+  const { work, bits, ids, weights, masses, vocabSize } = scratch;
+  const limit = fround(1 - fround(topP));
+  const floor = cut.floor;
+  masses.fill(0);
+  let n = 0;
+  let total = 0;
+  for (let id = 0; id < vocabSize; id++) {
+    const x = work[id]!;
+    if (x < floor || x === -Infinity) continue;
+    const w = Math.exp(x - max);
+    weights[id] = w;
+    total += w;
+    ids[n++] = id;
+    const b = sortKey(bits[id]!) >>> SHIFTS[0];
+    masses[b] = masses[b]! + w;
+  }
+  let below = 0; // mass of everything that is dropped for sure
+  for (let level = 0; level < SHIFTS.length; level++) {
+    const shift = SHIFTS[level]!;
+    const mask = MASKS[level]!;
+    if (level > 0) {
+      masses.fill(0);
+      for (let i = 0; i < n; i++) {
+        const b = (sortKey(bits[ids[i]!]!) >>> shift) & mask;
+        masses[b] = masses[b]! + weights[ids[i]!]!;
+      }
+    }
+    let top = BUCKETS - 1; // the last bucket with anything in it always keeps something
+    while (top > 0 && masses[top] === 0) top--;
+    let bucket = 0;
+    while (bucket < top && fround((below + masses[bucket]!) / total) <= limit) below += masses[bucket++]!;
+    n = keepBucket(scratch, n, shift, mask, bucket);
+  }
+  // What is left is one value, ids ascending: drop from the back.
+  const w = weights[ids[0]!]!;
+  let kept = n;
+  for (let dropped = 1; kept > 1 && fround((below + dropped * w) / total) <= limit; dropped++) kept--;
+  cut.floor = work[ids[0]!]!;
+  cut.lastTie = ids[kept - 1]!;
+}
