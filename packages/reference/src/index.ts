@@ -30,3 +30,8 @@ export type { Routed, Routing, ScoringFunction } from './router';
 export { expertForward, mixtureOfExperts } from './moe';
 export type { Activations, Expert, ExpertShape, Mixture } from './moe';
 export { assembleSf128x4, sfBytes128x4, sfOffset128x4, swizzleSf128x4 } from './layout';
+export { isGreedy, logSoftmax, processLogits } from './sampling';
+export type { SamplingHistory, SamplingKnobs } from './sampling';
+export type { ReferenceConfig, WeightReader } from './config';
+export { referenceForward } from './forward';
+export type { ForwardOptions, ForwardResult, TraceTensor } from './forward';
