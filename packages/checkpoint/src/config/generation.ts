@@ -1,0 +1,52 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { badFile } from '../fail';
+import { issueText, readJsonObject } from './config';
+
+/** What generation_config.json recommends; a field is absent when the file does not give it. */
+export interface GenerationConfig {
+  readonly bosTokenId?: number;
+  /** Ids that end a turn. */
+  readonly eosTokenIds?: readonly number[];
+  /** False means greedy. */
+  readonly doSample?: boolean;
+  readonly temperature?: number;
+  readonly topP?: number;
+  /** 0 means off. Hugging Face would fill a missing one with 50; other engines leave it off, and so does this. */
+  readonly topK?: number;
+}
+
+const tokenId = z.number().int().nonnegative();
+const schema = z.object({
+  bos_token_id: tokenId.nullish(),
+  eos_token_id: z.union([tokenId, z.array(tokenId).min(1)]).nullish(),
+  do_sample: z.boolean().nullish(),
+  temperature: z.number().nonnegative().nullish(),
+  top_p: z.number().gt(0).max(1).nullish(),
+  top_k: z.number().int().nonnegative().nullish(),
+});
+
+/**
+ * Reads `DIR/generation_config.json`; `undefined` when there is none. Throws CheckpointError when a field has a bad value or a token id is
+ * not below `vocabSize`.
+ */
+export function readGenerationConfig(dir: string, vocabSize = Infinity): GenerationConfig | undefined {
+  const path = join(dir, 'generation_config.json');
+  if (!existsSync(path)) return undefined;
+  const checked = schema.safeParse(readJsonObject(path));
+  if (!checked.success) throw badFile(path, issueText(checked.error));
+  const { bos_token_id: bos, eos_token_id: eos, do_sample, temperature, top_p, top_k } = checked.data;
+  const eosTokenIds = typeof eos === 'number' ? [eos] : eos;
+  for (const id of [bos ?? 0, ...(eosTokenIds ?? [])]) {
+    if (id >= vocabSize) throw badFile(path, `token id: expected below vocab_size = ${vocabSize}, found ${id}`);
+  }
+  return {
+    ...(typeof bos === 'number' ? { bosTokenId: bos } : {}),
+    ...(eosTokenIds ? { eosTokenIds } : {}),
+    ...(typeof do_sample === 'boolean' ? { doSample: do_sample } : {}),
+    ...(typeof temperature === 'number' ? { temperature } : {}),
+    ...(typeof top_p === 'number' ? { topP: top_p } : {}),
+    ...(typeof top_k === 'number' ? { topK: top_k } : {}),
+  };
+}

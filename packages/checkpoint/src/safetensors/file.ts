@@ -1,0 +1,109 @@
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { endianness } from 'node:os';
+import { CheckpointError, UnsupportedError } from '@megamoe/core';
+import { badFile, reasonOf } from '../fail';
+import type { TensorEntry } from './header';
+import { LENGTH_BYTES, parseHeader, readHeaderLength } from './header';
+
+/** Most bytes asked of one `read` call: Linux transfers at most 2^31 - 4096. */
+const READ_CHUNK = 2 ** 30;
+
+/** Throws UnsupportedError on a big-endian machine: bytes are handed out as they lie in the file. */
+export function checkLittleEndian(): void {
+  if (endianness() !== 'LE') throw new UnsupportedError('safetensors: only little-endian machines are supported');
+}
+
+/**
+ * One open safetensors file. Opening reads and checks the header; tensor bytes are read when they are asked for, and nothing else is.
+ * Every failure is a CheckpointError that names the file and the tensor.
+ */
+export class SafetensorsFile {
+  readonly path: string;
+  /** Size of the file. */
+  readonly bytes: number;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly #dataStart: number;
+  #fd: number | undefined;
+
+  /** Opens `path` and checks its header. */
+  constructor(path: string) {
+    checkLittleEndian();
+    this.path = path;
+    try {
+      if (!statSync(path).isFile()) throw badFile(path, 'expected a regular file'); // opening a pipe would wait for a writer
+      this.#fd = openSync(path, 'r');
+    } catch (cause) {
+      if (cause instanceof CheckpointError) throw cause;
+      throw badFile(path, `cannot be opened: ${reasonOf(cause)}`, { cause });
+    }
+    try {
+      this.bytes = fstatSync(this.#fd).size;
+      const first = this.#readAt(0, new Uint8Array(Math.min(LENGTH_BYTES, this.bytes)), undefined);
+      const json = new Uint8Array(readHeaderLength(first, this.bytes, path));
+      const header = parseHeader(this.#readAt(LENGTH_BYTES, json, undefined), this.bytes, path);
+      this.tensors = header.tensors;
+      this.metadata = header.metadata;
+      this.#dataStart = header.dataStart;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** The entry of `name`; throws when there is none. */
+  entry(name: string): TensorEntry {
+    const entry = this.tensors.get(name);
+    if (!entry) throw badFile(this.path, 'no such tensor in this file', { tensor: name });
+    return entry;
+  }
+
+  /**
+   * The bytes of a tensor, or `[start, end)` of them, in a buffer of their own: any typed array fits over it.
+   * Little-endian, as stored.
+   */
+  read(name: string, start = 0, end?: number): Uint8Array {
+    const entry = this.entry(name);
+    const size = entry.end - entry.begin;
+    const stop = end ?? size;
+    if (!Number.isInteger(start) || !Number.isInteger(stop) || start < 0 || stop < start || stop > size) {
+      throw badFile(this.path, `cannot read bytes [${start}, ${stop}) of ${size}`, { tensor: name });
+    }
+    let out: Uint8Array;
+    try {
+      const fresh = Buffer.allocUnsafeSlow(stop - start); // not from the pool: offset 0 of its own ArrayBuffer, not zeroed first
+      out = new Uint8Array(fresh.buffer, 0, stop - start);
+    } catch (cause) {
+      throw badFile(this.path, `${stop - start} bytes do not fit in memory: ${reasonOf(cause)}`, {
+        tensor: name,
+        cause,
+      });
+    }
+    return this.#readAt(this.#dataStart + entry.begin + start, out, name);
+  }
+
+  /** Closes the file; reading after that is an error. Closing twice is fine. */
+  close(): void {
+    if (this.#fd === undefined) return;
+    closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  #readAt(position: number, out: Uint8Array, tensor: string | undefined): Uint8Array {
+    const where = tensor === undefined ? {} : { tensor };
+    if (this.#fd === undefined) throw badFile(this.path, 'the file has been closed', where);
+    for (let done = 0; done < out.length;) {
+      let n: number;
+      try {
+        n = readSync(this.#fd, out, done, Math.min(out.length - done, READ_CHUNK), position + done);
+      } catch (cause) {
+        throw badFile(this.path, `cannot be read: ${reasonOf(cause)}`, { ...where, cause });
+      }
+      if (n === 0) {
+        throw badFile(this.path, `truncated: expected ${out.length} bytes at ${position}, found ${done}`, where);
+      }
+      done += n;
+    }
+    return out;
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Tensor names. DeepSeek's shipped names are the canonical ones; transformers' module names are brought back to them.
+ * Source: huggingface/transformers 5.17 `src/transformers/conversion_mapping.py`, entry `deepseek_v4`, read backwards.
+ */
+
+/** Transformers' spelling and the canonical one; applied in order, so `indexer` comes before the compressor that contains it. */
+const RULES: readonly (readonly [RegExp, string])[] = [
+  [/^model\.embed_tokens\./, 'embed.'],
+  [/^lm_head\./, 'head.'],
+  [/^model\.norm\./, 'norm.'],
+  [/^model\.hc_head\.hc_/, 'hc_head_'],
+  [/^model\./, ''],
+  [/\.input_layernorm\./, '.attn_norm.'],
+  [/\.post_attention_layernorm\./, '.ffn_norm.'],
+  [/\.attn_hc\.(fn|base|scale)$/, '.hc_attn_$1'],
+  [/\.ffn_hc\.(fn|base|scale)$/, '.hc_ffn_$1'],
+  [/\.self_attn\.sinks$/, '.attn.attn_sink'],
+  [/\.self_attn\.compressor\.indexer\.scorer\.weights_proj\./, '.attn.indexer.weights_proj.'],
+  [/\.self_attn\.compressor\.indexer\.weights_proj\./, '.attn.indexer.weights_proj.'],
+  [/\.self_attn\.compressor\.indexer\.q_b_proj\./, '.attn.indexer.wq_b.'],
+  [/\.self_attn\.compressor\.indexer\.kv_proj\./, '.attn.indexer.compressor.wkv.'],
+  [/\.self_attn\.compressor\.indexer\.gate_proj\./, '.attn.indexer.compressor.wgate.'],
+  [/\.self_attn\.compressor\.indexer\.position_bias$/, '.attn.indexer.compressor.ape'],
+  [/\.self_attn\.compressor\.indexer\.kv_norm\./, '.attn.indexer.compressor.norm.'],
+  [/\.self_attn\.compressor\.kv_proj\./, '.attn.compressor.wkv.'],
+  [/\.self_attn\.compressor\.gate_proj\./, '.attn.compressor.wgate.'],
+  [/\.self_attn\.compressor\.position_bias$/, '.attn.compressor.ape'],
+  [/\.self_attn\.compressor\.kv_norm\./, '.attn.compressor.norm.'],
+  [/\.self_attn\.q_a_proj\./, '.attn.wq_a.'],
+  [/\.self_attn\.q_b_proj\./, '.attn.wq_b.'],
+  [/\.self_attn\.kv_proj\./, '.attn.wkv.'],
+  [/\.self_attn\.o_a_proj\./, '.attn.wo_a.'],
+  [/\.self_attn\.o_b_proj\./, '.attn.wo_b.'],
+  [/\.self_attn\.q_a_norm\./, '.attn.q_norm.'],
+  [/\.self_attn\.kv_norm\./, '.attn.kv_norm.'],
+  [/\.mlp\.gate\.e_score_correction_bias$/, '.ffn.gate.bias'],
+  [/\.mlp\.shared_experts\.gate_proj\./, '.ffn.shared_experts.w1.'],
+  [/\.mlp\.shared_experts\.up_proj\./, '.ffn.shared_experts.w3.'],
+  [/\.mlp\.shared_experts\.down_proj\./, '.ffn.shared_experts.w2.'],
+  [/\.mlp\.experts\.(\d+)\.gate_proj\./, '.ffn.experts.$1.w1.'],
+  [/\.mlp\.experts\.(\d+)\.up_proj\./, '.ffn.experts.$1.w3.'],
+  [/\.mlp\.experts\.(\d+)\.down_proj\./, '.ffn.experts.$1.w2.'],
+  [/\.mlp\./, '.ffn.'],
+  [/\.weight_scale_inv$/, '.scale'],
+];
+
+/** A name that only transformers uses. */
+const TRANSFORMERS =
+  /^(?:model\.|lm_head\.)|\.self_attn\.|\.mlp\.|\.(?:input|post_attention)_layernorm\.|\.(?:attn|ffn)_hc\./;
+
+/**
+ * The canonical (DeepSeek's) name of a stored tensor; canonical names come back unchanged. Experts fused by transformers keep one
+ * name for all: `layers.N.ffn.experts.gate_up_proj` and `layers.N.ffn.experts.down_proj`.
+ */
+export function canonicalName(name: string): string {
+  let out = name;
+  if (TRANSFORMERS.test(name)) for (const [pattern, to] of RULES) out = out.replace(pattern, to);
+  return out;
+}
+
+/** Draft layers (MTP, DSpark), which this project does not run. */
+export function isDraftTensor(canonical: string): boolean {
+  return canonical.startsWith('mtp.');
+}
+
+/** Buffers that follow from config.json and need not be stored. */
+export function isDerivedTensor(canonical: string): boolean {
+  return canonical.endsWith('inv_freq');
+}
