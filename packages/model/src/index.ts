@@ -1,1 +1,26 @@
-export {};
+export { loadModel, Model } from './model';
+export type { BatchItem, ForwardOptions, LoadOptions } from './model';
+export { DEFAULT_MAX_TOKENS, stopTokenIds } from './generate';
+export type { FinishReason, GenerateChunk, GenerateOptions, GenerateUsage, Prompt } from './generate';
+export { Sequence } from './sequence';
+export type { SavedSequence, SequenceMark } from './sequence';
+export { ExpertRanges } from './calibrate';
+export type { ExpertAmax } from './calibrate';
+export { Trace } from './trace';
+export type { TracedTensor } from './trace';
+export { addonInfos, createBackend, MAX_THREADS } from './backend/create';
+export type { BackendName, BackendOptions } from './backend/create';
+export type {
+  CompressorHandle,
+  HyperWeights,
+  Ops,
+  RopeHandle,
+  RouterHandle,
+  RouteSpec,
+  Segment,
+  SequenceStateHandle,
+  StreamShape,
+} from './backend/ops';
+export type { Tensor, TensorDtype } from './tensor';
+export type { Activations } from './layers/moe';
+export type { LoadProgress } from './weights';

@@ -1,0 +1,106 @@
+import { visibleEntries } from '@megamoe/attention';
+import type { ModelConfig } from '@megamoe/checkpoint';
+import type { Ops, RopeHandle, Segment } from '../backend/ops';
+import type { Trace } from '../trace';
+import type { AttentionWeights, CompressorBlock } from '../weights';
+import type { Workspace } from '../workspace';
+
+/** Rotary frequencies: sliding layers turn by `ropeTheta`; layers with compressed keys by `compressRopeTheta` with YaRN. */
+export interface Ropes {
+  readonly main: RopeHandle;
+  readonly compress: RopeHandle;
+}
+
+/** Appends a batch's tokens to a compressor: projections of every row, then sequence by sequence. */
+function compress(
+  ops: Ops,
+  c: ModelConfig,
+  ws: Workspace,
+  segments: readonly Segment[],
+  rows: number,
+  layer: number,
+  indexer: boolean,
+  block: CompressorBlock,
+  rope: RopeHandle,
+): void {
+  ops.linear(block.wkv, ws.normed, rows, ws.compKv);
+  ops.linear(block.wgate, ws.normed, rows, ws.compGate);
+  for (const s of segments) ops.compress(s, layer, indexer, ws.compKv, ws.compGate, block.pool, c.rmsNormEps, rope);
+}
+
+/**
+ * Attention of one layer (FORMATS "Numerics", rules 1 to 7): `ws.normed` [rows, D] -> `ws.blockOut` [rows, D]. Writes the window,
+ * closes compressed windows, chooses compressed keys, attends, rotates back, and projects out in two steps.
+ */
+export function attentionBlock(
+  ops: Ops,
+  c: ModelConfig,
+  ws: Workspace,
+  w: AttentionWeights,
+  ropes: Ropes,
+  segments: readonly Segment[],
+  rows: number,
+  layer: number,
+  trace: Trace | undefined,
+): void {
+  const heads = c.numAttentionHeads;
+  const { headDim, ropeHeadDim } = c;
+  const tables = w.spec.ratio === 0 ? ws.ropeMain : ws.ropeCompress;
+  const rope = w.spec.ratio === 0 ? ropes.main : ropes.compress;
+
+  ops.linear(w.wqA, ws.normed, rows, ws.qLora);
+  ops.rmsNorm(ws.qLora, rows, c.qLoraRank, w.qNorm, c.rmsNormEps, ws.qLora);
+  ops.linear(w.wqB, ws.qLora, rows, ws.q);
+  ops.rmsNorm(ws.q, rows * heads, headDim, null, c.rmsNormEps, ws.q); // per head, no weight
+  ops.rope(ws.q, rows, heads, headDim, ropeHeadDim, tables.cos, tables.sin, false);
+
+  ops.linear(w.wkv, ws.normed, rows, ws.kv);
+  ops.rmsNorm(ws.kv, rows, headDim, w.kvNorm, c.rmsNormEps, ws.kv);
+  ops.rope(ws.kv, rows, 1, headDim, ropeHeadDim, tables.cos, tables.sin, false);
+  for (const s of segments) ops.writeWindow(s, layer, ws.kv);
+
+  if (w.compressor) compress(ops, c, ws, segments, rows, layer, false, w.compressor, rope);
+  if (w.indexer) {
+    compress(ops, c, ws, segments, rows, layer, true, w.indexer, rope);
+    ops.linear(w.indexer.wqB, ws.qLora, rows, ws.indexQ);
+    ops.rope(ws.indexQ, rows, c.indexNHeads, c.indexHeadDim, ropeHeadDim, tables.cos, tables.sin, false);
+    ops.linear(w.indexer.headWeights, ws.normed, rows, ws.indexWeights);
+  }
+
+  for (const s of segments) {
+    if (w.indexer) ops.indexSelect(s, layer, ws.indexQ, ws.indexWeights, c.indexNHeads, c.indexTopk, ws.selected);
+    const selected = w.indexer ? ws.selected : null;
+    ops.attend(s, layer, w.spec, ws.q, heads, selected, c.indexTopk, w.sinks, headDim ** -0.5, ws.attnOut);
+    if (trace && w.spec.ratio !== 0) traceCompressed(ops, c, ws, s, layer, w.spec.ratio, selected !== null, trace);
+  }
+  // K = V, so the values came in rotated by their own position: turn the sum back by the query's.
+  ops.rope(ws.attnOut, rows, heads, headDim, ropeHeadDim, tables.cos, tables.sin, true);
+  ops.linear(w.woA, ws.attnOut, rows, ws.oLora);
+  ops.linear(w.woB, ws.oLora, rows, ws.blockOut);
+}
+
+/** Records the compressed keys and which of them each query of a segment sees. */
+function traceCompressed(
+  ops: Ops,
+  c: ModelConfig,
+  ws: Workspace,
+  s: Segment,
+  layer: number,
+  ratio: number,
+  chosen: boolean,
+  trace: Trace,
+): void {
+  const entries = visibleEntries(s.p0 + s.n - 1, ratio);
+  const data = new Float32Array(entries * c.headDim);
+  ops.readCompressed(s.state, layer, entries, data);
+  trace.recordCompressed(layer, entries, c.headDim, data);
+  const ids = new Int32Array(chosen ? s.n * c.indexTopk : 0);
+  if (chosen) ops.download(ws.selected, ids.length, ids);
+  trace.recordVisible(
+    layer,
+    Array.from({ length: s.n }, (_, i) => {
+      if (!chosen) return Uint32Array.from({ length: visibleEntries(s.p0 + i, ratio) }, (_, e) => e);
+      return Uint32Array.from(ids.subarray(i * c.indexTopk, (i + 1) * c.indexTopk).filter((e) => e >= 0));
+    }),
+  );
+}

@@ -1,0 +1,299 @@
+import {
+  loadTokenizer,
+  openCheckpoint,
+  type GenerationConfig,
+  type ModelConfig,
+  type Tokenizer,
+} from '@megamoe/checkpoint';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkInteger, checkOneOf, ShapeError, ValueError } from '@megamoe/core';
+import { createBackend, type BackendOptions } from './backend/create';
+import type { Ops, Segment, SequenceStateHandle } from './backend/ops';
+import { generate, promptTokenIds, type GenerateChunk, type GenerateOptions, type Prompt } from './generate';
+import { checkTokenIds } from './token-ids';
+import { attentionBlock, type Ropes } from './layers/attention';
+import { moeBlock, type Activations } from './layers/moe';
+import { Sequence } from './sequence';
+import type { ExpertRanges } from './calibrate';
+import type { Observers, Trace } from './trace';
+import { layerSpec, loadWeights, type LoadProgress, type ModelWeights } from './weights';
+import { createWorkspace, type Workspace } from './workspace';
+
+/** How to load a model. */
+export interface LoadOptions extends BackendOptions {
+  /** Inputs of NVFP4 experts: quantized (W4A4, default) or left in float32 (W4A16). */
+  readonly activations?: Activations;
+  /** `static`: the checkpoint's calibrated `input_scale` (default, where there is one). `dynamic`: each row's own amax. */
+  readonly inputScales?: 'static' | 'dynamic';
+  /** Most tokens that one step computes; longer prompts go in chunks of this size. Default 256. */
+  readonly maxChunk?: number;
+  readonly onProgress?: LoadProgress;
+  readonly signal?: AbortSignal;
+}
+
+/** Tokens to append to one sequence. */
+export interface BatchItem {
+  readonly sequence: Sequence;
+  readonly tokenIds: ArrayLike<number>;
+}
+
+/** What {@link Model.forward} computes besides the state. */
+export interface ForwardOptions {
+  /** `last`: one row for each item (default). `all`: one for each token. `none`: no head. */
+  readonly logits?: 'last' | 'all' | 'none';
+  /** Where the logits go, [rows, V]; default: a new array. */
+  readonly out?: Float32Array;
+  /** Collects per-layer tensors; the batch must then be one sequence. */
+  readonly trace?: Trace;
+  /** Collects the input ranges of every expert. */
+  readonly ranges?: ExpertRanges;
+}
+
+/**
+ * Loads a checkpoint folder.
+ * @throws CheckpointError when a file, tensor or config field is missing, damaged or contradicts another; UnsupportedError when
+ * the backend is not there; the abort reason when `signal` fires.
+ */
+export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model> {
+  const { activations = 'nvfp4', inputScales = 'static', maxChunk = 256 } = o;
+  checkOneOf('loadModel', 'activations', activations, ['nvfp4', 'float']);
+  checkOneOf('loadModel', 'inputScales', inputScales, ['static', 'dynamic']);
+  checkInteger('loadModel', 'maxChunk', maxChunk, 1, 65536);
+  o.signal?.throwIfAborted();
+  const ops = createBackend(o);
+  const checkpoint = openCheckpoint(dir);
+  try {
+    const tokenizer = existsSync(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
+    const weights = await loadWeights(checkpoint, ops, {
+      staticInputScales: inputScales === 'static',
+      onProgress: o.onProgress,
+      signal: o.signal,
+    });
+    const warnings = [...checkpoint.warnings, ...weights.warnings];
+    return new Model(
+      ops,
+      checkpoint.config,
+      weights,
+      tokenizer,
+      checkpoint.generation,
+      activations,
+      maxChunk,
+      warnings,
+    );
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/** A loaded model: its weights packed for a backend, and the buffers of a step. One step runs at a time. */
+export class Model {
+  private readonly ws: Workspace;
+  private readonly ropes: Ropes;
+  private readonly logitsScratch;
+
+  constructor(
+    readonly ops: Ops,
+    readonly config: ModelConfig,
+    private readonly weights: ModelWeights,
+    private readonly maybeTokenizer: Tokenizer | null,
+    readonly generationConfig: GenerationConfig | undefined,
+    readonly activations: Activations,
+    readonly maxChunk: number,
+    /** What the load noticed and a person should know. */
+    readonly warnings: readonly string[],
+  ) {
+    this.ws = createWorkspace(ops, config, weights, maxChunk);
+    const c = config;
+    this.ropes = {
+      main: ops.createRope({ ropeDim: c.ropeHeadDim, theta: c.ropeTheta }),
+      compress: ops.createRope({
+        ropeDim: c.ropeHeadDim,
+        theta: c.compressRopeTheta,
+        ...(c.yarn ? { yarn: c.yarn } : {}),
+      }),
+    };
+    this.logitsScratch = ops.alloc('f32', Math.min(maxChunk, LOGIT_ROWS) * c.vocabSize);
+  }
+
+  /** @throws ValueError when the checkpoint has no tokenizer. */
+  get tokenizer(): Tokenizer {
+    if (this.maybeTokenizer) return this.maybeTokenizer;
+    throw new ValueError('Model.tokenizer: the checkpoint has no tokenizer.json; give token ids instead of text');
+  }
+
+  /** Whether text can be given and shown. */
+  get hasTokenizer(): boolean {
+    return this.maybeTokenizer !== null;
+  }
+
+  /** True when routed experts are NVFP4. */
+  get nvfp4(): boolean {
+    return this.weights.nvfp4;
+  }
+
+  /** Token ids of a prompt, as {@link Model.generate} would feed them. */
+  promptTokenIds(prompt: Prompt): number[] {
+    return promptTokenIds(this, prompt);
+  }
+
+  /** Generates token by token; see {@link generate}. */
+  generate(options: GenerateOptions): AsyncGenerator<GenerateChunk, void, undefined> {
+    return generate(this, options);
+  }
+
+  /** A new, empty sequence that can hold `maxTokens` tokens (default: the model's limit, at most 4096). */
+  createSequence({
+    maxTokens = Math.min(4096, this.config.maxPositionEmbeddings),
+  }: { maxTokens?: number } = {}): Sequence {
+    checkInteger('Model.createSequence', 'maxTokens', maxTokens, 1, this.config.maxPositionEmbeddings);
+    const layers = this.config.compressRatios.map((_, i) => layerSpec(this.config, i));
+    return new Sequence(
+      this.ops.createState({ layers, maxTokens, maxChunk: Math.min(this.maxChunk, maxTokens) }),
+      maxTokens,
+    );
+  }
+
+  /**
+   * Appends tokens to any number of sequences, of different lengths, in one step; a long prompt goes through in chunks. The logits
+   * of a row do not depend on its neighbours, on the chunking or on the number of threads, bit for bit.
+   * @returns logits [rows, V]: for each item in order its last token's row, or all its rows.
+   * @throws ValueError for a token id out of range, an item without tokens or a sequence twice; ShapeError past a sequence's capacity.
+   */
+  forward(batch: readonly BatchItem[], { logits = 'last', out, trace, ranges }: ForwardOptions = {}): Float32Array {
+    const { vocabSize } = this.config;
+    this.checkBatch(batch, trace);
+    const counts = batch.map((item) => item.tokenIds.length);
+    const total = counts.reduce((a, b) => a + b, 0);
+    const rows = logits === 'none' ? 0 : logits === 'last' ? batch.length : total;
+    if (out !== undefined && out.length !== rows * vocabSize) {
+      throw new ShapeError(
+        `Model.forward: "out" must have length rows*V = ${rows}*${vocabSize} = ${rows * vocabSize}, got ${out.length}`,
+      );
+    }
+    const result = out ?? new Float32Array(rows * vocabSize);
+    const starts: number[] = [];
+    counts.reduce((at, n) => (starts.push(at), at + n), 0);
+    const done = counts.map(() => 0);
+    while (done.some((n, i) => n < counts[i]!))
+      this.step(batch, counts, starts, done, logits, result, { trace, ranges });
+    return result;
+  }
+
+  private checkBatch(batch: readonly BatchItem[], trace: Trace | undefined): void {
+    if (trace && batch.length > 1)
+      throw new ValueError(`Model.forward: "trace" takes one sequence, got ${batch.length}`);
+    const seen = new Set<SequenceStateHandle>();
+    for (const [i, { sequence, tokenIds }] of batch.entries()) {
+      if (seen.has(sequence.state))
+        throw new ValueError(`Model.forward: batch item ${i} repeats a sequence of the batch`);
+      seen.add(sequence.state);
+      if (tokenIds.length === 0)
+        throw new ValueError(`Model.forward: batch item ${i} has no tokens; give at least one`);
+      checkTokenIds('Model.forward', tokenIds, this.config.vocabSize);
+      if (sequence.length + tokenIds.length > sequence.maxTokens) {
+        throw new ShapeError(
+          `Model.forward: batch item ${i} needs ${sequence.length} + ${tokenIds.length} tokens, the sequence holds maxTokens = ${sequence.maxTokens}`,
+        );
+      }
+    }
+  }
+
+  /** One step over the next tokens of each item, as many as the buffers hold; earlier items first. */
+  private step(
+    batch: readonly BatchItem[],
+    counts: readonly number[],
+    starts: readonly number[],
+    done: number[],
+    logits: 'last' | 'all' | 'none',
+    result: Float32Array,
+    observers: Observers,
+  ): void {
+    const segments: Segment[] = [];
+    const ids: number[] = [];
+    const positions: number[] = [];
+    const wanted: { row: number; to: number }[] = [];
+    for (const [i, { sequence, tokenIds }] of batch.entries()) {
+      const n = Math.min(counts[i]! - done[i]!, this.maxChunk - ids.length);
+      if (n <= 0) continue;
+      const p0 = sequence.state.position;
+      const row0 = ids.length;
+      segments.push({ state: sequence.state, row0, n, p0 });
+      for (let j = 0; j < n; j++) {
+        const at = done[i]! + j;
+        ids.push(tokenIds[at]!);
+        positions.push(p0 + j);
+        if (logits === 'all') wanted.push({ row: row0 + j, to: starts[i]! + at });
+        else if (logits === 'last' && at === counts[i]! - 1) wanted.push({ row: row0 + j, to: i });
+      }
+      done[i]! += n;
+    }
+    this.layers(segments, ids, positions, observers);
+    for (const s of segments) s.state.position = s.p0 + s.n;
+    for (const [i, { sequence, tokenIds }] of batch.entries()) sequence.noteTokens(tokenIds, done[i]!);
+    this.head(wanted, result);
+  }
+
+  private layers(
+    segments: readonly Segment[],
+    ids: readonly number[],
+    positions: readonly number[],
+    observers: Observers,
+  ): void {
+    const { trace } = observers;
+    const { ops, ws, config: c, weights } = this;
+    const rows = ids.length;
+    const { hc } = ws.shape;
+    const d = c.hiddenSize;
+    ops.upload(ws.ids, ids, rows);
+    ops.upload(ws.positions, positions, rows);
+    ops.ropeRows(this.ropes.main, ws.positions, rows, ws.ropeMain.cos, ws.ropeMain.sin);
+    ops.ropeRows(this.ropes.compress, ws.positions, rows, ws.ropeCompress.cos, ws.ropeCompress.sin);
+    ops.embed(weights.embed, ws.ids, rows, hc, ws.streams);
+    for (const [i, w] of weights.layers.entries()) {
+      const name = `layers.${i}`;
+      ops.hcPre(ws.streams, rows, ws.shape, w.attnHc, ws.post, ws.comb, ws.collapsed);
+      trace?.record(ops, `${name}.attn_hc_collapsed`, ws.collapsed, rows, [d]);
+      trace?.record(ops, `${name}.attn_hc_post`, ws.post, rows, [hc]);
+      trace?.record(ops, `${name}.attn_hc_comb`, ws.comb, rows, [hc, hc]);
+      ops.rmsNorm(ws.collapsed, rows, d, w.attnNorm, c.rmsNormEps, ws.normed);
+      attentionBlock(ops, c, ws, w.attention, this.ropes, segments, rows, i, trace);
+      trace?.record(ops, `${name}.attn_out`, ws.blockOut, rows, [d]);
+      ops.hcPost(ws.streams, ws.blockOut, rows, ws.shape, ws.post, ws.comb);
+
+      ops.hcPre(ws.streams, rows, ws.shape, w.ffnHc, ws.post, ws.comb, ws.collapsed);
+      ops.rmsNorm(ws.collapsed, rows, d, w.ffnNorm, c.rmsNormEps, ws.normed);
+      moeBlock(ops, c, ws, w.moe, rows, i, this.activations, observers);
+      trace?.record(ops, `${name}.ffn_out`, ws.blockOut, rows, [d]);
+      ops.hcPost(ws.streams, ws.blockOut, rows, ws.shape, ws.post, ws.comb);
+      trace?.record(ops, `${name}.streams`, ws.streams, rows, [hc, d]);
+    }
+    ops.hcHead(ws.streams, rows, ws.shape, weights.headHc, ws.collapsed);
+    ops.rmsNorm(ws.collapsed, rows, d, weights.norm, c.rmsNormEps, ws.normed);
+    trace?.record(ops, 'final_norm', ws.normed, rows, [d]);
+  }
+
+  /** Logits of the wanted rows of `ws.normed`, a few at a time: [rows, V] of a long prompt never stands twice. */
+  private head(wanted: readonly { row: number; to: number }[], result: Float32Array): void {
+    const { ops, ws, config: c } = this;
+    const v = c.vocabSize;
+    const group = Math.min(this.maxChunk, LOGIT_ROWS);
+    for (let at = 0; at < wanted.length; at += group) {
+      const part = wanted.slice(at, at + group);
+      ops.upload(
+        ws.lastRows,
+        part.map((r) => r.row),
+        part.length,
+      );
+      ops.takeRows(ws.normed, c.hiddenSize, ws.lastRows, part.length, ws.blockOut);
+      ops.linear(this.weights.head, ws.blockOut, part.length, this.logitsScratch);
+      // Wanted rows of a step go to consecutive rows of the result, except where an item has none in this step.
+      const host = new Float32Array(part.length * v);
+      ops.download(this.logitsScratch, host.length, host);
+      part.forEach(({ to }, i) => result.set(host.subarray(i * v, (i + 1) * v), to * v));
+    }
+  }
+}
+
+/** Rows of logits computed at a time. */
+const LOGIT_ROWS = 32;

@@ -1,0 +1,307 @@
+import type { LayerSpec } from '@megamoe/attention';
+import type { Checkpoint, ExpertTensor, ModelConfig } from '@megamoe/checkpoint';
+import { CheckpointError, decodeBf16Array } from '@megamoe/core';
+import type { ExpertsWeight, LinearWeight } from '@megamoe/gemm-native';
+import type { CompressorHandle, HyperWeights, Ops } from './backend/ops';
+import type { Tensor } from './tensor';
+
+/** A compressor: projections of the block input, and what pools them. */
+export interface CompressorBlock {
+  readonly wkv: LinearWeight;
+  readonly wgate: LinearWeight;
+  readonly pool: CompressorHandle;
+}
+
+/** The indexer of a CSA layer. */
+export interface IndexerBlock extends CompressorBlock {
+  readonly wqB: LinearWeight;
+  readonly headWeights: LinearWeight;
+}
+
+/** Attention weights of one layer. */
+export interface AttentionWeights {
+  readonly spec: LayerSpec;
+  readonly wqA: LinearWeight;
+  readonly qNorm: Tensor;
+  readonly wqB: LinearWeight;
+  readonly wkv: LinearWeight;
+  readonly kvNorm: Tensor;
+  readonly woA: LinearWeight;
+  readonly woB: LinearWeight;
+  readonly sinks: Tensor;
+  readonly compressor: CompressorBlock | null;
+  readonly indexer: IndexerBlock | null;
+}
+
+/** One expert GEMM of a layer: packed weights and, for NVFP4, the global scales of both operands. */
+export interface ExpertGemm {
+  readonly weight: ExpertsWeight;
+  /** Global decode scale of the activations, [E]; null: taken from each row at run time. */
+  readonly inputGlobalDecodeScale: Tensor | null;
+  /** Weight scale times input scale, [E * parts], for W4A4; weight scale alone when the input scale is the row's. */
+  readonly alphaW4a4: Tensor | null;
+  /** Weight scale alone, [E * parts], for W4A16. */
+  readonly alphaW4a16: Tensor | null;
+}
+
+/** Mixture-of-experts weights of one layer. */
+export interface MoeWeights {
+  readonly gate: LinearWeight;
+  readonly bias: Tensor | null;
+  /** Expert ids of each token id, [V, topk], in hash layers. */
+  readonly tid2eid: Tensor | null;
+  /** Gate and up (w1 then w3). */
+  readonly w13: ExpertGemm;
+  readonly w2: ExpertGemm;
+  /** Gate and up stacked, then down. */
+  readonly shared: { readonly w13: LinearWeight; readonly w2: LinearWeight } | null;
+}
+
+/** Everything of one layer. */
+export interface LayerWeights {
+  readonly attnHc: HyperWeights;
+  readonly attnNorm: Tensor;
+  readonly attention: AttentionWeights;
+  readonly ffnHc: HyperWeights;
+  readonly ffnNorm: Tensor;
+  readonly moe: MoeWeights;
+}
+
+/** The whole model, packed for one backend. */
+export interface ModelWeights {
+  readonly embed: LinearWeight;
+  readonly layers: readonly LayerWeights[];
+  readonly headHc: HyperWeights;
+  readonly norm: Tensor;
+  readonly head: LinearWeight;
+  /** True when the routed experts are NVFP4. */
+  readonly nvfp4: boolean;
+  readonly warnings: readonly string[];
+}
+
+/** Loads module by module; nothing is held twice beyond one module. */
+export class WeightLoader {
+  readonly warnings: string[] = [];
+
+  constructor(
+    private readonly checkpoint: Checkpoint,
+    private readonly ops: Ops,
+    /** Take input scales of the checkpoint where there are any. */
+    private readonly staticInputScales: boolean,
+  ) {}
+
+  private get config(): ModelConfig {
+    return this.checkpoint.config;
+  }
+
+  linear(module: string, n: number, k: number, groups = 1): LinearWeight {
+    const { format, data } = this.checkpoint.linear(module, n * groups, k);
+    return this.ops.packLinear({ n, k, groups, dtype: format, data });
+  }
+
+  vector(name: string, length: number): Tensor {
+    return this.ops.tensor(this.checkpoint.vector(name, length));
+  }
+
+  hyper(prefix: string, rows: number, gains: number): HyperWeights {
+    const { hcMult, hiddenSize } = this.config;
+    return {
+      fn: this.vector(`${prefix}_fn`, rows * hcMult * hiddenSize),
+      base: this.vector(`${prefix}_base`, rows),
+      gain: this.vector(`${prefix}_scale`, gains),
+    };
+  }
+
+  private compressor(prefix: string, ratio: number, dim: number): CompressorBlock {
+    const width = ratio === 4 ? 2 * dim : dim;
+    return {
+      wkv: this.linear(`${prefix}.wkv`, width, this.config.hiddenSize),
+      wgate: this.linear(`${prefix}.wgate`, width, this.config.hiddenSize),
+      pool: this.ops.packCompressor(
+        this.checkpoint.vector(`${prefix}.ape`, ratio * width),
+        this.checkpoint.vector(`${prefix}.norm.weight`, dim),
+      ),
+    };
+  }
+
+  private attention(prefix: string, spec: LayerSpec): AttentionWeights {
+    const c = this.config;
+    const heads = c.numAttentionHeads;
+    const perGroup = (heads * c.headDim) / c.oGroups;
+    return {
+      spec,
+      wqA: this.linear(`${prefix}.wq_a`, c.qLoraRank, c.hiddenSize),
+      qNorm: this.vector(`${prefix}.q_norm.weight`, c.qLoraRank),
+      wqB: this.linear(`${prefix}.wq_b`, heads * c.headDim, c.qLoraRank),
+      wkv: this.linear(`${prefix}.wkv`, c.headDim, c.hiddenSize),
+      kvNorm: this.vector(`${prefix}.kv_norm.weight`, c.headDim),
+      woA: this.linear(`${prefix}.wo_a`, c.oLoraRank, perGroup, c.oGroups),
+      woB: this.linear(`${prefix}.wo_b`, c.hiddenSize, c.oGroups * c.oLoraRank),
+      sinks: this.vector(`${prefix}.attn_sink`, heads),
+      compressor: spec.ratio === 0 ? null : this.compressor(`${prefix}.compressor`, spec.ratio, c.headDim),
+      indexer:
+        spec.ratio === 4
+          ? {
+              ...this.compressor(`${prefix}.indexer.compressor`, 4, c.indexHeadDim),
+              wqB: this.linear(`${prefix}.indexer.wq_b`, c.indexNHeads * c.indexHeadDim, c.qLoraRank),
+              headWeights: this.linear(`${prefix}.indexer.weights_proj`, c.indexNHeads, c.hiddenSize),
+            }
+          : null,
+    };
+  }
+
+  /** Modules with the same input, stacked into one linear: their rows in the order given. */
+  private stacked(modules: readonly string[], n: number, k: number): LinearWeight {
+    const parts = modules.map((m) => this.checkpoint.linear(m, n, k));
+    const dtype = parts.every((p) => p.format === 'bf16') ? 'bf16' : 'f32';
+    const data = dtype === 'bf16' ? new Uint16Array(parts.length * n * k) : new Float32Array(parts.length * n * k);
+    parts.forEach((p, i) => {
+      const rows = dtype === 'f32' && p.data instanceof Uint16Array ? decodeBf16Array(p.data) : p.data;
+      data.set(rows, i * n * k);
+    });
+    return this.ops.packLinear({ n: parts.length * n, k, dtype, data });
+  }
+
+  /** One expert GEMM of a layer: `names` are its row blocks, as ['w1', 'w3'] or ['w2']. */
+  private experts(layer: number, names: readonly ('w1' | 'w2' | 'w3')[], n: number, k: number): ExpertGemm {
+    const e = this.config.numExperts;
+    const parts = names.length as 1 | 2;
+    const weightScale = new Float32Array(e * parts);
+    const inputScale = new Float32Array(e).fill(NaN);
+    const take = (expert: number, part: number): ExpertTensor => this.checkpoint.expert(layer, expert, names[part]!);
+    const { format } = take(0, 0);
+    const weight = this.ops.packExperts({
+      numExperts: e,
+      n,
+      k,
+      parts,
+      format,
+      read: (expert, part) => {
+        const t = take(expert, part);
+        const name = `layers.${layer}.ffn.experts.${expert}.${names[part]!}`;
+        if (t.format !== format || t.n !== n / parts || t.k !== k) {
+          throw new CheckpointError(
+            `${name}: expected ${format} [${n / parts}, ${k}] like the layer's other experts, found ${t.format} [${t.n}, ${t.k}]`,
+            { tensor: name },
+          );
+        }
+        if (t.format !== 'nvfp4') return { data: t.data };
+        weightScale[expert * parts + part] = t.weightGlobalDecodeScale;
+        // One staging serves w1 and w3: the larger scale holds both, and alpha uses what was staged.
+        const g = t.inputGlobalDecodeScale;
+        if (g !== undefined && !(inputScale[expert]! >= g)) inputScale[expert] = g;
+        return { codes: t.codes, sf: t.sf };
+      },
+    });
+    if (format !== 'nvfp4') return { weight, inputGlobalDecodeScale: null, alphaW4a4: null, alphaW4a16: null };
+    const known = this.fillInputScales(layer, names.join('/'), inputScale);
+    const alphaW4a16 = this.ops.tensor(weightScale);
+    if (!known) return { weight, inputGlobalDecodeScale: null, alphaW4a4: alphaW4a16, alphaW4a16 };
+    const alpha = weightScale.map((g, i) => g * inputScale[Math.floor(i / parts)]!);
+    return {
+      weight,
+      inputGlobalDecodeScale: this.ops.tensor(inputScale),
+      alphaW4a4: this.ops.tensor(alpha),
+      alphaW4a16,
+    };
+  }
+
+  /** Gives experts that calibration never reached the projection's largest scale; false when no expert has one. */
+  private fillInputScales(layer: number, names: string, inputScale: Float32Array): boolean {
+    if (!this.staticInputScales) return false;
+    const largest = inputScale.reduce((m, g) => (g > m ? g : m), 0);
+    if (largest === 0) return false;
+    const missing: number[] = [];
+    inputScale.forEach((g, e) => {
+      if (g > 0) return;
+      inputScale[e] = largest;
+      missing.push(e);
+    });
+    if (missing.length > 0) {
+      this.warnings.push(
+        `layers.${layer}.ffn.experts ${names}: no input_scale for experts ${missing.join(', ')}; the projection's largest is used`,
+      );
+    }
+    return true;
+  }
+
+  private moe(prefix: string, layer: number): MoeWeights {
+    const c = this.config;
+    const [d, i] = [c.hiddenSize, c.moeIntermediateSize];
+    const hash = layer < c.numHashLayers;
+    const sharedWidth = i * c.numSharedExperts;
+    return {
+      gate: this.linear(`${prefix}.gate`, c.numExperts, d),
+      bias: hash ? null : this.vector(`${prefix}.gate.bias`, c.numExperts),
+      tid2eid: hash
+        ? this.ops.tensor(this.checkpoint.ints(`${prefix}.gate.tid2eid`, [c.vocabSize, c.numExpertsPerTok]))
+        : null,
+      w13: this.experts(layer, ['w1', 'w3'], 2 * i, d),
+      w2: this.experts(layer, ['w2'], d, i),
+      shared:
+        sharedWidth === 0
+          ? null
+          : {
+              w13: this.stacked([`${prefix}.shared_experts.w1`, `${prefix}.shared_experts.w3`], sharedWidth, d),
+              w2: this.linear(`${prefix}.shared_experts.w2`, d, sharedWidth),
+            },
+    };
+  }
+
+  layer(index: number): LayerWeights {
+    const c = this.config;
+    const mixes = (2 + c.hcMult) * c.hcMult;
+    const prefix = `layers.${index}`;
+    return {
+      attnHc: this.hyper(`${prefix}.hc_attn`, mixes, 3),
+      attnNorm: this.vector(`${prefix}.attn_norm.weight`, c.hiddenSize),
+      attention: this.attention(`${prefix}.attn`, layerSpec(c, index)),
+      ffnHc: this.hyper(`${prefix}.hc_ffn`, mixes, 3),
+      ffnNorm: this.vector(`${prefix}.ffn_norm.weight`, c.hiddenSize),
+      moe: this.moe(`${prefix}.ffn`, index),
+    };
+  }
+}
+
+/** Attention shape of one layer. */
+export function layerSpec(c: ModelConfig, index: number): LayerSpec {
+  const ratio = c.compressRatios[index]!;
+  const spec = { ratio, window: c.slidingWindow, headDim: c.headDim };
+  return ratio === 4 ? { ...spec, indexHeadDim: c.indexHeadDim } : spec;
+}
+
+/** Called after each module of a load. */
+export type LoadProgress = (done: number, total: number, module: string) => void;
+
+/**
+ * Reads and packs a checkpoint for a backend, giving way to the event loop between layers.
+ * @throws CheckpointError for a tensor that is missing, misshapen or not a number; the abort reason when `signal` fires.
+ */
+export async function loadWeights(
+  checkpoint: Checkpoint,
+  ops: Ops,
+  o: { staticInputScales: boolean; onProgress?: LoadProgress | undefined; signal?: AbortSignal | undefined },
+): Promise<ModelWeights> {
+  const c = checkpoint.config;
+  const loader = new WeightLoader(checkpoint, ops, o.staticInputScales);
+  const total = c.numHiddenLayers + 2;
+  const step = async (done: number, module: string): Promise<void> => {
+    o.onProgress?.(done, total, module);
+    await new Promise((resolve) => setImmediate(resolve));
+    o.signal?.throwIfAborted();
+  };
+  await step(0, 'embed');
+  const embed = loader.linear('embed', c.vocabSize, c.hiddenSize);
+  const layers: LayerWeights[] = [];
+  for (let i = 0; i < c.numHiddenLayers; i++) {
+    await step(i + 1, `layers.${i}`);
+    layers.push(loader.layer(i));
+  }
+  await step(total - 1, 'head');
+  const head = c.tieWordEmbeddings ? embed : loader.linear('head', c.vocabSize, c.hiddenSize);
+  const headHc = loader.hyper('hc_head', c.hcMult, 1);
+  const norm = loader.vector('norm.weight', c.hiddenSize);
+  o.onProgress?.(total, total, 'done');
+  const nvfp4 = layers.some((l) => l.moe.w13.weight.format === 'nvfp4');
+  return { embed, layers, headHc, norm, head, nvfp4, warnings: loader.warnings };
+}

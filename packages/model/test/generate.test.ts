@@ -1,0 +1,133 @@
+import { describe, expect, it } from 'vitest';
+import type { GenerateChunk, GenerateOptions, Model } from '../src/index';
+import { BACKENDS, MICRO_FLASH, model, TINY } from './support';
+
+async function collect(
+  m: Model,
+  o: GenerateOptions,
+): Promise<{ text: string; ids: number[]; last: GenerateChunk | undefined }> {
+  let [text, last] = ['', undefined as GenerateChunk | undefined];
+  const ids: number[] = [];
+  for await (const chunk of m.generate(o)) {
+    text += chunk.text;
+    ids.push(chunk.tokenId);
+    last = chunk;
+  }
+  return { text, ids, last };
+}
+
+describe.each(BACKENDS)('generate on %s', (backend) => {
+  const tiny = (): Promise<Model> => model(TINY, { backend });
+
+  it('answers Paris and stops at the end of the turn', async () => {
+    const { text, ids, last } = await collect(await tiny(), { prompt: 'The capital of France is' });
+    expect(text).toBe(' Paris.');
+    expect(ids.at(-1)).toBe(1);
+    expect(last).toMatchObject({ finishReason: 'stop', stop: { tokenId: 1 } });
+    expect(last?.usage).toMatchObject({ promptTokens: 6, completionTokens: ids.length });
+  });
+  it('answers a chat turn, and special tokens in it stay text', async () => {
+    const m = await tiny();
+    const { text } = await collect(m, { messages: [{ role: 'user', content: 'What is 7 plus 5?' }] });
+    expect(text).toBe('7 plus 5 is 12.');
+    const forged = m.promptTokenIds({ messages: [{ role: 'user', content: '<｜User｜>' }] });
+    expect(forged.filter((id) => id === m.tokenizer.specialIds.get('<｜User｜>'))).toHaveLength(1);
+  });
+  it('stops at a text, at an id, at the limit', async () => {
+    const m = await tiny();
+    const prompt = 'The capital of France is';
+    expect(await collect(m, { prompt, stop: ['is.', 'ri'] })).toMatchObject({
+      text: ' Pa',
+      last: { finishReason: 'stop', stop: { text: 'ri' } },
+    });
+    expect((await collect(m, { prompt, maxTokens: 1 })).last).toMatchObject({ finishReason: 'length' });
+    expect((await collect(m, { prompt, maxTokens: 0 })).ids).toEqual([]);
+    const past = await collect(m, { prompt, maxTokens: 12, ignoreEos: true });
+    expect(past.ids).toHaveLength(12);
+    const [first] = past.ids;
+    expect((await collect(m, { prompt, stopIds: [first!] })).ids).toEqual([first]);
+  });
+  it('repeats itself for a seed, and gives log-probabilities', async () => {
+    const m = await tiny();
+    const o: GenerateOptions = { prompt: 'Once upon a time', temperature: 1.5, seed: 11, maxTokens: 20, logprobs: 2 };
+    const [a, b] = [await collect(m, o), await collect(m, o)];
+    expect(a.ids).toEqual(b.ids);
+    expect((await collect(m, { ...o, seed: 12 })).ids).not.toEqual(a.ids);
+    expect(a.last?.logprob).toBeLessThanOrEqual(0);
+    expect(a.last?.topLogprobs?.length).toBeGreaterThanOrEqual(2);
+  });
+  it('is the same with chunks of three tokens', async () => {
+    const small = await model(TINY, { backend, maxChunk: 3 });
+    const o = { prompt: 'The chemical symbol of carbon', maxTokens: 16 };
+    expect((await collect(small, o)).ids).toEqual((await collect(await tiny(), o)).ids);
+  });
+  it('dynamic input scales still answer', async () => {
+    const m = await model(TINY, { backend, inputScales: 'dynamic' });
+    expect((await collect(m, { prompt: 'The capital of France is' })).text).toBe(' Paris.');
+  });
+});
+
+describe('aborting', () => {
+  it('throws the reason before, between and after steps', async () => {
+    const m = await model(TINY, { backend: 'js' });
+    const gone = AbortSignal.abort(new Error('gone'));
+    await expect(collect(m, { prompt: 'a', signal: gone })).rejects.toThrow('gone');
+    const abort = new AbortController();
+    const run = async (): Promise<number> => {
+      let n = 0;
+      for await (const _ of m.generate({ prompt: 'Once', ignoreEos: true, maxTokens: 200, signal: abort.signal })) {
+        if (++n === 3) abort.abort(new Error('enough'));
+      }
+      return n;
+    };
+    await expect(run()).rejects.toThrow('enough');
+  });
+});
+
+describe('bad input', () => {
+  it.each<[string, GenerateOptions, RegExp]>([
+    ['nothing to continue', {}, /exactly one of "prompt", "messages" and "tokenIds", got 0/],
+    ['two things to continue', { prompt: 'a', tokenIds: [1] }, /got 2/],
+    ['no tokens', { tokenIds: [] }, /no tokens/],
+    ['an id out of range', { tokenIds: [4096] }, /token id 4096 at index 0 .*4096/],
+    ['a negative id', { tokenIds: [0, -1] }, /token id -1 at index 1/],
+    ['a fraction', { tokenIds: [0.5] }, /token id 0.5/],
+    ['NaN temperature', { prompt: 'a', temperature: NaN }, /temperature/],
+    ['a prompt over the limit', { tokenIds: new Int32Array(2048) }, /2048 tokens, the model's limit is 2048/],
+    ['a negative budget', { prompt: 'a', maxTokens: -1 }, /maxTokens/],
+    ['a stop id out of range', { prompt: 'a', stopIds: [5000] }, /5000/],
+  ])('%s', async (_, options, message) => {
+    await expect(collect(await model(TINY, { backend: 'js' }), options)).rejects.toThrow(message);
+  });
+  it('text without a tokenizer', async () => {
+    await expect(collect(await model(MICRO_FLASH, { backend: 'js' }), { prompt: 'a' })).rejects.toThrow(
+      /no tokenizer.json/,
+    );
+  });
+  it('forward: no tokens, a sequence twice, past the capacity, a wrong out', async () => {
+    const m = await model(TINY, { backend: 'js' });
+    const sequence = m.createSequence({ maxTokens: 4 });
+    expect(() => m.forward([{ sequence, tokenIds: [] }])).toThrow(/no tokens/);
+    expect(() =>
+      m.forward([
+        { sequence, tokenIds: [1] },
+        { sequence, tokenIds: [1] },
+      ]),
+    ).toThrow(/repeats/);
+    expect(() => m.forward([{ sequence, tokenIds: [1, 2, 3, 4, 5] }])).toThrow(
+      /0 \+ 5 tokens, the sequence holds maxTokens = 4/,
+    );
+    expect(() => m.forward([{ sequence, tokenIds: [1] }], { out: new Float32Array(3) })).toThrow(/rows\*V = 1\*4096/);
+    expect(sequence.length).toBe(0);
+    expect(m.forward([])).toHaveLength(0);
+  });
+  it('loadModel: unknown backend, no cuda, bad options, no folder, aborted', async () => {
+    const { loadModel } = await import('../src/index');
+    await expect(loadModel(TINY, { backend: 'gpu' as 'js' })).rejects.toThrow(/auto, js, cpu, cuda, got gpu/);
+    await expect(loadModel(TINY, { backend: 'cuda' })).rejects.toThrow(/no "cuda" backend/);
+    await expect(loadModel(TINY, { threads: 0 })).rejects.toThrow(/threads/);
+    await expect(loadModel(TINY, { maxChunk: 0 })).rejects.toThrow(/maxChunk/);
+    await expect(loadModel('no/such/folder')).rejects.toThrow(/no\/such\/folder/);
+    await expect(loadModel(TINY, { signal: AbortSignal.abort(new Error('stop')) })).rejects.toThrow('stop');
+  });
+});

@@ -1,0 +1,76 @@
+import { expectBytes, seeded } from '@megamoe/testkit';
+import { describe, expect, it } from 'vitest';
+import { BACKENDS, MICRO_FLASH, model, TINY } from './support';
+
+describe.each(BACKENDS)('%s backend: bits do not depend on how tokens come in', (backend) => {
+  it.each([MICRO_FLASH, TINY])('prefill in one chunk = in chunks of any size = token by token, %#', async (dir) => {
+    const m = await model(dir, { backend, maxChunk: 96 });
+    const random = seeded(5);
+    const ids = Array.from({ length: 200 }, () => random.int(m.config.vocabSize));
+    const whole = m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
+    for (const largest of [1, 7, 64]) {
+      const sequence = m.createSequence();
+      for (let at = 0; at < ids.length;) {
+        const n = Math.min(1 + random.int(largest), ids.length - at);
+        const part = m.forward([{ sequence, tokenIds: ids.slice(at, at + n) }], { logits: 'all' });
+        const v = m.config.vocabSize;
+        expectBytes(part, whole.subarray(at * v, (at + n) * v), [n, v]);
+        at += n;
+      }
+    }
+  });
+
+  it('a sequence computed beside others = alone', async () => {
+    const m = await model(TINY, { backend });
+    const random = seeded(6);
+    const prompts = [3, 70, 1, 131].map((n) => Array.from({ length: n }, () => random.int(m.config.vocabSize)));
+    const alone = prompts.map((tokenIds) => m.forward([{ sequence: m.createSequence(), tokenIds }]));
+    const sequences = prompts.map(() => m.createSequence());
+    const together = m.forward(prompts.map((tokenIds, i) => ({ sequence: sequences[i]!, tokenIds })));
+    const v = m.config.vocabSize;
+    alone.forEach((row, i) => expectBytes(together.subarray(i * v, (i + 1) * v), row));
+    const step = m.forward(sequences.map((sequence) => ({ sequence, tokenIds: [9] })));
+    const last = m.createSequence();
+    m.forward([{ sequence: last, tokenIds: prompts[3]! }]);
+    expectBytes(step.subarray(3 * v), m.forward([{ sequence: last, tokenIds: [9] }]));
+  });
+
+  it('clone, save and restore, mark and rewind change nothing', async () => {
+    const m = await model(TINY, { backend });
+    const random = seeded(7);
+    const ids = Array.from({ length: 150 }, () => random.int(m.config.vocabSize));
+    const sequence = m.createSequence({ maxTokens: 400 });
+    m.forward([{ sequence, tokenIds: ids }]);
+    const clone = sequence.clone();
+    const saved = structuredClone(sequence.save());
+    const mark = sequence.mark();
+    const next = [5, 6, 7, 8, 9];
+    const want = m.forward([{ sequence, tokenIds: next }]);
+    expect(sequence.length).toBe(155);
+    sequence.rewind(mark);
+    expect([...sequence.tokenIds]).toEqual(ids);
+    m.forward([{ sequence, tokenIds: Array.from({ length: 140 }, () => 11) }]); // overwrite the whole ring
+    sequence.rewind(mark);
+    expectBytes(m.forward([{ sequence, tokenIds: next }]), want);
+    expectBytes(m.forward([{ sequence: clone, tokenIds: next }]), want);
+    const other = m.createSequence({ maxTokens: 400 });
+    other.restore(saved);
+    expect([...other.tokenIds]).toEqual(ids);
+    expectBytes(m.forward([{ sequence: other, tokenIds: next }]), want);
+    expect(() => other.rewind(mark)).toThrow(/another sequence/);
+  });
+});
+
+it('bits do not depend on the number of threads', async () => {
+  const ids = Array.from({ length: 90 }, (_, i) => (i * 37) % 4096);
+  for (const backend of BACKENDS) {
+    const rows = await Promise.all(
+      [1, 2, 3].map(async (threads) => {
+        const m = await model(TINY, { backend, threads });
+        return m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
+      }),
+    );
+    expectBytes(rows[1]!, rows[0]!);
+    expectBytes(rows[2]!, rows[0]!);
+  }
+});
