@@ -1,0 +1,238 @@
+import { checkCapacity, checkInteger, checkKind, checkLength, roundUp } from '@megamoe/core';
+import { fromTiles, memoryOf, tileRowOffset, toTiles } from './copy';
+import { createSfGeometry, padKSf, rowsPerTile } from './geometry';
+import type { SfLayout } from './geometry';
+import { checkEndOffsets, expertOfRow, paddedSfOffsets, sfCapacityRows } from './offsets';
+import { rowMajor, swizzleScales } from './swizzle';
+import type { SfStrides } from './swizzle';
+
+/** Assembled scales of a grouped GEMM. */
+export interface AssembledScales {
+  /** u8: one swizzled matrix per expert, one after another. */
+  readonly sfSwizzled: Uint8Array;
+  /** [E] i32, cumulative padded ends: rows (2Dx3D) or scale columns (2Dx2D). */
+  readonly sfOffsets: Int32Array;
+}
+
+/** Scale columns per row, and the layout (default `128x4`). */
+export interface RaggedShape {
+  readonly kSf: number;
+  readonly layout?: SfLayout;
+}
+
+/**
+ * The ragged side of a 2Dx3D grouped GEMM (activations): each expert's rows are padded to whole tiles and swizzled alone, then concatenated; an expert without
+ * rows takes no space. Padding once at the end instead is wrong: the GEMM restarts its scale tiles at every expert.
+ *
+ * Throws `ShapeError` on lengths, `ValueError` unless `expertOffsets` are ascending ends within `sf`.
+ * @param sf            [R, kSf] linear; may be longer, rows from `expertOffsets[E-1]` on are not read
+ * @param expertOffsets [E] i32, cumulative ends, no leading zero
+ * @param out           u8, at least `paddedRows * kSfPad`; bytes behind that are not written
+ * @param sfOffsets     [E] i32
+ */
+export function assembleScales2d3d(
+  sf: Uint8Array,
+  expertOffsets: Int32Array,
+  { kSf, layout = '128x4' }: RaggedShape,
+  out?: Uint8Array,
+  sfOffsets: Int32Array = new Int32Array(expertOffsets.length),
+): AssembledScales {
+  const fn = 'assembleScales2d3d';
+  checkInteger(fn, 'kSf', kSf, 1);
+  checkKind(fn, 'sf', sf, Uint8Array);
+  checkEndOffsets(fn, 'expertOffsets', expertOffsets, Math.floor(sf.length / kSf));
+  paddedSfOffsets(expertOffsets, sfOffsets, layout);
+  const numExperts = expertOffsets.length;
+  const kSfPad = padKSf(layout, kSf);
+  const bytes = (numExperts === 0 ? 0 : sfOffsets[numExperts - 1]!) * kSfPad;
+  const sfSwizzled = out ?? new Uint8Array(bytes);
+  checkKind(fn, 'out', sfSwizzled, Uint8Array);
+  checkCapacity(fn, 'out', sfSwizzled, 'sfOffsets[E-1]*kSfPad', bytes);
+  const memory = memoryOf(sf);
+  const tiles = memoryOf(sfSwizzled);
+  let row = 0;
+  let padded = 0;
+  for (let e = 0; e < numExperts; e++) {
+    const end = expertOffsets[e]!;
+    const src = { memory, start: row * kSf, rowStride: kSf, kSfStride: 1 };
+    if (end > row) toTiles(src, end - row, kSf, layout, tiles, padded * kSfPad);
+    row = end;
+    padded = sfOffsets[e]!;
+  }
+  return { sfSwizzled, sfOffsets };
+}
+
+/**
+ * The inverse of {@link assembleScales2d3d} (and of the fixed-capacity form). Errors as there.
+ * @param sfSwizzled    u8, at least `paddedRows * kSfPad`
+ * @param expertOffsets [E] i32, cumulative ends
+ * @param sf            [R, kSf] linear; may be longer
+ */
+export function disassembleScales2d3d(
+  sfSwizzled: Uint8Array,
+  expertOffsets: Int32Array,
+  { kSf, layout = '128x4' }: RaggedShape,
+  sf?: Uint8Array,
+): Uint8Array {
+  const fn = 'disassembleScales2d3d';
+  checkInteger(fn, 'kSf', kSf, 1);
+  checkKind(fn, 'sfSwizzled', sfSwizzled, Uint8Array);
+  const sfOffsets = paddedSfOffsets(expertOffsets, undefined, layout);
+  const numExperts = expertOffsets.length;
+  const kSfPad = padKSf(layout, kSf);
+  const rows = numExperts === 0 ? 0 : expertOffsets[numExperts - 1]!;
+  const out = sf ?? new Uint8Array(rows * kSf);
+  checkKind(fn, 'sf', out, Uint8Array);
+  checkCapacity(fn, 'sf', out, 'R*kSf', rows * kSf);
+  checkCapacity(fn, 'sfSwizzled', sfSwizzled, 'sfOffsets[E-1]*kSfPad', (sfOffsets[numExperts - 1] ?? 0) * kSfPad);
+  const memory = memoryOf(out);
+  const tiles = memoryOf(sfSwizzled);
+  let row = 0;
+  let padded = 0;
+  for (let e = 0; e < numExperts; e++) {
+    const end = expertOffsets[e]!;
+    fromTiles(tiles, padded * kSfPad, end - row, kSf, layout, {
+      memory,
+      start: row * kSf,
+      rowStride: kSf,
+      kSfStride: 1,
+    });
+    row = end;
+    padded = sfOffsets[e]!;
+  }
+  return out;
+}
+
+/** Shape of {@link assembleScales2d3dFixed}: `rows` is the capacity of `sf`, in rows, whatever the routing. */
+export interface FixedShape extends RaggedShape {
+  readonly rows: number;
+}
+
+/**
+ * {@link assembleScales2d3d} with sizes that depend on capacities only, as a captured graph needs it: no value of `expertOffsets` decides a length, nothing is
+ * read back, and every byte of the output is written (padding and unused tail zero). Each destination row finds its expert by searchsorted right in the padded
+ * ends: one thread per row on a device. Offsets that do not ascend within `[0, rows]` cannot throw there and do not here: rows that they place outside `sf` are zero.
+ *
+ * Throws `ShapeError` on lengths, `ValueError` on the shape.
+ * @param sf            [rows, kSf] linear; only the first `expertOffsets[E-1]` rows count
+ * @param expertOffsets [E] i32, cumulative ends
+ * @param out           [sfCapacityRows(rows, E) * kSfPad] u8, exactly
+ * @param sfOffsets     [E] i32
+ */
+export function assembleScales2d3dFixed(
+  sf: Uint8Array,
+  expertOffsets: Int32Array,
+  shape: FixedShape,
+  out?: Uint8Array,
+  sfOffsets: Int32Array = new Int32Array(expertOffsets.length),
+): AssembledScales {
+  const fn = 'assembleScales2d3dFixed';
+  const { rows, kSf, layout = '128x4' } = shape;
+  checkInteger(fn, 'rows', rows, 0);
+  checkInteger(fn, 'kSf', kSf, 1);
+  checkKind(fn, 'sf', sf, Uint8Array);
+  checkKind(fn, 'expertOffsets', expertOffsets, Int32Array);
+  checkKind(fn, 'sfOffsets', sfOffsets, Int32Array);
+  checkCapacity(fn, 'sf', sf, 'rows*kSf', rows * kSf);
+  checkLength(fn, 'sfOffsets', sfOffsets, 'E', expertOffsets.length);
+  const numExperts = expertOffsets.length;
+  const capacity = sfCapacityRows(rows, numExperts, layout);
+  const tile = rowsPerTile(layout);
+  const kSfPad = padKSf(layout, kSf);
+  const sfSwizzled = out ?? new Uint8Array(capacity * kSfPad);
+  checkKind(fn, 'out', sfSwizzled, Uint8Array);
+  checkLength(fn, 'out', sfSwizzled, 'sfCapacityRows(rows, E)*kSfPad', capacity * kSfPad);
+  let padded = 0;
+  for (let e = 0; e < numExperts; e++) {
+    const count = Math.max(0, expertOffsets[e]! - (e === 0 ? 0 : expertOffsets[e - 1]!));
+    padded = Math.min(padded + roundUp(count, tile), capacity);
+    sfOffsets[e] = padded;
+  }
+  const step = tile === 1 ? 4 : tile * 4;
+  for (let p = 0; p < capacity; p++) {
+    const e = expertOfRow(sfOffsets, p);
+    const local = p - (e === 0 ? 0 : sfOffsets[e - 1]!);
+    const row = (e === 0 ? 0 : expertOffsets[e - 1]!) + local;
+    const valid = e < numExperts && row >= 0 && row < rows && row < expertOffsets[e]!;
+    const o = tileRowOffset(p, tile, kSfPad);
+    for (let c = 0; c < kSfPad; c++) {
+      sfSwizzled[o + (c >> 2) * step + (c & 3)] = valid && c < kSf ? sf[row * kSf + c]! : 0;
+    }
+  }
+  return { sfSwizzled, sfOffsets };
+}
+
+/** Shape of {@link assembleScales3d}. */
+export interface WeightScalesShape {
+  readonly numExperts: number;
+  readonly n: number;
+  readonly kSf: number;
+  readonly layout?: SfLayout;
+}
+
+/**
+ * The weight side of a 2Dx3D grouped GEMM: each expert's `[N, kSf]` scales swizzled alone, `roundUp(N, 128) * roundUp(kSf, 4)` bytes apart. Errors as `swizzleScales`.
+ * @param sf      [E, N, kSf] linear, or at `strides` (stored `[E, kSf, N]`: `{ row: 1, kSf: N, l: kSf * N }`)
+ * @param out     [E * nPad * kSfPad] u8; may be longer
+ */
+export function assembleScales3d(
+  sf: Uint8Array,
+  { numExperts, n, kSf, layout = '128x4' }: WeightScalesShape,
+  out?: Uint8Array,
+  strides: SfStrides = rowMajor({ rows: n, kSf }),
+): Uint8Array {
+  return swizzleScales(sf, createSfGeometry({ rows: n, kSf, l: numExperts, layout }), out, strides);
+}
+
+/** Shape of {@link assembleScales2d2d}: `rows` of M or N, which every expert has in full. */
+export interface RaggedKShape {
+  readonly rows: number;
+  readonly layout?: SfLayout;
+}
+
+/**
+ * Either side of a 2Dx2D grouped GEMM, whose reduction is ragged (weight gradients): expert `e` owns scale columns `[kSfOffsets[e-1], kSfOffsets[e])` of a row-major
+ * matrix. Each expert's columns are padded to 4, its rows to 128, and swizzled alone into a flat chunk at `sfOffsets[e-1] * rowsPad`: the chunk is contiguous, no
+ * column slice of one wide swizzled matrix. An expert without columns takes no space. `sfOffsets` are the padded column ends.
+ *
+ * Throws `ShapeError` on lengths, `ValueError` unless `kSfOffsets` are ascending ends.
+ * @param sf         [rows, kSfOffsets[E-1]] linear
+ * @param kSfOffsets [E] i32, cumulative ends in scale columns (`raggedKSfOffsets` makes them from element counts)
+ * @param out        u8, at least `rowsPad * sfOffsets[E-1]`; bytes behind that are not written
+ * @param sfOffsets  [E] i32
+ */
+export function assembleScales2d2d(
+  sf: Uint8Array,
+  kSfOffsets: Int32Array,
+  { rows, layout = '128x4' }: RaggedKShape,
+  out?: Uint8Array,
+  sfOffsets: Int32Array = new Int32Array(kSfOffsets.length),
+): AssembledScales {
+  const fn = 'assembleScales2d2d';
+  const numExperts = kSfOffsets.length;
+  checkInteger(fn, 'rows', rows, 0);
+  checkKind(fn, 'sf', sf, Uint8Array);
+  checkKind(fn, 'sfOffsets', sfOffsets, Int32Array);
+  checkEndOffsets(fn, 'kSfOffsets', kSfOffsets, 2 ** 31 - 1 - 4 * numExperts);
+  checkLength(fn, 'sfOffsets', sfOffsets, 'E', numExperts);
+  const kSfTotal = numExperts === 0 ? 0 : kSfOffsets[numExperts - 1]!;
+  checkLength(fn, 'sf', sf, 'rows*kSfOffsets[E-1]', rows * kSfTotal);
+  const rowsPad = roundUp(rows, rowsPerTile(layout));
+  let padded = 0;
+  for (let e = 0; e < numExperts; e++) {
+    padded += padKSf(layout, kSfOffsets[e]! - (e === 0 ? 0 : kSfOffsets[e - 1]!));
+    sfOffsets[e] = padded;
+  }
+  const sfSwizzled = out ?? new Uint8Array(rowsPad * padded);
+  checkKind(fn, 'out', sfSwizzled, Uint8Array);
+  checkCapacity(fn, 'out', sfSwizzled, 'rowsPad*sfOffsets[E-1]', rowsPad * padded);
+  const memory = memoryOf(sf);
+  const tiles = memoryOf(sfSwizzled);
+  for (let e = 0; e < numExperts; e++) {
+    const start = e === 0 ? 0 : kSfOffsets[e - 1]!;
+    const kSf = kSfOffsets[e]! - start;
+    const src = { memory, start, rowStride: kSfTotal, kSfStride: 1 };
+    if (kSf > 0) toTiles(src, rows, kSf, layout, tiles, (e === 0 ? 0 : sfOffsets[e - 1]!) * rowsPad);
+  }
+  return { sfSwizzled, sfOffsets };
+}

@@ -1,0 +1,160 @@
+import { ceilDiv, checkInteger, checkOneOf, roundUp, ShapeError } from '@megamoe/core';
+
+/**
+ * How block scales lie in memory.
+ * - `128x4`: 512-byte tiles of 128 rows by 4 scale columns, tiles run along K first; what Blackwell's block-scaled MMA reads (CUTLASS
+ *   `Sm1xxBlockScaledConfig`, FlashInfer `layout_128x4`, torchao `to_blocked`).
+ * - `8x4`: 32-byte tiles of 8 rows by 4 scale columns, rows contiguous within a tile (FlashInfer and TensorRT-LLM `SWIZZLED_8x4`, for few rows).
+ * - `linear`: row-major, no padding; what checkpoints store.
+ */
+export type SfLayout = '128x4' | '8x4' | 'linear';
+
+/** All layouts. */
+export const SF_LAYOUTS: readonly SfLayout[] = ['128x4', '8x4', 'linear'];
+
+/** Elements along K that share one scale: 16 in NVFP4, 32 in the MX formats. */
+export type SfVecSize = 16 | 32;
+
+/** A shape to lay out: `l` matrices (default 1) of `rows` by `kSf` scales. */
+export interface SfShape {
+  readonly rows: number;
+  readonly kSf: number;
+  readonly l?: number;
+  /** Default `128x4`. */
+  readonly layout?: SfLayout;
+}
+
+/** A layout with everything derived from its shape; made by {@link createSfGeometry}. One scale is one byte. */
+export interface SfGeometry {
+  readonly layout: SfLayout;
+  readonly rows: number;
+  readonly kSf: number;
+  readonly l: number;
+  /** `rows` rounded up to whole tiles. */
+  readonly rowsPad: number;
+  /** `kSf` rounded up to whole tiles. */
+  readonly kSfPad: number;
+  /** Bytes of one matrix, padding included. */
+  readonly batchStrideBytes: number;
+  /** Bytes of all `l` matrices: what a buffer must hold. */
+  readonly allocationBytes: number;
+}
+
+/** Where a byte of a buffer belongs. `padding` means that `row` or `kSf` lies outside the matrix (the byte must be 0). */
+export interface SfCoordinate {
+  readonly l: number;
+  readonly row: number;
+  readonly kSf: number;
+  readonly padding: boolean;
+}
+
+/** Rows of one tile: each expert's rows are padded to a multiple of this. 1 for `linear`. */
+export function rowsPerTile(layout: SfLayout): number {
+  checkOneOf('rowsPerTile', 'layout', layout, SF_LAYOUTS);
+  return layout === '128x4' ? 128 : layout === '8x4' ? 8 : 1;
+}
+
+/** `kSf` rounded up to whole tiles (of 4 columns; `linear` has none). */
+export function padKSf(layout: SfLayout, kSf: number): number {
+  return layout === 'linear' ? kSf : roundUp(kSf, 4);
+}
+
+/** Scale columns of `k` unpacked elements: `ceil(k / sfVecSize)`. Throws `ValueError` on anything but 16 or 32, or a negative `k`. */
+export function kSfOf(k: number, sfVecSize: SfVecSize = 16): number {
+  checkInteger('kSfOf', 'k', k, 0);
+  checkOneOf('kSfOf', 'sfVecSize', sfVecSize, [16, 32]);
+  return ceilDiv(k, sfVecSize);
+}
+
+/** Derives sizes and strides of a layout. Throws `ValueError` on a negative or fractional shape or an unknown layout. */
+export function createSfGeometry({ rows, kSf, l = 1, layout = '128x4' }: SfShape): SfGeometry {
+  checkInteger('createSfGeometry', 'rows', rows, 0);
+  checkInteger('createSfGeometry', 'kSf', kSf, 0);
+  checkInteger('createSfGeometry', 'l', l, 0);
+  checkOneOf('createSfGeometry', 'layout', layout, SF_LAYOUTS);
+  const rowsPad = roundUp(rows, rowsPerTile(layout));
+  const kSfPad = padKSf(layout, kSf);
+  const batchStrideBytes = rowsPad * kSfPad;
+  checkInteger('createSfGeometry', 'allocationBytes', batchStrideBytes * l, 0);
+  return { layout, rows, kSf, l, rowsPad, kSfPad, batchStrideBytes, allocationBytes: batchStrideBytes * l };
+}
+
+/** {@link sfOffset} without checks, for loops; `row` and `kSf` may lie in the padding. */
+export function offsetOf(g: SfGeometry, row: number, kSf: number, l: number): number {
+  if (g.layout === 'linear') return l * g.batchStrideBytes + row * g.kSf + kSf;
+  const tile = g.layout === '128x4' ? 128 : 8;
+  const inner = row % tile;
+  const inTile = tile === 128 ? (inner % 32) * 16 + (inner >> 5) * 4 : inner * 4;
+  // Multiply, never shift: offsets may pass 2^31. A row of tiles has tile * kSfPad bytes.
+  return l * g.batchStrideBytes + (row - inner) * g.kSfPad + Math.floor(kSf / 4) * tile * 4 + inTile + (kSf % 4);
+}
+
+/** Byte offset of one scale. Throws `ValueError` when the coordinate lies outside the matrix. */
+export function sfOffset(g: SfGeometry, row: number, kSf: number, l = 0): number {
+  checkInteger('sfOffset', 'row', row, 0, g.rows - 1);
+  checkInteger('sfOffset', 'kSf', kSf, 0, g.kSf - 1);
+  checkInteger('sfOffset', 'l', l, 0, g.l - 1);
+  return offsetOf(g, row, kSf, l);
+}
+
+/** The inverse of {@link sfOffset}, for padding too. Throws `ValueError` when `offset` lies outside the allocation. */
+export function sfCoordinate(g: SfGeometry, offset: number): SfCoordinate {
+  checkInteger('sfCoordinate', 'offset', offset, 0, g.allocationBytes - 1);
+  const l = Math.floor(offset / g.batchStrideBytes);
+  const inBatch = offset - l * g.batchStrideBytes;
+  if (g.layout === 'linear') return { l, row: Math.floor(inBatch / g.kSf), kSf: inBatch % g.kSf, padding: false };
+  const tile = g.layout === '128x4' ? 128 : 8;
+  const tileRow = Math.floor(inBatch / (tile * g.kSfPad));
+  const inTileRow = inBatch - tileRow * tile * g.kSfPad;
+  const inTile = inTileRow % (tile * 4);
+  const inner = tile === 128 ? (inTile >> 4) + ((inTile >> 2) & 3) * 32 : inTile >> 2;
+  const row = tileRow * tile + inner;
+  const kSf = Math.floor(inTileRow / (tile * 4)) * 4 + (inTile & 3);
+  return { l, row, kSf, padding: row >= g.rows || kSf >= g.kSf };
+}
+
+/**
+ * Offsets of all scales in `[l][row][kSf]` order. Throws `ShapeError` when the allocation passes 2^32 bytes.
+ * @param out [l * rows * kSf] u32
+ */
+export function sfOffsetTable(g: SfGeometry, out: Uint32Array = new Uint32Array(g.l * g.rows * g.kSf)): Uint32Array {
+  const count = g.l * g.rows * g.kSf;
+  if (out.length !== count) {
+    throw new ShapeError(`sfOffsetTable: "out" must have length L*rows*kSf = ${count}, got ${out.length}`);
+  }
+  if (g.allocationBytes > 2 ** 32) {
+    throw new ShapeError(`sfOffsetTable: allocation must be at most 2^32 = ${2 ** 32} bytes, got ${g.allocationBytes}`);
+  }
+  let i = 0;
+  for (let l = 0; l < g.l; l++) {
+    for (let row = 0; row < g.rows; row++) {
+      for (let kSf = 0; kSf < g.kSf; kSf++) out[i++] = offsetOf(g, row, kSf, l);
+    }
+  }
+  return out;
+}
+
+/** What `megamoe layout --json` prints. */
+export interface LayoutReport {
+  readonly allocationBytes: number;
+  /** Byte offsets in `[l][row][kSf]` order. */
+  readonly offsets: number[];
+}
+
+/** Shape of {@link layoutReport}: `k` counts unpacked elements. */
+export interface LayoutReportShape {
+  readonly rows: number;
+  readonly k: number;
+  /** Default 1. */
+  readonly l?: number;
+  /** Default 16. */
+  readonly sfVecSize?: SfVecSize;
+  /** Default `128x4`. */
+  readonly layout?: SfLayout;
+}
+
+/** The JSON of `megamoe layout --rows R --k K [--l L] [--sf-vec 16 or 32] [--layout 128x4]`. Errors as {@link createSfGeometry} and {@link kSfOf}. */
+export function layoutReport({ rows, k, l = 1, sfVecSize = 16, layout = '128x4' }: LayoutReportShape): LayoutReport {
+  const geometry = createSfGeometry({ rows, kSf: kSfOf(k, sfVecSize), l, layout });
+  return { allocationBytes: geometry.allocationBytes, offsets: Array.from(sfOffsetTable(geometry)) };
+}

@@ -1,0 +1,78 @@
+import { checkCapacity, checkInteger, checkKind } from '@megamoe/core';
+import { fromTiles, memoryOf, toTiles } from './copy';
+import type { SfGeometry } from './geometry';
+
+/**
+ * Strides of a linear array of scales, in bytes: scale (l, row, kSf) is at `l * strides.l + row * strides.row + kSf * strides.kSf`. Say them whenever
+ * the array is not row-major `[l, rows, kSf]`: weight scales stored `[kSf, N]` have `{ row: 1, kSf: N, l: kSf * N }`.
+ */
+export interface SfStrides {
+  readonly row: number;
+  readonly kSf: number;
+  readonly l: number;
+}
+
+/** Strides of a row-major `[l, rows, kSf]` array. */
+export function rowMajor({ rows, kSf }: { readonly rows: number; readonly kSf: number }): SfStrides {
+  return { row: kSf, kSf: 1, l: rows * kSf };
+}
+
+/** Checks strides and that `sf` reaches to the last scale they address. */
+export function checkStrided(fn: string, sf: Uint8Array, g: SfGeometry, strides: SfStrides): void {
+  checkKind(fn, 'sf', sf, Uint8Array);
+  checkInteger(fn, 'strides.row', strides.row, 0);
+  checkInteger(fn, 'strides.kSf', strides.kSf, 0);
+  checkInteger(fn, 'strides.l', strides.l, 0);
+  const empty = g.rows === 0 || g.kSf === 0 || g.l === 0;
+  const last = (g.l - 1) * strides.l + (g.rows - 1) * strides.row + (g.kSf - 1) * strides.kSf;
+  checkCapacity(fn, 'sf', sf, '(L-1)*strides.l + (rows-1)*strides.row + (kSf-1)*strides.kSf + 1', empty ? 0 : last + 1);
+}
+
+/**
+ * Writes linear scales in the layout of `geometry`, padding zero. Whole rows move at once, four scales at a time where both sides allow it.
+ * Throws `ShapeError` when an array is too short, `KindError`, `ValueError` on strides.
+ * @param sf  linear scales, at `strides` (row-major `[l, rows, kSf]` when left out)
+ * @param out [allocationBytes] u8; may be longer, the rest is not written; must not overlap `sf`
+ */
+export function swizzleScales(
+  sf: Uint8Array,
+  geometry: SfGeometry,
+  out: Uint8Array = new Uint8Array(geometry.allocationBytes),
+  strides: SfStrides = rowMajor(geometry),
+): Uint8Array {
+  checkStrided('swizzleScales', sf, geometry, strides);
+  checkKind('swizzleScales', 'out', out, Uint8Array);
+  checkCapacity('swizzleScales', 'out', out, 'allocationBytes', geometry.allocationBytes);
+  const { rows, kSf, layout } = geometry;
+  const memory = memoryOf(sf);
+  const tiles = memoryOf(out);
+  for (let l = 0; l < geometry.l; l++) {
+    const src = { memory, start: l * strides.l, rowStride: strides.row, kSfStride: strides.kSf };
+    toTiles(src, rows, kSf, layout, tiles, l * geometry.batchStrideBytes);
+  }
+  return out;
+}
+
+/**
+ * The inverse of {@link swizzleScales}: padding is not read, and bytes of `sf` that no stride addresses are not written. Errors as there.
+ * @param sfSwizzled [allocationBytes] u8; may be longer
+ * @param sf         linear scales, written at `strides` (row-major `[l, rows, kSf]` when left out)
+ */
+export function unswizzleScales(
+  sfSwizzled: Uint8Array,
+  geometry: SfGeometry,
+  sf: Uint8Array = new Uint8Array(geometry.l * geometry.rows * geometry.kSf),
+  strides: SfStrides = rowMajor(geometry),
+): Uint8Array {
+  checkStrided('unswizzleScales', sf, geometry, strides);
+  checkKind('unswizzleScales', 'sfSwizzled', sfSwizzled, Uint8Array);
+  checkCapacity('unswizzleScales', 'sfSwizzled', sfSwizzled, 'allocationBytes', geometry.allocationBytes);
+  const { rows, kSf, layout } = geometry;
+  const memory = memoryOf(sf);
+  const tiles = memoryOf(sfSwizzled);
+  for (let l = 0; l < geometry.l; l++) {
+    const dst = { memory, start: l * strides.l, rowStride: strides.row, kSfStride: strides.kSf };
+    fromTiles(tiles, l * geometry.batchStrideBytes, rows, kSf, layout, dst);
+  }
+  return sf;
+}
