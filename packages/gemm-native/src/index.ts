@@ -1,1 +1,16 @@
-export {};
+export { createGemmKernels } from './create';
+export { gemmAddonInfo } from './binding';
+export type {
+  DenseRows,
+  ExpertFormat,
+  ExpertsSource,
+  ExpertsWeight,
+  GemmKernels,
+  KernelBackend,
+  KernelIsa,
+  KernelOptions,
+  LinearSource,
+  LinearWeight,
+  Nvfp4Rows,
+} from './types';
+export type { AddonInfo } from '@megamoe/native-kit';

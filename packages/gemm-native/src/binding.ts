@@ -1,0 +1,20 @@
+import { loadAddon } from '@megamoe/native-kit';
+import type { AddonInfo, AddonResult } from '@megamoe/native-kit';
+import type { GemmAddon } from './native-engine';
+
+/** Raised with every change of a native function's arguments; the same number stands in native/bindings/addon.cc. */
+export const INTERFACE_VERSION = 1;
+
+/** The addon, or why there is none. Loading again is cheap: Node keeps modules. */
+export function loadGemmAddon(): AddonResult<GemmAddon> {
+  return loadAddon<GemmAddon>({
+    packageUrl: import.meta.url,
+    name: 'gemm-native',
+    interfaceVersion: INTERFACE_VERSION,
+  });
+}
+
+/** What was looked for, found and chosen: for reports such as `megamoe doctor`. */
+export function gemmAddonInfo(): AddonInfo {
+  return loadGemmAddon().info;
+}

@@ -1,0 +1,122 @@
+import { badScale, findBadScale, notFinite } from '../checks';
+import type { Engine, ExpertsBuilder, ExpertsShape, PackedLinear } from '../engine';
+import { MAX_HC } from '../limits';
+import type { DenseRows, LinearSource, Nvfp4Rows } from '../types';
+import { HyperConnections } from './hyper-connections';
+import { denseRows, dot, embedRows, RowScratch } from './linear';
+import type { DenseStorage } from './linear';
+import { decodeNvfp4Row, groupedW4A4 } from './nvfp4';
+import type { Nvfp4Storage } from './nvfp4';
+import { addInPlace, gatherRows, rmsNorm, scatterExperts, swiglu } from './rows';
+import { stageDynamic, stageStatic } from './stage';
+
+/** NVFP4 storage of all experts, filled part by part. */
+function createNvfp4({ numExperts, n, k, parts }: ExpertsShape): ExpertsBuilder {
+  const storage: Nvfp4Storage = {
+    codes: new Uint8Array((numExperts * n * k) / 2),
+    sf: new Uint8Array((numExperts * n * k) / 16),
+  };
+  return {
+    storage,
+    bytes: storage.codes.length + storage.sf.length,
+    put(expert, part, rows) {
+      const { codes, sf } = rows as Nvfp4Rows;
+      const row = expert * n + (part * n) / parts;
+      storage.codes.set(codes, (row * k) / 2);
+      storage.sf.set(sf, (row * k) / 16);
+    },
+  };
+}
+
+/** BF16 or float32 storage of all experts. */
+function createDense({ numExperts, n, k, parts, format }: ExpertsShape): ExpertsBuilder {
+  const size = numExperts * n * k;
+  const storage: DenseStorage = format === 'f32' ? new Float32Array(size) : new Uint16Array(size);
+  return {
+    storage,
+    bytes: storage.byteLength,
+    put(expert, part, rows) {
+      storage.set((rows as DenseRows).data, (expert * n + (part * n) / parts) * k);
+    },
+  };
+}
+
+/** The kernels in TypeScript. One engine holds its scratch, so every GemmKernels has its own. */
+export function createJsEngine(): Engine {
+  const scratch = new RowScratch();
+  const hyper = new HyperConnections(MAX_HC);
+  return {
+    backend: 'js',
+    isa: 'js',
+    threads: 1,
+    layout: 'js',
+    packLinear({ data }: LinearSource): PackedLinear {
+      return { storage: data.slice(), bytes: data.byteLength }; // a copy: the source may be a view of a file that is closed later
+    },
+    createExperts(shape) {
+      return shape.format === 'nvfp4' ? createNvfp4(shape) : createDense(shape);
+    },
+    linear(storage, n, k, groups, x, m, out) {
+      for (let g = 0; g < groups; g++) {
+        denseRows(
+          storage as DenseStorage,
+          g * n * k,
+          n,
+          k,
+          x,
+          groups * k,
+          g * k,
+          0,
+          m,
+          out,
+          groups * n,
+          g * n,
+          scratch,
+        );
+      }
+    },
+    groupedGemmW4A4(storage, { n, k, parts }, aCodes, aSf, expertOffsets, alpha, rowScale, out) {
+      const rows = expertOffsets[expertOffsets.length - 1]!;
+      const bad = findBadScale(aSf, (rows * k) / 16);
+      if (bad >= 0) throw badScale('groupedGemmW4A4', 'aSf', aSf[bad]!, bad);
+      groupedW4A4(storage as Nvfp4Storage, n, k, parts, aCodes, aSf, expertOffsets, alpha, rowScale, out);
+    },
+    groupedGemm(storage, { n, k, parts, format }, a, expertOffsets, alpha, out) {
+      let start = 0;
+      for (let e = 0; e < expertOffsets.length; e++) {
+        const end = expertOffsets[e]!;
+        if (end === start) continue;
+        if (format !== 'nvfp4') {
+          denseRows(storage as DenseStorage, e * n * k, n, k, a, k, 0, start, end, out, n, 0, scratch);
+        } else {
+          const row = scratch.floats(k);
+          for (let c = 0; c < n; c++) {
+            decodeNvfp4Row(storage as Nvfp4Storage, e * n + c, k, row);
+            const scale = alpha![e * parts + Math.floor((c * parts) / n)]!;
+            for (let r = start; r < end; r++) out[r * n + c] = scale * dot(a, r * k, row, 0, k);
+          }
+        }
+        start = end;
+      }
+    },
+    gatherRows,
+    stageNvfp4(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf) {
+      const bad = stageStatic(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf);
+      if (bad >= 0) throw notFinite('stageNvfp4', x, bad);
+    },
+    stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale) {
+      const bad = stageDynamic(x, k, slotToken, rows, codes, sf, rowScale);
+      if (bad >= 0) throw notFinite('stageNvfp4Dynamic', x, bad);
+    },
+    swiglu,
+    scatterExperts,
+    addInPlace,
+    rmsNorm,
+    embed(storage, _n, k, ids, t, repeat, out) {
+      embedRows(storage as DenseStorage, k, ids, t, repeat, out, scratch);
+    },
+    hcPre: hyper.hcPre.bind(hyper),
+    hcPost: hyper.hcPost.bind(hyper),
+    hcHead: hyper.hcHead.bind(hyper),
+  };
+}

@@ -1,0 +1,101 @@
+import { E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+
+/** NVFP4 experts of the js engine: codes [E, N, K/2], sf [E, N, K/16], as they are stored in a checkpoint. */
+export interface Nvfp4Storage {
+  readonly codes: Uint8Array;
+  readonly sf: Uint8Array;
+}
+
+/**
+ * `PAIR_DOT[a << 8 | b]` = 4 * (lo(a)*lo(b) + hi(a)*hi(b)) for two bytes of two codes each: an integer of at most 288. Eight look-ups
+ * make a block dot, without decoding either side.
+ */
+function makePairDot(): Int16Array {
+  const table = new Int16Array(65536);
+  for (let a = 0; a < 256; a++) {
+    for (let b = 0; b < 256; b++) {
+      const lo = E2M1_VALUES[a & 15]! * E2M1_VALUES[b & 15]!;
+      const hi = E2M1_VALUES[a >> 4]! * E2M1_VALUES[b >> 4]!;
+      table[(a << 8) | b] = 4 * (lo + hi);
+    }
+  }
+  return table;
+}
+
+const PAIR_DOT = makePairDot();
+
+/** A quarter of each E4M3 value, exact: takes back the factor 4 of {@link PAIR_DOT}. */
+const E4M3_QUARTER = E4M3_VALUES.map((v) => v / 4);
+
+/** `acc` of one row and one column: `acc = f32(acc + dot*sa*sb)` over ascending blocks. The product is exact in float64 and float32. */
+function rowDot(
+  aCodes: Uint8Array,
+  a0: number,
+  aSf: Uint8Array,
+  as0: number,
+  bCodes: Uint8Array,
+  b0: number,
+  bSf: Uint8Array,
+  bs0: number,
+  kSf: number,
+): number {
+  let acc = 0;
+  for (let s = 0; s < kSf; s++) {
+    const a = a0 + s * 8;
+    const b = b0 + s * 8;
+    const dot =
+      PAIR_DOT[(aCodes[a]! << 8) | bCodes[b]!]! +
+      PAIR_DOT[(aCodes[a + 1]! << 8) | bCodes[b + 1]!]! +
+      PAIR_DOT[(aCodes[a + 2]! << 8) | bCodes[b + 2]!]! +
+      PAIR_DOT[(aCodes[a + 3]! << 8) | bCodes[b + 3]!]! +
+      PAIR_DOT[(aCodes[a + 4]! << 8) | bCodes[b + 4]!]! +
+      PAIR_DOT[(aCodes[a + 5]! << 8) | bCodes[b + 5]!]! +
+      PAIR_DOT[(aCodes[a + 6]! << 8) | bCodes[b + 6]!]! +
+      PAIR_DOT[(aCodes[a + 7]! << 8) | bCodes[b + 7]!]!;
+    acc = Math.fround(acc + dot * (E4M3_VALUES[aSf[as0 + s]!]! * E4M3_QUARTER[bSf[bs0 + s]!]!));
+  }
+  return acc;
+}
+
+/** W4A4 for all experts; see GemmKernels.groupedGemmW4A4. */
+export function groupedW4A4(
+  w: Nvfp4Storage,
+  n: number,
+  k: number,
+  parts: number,
+  aCodes: Uint8Array,
+  aSf: Uint8Array,
+  expertOffsets: Int32Array,
+  alpha: Float32Array,
+  rowScale: Float32Array | null,
+  out: Float32Array,
+): void {
+  const half = k / 2;
+  const kSf = k / 16;
+  let start = 0;
+  for (let e = 0; e < expertOffsets.length; e++) {
+    const end = expertOffsets[e]!;
+    for (let c = 0; c < n && end > start; c++) {
+      const row = e * n + c;
+      const scale = alpha[e * parts + Math.floor((c * parts) / n)]!;
+      for (let r = start; r < end; r++) {
+        const acc = rowDot(aCodes, r * half, aSf, r * kSf, w.codes, row * half, w.sf, row * kSf, kSf);
+        const result = Math.fround(scale * acc);
+        out[r * n + c] = rowScale === null ? result : Math.fround(result * rowScale[r]!);
+      }
+    }
+    start = end;
+  }
+}
+
+/** Decodes one row of codes and block scales (no global scale) to float32, exactly. */
+export function decodeNvfp4Row(w: Nvfp4Storage, row: number, k: number, out: Float32Array): void {
+  const c0 = (row * k) / 2;
+  const s0 = (row * k) / 16;
+  for (let i = 0; i < k; i += 2) {
+    const byte = w.codes[c0 + i / 2]!;
+    const scale = E4M3_VALUES[w.sf[s0 + (i >> 4)]!]!;
+    out[i] = E2M1_VALUES[byte & 15]! * scale;
+    out[i + 1] = E2M1_VALUES[byte >> 4]! * scale;
+  }
+}

@@ -1,0 +1,224 @@
+import { UnsupportedError } from '@megamoe/core';
+import type { AddonBase } from '@megamoe/native-kit';
+import { badScale, notFinite } from './checks';
+import type { Engine, ExpertsShape } from './engine';
+import type { DenseRows, Nvfp4Rows } from './types';
+
+/** Memory of packed weights, owned by the addon and freed when it is garbage. */
+export interface NativeWeight {
+  readonly bytes: number;
+}
+
+/** Formats as the addon numbers them. */
+const FORMAT = { f32: 0, bf16: 1, nvfp4: 2 } as const;
+
+type F32 = Float32Array;
+type I32 = Int32Array;
+type U8 = Uint8Array;
+
+/** Functions of the addon; native/bindings has the other side. `isa` and `threads` come first where work is done. */
+export interface GemmAddon extends AddonBase {
+  /** Instruction sets that can be used here. */
+  readonly isas: readonly string[];
+  createWeight(format: number, matrices: number, n: number, k: number): NativeWeight;
+  putDense(w: NativeWeight, matrix: number, row0: number, rows: number, data: F32 | Uint16Array): void;
+  putNvfp4(w: NativeWeight, matrix: number, row0: number, rows: number, codes: U8, sf: U8, threads: number): void;
+  linear(isa: number, threads: number, w: NativeWeight, x: F32, m: number, out: F32): void;
+  /** Returns -1, or the index in aSf of a byte that is no scale. */
+  groupedGemmW4A4(
+    isa: number,
+    threads: number,
+    w: NativeWeight,
+    parts: number,
+    aCodes: U8,
+    aSf: U8,
+    expertOffsets: I32,
+    alpha: F32,
+    rowScale: F32 | null,
+    out: F32,
+  ): number;
+  groupedGemm(
+    isa: number,
+    threads: number,
+    w: NativeWeight,
+    parts: number,
+    a: F32,
+    expertOffsets: I32,
+    alpha: F32 | null,
+    out: F32,
+  ): void;
+  gatherRows(isa: number, threads: number, x: F32, d: number, slotToken: I32, rows: number, out: F32): void;
+  /** Returns -1, or the index in x of a value that is not finite; so does stageNvfp4Dynamic. */
+  stageNvfp4(
+    isa: number,
+    threads: number,
+    x: F32,
+    k: number,
+    slotToken: I32 | null,
+    expertOffsets: I32,
+    globalDecodeScale: F32,
+    codes: U8,
+    sf: U8,
+  ): number;
+  stageNvfp4Dynamic(
+    isa: number,
+    threads: number,
+    x: F32,
+    k: number,
+    slotToken: I32 | null,
+    rows: number,
+    codes: U8,
+    sf: U8,
+    rowScale: F32,
+  ): number;
+  swiglu(isa: number, threads: number, gateUp: F32, m: number, i: number, limit: number, out: F32): void;
+  scatterExperts(
+    isa: number,
+    threads: number,
+    y: F32,
+    d: number,
+    tokenSlots: I32,
+    topkWeights: F32,
+    t: number,
+    topk: number,
+    out: F32,
+  ): void;
+  addInPlace(isa: number, threads: number, out: F32, x: F32, n: number): void;
+  rmsNorm(isa: number, threads: number, x: F32, m: number, d: number, weight: F32 | null, eps: number, out: F32): void;
+  embed(isa: number, threads: number, w: NativeWeight, ids: I32, t: number, repeat: number, out: F32): void;
+  hcPre(
+    isa: number,
+    threads: number,
+    streams: F32,
+    t: number,
+    hc: number,
+    d: number,
+    fn: F32,
+    base: F32,
+    scale: F32,
+    rmsNormEps: number,
+    hcEps: number,
+    iters: number,
+    post: F32,
+    comb: F32,
+    collapsed: F32,
+  ): void;
+  hcPost(
+    isa: number,
+    threads: number,
+    streams: F32,
+    blockOut: F32,
+    t: number,
+    hc: number,
+    d: number,
+    post: F32,
+    comb: F32,
+  ): void;
+  hcHead(
+    isa: number,
+    threads: number,
+    streams: F32,
+    t: number,
+    hc: number,
+    d: number,
+    fn: F32,
+    base: F32,
+    scale: F32,
+    rmsNormEps: number,
+    hcEps: number,
+    out: F32,
+  ): void;
+}
+
+/** The kernels of the addon with one instruction set and thread count. Throws UnsupportedError when it lacks the set here. */
+export function createNativeEngine(addon: GemmAddon, isaName: string, threads: number): Engine {
+  const isa = addon.isas.indexOf(isaName);
+  if (isa < 0)
+    throw new UnsupportedError(
+      `createGemmKernels: instruction set "${isaName}" is not available; available: ${addon.isas.join(', ')}`,
+    );
+  return {
+    backend: 'native',
+    isa: isaName,
+    threads,
+    layout: 'native',
+    packLinear({ n, k, dtype, data }, groups) {
+      const storage = addon.createWeight(FORMAT[dtype], groups, n, k);
+      const size = n * k;
+      for (let g = 0; g < groups; g++) addon.putDense(storage, g, 0, n, data.subarray(g * size, (g + 1) * size));
+      return { storage, bytes: storage.bytes };
+    },
+    createExperts({ numExperts, n, k, parts, format }: ExpertsShape) {
+      const storage = addon.createWeight(FORMAT[format], numExperts, n, k);
+      const rows = n / parts;
+      return {
+        storage,
+        bytes: storage.bytes,
+        put(expert, part, source) {
+          if (format === 'nvfp4') {
+            const { codes, sf } = source as Nvfp4Rows;
+            addon.putNvfp4(storage, expert, part * rows, rows, codes, sf, threads);
+          } else {
+            addon.putDense(storage, expert, part * rows, rows, (source as DenseRows).data);
+          }
+        },
+      };
+    },
+    linear(w, _n, _k, _groups, x, m, out) {
+      addon.linear(isa, threads, w as NativeWeight, x, m, out);
+    },
+    groupedGemmW4A4(w, { parts }, aCodes, aSf, offsets, alpha, rowScale, out) {
+      const bad = addon.groupedGemmW4A4(
+        isa,
+        threads,
+        w as NativeWeight,
+        parts,
+        aCodes,
+        aSf,
+        offsets,
+        alpha,
+        rowScale,
+        out,
+      );
+      if (bad >= 0) throw badScale('groupedGemmW4A4', 'aSf', aSf[bad]!, bad);
+    },
+    groupedGemm(w, { parts }, a, offsets, alpha, out) {
+      addon.groupedGemm(isa, threads, w as NativeWeight, parts, a, offsets, alpha, out);
+    },
+    gatherRows(x, d, slotToken, rows, out) {
+      addon.gatherRows(isa, threads, x, d, slotToken, rows, out);
+    },
+    stageNvfp4(x, k, slotToken, offsets, globalDecodeScale, codes, sf) {
+      const bad = addon.stageNvfp4(isa, threads, x, k, slotToken, offsets, globalDecodeScale, codes, sf);
+      if (bad >= 0) throw notFinite('stageNvfp4', x, bad);
+    },
+    stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale) {
+      const bad = addon.stageNvfp4Dynamic(isa, threads, x, k, slotToken, rows, codes, sf, rowScale);
+      if (bad >= 0) throw notFinite('stageNvfp4Dynamic', x, bad);
+    },
+    swiglu(gateUp, m, i, limit, out) {
+      addon.swiglu(isa, threads, gateUp, m, i, limit, out);
+    },
+    scatterExperts(y, d, tokenSlots, topkWeights, t, topk, out) {
+      addon.scatterExperts(isa, threads, y, d, tokenSlots, topkWeights, t, topk, out);
+    },
+    addInPlace(out, x, n) {
+      addon.addInPlace(isa, threads, out, x, n);
+    },
+    rmsNorm(x, m, d, weight, eps, out) {
+      addon.rmsNorm(isa, threads, x, m, d, weight, eps, out);
+    },
+    embed(w, _n, _k, ids, t, repeat, out) {
+      addon.embed(isa, threads, w as NativeWeight, ids, t, repeat, out);
+    },
+    hcPre(streams, t, hc, d, fn, base, scale, rmsNormEps, hcEps, iters, post, comb, collapsed) {
+      addon.hcPre(isa, threads, streams, t, hc, d, fn, base, scale, rmsNormEps, hcEps, iters, post, comb, collapsed);
+    },
+    hcPost(streams, blockOut, t, hc, d, post, comb) {
+      addon.hcPost(isa, threads, streams, blockOut, t, hc, d, post, comb);
+    },
+    hcHead(streams, t, hc, d, fn, base, scale, rmsNormEps, hcEps, out) {
+      addon.hcHead(isa, threads, streams, t, hc, d, fn, base, scale, rmsNormEps, hcEps, out);
+    },
+  };
+}
