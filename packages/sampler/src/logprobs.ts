@@ -2,15 +2,18 @@ import type { TokenLogprob } from './sampler';
 import type { SamplerScratch } from './scratch';
 import { kthLargest } from './select';
 
-/** `log(sum(exp(x)))` in double; `max` is the largest of `x`. */
-export function logSumExp(x: Float32Array, max: number): number {
+/**
+ * `log(sum(exp(x - max)))` in double; `max` is the largest of `x`. A log-probability is then `x - max - logSum`: in this order nothing is lost
+ * when the logits are far from zero.
+ */
+export function logSum(x: Float32Array, max: number): number {
   let sum = 0;
   for (let i = 0; i < x.length; i++) sum += Math.exp(x[i]! - max);
-  return max + Math.log(sum);
+  return Math.log(sum);
 }
 
 /** The `n` largest of `scratch.work` as log-probabilities, best first, ties to the lowest id. */
-export function topLogprobs(scratch: SamplerScratch, n: number, lse: number): TokenLogprob[] {
+export function topLogprobs(scratch: SamplerScratch, n: number, max: number, log: number): TokenLogprob[] {
   const { work, vocabSize } = scratch;
   const top: TokenLogprob[] = [];
   if (n === 0) return top;
@@ -19,7 +22,7 @@ export function topLogprobs(scratch: SamplerScratch, n: number, lse: number): To
   for (let id = 0; id < vocabSize; id++) if (work[id]! > kth) ties--;
   for (let id = 0; id < vocabSize; id++) {
     const x = work[id]!;
-    if (x > kth || (x === kth && ties-- > 0)) top.push({ tokenId: id, logprob: x - lse });
+    if (x > kth || (x === kth && ties-- > 0)) top.push({ tokenId: id, logprob: x - max - log });
   }
   return top.sort((a, b) => b.logprob - a.logprob || a.tokenId - b.tokenId);
 }

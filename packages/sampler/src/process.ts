@@ -216,7 +216,8 @@ export function processLogits(
       pipeline.truncate(max);
       const { floor, lastTie } = pipeline.cut;
       for (let id = 0; id < vocabSize; id++) {
-        if (work[id]! < floor || (work[id]! === floor && id > lastTie)) work[id] = -Infinity;
+        const x = work[id]!;
+        if (x < floor || (x === floor && id > lastTie)) work[id] = -Infinity;
       }
     }
   } else {

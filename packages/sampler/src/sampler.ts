@@ -1,6 +1,6 @@
 import { checkInteger, ValueError } from '@megamoe/core';
 import { drawToken } from './draw';
-import { logSumExp, topLogprobs } from './logprobs';
+import { logSum, topLogprobs } from './logprobs';
 import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { LogitsPipeline } from './process';
 import { createSamplerScratch, type SamplerScratch } from './scratch';
@@ -92,11 +92,13 @@ export class Sampler {
     const { scratch } = pipeline;
     const { logprobs, greedy } = this.params;
     pipeline.load(fn, logits);
-    let lse = 0;
+    let max = 0;
+    let log = 0;
     let top: TokenLogprob[] | undefined;
     if (logprobs !== undefined) {
-      lse = logSumExp(scratch.work, scratch.work[pipeline.best(fn)]!);
-      top = topLogprobs(scratch, logprobs, lse);
+      max = scratch.work[pipeline.best(fn)]!;
+      log = logSum(scratch.work, max);
+      top = topLogprobs(scratch, logprobs, max, log);
     }
     pipeline.adjust(logits);
     if (!greedy) pipeline.scale();
@@ -106,7 +108,7 @@ export class Sampler {
       tokenId = drawToken(scratch, tokenId, pipeline.cut, this.seed, this.sequence, this.#position);
     }
     if (top === undefined) return { tokenId };
-    const logprob = logits[tokenId]! - lse;
+    const logprob = logits[tokenId]! - max - log;
     if (!top.some((entry) => entry.tokenId === tokenId)) top.push({ tokenId, logprob });
     return { tokenId, logprob, topLogprobs: top };
   }

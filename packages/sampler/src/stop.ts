@@ -56,6 +56,8 @@ export class StopChecker {
     for (const id of stopIds) checkInteger(fn, 'stopIds', id, 0);
     for (const id of eosIds ?? []) checkInteger(fn, 'eosIds', id, 0);
     for (const stop of stopStrings) checkStopString(fn, stop);
+    checkBoolean(fn, 'ignoreEos', ignoreEos);
+    checkBoolean(fn, 'includeStop', includeStop);
     checkInteger(fn, 'minTokens', minTokens, 0);
     const ids = new Set(ignoreEos && eosIds === undefined ? [] : stopIds);
     if (!ignoreEos) for (const id of eosIds ?? []) ids.add(id);
@@ -77,7 +79,7 @@ export class StopChecker {
     if (this.#stopped) throw new ValueError('StopChecker.push: the output has stopped; make a new StopChecker');
     checkInteger('StopChecker.push', 'tokenId', tokenId, 0);
     if (typeof text !== 'string') throw new KindError(`StopChecker.push: "text" must be a string, got ${typeof text}`);
-    const mayStop = ++this.#nTokens > this.#minTokens || this.#minTokens === 0;
+    const mayStop = ++this.#nTokens > this.#minTokens;
     if (mayStop && this.#stopIds.has(tokenId)) {
       const shown = this.#includeStop ? this.#held + text : this.#held;
       return this.#stop(shown, { reason: 'stop', tokenId });
@@ -132,6 +134,10 @@ export class StopChecker {
 
 function isHighSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit < 0xdc00;
+}
+
+function checkBoolean(fn: string, arg: string, v: unknown): void {
+  if (typeof v !== 'boolean') throw new KindError(`${fn}: "${arg}" must be a boolean, got ${typeof v}`);
 }
 
 function checkStopString(fn: string, stop: unknown): void {
