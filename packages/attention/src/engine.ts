@@ -1,6 +1,7 @@
 /**
  * What a backend implements: the hot loops, on plain arrays and positional numbers, arguments already checked. The addon exports
- * exactly these functions (an object of many fields costs several times as much across the boundary).
+ * the same functions with two arguments in front, table and threads; positional, because an object of many fields costs several
+ * times as much across the boundary.
  */
 export interface Engine {
   /** Rotates pairs of the last `ropeDim` of each head in place. x [m, heads, d]; cos, sin [m, ropeDim/2]. */

@@ -1,5 +1,5 @@
-export { attentionAddonInfo, createAttentionKernels } from './create';
-export type { AddonInfo } from './create';
+export { createAttentionKernels } from './create';
+export { attentionAddonInfo } from './native';
 export type { AttentionKernels, CompressorWeights, KernelBackend, KernelOptions } from './kernels';
 export { createRope, ropeRows } from './rope';
 export type { Rope, RopeOptions, YarnParameters } from './rope';
