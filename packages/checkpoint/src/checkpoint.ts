@@ -1,4 +1,5 @@
 import { UnsupportedError } from '@megamoe/core';
+import { dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
 import { readConfig } from './config/config';
 import type { GenerationConfig } from './config/generation';
 import { readGenerationConfig } from './config/generation';
@@ -74,7 +75,7 @@ export interface Checkpoint {
   read(name: string): Uint8Array;
   /** F32, BF16 or F16 decoded to float32. `name` is the file's own; `shape`, when given, must be the stored one. */
   readF32(name: string, shape?: readonly number[]): Float32Array;
-  /** A dense matrix by canonical module name, as in `layers.0.attn.wq_a`. NaN and infinity are errors. */
+  /** A dense matrix by canonical module name, as in `layers.0.attn.wq_a`. NaN and infinity are errors. NVFP4 is dequantized. */
   linear(module: string, n: number, k: number): LinearTensor;
   /** A routed expert's matrix: w1 gate [I, D], w3 up [I, D], w2 down [D, I]. Scales are checked. */
   expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor;
@@ -86,7 +87,7 @@ export interface Checkpoint {
   close(): void;
 }
 
-const WHAT_IS_READ = 'BF16, F32, F16, and ModelOpt NVFP4 for routed experts';
+const WHAT_IS_READ = 'BF16, F32, F16 and ModelOpt NVFP4 (U8 weight, weight_scale, weight_scale_2)';
 
 class OpenCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -129,8 +130,7 @@ class OpenCheckpoint implements Checkpoint {
         tensor: info.weight.name,
       });
     }
-    if (info.format === 'nvfp4') throw this.#unsupported(info);
-    return this.#plainMatrix(info);
+    return info.format === 'nvfp4' ? this.#dequantized(info) : this.#plainMatrix(info);
   }
 
   expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor {
@@ -201,6 +201,13 @@ class OpenCheckpoint implements Checkpoint {
     const data = format === 'bf16' ? new Uint16Array(bytes.buffer, 0, n * k) : decodeFloats(weight, bytes);
     checkWeights(weight, data, k);
     return data instanceof Uint16Array ? { format: 'bf16', n, k, data } : { format: 'f32', n, k, data };
+  }
+
+  #dequantized(info: ModuleInfo): F32Tensor {
+    const { n, k, codes, sf, weightGlobalDecodeScale } = this.#nvfp4(info);
+    this.#warnOnce('NVFP4 matrices outside the routed experts are dequantized to float32 when they are read');
+    const shape = { m: n, k, globalDecodeScale: globalDecodeScale(weightGlobalDecodeScale) };
+    return { format: 'f32', n, k, data: dequantizeNvfp4(codes, sf, shape) };
   }
 
   #nvfp4(info: ModuleInfo): Nvfp4Tensor {

@@ -1,0 +1,210 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { checkOneOf, KindError, ShapeError, ValueError } from '@megamoe/core';
+import { quote, shapeText } from '../fail';
+import type { Dtype } from './dtypes';
+import { DTYPES, tensorBytes } from './dtypes';
+import { checkLittleEndian } from './file';
+import { LENGTH_BYTES, MAX_HEADER_BYTES } from './header';
+
+/** A tensor to write: its data, or a function that makes it when its turn comes, so that only one is in memory. */
+export interface TensorToWrite {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Bytes as stored (little-endian), or a typed array of the dtype's elements. */
+  readonly data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
+}
+
+/** Options of {@link writeSafetensors}. */
+export interface WriteOptions {
+  /** `__metadata__`. Default `{ format: 'pt' }`, which transformers wants to see. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Aborts the write between two tensors. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called after each tensor, with the bytes written so far and in all. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** The typed arrays that hold elements of a dtype; bytes fit all. */
+const ARRAYS: Partial<Record<Dtype, readonly string[]>> = {
+  BOOL: ['Uint8Array'],
+  I8: ['Int8Array'],
+  I16: ['Int16Array'],
+  U16: ['Uint16Array'],
+  F16: ['Uint16Array'],
+  BF16: ['Uint16Array'],
+  I32: ['Int32Array'],
+  U32: ['Uint32Array'],
+  F32: ['Float32Array'],
+  F64: ['Float64Array'],
+  I64: ['BigInt64Array'],
+  U64: ['BigUint64Array'],
+};
+
+/** Bytes of a tensor; throws when dtype and shape make no whole number of them. */
+export function checkedBytes(fn: string, { name, dtype, shape }: TensorToWrite): number {
+  checkOneOf(fn, `${name}.dtype`, dtype, DTYPES);
+  if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0)) {
+    throw new ShapeError(`${fn}: ${quote(name)} must have a shape of non-negative integers, got ${shapeText(shape)}`);
+  }
+  const bytes = tensorBytes(dtype, shape);
+  if (bytes === undefined)
+    throw new ShapeError(
+      `${fn}: ${quote(name)} ${dtype} ${shapeText(shape)} is not a whole number of bytes below 2^53`,
+    );
+  return bytes;
+}
+
+/** Names must differ and be text that JSON keeps. */
+export function checkNames(fn: string, tensors: readonly TensorToWrite[]): void {
+  const seen = new Set<string>();
+  for (const { name } of tensors) {
+    if (typeof name !== 'string' || name === '__metadata__' || /\p{Cs}/u.test(name)) {
+      throw new ValueError(`${fn}: ${quote(String(name))} cannot be a tensor's name`);
+    }
+    if (seen.has(name)) throw new ValueError(`${fn}: two tensors are named ${quote(name)}`);
+    seen.add(name);
+  }
+}
+
+/** The order of the official implementation: by dtype, widest first, then by name as UTF-8. So every tensor is aligned. */
+function inFileOrder(tensors: readonly TensorToWrite[]): TensorToWrite[] {
+  const rank = new Map(DTYPES.map((dtype, i) => [dtype, i]));
+  return [...tensors].sort(
+    (a, b) => rank.get(b.dtype)! - rank.get(a.dtype)! || Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)),
+  );
+}
+
+/** The 8 length bytes and the JSON header, padded with spaces to a multiple of 8. */
+function encodeHeader(
+  fn: string,
+  tensors: readonly TensorToWrite[],
+  metadata: Readonly<Record<string, string>>,
+): Buffer {
+  const entries: string[] = [];
+  const sorted = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  if (sorted.length) entries.push(`"__metadata__":${JSON.stringify(Object.fromEntries(sorted))}`);
+  let at = 0;
+  for (const tensor of tensors) {
+    const { name, dtype, shape } = tensor;
+    const end = at + checkedBytes(fn, tensor);
+    entries.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [at, end] })}`);
+    at = end;
+  }
+  const json = Buffer.from(`{${entries.join(',')}}`);
+  const padded = Math.ceil(json.length / 8) * 8;
+  if (padded > MAX_HEADER_BYTES)
+    throw new ValueError(`${fn}: a header of ${padded} bytes is over the limit of ${MAX_HEADER_BYTES}`);
+  const out = Buffer.alloc(LENGTH_BYTES + padded, ' ');
+  out.writeBigUInt64LE(BigInt(padded));
+  json.copy(out, LENGTH_BYTES);
+  return out;
+}
+
+/** The bytes of one tensor's data, checked against what its header says. */
+function checkedData(fn: string, tensor: TensorToWrite, data: ArrayBufferView): Uint8Array {
+  const { name, dtype, shape } = tensor;
+  if (!ArrayBuffer.isView(data))
+    throw new KindError(`${fn}: the data of ${quote(name)} must be a typed array, got ${typeof data}`);
+  const kind = data.constructor.name;
+  const raw = kind === 'Uint8Array' || kind === 'Buffer' || kind === 'DataView';
+  if (!raw && !ARRAYS[dtype]?.includes(kind)) {
+    throw new KindError(
+      `${fn}: the data of ${quote(name)} must be ${[...(ARRAYS[dtype] ?? []), 'bytes'].join(' or ')} for ${dtype}, got ${kind}`,
+    );
+  }
+  const want = checkedBytes(fn, tensor);
+  if (data.byteLength !== want) {
+    throw new ShapeError(
+      `${fn}: the data of ${quote(name)} must have ${want} bytes for ${dtype} ${shapeText(shape)}, got ${data.byteLength}`,
+    );
+  }
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done, Math.min(bytes.length - done, 2 ** 30));
+}
+
+/** A name for a file in the making, in the folder where it will lie. */
+export function temporaryPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`);
+}
+
+/**
+ * Writes a file under a temporary name beside `path` until it is complete and on the disk, and returns that name for the caller to
+ * rename. Whatever fails, nothing stays behind.
+ */
+export async function stageFile(
+  path: string,
+  write: (put: (bytes: Uint8Array) => void) => void | Promise<void>,
+): Promise<string> {
+  const temporary = temporaryPath(path);
+  const fd = openSync(temporary, 'wx');
+  try {
+    try {
+      await write((bytes) => writeAll(fd, bytes));
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+  return temporary;
+}
+
+/** Streams a safetensors file to a temporary name beside `path` and returns that name. */
+export async function stageSafetensors(
+  fn: string,
+  path: string,
+  tensors: readonly TensorToWrite[],
+  { metadata = { format: 'pt' }, signal, onProgress }: WriteOptions,
+): Promise<string> {
+  checkLittleEndian();
+  checkNames(fn, tensors);
+  const ordered = inFileOrder(tensors);
+  const header = encodeHeader(fn, ordered, metadata);
+  const total = ordered.reduce((sum, tensor) => sum + checkedBytes(fn, tensor), 0);
+  signal?.throwIfAborted();
+  return await stageFile(path, async (put) => {
+    put(header);
+    let done = 0;
+    for (const tensor of ordered) {
+      const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+      signal?.throwIfAborted();
+      const bytes = checkedData(fn, tensor, data);
+      put(bytes);
+      done += bytes.length;
+      onProgress?.(done, total);
+      await setImmediate(); // lets signals and timers be heard: writing is synchronous
+      signal?.throwIfAborted();
+    }
+  });
+}
+
+/**
+ * Writes a safetensors file, byte for byte as the official implementation would: tensors by dtype (widest first), then by name,
+ * header padded to 8 bytes. The file appears under its name only when it is complete; an abort or a failure leaves nothing behind.
+ *
+ * @param path    file to write; one that is there is replaced
+ * @param tensors in any order; data made by functions is asked for one at a time
+ * @throws ShapeError when data and shape differ, ValueError for bad or repeated names, KindError for data of another element type
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  options: WriteOptions = {},
+): Promise<void> {
+  const temporary = await stageSafetensors('writeSafetensors', path, tensors, options);
+  try {
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}

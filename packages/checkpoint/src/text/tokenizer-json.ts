@@ -1,0 +1,87 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { issueText } from '../config/config';
+import { badFile, reasonOf } from '../fail';
+
+/** Largest token id: far beyond any vocabulary, and small enough for a table. */
+const MAX_ID = 2 ** 24 - 1;
+
+/**
+ * The parts of tokenizer.json that are looked at here; the library sees the whole file.
+ * Source: huggingface/tokenizers, the serialization of `Tokenizer`.
+ */
+const isVocab = (v: unknown): v is Record<string, number> =>
+  typeof v === 'object' &&
+  v !== null &&
+  Object.values(v).every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID);
+
+const schema = z.looseObject({
+  added_tokens: z.array(
+    z.looseObject({
+      id: z.number().int().nonnegative().max(MAX_ID),
+      content: z.string().min(1),
+      special: z.boolean().default(false),
+      lstrip: z.literal(false).default(false),
+      rstrip: z.literal(false).default(false),
+      single_word: z.literal(false).default(false),
+    }),
+  ),
+  normalizer: z.looseObject({ type: z.string() }).nullish(),
+  pre_tokenizer: z.looseObject({ type: z.string() }).nullish(),
+  decoder: z.looseObject({ type: z.string() }).nullish(),
+  post_processor: z.unknown(),
+  model: z.looseObject({
+    type: z.literal('BPE'),
+    vocab: z.custom<Record<string, number>>(isVocab, 'expected an object of token ids'),
+    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
+  }),
+});
+
+/** A checked tokenizer.json. */
+export type TokenizerJson = z.infer<typeof schema>;
+
+/** Reads and checks a tokenizer.json. Throws CheckpointError. */
+export function readTokenizerJson(path: string): TokenizerJson {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw badFile(path, `cannot be read as JSON: ${reasonOf(cause)}`, { cause });
+  }
+  const checked = schema.safeParse(json);
+  if (!checked.success) throw badFile(path, `not a byte-level BPE tokenizer: ${issueText(checked.error)}`);
+  const decoder = checked.data.decoder?.type;
+  if (decoder !== 'ByteLevel')
+    throw badFile(path, `decoder: expected "ByteLevel", found ${JSON.stringify(decoder ?? null)}`);
+  return checked.data;
+}
+
+/** One pre-tokenizer of tokenizer.json. */
+type PreTokenizer = Readonly<Record<string, unknown>>;
+
+/** The pattern of huggingface/tokenizers' ByteLevel (`src/pre_tokenizers/byte_level.rs`), GPT-2's. */
+const BYTE_LEVEL_REGEX = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+const split = (regex: string): PreTokenizer => ({
+  type: 'Split',
+  pattern: { Regex: regex },
+  behavior: 'Isolated',
+  invert: false,
+});
+
+/**
+ * Spells `Digits` and `ByteLevel` as `Split`, which means the same to Hugging Face's tokenizers but not to the JavaScript library: its
+ * `Digits` knows ASCII digits only (the original: every numeric character, as in "½"), and the `\s` of its `ByteLevel` is JavaScript's
+ * (counts U+FEFF, misses U+0085). Its `Split` has neither fault.
+ */
+export function unicodePreTokenizer(pre: PreTokenizer | null | undefined): PreTokenizer | null {
+  if (!pre) return null;
+  if (pre.type === 'Sequence' && Array.isArray(pre.pretokenizers)) {
+    return { ...pre, pretokenizers: (pre.pretokenizers as PreTokenizer[]).map(unicodePreTokenizer) };
+  }
+  if (pre.type === 'Digits') return split(pre.individual_digits === true ? '\\p{N}' : '\\p{N}+');
+  if (pre.type === 'ByteLevel' && pre.use_regex !== false && pre.add_prefix_space !== true) {
+    return { type: 'Sequence', pretokenizers: [split(BYTE_LEVEL_REGEX), { ...pre, use_regex: false }] };
+  }
+  return pre;
+}

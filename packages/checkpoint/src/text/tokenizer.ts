@@ -1,0 +1,160 @@
+import { join } from 'node:path';
+import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
+import { checkInteger, KindError } from '@megamoe/core';
+import { badFile, quote, reasonOf } from '../fail';
+import { BYTE_CHARACTERS, bytesOfToken } from './byte-level';
+import type { TokenizerJson } from './tokenizer-json';
+import { readTokenizerJson, unicodePreTokenizer } from './tokenizer-json';
+
+/** How {@link Tokenizer.encode} reads text. */
+export interface EncodeOptions {
+  /** Whether text such as `<｜User｜>` becomes its token (default) or is plain text, as it must be in what users write. */
+  readonly parseSpecial?: boolean;
+}
+
+/** How tokens become text. */
+export interface DecodeOptions {
+  /** Leave out the tokens that tokenizer.json marks as special. Default false. */
+  readonly skipSpecial?: boolean;
+}
+
+/** Turns tokens into text one by one and never gives out half a character. */
+export interface TokenStream {
+  /** The text that is complete with this token: may be empty, may be several characters. */
+  push(id: number): string;
+  /** What is left: U+FFFD for the bytes of an unfinished character. The stream may be used again after it. */
+  flush(): string;
+}
+
+/** A byte-level BPE tokenizer. */
+export interface Tokenizer {
+  /** One more than the largest token id. A model's vocabulary may be padded beyond it. */
+  readonly vocabSize: number;
+  /** Ids of the added tokens (BOS, turn markers, ...) by their text. */
+  readonly specialIds: ReadonlyMap<string, number>;
+  /** Token ids of a text. Nothing is added, BOS neither. Lone surrogates become U+FFFD. */
+  encode(text: string, options?: EncodeOptions): number[];
+  /** The text of token ids; bytes that are no UTF-8 become U+FFFD, ids without a token (vocabulary padding) nothing. */
+  decode(ids: Iterable<number>, options?: DecodeOptions): string;
+  /** The bytes of a token; empty for an id without one. */
+  tokenBytes(id: number): Uint8Array;
+  /** A streaming decoder; what it gives out joins to what `decode` gives at once. */
+  createStream(options?: DecodeOptions): TokenStream;
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** A regular expression that finds the added tokens in a text, the longest where several start; nothing to find: none. */
+function markerPattern(tokens: readonly string[]): RegExp | undefined {
+  if (tokens.length === 0) return undefined;
+  const longestFirst = [...tokens].sort((a, b) => b.length - a.length);
+  return new RegExp(`(${longestFirst.map((t) => t.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|')})`);
+}
+
+/** The bytes of every id, from the vocabulary and the added tokens. */
+function tokenTable({ model, added_tokens: added }: TokenizerJson, file: string): (Uint8Array | undefined)[] {
+  const texts: (string | undefined)[] = [];
+  const bytes: (Uint8Array | undefined)[] = [];
+  const encoder = new TextEncoder();
+  const put = (token: string, id: number, value: Uint8Array): void => {
+    const other = texts[id];
+    if (other !== undefined && other !== token) {
+      throw badFile(file, `id ${id} stands for two tokens, ${quote(other)} and ${quote(token)}`);
+    }
+    texts[id] = token;
+    bytes[id] = value;
+  };
+  for (const [token, id] of Object.entries(model.vocab)) put(token, id, bytesOfToken(token) ?? encoder.encode(token));
+  for (const { content, id } of added) put(content, id, encoder.encode(content));
+  const missing = BYTE_CHARACTERS.findIndex((c) => !Object.hasOwn(model.vocab, c));
+  if (missing >= 0) throw badFile(file, `model.vocab: no token for byte ${missing}; text with it could not be encoded`);
+  return bytes;
+}
+
+/** The library's tokenizer for text without added tokens: with those out of its vocabulary, no spelling of them comes out as one. */
+function plainTokenizer(json: TokenizerJson, added: ReadonlyMap<string, number>, file: string): LibraryTokenizer {
+  const { normalizer, model } = json;
+  const vocab = Object.fromEntries(Object.entries(model.vocab).filter(([token]) => !added.has(token)));
+  const parts = {
+    ...json,
+    added_tokens: [],
+    normalizer: normalizer ?? null,
+    pre_tokenizer: unicodePreTokenizer(json.pre_tokenizer),
+    post_processor: null, // would add BOS in some files: what is in the prompt is the caller's to say
+    model: { ...model, vocab },
+  };
+  try {
+    return new LibraryTokenizer(parts, {});
+  } catch (cause) {
+    throw badFile(file, `cannot be used: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+class BpeTokenizer implements Tokenizer {
+  readonly vocabSize: number;
+  readonly specialIds: ReadonlyMap<string, number>;
+  readonly #bytes: readonly (Uint8Array | undefined)[];
+  readonly #special: ReadonlySet<number>;
+  readonly #markers: RegExp | undefined;
+  readonly #library: LibraryTokenizer;
+
+  constructor(json: TokenizerJson, file: string) {
+    this.specialIds = new Map(json.added_tokens.map((t) => [t.content, t.id]));
+    this.#bytes = tokenTable(json, file);
+    this.vocabSize = this.#bytes.length;
+    this.#special = new Set(json.added_tokens.filter((t) => t.special).map((t) => t.id));
+    this.#markers = markerPattern([...this.specialIds.keys()]);
+    this.#library = plainTokenizer(json, this.specialIds, file);
+  }
+
+  encode(text: string, { parseSpecial = true }: EncodeOptions = {}): number[] {
+    if (typeof text !== 'string') throw new KindError(`encode: "text" must be a string, got ${typeof text}`);
+    const ids: number[] = [];
+    // Splitting at a group keeps what it matched: every odd part is an added token.
+    const parts = parseSpecial && this.#markers ? text.split(this.#markers) : [text];
+    for (const [i, part] of parts.entries()) {
+      if (i % 2 === 1) ids.push(this.specialIds.get(part)!);
+      else if (part !== '')
+        for (const id of this.#library.encode(part, { add_special_tokens: false }).ids) ids.push(id);
+    }
+    return ids;
+  }
+
+  decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
+    const stream = this.createStream(options);
+    let text = '';
+    for (const id of ids) text += stream.push(id);
+    return text + stream.flush();
+  }
+
+  tokenBytes(id: number): Uint8Array {
+    checkInteger('tokenBytes', 'id', id, 0);
+    return this.#bytes[id]?.slice() ?? NO_BYTES;
+  }
+
+  createStream({ skipSpecial = false }: DecodeOptions = {}): TokenStream {
+    // A decoder in stream mode is the hold-back: it keeps the bytes of an unfinished character. U+FEFF is text here, not a mark.
+    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    return {
+      push: (id) => {
+        checkInteger('decode', 'id', id, 0);
+        const bytes = this.#bytes[id];
+        return bytes === undefined || (skipSpecial && this.#special.has(id))
+          ? ''
+          : decoder.decode(bytes, { stream: true });
+      },
+      flush: () => decoder.decode(),
+    };
+  }
+}
+
+/**
+ * Loads `DIR/tokenizer.json` (byte-level BPE, as every DeepSeek-V4 checkpoint has it).
+ *
+ * Encoding is @huggingface/tokenizers', with the Unicode rules of the original (Rust) library restored; decoding works on bytes.
+ * Throws CheckpointError when the file is missing, damaged or another kind of tokenizer.
+ */
+export function loadTokenizer(dir: string): Tokenizer {
+  const file = join(dir, 'tokenizer.json');
+  return new BpeTokenizer(readTokenizerJson(file), file);
+}
