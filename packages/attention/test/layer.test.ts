@@ -1,0 +1,114 @@
+import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createAttentionKernels } from '../src/index';
+import type { LayerSpec } from '../src/index';
+import { BACKENDS } from './backends';
+import { makeInputs, makeState, run } from './layer-run';
+import { attendAll } from './naive';
+
+const CASES: { name: string; spec: LayerSpec; tokens: number; heads: number; topk?: number; ropeDim?: number }[] = [
+  { name: 'window only', spec: { ratio: 0, window: 5, headDim: 7 }, tokens: 40, heads: 3 },
+  { name: 'window of one', spec: { ratio: 0, window: 1, headDim: 4 }, tokens: 9, heads: 1 },
+  { name: 'CSA, few entries chosen', spec: { ratio: 4, window: 6, headDim: 10, indexHeadDim: 6 }, tokens: 61, heads: 4, topk: 3 },
+  { name: 'CSA, every entry', spec: { ratio: 4, window: 3, headDim: 8, indexHeadDim: 4 }, tokens: 37, heads: 2, topk: 50 },
+  { name: 'CSA, none chosen', spec: { ratio: 4, window: 3, headDim: 8, indexHeadDim: 4 }, tokens: 9, heads: 2, topk: 0 },
+  { name: 'HCA', spec: { ratio: 128, window: 16, headDim: 9 }, tokens: 300, heads: 3, ropeDim: 6 },
+  { name: 'HCA, wide window', spec: { ratio: 128, window: 200, headDim: 6 }, tokens: 270, heads: 9, ropeDim: 2 },
+];
+
+describe.each(BACKENDS)('a layer on $name', ({ kernels }) => {
+  it.each(CASES)('$name: gathers the right keys and attends like a dense float64 softmax', ({ spec, ...rest }) => {
+    const inputs = makeInputs(spec, { ...rest, seed: 3 });
+    const want = attendAll(inputs);
+    const got = run(kernels, inputs, [inputs.tokens]);
+    got.keys.forEach((keys, t) => {
+      expect(new Set(keys), `keys of position ${t}`).toEqual(want.keys[t]);
+      expect(keys.length).toBe(want.keys[t]!.size);
+    });
+    // float32 rounding of scores up to about 10, values about 1: 2e-6 is what 40 roundings of 6e-8 leave
+    expectClose(got.out, want.out, { maxAbs: 5e-6, shape: [inputs.tokens, inputs.heads, spec.headDim] });
+  });
+
+  it.each(CASES)('$name: any chunks give the same bits', ({ spec, ...rest }) => {
+    const inputs = makeInputs(spec, { ...rest, seed: 4 });
+    const whole = run(kernels, inputs, [inputs.tokens]);
+    for (const chunks of [[1], [3, 1, 5], [64], [127, 2]]) {
+      const parts = run(kernels, inputs, chunks);
+      expectBytes(parts.out, whole.out);
+      expect(parts.keys).toEqual(whole.keys);
+    }
+  });
+
+  it('random shapes and chunks give the same bits as one prefill', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          ratio: fc.constantFrom(0, 4, 128) as fc.Arbitrary<0 | 4 | 128>,
+          window: fc.integer({ min: 1, max: 40 }),
+          headDim: fc.integer({ min: 4, max: 21 }),
+          indexHeadDim: fc.integer({ min: 4, max: 9 }),
+          heads: fc.integer({ min: 1, max: 10 }),
+          tokens: fc.integer({ min: 1, max: 150 }),
+          topk: fc.integer({ min: 0, max: 12 }),
+          chunks: fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 5 }),
+          seed: fc.nat(),
+        }),
+        ({ ratio, window, headDim, indexHeadDim, chunks, ...rest }) => {
+          const spec: LayerSpec = { ratio, window, headDim, ...(ratio === 4 && { indexHeadDim }) };
+          const inputs = makeInputs(spec, rest);
+          const whole = run(kernels, inputs, [inputs.tokens]);
+          const parts = run(kernels, inputs, chunks);
+          expect(whole.out.some(Number.isNaN)).toBe(false);
+          expectBytes(parts.out, whole.out);
+          expect(parts.keys).toEqual(whole.keys);
+        },
+      ),
+      { numRuns: 60, seed: 20 },
+    );
+  });
+
+  it('sequences of one batch do not see each other', () => {
+    const spec: LayerSpec = { ratio: 4, window: 4, headDim: 8, indexHeadDim: 4 };
+    const a = makeInputs(spec, { tokens: 20, heads: 2, topk: 2, seed: 5 });
+    const b = makeInputs(spec, { tokens: 33, heads: 2, topk: 2, seed: 6 });
+    const alone = [run(kernels, a, [20]).out, run(kernels, b, [33]).out];
+    const together = [run(kernels, a, [5]).out, run(kernels, b, [5], makeState(b, 64)).out];
+    expectBytes(together[0]!, alone[0]!);
+    expectBytes(together[1]!, alone[1]!);
+  });
+});
+
+describe('backends compared', () => {
+  const [js, ...others] = BACKENDS;
+  it('native is there when the addon loads, and auto takes it', () => {
+    expect(createAttentionKernels().backend).toBe(others.length > 0 ? 'native' : 'js');
+  });
+  it.each(CASES)('$name: within 2e-6 of js, and the same keys', ({ spec, ...rest }) => {
+    const inputs = makeInputs(spec, { ...rest, seed: 8 });
+    const want = run(js!.kernels, inputs, [inputs.tokens]);
+    for (const { kernels } of others) {
+      const got = run(kernels, inputs, [inputs.tokens]);
+      expectClose(got.out, want.out, { maxAbs: 2e-6, nmse: 1e-12 });
+      expect(got.keys).toEqual(want.keys);
+    }
+    for (const { kernels } of others.slice(1)) {
+      expectBytes(run(kernels, inputs, [7]).out, run(others[0]!.kernels, inputs, [inputs.tokens]).out); // threads
+    }
+  });
+  it('rope gives the same bits everywhere', () => {
+    const random = seeded(9);
+    const [m, heads, d, ropeDim] = [7, 3, 37, 32];
+    const x = random.floats(m * heads * d + 1);
+    const cos = random.floats((m * ropeDim) / 2);
+    const sin = random.floats((m * ropeDim) / 2);
+    const results = BACKENDS.map(({ kernels }) => {
+      const y = x.slice();
+      kernels.rope(y.subarray(1), m, heads, d, ropeDim, cos, sin, false); // a view at an odd offset
+      kernels.rope(y.subarray(1), m, heads, d, ropeDim, sin, cos, true);
+      return y;
+    });
+    for (const y of results) expectBytes(y, results[0]!);
+    expect(results[0]![0]).toBe(x[0]);
+  });
+});
