@@ -97,15 +97,16 @@ export function checkSlotOrder(
       const i = token * topk + j;
       const e = topkIds[i]!;
       const slot = tokenSlots[i]!;
-      const at = `token ${token}, place ${j}`;
       if (e < 0) {
-        if (slot !== -1) throw new ValueError(`${fn}: ${at} is masked and must have slot -1, got ${slot}`);
+        if (slot !== -1)
+          throw new ValueError(`${fn}: token ${token}, place ${j} is masked and must have slot -1, got ${slot}`);
         continue;
       }
       placed++;
       const start = e === 0 ? 0 : expertOffsets[e - 1]!;
       const end = expertOffsets[e]!;
       if (slot < start || slot >= end || slot >= t * topk) {
+        const at = `token ${token}, place ${j}`;
         throw new ValueError(`${fn}: ${at} must have a slot of expert ${e}, in [${start}, ${end}), got ${slot}`);
       }
       if (slotToken[slot] !== token) {
@@ -114,7 +115,7 @@ export function checkSlotOrder(
       // Two tokens cannot share a slot, it names one of them; so only the token's own choices can collide.
       for (let k = 0; k < j; k++) {
         if (tokenSlots[token * topk + k] === slot)
-          throw new ValueError(`${fn}: ${at} shares slot ${slot} with place ${k}`);
+          throw new ValueError(`${fn}: token ${token}, places ${k} and ${j} share slot ${slot}`);
       }
     }
   }
