@@ -1,0 +1,80 @@
+// Products: linear, grouped, embedding. Argument order is that of GemmAddon in src/native-engine.ts.
+#include "common.h"
+
+namespace megamoe::gemm {
+
+namespace {
+
+void linear(const Napi::CallbackInfo& info) {
+  const Call call(info, "linear", 6);
+  LinearParams p{};
+  const Weight& w = weightArgument(call, info, 2, "w");
+  requireDense(call, w, true);
+  p.w = &w;
+  p.m = call.integer(4, "m", 0);
+  p.x = call.f32(3, "x", call.product("m", p.m, w.matrices, w.k));
+  p.out = call.f32(5, "out", call.product("m", p.m, w.matrices, w.n));
+  call.table.linear(p, call.threads);
+}
+
+// w, parts, expertOffsets, alpha and out, at the given places; returns R.
+std::int64_t groupedArguments(const Call& call, const Napi::CallbackInfo& info, GroupedParams* p, std::size_t offsets,
+                              std::size_t alpha, std::size_t out) {
+  const Weight& w = weightArgument(call, info, 2, "w");
+  std::int64_t rows = 0;
+  p->w = &w;
+  p->parts = call.integer(3, "parts", 1, 2);
+  p->expertOffsets = offsetsArgument(call, offsets, w.matrices, &rows);
+  p->alpha = call.f32OrNull(alpha, "alpha", w.matrices * p->parts);
+  if ((p->alpha != nullptr) != (w.format == Format::nvfp4))
+    throw Napi::TypeError::New(info.Env(), call.text("alpha") + " must be a Float32Array for nvfp4 weights and null for others");
+  p->out = call.f32(out, "out", call.product("out", rows, w.n));
+  return rows;
+}
+
+Napi::Value groupedGemmW4A4(const Napi::CallbackInfo& info) {
+  const Call call(info, "groupedGemmW4A4", 10);
+  GroupedW4A4Params p{};
+  const std::int64_t rows = groupedArguments(call, info, &p, 6, 7, 9);
+  requireDense(call, *p.w, false);
+  const std::int64_t size = call.product("aCodes", rows, p.w->k);
+  p.aCodes = call.u8(4, "aCodes", size / 2);
+  p.aSf = call.u8(5, "aSf", size / kBlock);
+  p.rowScale = call.f32OrNull(8, "rowScale", rows);
+  const std::int64_t bad = findBadScale(p.aSf, size / kBlock);
+  if (bad < 0 && rows > 0) call.table.groupedW4A4(p, call.threads);
+  return Napi::Number::New(info.Env(), static_cast<double>(bad));
+}
+
+void groupedGemm(const Napi::CallbackInfo& info) {
+  const Call call(info, "groupedGemm", 8);
+  GroupedA16Params p{};
+  const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
+  p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
+  if (rows > 0) call.table.groupedA16(p, call.threads);
+}
+
+void embed(const Napi::CallbackInfo& info) {
+  const Call call(info, "embed", 7);
+  EmbedParams p{};
+  const Weight& w = weightArgument(call, info, 2, "w");
+  requireDense(call, w, true);
+  p.w = &w;
+  p.t = call.integer(4, "t", 0);
+  p.repeat = call.integer(5, "repeat", 1);
+  p.ids = call.i32(3, "ids", p.t);
+  requireIndices(call, "ids", p.ids, p.t, 0, w.n);
+  p.out = call.f32(6, "out", call.product("out", p.t, p.repeat, w.k));
+  call.table.embed(p, call.threads);
+}
+
+}  // namespace
+
+void exportGemm(Napi::Env env, Napi::Object exports) {
+  exports.Set("linear", Napi::Function::New<linear>(env, "linear"));
+  exports.Set("groupedGemmW4A4", Napi::Function::New<groupedGemmW4A4>(env, "groupedGemmW4A4"));
+  exports.Set("groupedGemm", Napi::Function::New<groupedGemm>(env, "groupedGemm"));
+  exports.Set("embed", Napi::Function::New<embed>(env, "embed"));
+}
+
+}  // namespace megamoe::gemm

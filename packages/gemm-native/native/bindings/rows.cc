@@ -1,0 +1,163 @@
+// Row-wise operations and hyper-connections. Argument order is that of GemmAddon in src/native-engine.ts.
+#include "common.h"
+
+namespace megamoe::gemm {
+
+namespace {
+
+void gatherRows(const Napi::CallbackInfo& info) {
+  const Call call(info, "gatherRows", 7);
+  GatherParams p{};
+  p.d = call.integer(3, "d", 1);
+  p.rows = call.integer(5, "rows", 0);
+  p.x = call.f32(2, "x", 0);
+  p.slotToken = call.i32(4, "slotToken", p.rows);
+  requireIndices(call, "slotToken", p.slotToken, p.rows, 0, call.length(2, "x") / p.d);
+  p.out = call.f32(6, "out", call.product("out", p.rows, p.d));
+  call.table.gatherRows(p, call.threads);
+}
+
+// x, k and slotToken, which both stage functions have at 2, 3 and 4, for `rows` rows; codes and sf at the given places.
+void stageArguments(const Call& call, StageParams* p, std::size_t codes, std::size_t sf) {
+  if (p->k % kBlock != 0) throw Napi::RangeError::New(call.env(), call.text("k") + " must be a multiple of 16");
+  const std::int64_t size = call.product("k", p->rows, p->k);
+  p->slotToken = call.i32OrNull(4, "slotToken", p->rows);
+  p->x = call.f32(2, "x", p->slotToken == nullptr ? size : 0);
+  if (p->slotToken != nullptr)
+    requireIndices(call, "slotToken", p->slotToken, p->rows, 0, call.length(2, "x") / p->k);
+  p->codes = call.u8(codes, "codes", size / 2);
+  p->sf = call.u8(sf, "sf", size / kBlock);
+}
+
+Napi::Value stageNvfp4(const Napi::CallbackInfo& info) {
+  const Call call(info, "stageNvfp4", 9);
+  StageParams p{};
+  p.k = call.integer(3, "k", kBlock);
+  p.experts = call.length(5, "expertOffsets");
+  p.expertOffsets = offsetsArgument(call, 5, p.experts, &p.rows);
+  p.globalDecodeScale = call.f32(6, "globalDecodeScale", p.experts);
+  stageArguments(call, &p, 7, 8);
+  return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
+}
+
+Napi::Value stageNvfp4Dynamic(const Napi::CallbackInfo& info) {
+  const Call call(info, "stageNvfp4Dynamic", 9);
+  StageParams p{};
+  p.k = call.integer(3, "k", kBlock);
+  p.rows = call.integer(5, "rows", 0);
+  stageArguments(call, &p, 6, 7);
+  p.rowScale = call.f32(8, "rowScale", p.rows);
+  if (p.rows == 0) return Napi::Number::New(info.Env(), -1);
+  return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
+}
+
+void swiglu(const Napi::CallbackInfo& info) {
+  const Call call(info, "swiglu", 7);
+  SwigluParams p{};
+  p.m = call.integer(3, "m", 0);
+  p.i = call.integer(4, "i", 1);
+  p.gateUp = call.f32(2, "gateUp", call.product("m", p.m, p.i, 2));
+  p.limit = static_cast<float>(call.number(5, "limit"));
+  p.out = call.f32(6, "out", call.product("m", p.m, p.i));
+  call.table.swiglu(p, call.threads);
+}
+
+void scatterExperts(const Napi::CallbackInfo& info) {
+  const Call call(info, "scatterExperts", 9);
+  ScatterParams p{};
+  p.d = call.integer(3, "d", 1);
+  p.t = call.integer(6, "t", 0);
+  p.topk = call.integer(7, "topk", 1);
+  const std::int64_t slots = call.product("t", p.t, p.topk);
+  p.y = call.f32(2, "y", 0);
+  p.tokenSlots = call.i32(4, "tokenSlots", slots);
+  requireIndices(call, "tokenSlots", p.tokenSlots, slots, -1, call.length(2, "y") / p.d);
+  p.topkWeights = call.f32(5, "topkWeights", slots);
+  p.out = call.f32(8, "out", call.product("out", p.t, p.d));
+  call.table.scatterExperts(p, call.threads);
+}
+
+void addInPlace(const Napi::CallbackInfo& info) {
+  const Call call(info, "addInPlace", 5);
+  AddParams p{};
+  p.n = call.integer(4, "n", 0);
+  p.out = call.f32(2, "out", p.n);
+  p.x = call.f32(3, "x", p.n);
+  call.table.addInPlace(p, call.threads);
+}
+
+void rmsNorm(const Napi::CallbackInfo& info) {
+  const Call call(info, "rmsNorm", 8);
+  RmsNormParams p{};
+  p.m = call.integer(3, "m", 0);
+  p.d = call.integer(4, "d", 1);
+  const std::int64_t size = call.product("m", p.m, p.d);
+  p.x = call.f32(2, "x", size);
+  p.weight = call.f32OrNull(5, "weight", p.d);
+  p.eps = call.number(6, "eps");
+  p.out = call.f32(7, "out", size);
+  call.table.rmsNorm(p, call.threads);
+}
+
+// streams, t, hc, d at 2..5, then fn, base, scale, rmsNormEps, hcEps.
+void hyperArguments(const Call& call, HyperParams* p, std::int64_t scales) {
+  p->t = call.integer(3, "t", 0);
+  p->hc = call.integer(4, "hc", 1, kMaxHc);
+  p->d = call.integer(5, "d", 1);
+  const std::int64_t mixes = scales == 1 ? p->hc : (2 + p->hc) * p->hc;
+  p->streams = call.f32(2, "streams", call.product("t", p->t, p->hc, p->d));
+  p->fn = call.f32(6, "fn", call.product("d", mixes, p->hc, p->d));
+  p->base = call.f32(7, "base", mixes);
+  p->scale = call.f32(8, "scale", scales);
+  p->rmsNormEps = call.number(9, "rmsNormEps");
+  p->hcEps = call.number(10, "hcEps");
+}
+
+void hcPre(const Napi::CallbackInfo& info) {
+  const Call call(info, "hcPre", 15);
+  HcPreParams p{};
+  hyperArguments(call, &p, 3);
+  p.iters = static_cast<int>(call.integer(11, "iters", 1, 10000));
+  p.post = call.f32(12, "post", p.t * p.hc);
+  p.comb = call.f32(13, "comb", p.t * p.hc * p.hc);
+  p.collapsed = call.f32(14, "collapsed", call.product("t", p.t, p.d));
+  call.table.hcPre(p, call.threads);
+}
+
+void hcPost(const Napi::CallbackInfo& info) {
+  const Call call(info, "hcPost", 9);
+  HcPostParams p{};
+  p.t = call.integer(4, "t", 0);
+  p.hc = call.integer(5, "hc", 1, kMaxHc);
+  p.d = call.integer(6, "d", 1);
+  p.streams = call.f32(2, "streams", call.product("t", p.t, p.hc, p.d));
+  p.blockOut = call.f32(3, "blockOut", call.product("t", p.t, p.d));
+  p.post = call.f32(7, "post", p.t * p.hc);
+  p.comb = call.f32(8, "comb", p.t * p.hc * p.hc);
+  call.table.hcPost(p, call.threads);
+}
+
+void hcHead(const Napi::CallbackInfo& info) {
+  const Call call(info, "hcHead", 12);
+  HcHeadParams p{};
+  hyperArguments(call, &p, 1);
+  p.out = call.f32(11, "out", call.product("t", p.t, p.d));
+  call.table.hcHead(p, call.threads);
+}
+
+}  // namespace
+
+void exportRows(Napi::Env env, Napi::Object exports) {
+  exports.Set("gatherRows", Napi::Function::New<gatherRows>(env, "gatherRows"));
+  exports.Set("stageNvfp4", Napi::Function::New<stageNvfp4>(env, "stageNvfp4"));
+  exports.Set("stageNvfp4Dynamic", Napi::Function::New<stageNvfp4Dynamic>(env, "stageNvfp4Dynamic"));
+  exports.Set("swiglu", Napi::Function::New<swiglu>(env, "swiglu"));
+  exports.Set("scatterExperts", Napi::Function::New<scatterExperts>(env, "scatterExperts"));
+  exports.Set("addInPlace", Napi::Function::New<addInPlace>(env, "addInPlace"));
+  exports.Set("rmsNorm", Napi::Function::New<rmsNorm>(env, "rmsNorm"));
+  exports.Set("hcPre", Napi::Function::New<hcPre>(env, "hcPre"));
+  exports.Set("hcPost", Napi::Function::New<hcPost>(env, "hcPost"));
+  exports.Set("hcHead", Napi::Function::New<hcHead>(env, "hcHead"));
+}
+
+}  // namespace megamoe::gemm

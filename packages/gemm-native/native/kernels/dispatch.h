@@ -1,0 +1,34 @@
+// One table of kernels per instruction set. A set that this machine lacks is not listed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "params.h"
+
+namespace megamoe::gemm {
+
+struct KernelTable {
+  const char* isa;
+  void (*linear)(const LinearParams&, int threads);
+  void (*groupedW4A4)(const GroupedW4A4Params&, int threads);
+  void (*groupedA16)(const GroupedA16Params&, int threads);
+  void (*gatherRows)(const GatherParams&, int threads);
+  std::int64_t (*stage)(const StageParams&, int threads);  // -1, or the index in x of a value that is not finite
+  void (*swiglu)(const SwigluParams&, int threads);
+  void (*scatterExperts)(const ScatterParams&, int threads);
+  void (*addInPlace)(const AddParams&, int threads);
+  void (*rmsNorm)(const RmsNormParams&, int threads);
+  void (*embed)(const EmbedParams&, int threads);
+  void (*hcPre)(const HcPreParams&, int threads);
+  void (*hcPost)(const HcPostParams&, int threads);
+  void (*hcHead)(const HcHeadParams&, int threads);
+};
+
+// The tables that can run here, slowest first: the last one is the choice of `auto`.
+const std::vector<const KernelTable*>& availableTables();
+
+// Index of the first of n bytes that is no block scale (NaN or negative), or -1.
+std::int64_t findBadScale(const std::uint8_t* sf, std::int64_t n);
+
+}  // namespace megamoe::gemm

@@ -1,0 +1,100 @@
+// Dense products. A dot product is 16 partial sums over k (lane = k mod 16) and a fixed tree over them: the order of additions
+// belongs to the pair of rows alone, so the result is the same for any number of rows and threads.
+#include <megamoe/codecs.h>
+#include <megamoe/thread_pool.h>
+
+#include <algorithm>
+
+#include "../scratch.h"
+#include "generic.h"
+#include "lanes.h"
+
+namespace megamoe::gemm::generic {
+
+namespace {
+
+constexpr int kLanes = 16;
+constexpr std::int64_t kTileRows = 8;  // weight rows used together: 8 * 4096 floats stay in a second-level cache
+
+// Dot products of one weight row with R rows of x. R only shares loads of w; each row's additions are those of R = 1.
+template <int R>
+void dots(const float* w, const float* x, std::int64_t xStride, std::int64_t k, float* result, std::int64_t resultStride) {
+  F32x4 acc[R][4] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= k; i += kLanes) {
+    for (int v = 0; v < 4; v++) {
+      const F32x4 wv = loadLanes<F32x4>(w + i + 4 * v);
+      for (int r = 0; r < R; r++) acc[r][v] += loadLanes<F32x4>(x + r * xStride + i + 4 * v) * wv;
+    }
+  }
+  for (int r = 0; r < R; r++) {
+    float lane[kLanes];
+    for (int v = 0; v < 4; v++) storeLanes(lane + 4 * v, acc[r][v]);
+    for (std::int64_t j = i; j < k; j++) lane[j - i] += x[r * xStride + j] * w[j];
+    for (int half = kLanes / 2; half > 0; half /= 2)
+      for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    result[r * resultStride] = lane[0];
+  }
+}
+
+struct RowTag {};
+
+// Weight rows [row, row + rows) as float32: themselves, or decoded to this thread's scratch.
+const float* floatRows(const DenseBlock& b, std::int64_t row, std::int64_t rows) {
+  if (!b.isBf16) return static_cast<const float*>(b.w) + row * b.k;
+  float* out = threadScratch<float, RowTag>(kTileRows * b.k);
+  const std::uint16_t* bits = static_cast<const std::uint16_t*>(b.w) + row * b.k;
+  for (std::int64_t i = 0; i < rows * b.k; i++) {
+    const std::uint32_t word = static_cast<std::uint32_t>(bits[i]) << 16;
+    std::memcpy(out + i, &word, sizeof word);
+  }
+  return out;
+}
+
+}  // namespace
+
+void denseBlock(const DenseBlock& b) {
+  for (std::int64_t n = b.n0; n < b.n1; n += kTileRows) {
+    const std::int64_t rows = std::min(kTileRows, b.n1 - n);
+    const float* w = floatRows(b, n, rows);
+    std::int64_t r = b.r0;
+    for (; r + 2 <= b.r1; r += 2)
+      for (std::int64_t c = 0; c < rows; c++)
+        dots<2>(w + c * b.k, b.x + r * b.xStride, b.xStride, b.k, b.out + r * b.outStride + n + c, b.outStride);
+    for (; r < b.r1; r++)
+      for (std::int64_t c = 0; c < rows; c++)
+        dots<1>(w + c * b.k, b.x + r * b.xStride, b.xStride, b.k, b.out + r * b.outStride + n + c, b.outStride);
+  }
+}
+
+void linear(const LinearParams& p, int threads) {
+  const Weight& w = *p.w;
+  const std::int64_t groups = w.matrices, tiles = (w.n + kTileRows - 1) / kTileRows;
+  parallelFor(groups * tiles, threads, grainOf(p.m * kTileRows * w.k), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end;) {
+      const std::int64_t g = i / tiles, next = std::min(end, (g + 1) * tiles);
+      denseBlock({w.matrix(g), w.format == Format::bf16, w.k, (i - g * tiles) * kTileRows,
+                  std::min(w.n, (next - g * tiles) * kTileRows), p.x + g * w.k, groups * w.k, 0, p.m, p.out + g * w.n,
+                  groups * w.n});
+      i = next;
+    }
+  });
+}
+
+void embed(const EmbedParams& p, int threads) {
+  const std::int64_t d = p.w->k;
+  parallelFor(p.t, threads, grainOf(d * p.repeat), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; i++) {
+      float* out = p.out + i * p.repeat * d;
+      if (p.w->format == Format::f32) {
+        std::memcpy(out, p.w->matrix(0) + static_cast<std::int64_t>(p.ids[i]) * d * 4, static_cast<std::size_t>(d) * 4);
+      } else {
+        const std::uint16_t* row = reinterpret_cast<const std::uint16_t*>(p.w->matrix(0)) + static_cast<std::int64_t>(p.ids[i]) * d;
+        for (std::int64_t c = 0; c < d; c++) out[c] = decodeBf16(row[c]);
+      }
+      for (std::int64_t r = 1; r < p.repeat; r++) std::memcpy(out + r * d, out, static_cast<std::size_t>(d) * 4);
+    }
+  });
+}
+
+}  // namespace megamoe::gemm::generic

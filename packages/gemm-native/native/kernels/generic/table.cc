@@ -1,0 +1,10 @@
+#include "generic.h"
+
+namespace megamoe::gemm::generic {
+
+const KernelTable kTable = {
+    "generic", linear,         groupedW4A4, groupedA16, gatherRows, stage, swiglu,
+    scatterExperts, addInPlace, rmsNorm,     embed,      hcPre,      hcPost, hcHead,
+};
+
+}  // namespace megamoe::gemm::generic
