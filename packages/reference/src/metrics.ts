@@ -18,7 +18,7 @@ export function cosine(a: Numbers, b: Numbers): number {
   }
   if (aa === 0 && bb === 0) return 1;
   if (aa === 0 || bb === 0) return 0;
-  return ab / (Math.sqrt(aa) * Math.sqrt(bb));
+  return ab / Math.sqrt(aa * bb); // one root, so that equal vectors give exactly 1; float32 values cannot overflow it
 }
 
 /** Normalised mean squared error: `sum((got - want)^2) / sum(want^2)`. 0 when equal; Infinity when `want` is zero and `got` is not. */

@@ -21,10 +21,16 @@ export function readSafetensors(file: string): Tensors {
   >;
   delete header['__metadata__'];
   return new Map(
-    Object.entries(header).map(([name, { dtype, shape, data_offsets: [from, to] }]) => [
-      name,
-      { dtype, shape, bytes: new Uint8Array(data.subarray(start + from, start + to)) },
-    ]),
+    Object.entries(header).map(
+      ([
+        name,
+        {
+          dtype,
+          shape,
+          data_offsets: [from, to],
+        },
+      ]) => [name, { dtype, shape, bytes: new Uint8Array(data.subarray(start + from, start + to)) }],
+    ),
   );
 }
 
