@@ -15,7 +15,8 @@ function uniform(word: number): number {
  * (floor(id / 4), position, sequence, 0) and the seed's low and high word as key. p needs no normalisation.
  *
  * Tokens too light to win are skipped before their random number is made: with the first score at hand (the likeliest token's), a token can only
- * win when `p > score * q` for the smallest q there is. And since `-log(u) >= 1 - u`, the logarithm is taken only where the bound would let it win.
+ * win when `p > score * q` for the smallest q there is. Then `-log(u) >= 1 - u` and `exp(-y) <= 1 / (1 + y + y^2/2 + y^3/6)` tell most losers
+ * without a logarithm or an exponential. None of this changes the winner.
  *
  * @param best the likeliest token
  */
@@ -43,9 +44,10 @@ export function drawToken(
       philox4x32(block, position, sequence, 0, k0, k1, words);
     }
     const u = uniform(words[id & 3]!);
-    const p = Math.exp(x - max);
-    if (p < score * (1 - u)) continue;
-    const s = p / -Math.log(u);
+    const bound = score * (1 - u); // p must reach it
+    const y = max - x;
+    if (bound > 1 || bound * (1 + y * (1 + y * (0.5 + y * (1 / 6)))) > 1 + 1e-9) continue;
+    const s = Math.exp(-y) / -Math.log(u);
     if (s > score || (s === score && id < winner)) {
       score = s;
       winner = id;

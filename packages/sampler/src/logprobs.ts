@@ -1,3 +1,4 @@
+import { expNegative } from './exp';
 import type { TokenLogprob } from './sampler';
 import type { SamplerScratch } from './scratch';
 import { kthLargest } from './select';
@@ -8,7 +9,7 @@ import { kthLargest } from './select';
  */
 export function logSum(x: Float32Array, max: number): number {
   let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += Math.exp(x[i]! - max);
+  for (let i = 0; i < x.length; i++) sum += expNegative(x[i]! - max);
   return Math.log(sum);
 }
 

@@ -1,14 +1,19 @@
-const M0 = 0xd2511f53;
-const M1 = 0xcd9e8d57;
+const M0 = 0xd2511f53 | 0;
+const M1 = 0xcd9e8d57 | 0;
 const W0 = 0x9e3779b9;
 const W1 = 0xbb67ae85;
 const ROUNDS = 10;
 
-/** High 32 bits of the 64-bit product of two unsigned 32-bit integers; every intermediate is an exact double. */
+/** High 32 bits of the 64-bit product of two unsigned 32-bit integers, from 16-bit halves: no sum below passes 32 bits. */
 function mulHigh(a: number, b: number): number {
-  const low = a * (b & 0xffff); // < 2^48
-  const high = a * (b >>> 16);
-  return ((high + Math.floor(low / 65536)) / 65536) >>> 0;
+  const aLow = a & 0xffff;
+  const aHigh = a >>> 16;
+  const bLow = b & 0xffff;
+  const bHigh = b >>> 16;
+  const low = Math.imul(aLow, bLow) >>> 16;
+  const middle = (Math.imul(aHigh, bLow) + low) | 0;
+  const carry = (Math.imul(aLow, bHigh) + (middle & 0xffff)) | 0;
+  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carry >>> 16)) | 0;
 }
 
 /**
@@ -27,8 +32,8 @@ export function philox4x32(
   out: Uint32Array,
 ): void {
   for (let round = 0; round < ROUNDS; round++) {
-    const high0 = mulHigh(M0, c0 >>> 0);
-    const high1 = mulHigh(M1, c2 >>> 0);
+    const high0 = mulHigh(M0, c0);
+    const high1 = mulHigh(M1, c2);
     const low0 = Math.imul(M0, c0);
     const low1 = Math.imul(M1, c2);
     c0 = high1 ^ c1 ^ k0;

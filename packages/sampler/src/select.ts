@@ -1,3 +1,4 @@
+import { expNegative } from './exp';
 import { BUCKETS, type SamplerScratch } from './scratch';
 
 const fround = Math.fround;
@@ -84,7 +85,7 @@ export function cutTopP(scratch: SamplerScratch, max: number, topP: number, cut:
   for (let id = 0; id < vocabSize; id++) {
     const x = work[id]!;
     if (x < floor || x === -Infinity) continue;
-    const w = Math.exp(x - max);
+    const w = expNegative(x - max);
     weights[id] = w;
     total += w;
     ids[n++] = id;
