@@ -1,0 +1,61 @@
+import { addonInfos, createBackend } from '@megamoe/model';
+import { Command } from 'commander';
+import { existsSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { CliIo } from '../io';
+import { messageOf } from '../errors';
+import { defaultModel } from '../options';
+
+/** `megamoe doctor`. */
+export function doctorCommand(io: CliIo): Command {
+  return new Command('doctor')
+    .description('Say what is installed, which backend would run and why.')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', '\nExample:\n  megamoe doctor')
+    .action(({ json }: { json?: boolean }) => {
+      const report = diagnose();
+      io.out(json ? `${JSON.stringify(report)}\n` : text(report));
+    });
+}
+
+/** What the machine and the installation offer. */
+function diagnose() {
+  const addons = addonInfos();
+  const backends = (['js', 'cpu', 'cuda'] as const).map((name) => {
+    try {
+      return { name, available: true, description: createBackend({ backend: name }).description };
+    } catch (e) {
+      return { name, available: false, description: messageOf(e) };
+    }
+  });
+  const model = defaultModel();
+  return {
+    node: process.versions.node,
+    platform: `${process.platform}-${process.arch}`,
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    processors: availableParallelism(),
+    memoryBytes: totalmem(),
+    addons,
+    backends,
+    chosen: createBackend().name,
+    model: { path: model, found: existsSync(join(model, 'config.json')) },
+  };
+}
+
+function text(r: ReturnType<typeof diagnose>): string {
+  const lines: [string, string][] = [
+    ['Node', `${r.node} on ${r.platform}`],
+    ['Processor', `${r.processor}, ${r.processors} available, ${(r.memoryBytes / 2 ** 30).toFixed(1)} GiB of memory`],
+    ['Features', r.addons.find((a) => a.cpuFeatures)?.cpuFeatures?.join(' ') ?? 'unknown (no addon loaded)'],
+    ...r.addons.map((a): [string, string] => [`Addon ${a.name}`, `${a.loaded ? 'loaded' : 'not loaded'}: ${a.reason}`]),
+    ...r.backends.map((b): [string, string] => [
+      `Backend ${b.name}`,
+      `${b.available ? 'yes' : 'no'}: ${b.description}`,
+    ]),
+    ['Chosen', `${r.chosen} (--backend overrides)`],
+    ['Default model', r.model.found ? r.model.path : `${r.model.path}: not found; give --model`],
+  ];
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return lines.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('');
+}

@@ -1,0 +1,128 @@
+import { loadModel, type GenerateChunk, type GenerateOptions } from '@megamoe/model';
+import { Command } from 'commander';
+import { UsageError } from '../errors';
+import type { CliIo } from '../io';
+import { loadReporter } from '../load-progress';
+import { addModelOptions, collect, integer, number, type ModelOptions } from '../options';
+
+const DEFAULT_PROMPT = 'The capital of France is';
+
+interface GenerateFlags extends ModelOptions {
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly repetitionPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
+  readonly seed?: number;
+  readonly stop?: string[];
+  readonly stopId?: number[];
+  readonly ignoreEos?: boolean;
+  readonly chat?: boolean;
+  readonly json?: boolean;
+}
+
+/** `megamoe generate [PROMPT]`. */
+export function generateCommand(io: CliIo): Command {
+  return addModelOptions(new Command('generate'))
+    .description('Complete a prompt, or with --chat answer it; greedy unless a temperature is given.')
+    .argument('[prompt]', 'text to complete', DEFAULT_PROMPT)
+    .option('--chat', 'take the prompt as a user turn and answer it')
+    .option('--max-tokens <n>', 'most tokens to generate (default: what the context holds, at most 4096)', integer(0))
+    .option(
+      '--temperature <t>',
+      '0 = greedy, the default',
+      number('a number, at least 0', (x) => x >= 0),
+    )
+    .option('--top-k <k>', 'keep the k most probable tokens; 0 or -1 = all', integer(-1))
+    .option(
+      '--top-p <p>',
+      'keep the most probable tokens up to this mass',
+      number('a number above 0, at most 1', (x) => x > 0 && x <= 1),
+    )
+    .option(
+      '--min-p <p>',
+      'drop tokens below this share of the best one',
+      number('a number from 0 to 1', (x) => x >= 0 && x <= 1),
+    )
+    .option(
+      '--repetition-penalty <r>',
+      'over prompt and output; 1 = off',
+      number('a number above 0', (x) => x > 0),
+    )
+    .option(
+      '--presence-penalty <p>',
+      'over output; 0 = off',
+      number('a number from -2 to 2', (x) => Math.abs(x) <= 2),
+    )
+    .option(
+      '--frequency-penalty <p>',
+      'over output; 0 = off',
+      number('a number from -2 to 2', (x) => Math.abs(x) <= 2),
+    )
+    .option('--seed <n>', 'same seed, same tokens', integer(0))
+    .option('--stop <text>', 'text that ends the generation; may be given several times', collect(String))
+    .option('--stop-id <id>', 'token id that ends it; may be given several times', collect(integer(0)))
+    .option('--ignore-eos', "go on after the model's own turn-ending tokens")
+    .option('--json', 'print one JSON object: text, tokenIds, promptTokenIds, finishReason, timings')
+    .addHelpText('after', '\nExample:\n  megamoe generate "The capital of Italy is" --max-tokens 16')
+    .action((prompt: string, flags: GenerateFlags) => runGenerate(io, prompt, flags));
+}
+
+async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Promise<void> {
+  if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
+  const started = performance.now();
+  const { model: dir, backend, threads, activations, chat, json, stopId, ...sampling } = flags;
+  const report = loadReporter(io);
+  const model = await loadModel(dir, {
+    backend,
+    activations,
+    signal: io.signal,
+    onProgress: report.progress,
+    ...(threads === undefined ? {} : { threads }),
+  });
+  report.done(model);
+  const loadMs = performance.now() - started;
+  const text: GenerateOptions = chat ? { messages: [{ role: 'user', content: prompt }] } : { prompt };
+  const options: GenerateOptions = { ...text, ...sampling, ...(stopId ? { stopIds: stopId } : {}), signal: io.signal };
+  const promptTokenIds = model.promptTokenIds(text);
+
+  if (!json && !chat) io.out(prompt);
+  const tokenIds: number[] = [];
+  let whole = '';
+  let last: GenerateChunk | undefined;
+  for await (const chunk of model.generate(options)) {
+    tokenIds.push(chunk.tokenId);
+    whole += chunk.text;
+    last = chunk;
+    if (!json) io.out(chunk.text);
+  }
+  const usage = last?.usage;
+  const decoded = Math.max(0, tokenIds.length - 1); // the first token comes out of the prefill
+  const timings = {
+    loadMs: round(loadMs),
+    prefillTokensPerSecond: rate(promptTokenIds.length, usage?.prefillMs),
+    decodeTokensPerSecond: rate(decoded, usage?.decodeMs),
+  };
+  const finishReason = last?.finishReason ?? 'length';
+  if (json) {
+    io.out(`${JSON.stringify({ text: whole, tokenIds, promptTokenIds, finishReason, timings })}\n`);
+    return;
+  }
+  io.out('\n');
+  const why = last?.stop
+    ? last.stop.text === undefined
+      ? `stop token ${last.stop.tokenId} ${JSON.stringify(model.tokenizer.decode([last.stop.tokenId!], { skipSpecial: false }))}`
+      : `stop text ${JSON.stringify(last.stop.text)}`
+    : 'length';
+  io.err(
+    `megamoe: ${finishReason === 'stop' ? `ended by ${why}` : 'ended at the token limit'}; ${tokenIds.length} tokens, ` +
+      `prefill ${timings.prefillTokensPerSecond} tokens/s, decode ${timings.decodeTokensPerSecond} tokens/s\n`,
+  );
+}
+
+const round = (x: number): number => Math.round(x * 10) / 10;
+const rate = (tokens: number, ms: number | undefined): number =>
+  ms === undefined || ms <= 0 ? 0 : round((tokens / ms) * 1000);

@@ -1,0 +1,44 @@
+import { openCheckpoint } from '@megamoe/checkpoint';
+import { Command } from 'commander';
+import { inspectCheckpoint, type InspectReport } from '../inspect';
+import type { CliIo } from '../io';
+import { table } from '../table';
+import { CheckFailed } from '../errors';
+
+/** `megamoe inspect DIR`. */
+export function inspectCommand(io: CliIo): Command {
+  return new Command('inspect')
+    .description('Show what a checkpoint holds: formats by module, bytes, parameters, and the health of its scales.')
+    .argument('<dir>', 'checkpoint folder')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', '\nExample:\n  megamoe inspect models/tiny')
+    .action((dir: string, { json }: { json?: boolean }) => {
+      const checkpoint = openCheckpoint(dir);
+      try {
+        const report = inspectCheckpoint(checkpoint);
+        io.out(json ? `${JSON.stringify(report)}\n` : text(report));
+        if (report.scales.nanScales > 0)
+          throw new CheckFailed(`inspect: ${report.scales.nanScales} block scales are NaN`);
+      } finally {
+        checkpoint.close();
+      }
+    });
+}
+
+const bytes = (n: number): string =>
+  n >= 1e9 ? `${(n / 1e9).toFixed(2)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFixed(1)} kB`;
+
+function text(r: InspectReport): string {
+  const percent = (n: number): string => (r.scales.blocks === 0 ? '0' : `${((100 * n) / r.scales.blocks).toFixed(2)}%`);
+  const modules = table(
+    ['module', 'format', 'count', 'shape', 'parameters', 'bytes'],
+    r.modules.map((m) => [m.module, m.format, m.count, `[${m.shape.join(', ')}]`, m.parameters, m.bytes]),
+  );
+  const scales =
+    r.scales.blocks === 0
+      ? ''
+      : `\nNVFP4 block scales: ${r.scales.blocks}; saturated at 448: ${percent(r.scales.saturatedScales)}, at the minimum 2^-9: ${percent(r.scales.minimumScales)}, ` +
+        `zero: ${percent(r.scales.zeroScales)}, NaN: ${r.scales.nanScales}\n`;
+  const warnings = r.warnings.map((w) => `warning: ${w}\n`).join('');
+  return `${r.dir}: ${r.parameters} parameters, ${bytes(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${warnings}`;
+}

@@ -1,0 +1,21 @@
+/** Exit codes of the command line. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+
+/** A mistake on the command line itself: exit code 2. */
+export class UsageError extends Error {
+  readonly code = 'ERR_USAGE';
+  override readonly name = 'UsageError';
+}
+
+/** A check that found what it looks for: exit code 1. */
+export class CheckFailed extends Error {
+  readonly code = 'ERR_CHECK_FAILED';
+  override readonly name = 'CheckFailed';
+}
+
+/** The message of an error and of what caused it, for people. */
+export function messageOf(e: unknown): string {
+  if (!(e instanceof Error)) return String(e);
+  const cause = e.cause instanceof Error ? ` (${e.cause.message})` : '';
+  return `${e.message}${cause}`;
+}

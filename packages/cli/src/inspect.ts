@@ -1,0 +1,85 @@
+import type { Checkpoint } from '@megamoe/checkpoint';
+import { saturationStatistics } from '@megamoe/nvfp4-quant';
+
+/** Modules that are alike but for their layer and expert. */
+export interface ModuleSummary {
+  /** Canonical name with `*` for the layer and the expert. */
+  readonly module: string;
+  readonly format: string;
+  readonly shape: readonly number[];
+  count: number;
+  parameters: number;
+  /** Bytes of weights and scales. */
+  bytes: number;
+}
+
+/** Block scales of all NVFP4 modules. */
+export interface ScaleHealth {
+  blocks: number;
+  saturatedScales: number;
+  minimumScales: number;
+  zeroScales: number;
+  nanScales: number;
+}
+
+/** What `megamoe inspect --json` prints. */
+export interface InspectReport {
+  readonly dir: string;
+  readonly tensors: number;
+  readonly parameters: number;
+  readonly bytes: number;
+  readonly modules: readonly ModuleSummary[];
+  readonly scales: ScaleHealth;
+  readonly warnings: readonly string[];
+}
+
+/** Summarises a checkpoint; reads its block scales, and no weights but NVFP4 codes. */
+export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
+  const groups = new Map<string, ModuleSummary>();
+  const scales: ScaleHealth = { blocks: 0, saturatedScales: 0, minimumScales: 0, zeroScales: 0, nanScales: 0 };
+  const inModules = new Set<string>();
+  const add = (module: string, format: string, shape: readonly number[], parameters: number, size: number): void => {
+    const key = `${module} ${format} ${shape.join()}`;
+    let group = groups.get(key);
+    if (!group) groups.set(key, (group = { module, format, shape, count: 0, parameters: 0, bytes: 0 }));
+    group.count++;
+    group.parameters += parameters;
+    group.bytes += size;
+  };
+  for (const m of checkpoint.modules.values()) {
+    const companions = [...m.companions.values()];
+    for (const t of [m.weight, ...companions]) inModules.add(t.name);
+    const share = (m.n * m.k) / m.weight.shape.reduce((a, b) => a * b, m.format === 'nvfp4' ? 2 : 1); // fused experts share one tensor
+    const size = m.weight.bytes * share + companions.reduce((sum, t) => sum + t.bytes, 0);
+    add(
+      m.name.replace(/^layers\.\d+/, 'layers.*').replace(/experts\.\d+/, 'experts.*'),
+      m.format,
+      [m.n, m.k],
+      m.n * m.k,
+      size,
+    );
+    const sf = m.companions.get('weight_scale');
+    if (m.format !== 'nvfp4' || !sf) continue;
+    const s = saturationStatistics(checkpoint.read(m.weight.name), checkpoint.read(sf.name), { m: m.n, k: m.k });
+    scales.blocks += s.blocks;
+    scales.saturatedScales += s.saturatedScales;
+    scales.minimumScales += s.minimumScales;
+    scales.zeroScales += s.zeroScales;
+    scales.nanScales += s.nanScales;
+  }
+  for (const t of checkpoint.tensors.values()) {
+    if (inModules.has(t.name)) continue;
+    const parameters = t.shape.reduce((a, b) => a * b, 1);
+    add(t.name.replace(/^layers\.\d+/, 'layers.*'), t.dtype.toLowerCase(), t.shape, parameters, t.bytes);
+  }
+  const modules = [...groups.values()].sort((a, b) => b.bytes - a.bytes);
+  return {
+    dir: checkpoint.dir,
+    tensors: checkpoint.tensors.size,
+    parameters: modules.reduce((sum, m) => sum + m.parameters, 0),
+    bytes: modules.reduce((sum, m) => sum + m.bytes, 0),
+    modules,
+    scales,
+    warnings: [...checkpoint.warnings],
+  };
+}

@@ -1,0 +1,60 @@
+import { MAX_THREADS, type BackendName } from '@megamoe/model';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { existsSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A parser of numbers for an option; says what was expected. */
+export function number(what: string, accept: (x: number) => boolean): (text: string) => number {
+  return (text) => {
+    const x = text.trim() === '' ? NaN : Number(text);
+    if (!Number.isFinite(x) || !accept(x)) throw new InvalidArgumentError(`Expected ${what}.`);
+    return x;
+  };
+}
+
+/** A parser of integers in a range. */
+export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  const range = max === Number.MAX_SAFE_INTEGER ? `an integer, at least ${min}` : `an integer from ${min} to ${max}`;
+  return number(range, (x) => Number.isInteger(x) && x >= min && x <= max);
+}
+
+/** Collects an option that may be given several times. */
+export function collect<T>(parse: (text: string) => T): (text: string, all?: T[]) => T[] {
+  return (text, all = []) => [...all, parse(text)];
+}
+
+/** What {@link addModelOptions} adds. */
+export interface ModelOptions {
+  readonly model: string;
+  readonly backend: BackendName;
+  readonly threads?: number;
+  readonly activations: 'nvfp4' | 'float';
+}
+
+/** Options of every command that runs a model. */
+export function addModelOptions(command: Command): Command {
+  return command
+    .option('--model <dir>', 'checkpoint folder', defaultModel())
+    .addOption(
+      new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu', 'cuda']).default('auto'),
+    )
+    .option('--threads <n>', 'threads of the cpu backend (default: all processors)', integer(1, MAX_THREADS))
+    .addOption(
+      new Option('--activations <kind>', 'inputs of NVFP4 experts: nvfp4 = W4A4, float = W4A16')
+        .choices(['nvfp4', 'float'])
+        .default('nvfp4'),
+    );
+}
+
+/** The shipped tiny model: beside this package, or in the repository. */
+export function defaultModel(): string {
+  let dir = dirname(realpathSync(fileURLToPath(import.meta.url)));
+  for (;;) {
+    const candidate = join(dir, 'models', 'tiny');
+    if (existsSync(join(candidate, 'config.json'))) return candidate;
+    const up = dirname(dir);
+    if (up === dir) return join('models', 'tiny');
+    dir = up;
+  }
+}

@@ -1,0 +1,91 @@
+import { loadModel, ExpertRanges, type LoadOptions } from '@megamoe/model';
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { UsageError } from '../errors';
+
+/** Largest input magnitudes of the experts of every layer; gate and up share theirs. */
+export class Calibration {
+  /** Experts that calibration never reached, by `layer.projection`; they get the projection's largest. */
+  readonly unreached = new Map<string, number[]>();
+
+  constructor(private readonly layers: readonly { readonly w13: readonly number[]; readonly w2: readonly number[] }[]) {
+    this.layers.forEach((layer, l) => {
+      for (const projection of ['w13', 'w2'] as const) {
+        const missing = layer[projection].flatMap((a, e) => (a === 0 ? [e] : []));
+        if (missing.length > 0) this.unreached.set(`${l}.${projection}`, missing);
+        if (missing.length === layer[projection].length) {
+          throw new UsageError(
+            `quantize: calibration reached no expert of layer ${l}, projection ${projection}; give it more text`,
+          );
+        }
+      }
+    });
+  }
+
+  /** Input amax of an expert. */
+  amax(layer: number, expert: number, projection: 'w13' | 'w2'): number {
+    const all = this.layers[layer]![projection];
+    return all[expert]! > 0 ? all[expert]! : Math.max(...all);
+  }
+}
+
+const range = z.number().finite().nonnegative();
+const schema = z.array(z.object({ w13: z.array(range), w2: z.array(range) }));
+
+/** Reads `[{w13: [E], w2: [E]}, ...]`, one entry for each layer. */
+export function readCalibration(path: string, numLayers: number, numExperts: number): Calibration {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (e) {
+    throw new UsageError(`quantize: --calibration "${path}" cannot be read as JSON`, { cause: e });
+  }
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    const { path: at, message } = parsed.error.issues[0]!;
+    throw new UsageError(
+      `quantize: --calibration "${path}" must be [{w13: [amax of each expert], w2: [...]}, ...]; at ${at.join('.') || 'the top'}: ${message}`,
+    );
+  }
+  if (parsed.data.length !== numLayers) {
+    throw new UsageError(
+      `quantize: --calibration "${path}" must have one entry for each of ${numLayers} layers, got ${parsed.data.length}`,
+    );
+  }
+  parsed.data.forEach((layer, l) => {
+    for (const projection of ['w13', 'w2'] as const) {
+      const { length } = layer[projection];
+      if (length !== numExperts) {
+        throw new UsageError(
+          `quantize: --calibration "${path}" layer ${l} ${projection} must have ${numExperts} experts, got ${length}`,
+        );
+      }
+    }
+  });
+  return new Calibration(parsed.data);
+}
+
+/** Runs the model over a text, in windows of its context, and records what each expert is given. */
+export async function calibrateFromText(dir: string, textFile: string, options: LoadOptions): Promise<Calibration> {
+  let text: string;
+  try {
+    text = readFileSync(textFile, 'utf8');
+  } catch (e) {
+    throw new UsageError(`quantize: --calibrate "${textFile}" cannot be read`, { cause: e });
+  }
+  const model = await loadModel(dir, { ...options, activations: 'float' });
+  const ids = model.tokenizer.encode(text, { parseSpecial: false });
+  if (ids.length === 0) throw new UsageError(`quantize: --calibrate "${textFile}" has no tokens`);
+  const ranges = new ExpertRanges(model.config.numHiddenLayers, model.config.numExperts);
+  const window = Math.min(2048, model.config.maxPositionEmbeddings) - 1;
+  for (let at = 0; at < ids.length; at += window) {
+    const tokenIds = [model.config.bosTokenId, ...ids.slice(at, at + window)];
+    model.forward([{ sequence: model.createSequence({ maxTokens: tokenIds.length }), tokenIds }], {
+      logits: 'none',
+      ranges,
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    options.signal?.throwIfAborted();
+  }
+  return new Calibration(ranges.layers.map(({ w13, w2 }) => ({ w13: [...w13], w2: [...w2] })));
+}
