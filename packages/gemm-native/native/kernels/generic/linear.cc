@@ -44,7 +44,8 @@ const float* floatRows(const DenseBlock& b, std::int64_t row, std::int64_t rows)
   if (!b.isBf16) return static_cast<const float*>(b.w) + row * b.k;
   float* out = threadScratch<float, RowTag>(kTileRows * b.k);
   const std::uint16_t* bits = static_cast<const std::uint16_t*>(b.w) + row * b.k;
-  for (std::int64_t i = 0; i < rows * b.k; i++) {
+  const std::int64_t count = rows * b.k;  // a local: stores through memcpy could alias b
+  for (std::int64_t i = 0; i < count; i++) {
     const std::uint32_t word = static_cast<std::uint32_t>(bits[i]) << 16;
     std::memcpy(out + i, &word, sizeof word);
   }
