@@ -39,7 +39,13 @@ export const EPS = 1e-6;
 /** Seeded inputs. `exactIndex` makes indexer queries, keys and weights small integers, so that scores tie exactly. */
 export function makeInputs(
   spec: LayerSpec,
-  { tokens, heads, topk = 0, seed, ropeDim = 4 }: { tokens: number; heads: number; topk?: number; seed: number; ropeDim?: number },
+  {
+    tokens,
+    heads,
+    topk = 0,
+    seed,
+    ropeDim = 4,
+  }: { tokens: number; heads: number; topk?: number; seed: number; ropeDim?: number },
 ): LayerInputs {
   const random = seeded(seed);
   const d = spec.headDim;
@@ -114,19 +120,7 @@ export function step(
   const keyIndex = new Int32Array(n * keyCap).fill(-99);
   const keyCount = new Int32Array(n);
   buildGatherPlan(spec, layer.ringCap, p0, n, selected, topk, keyIndex, keyCap, keyCount);
-  kernels.attend(
-    layer,
-    inputs.q,
-    p0,
-    n,
-    heads,
-    keyIndex,
-    keyCap,
-    keyCount,
-    inputs.sinks,
-    inputs.scale,
-    outputs.out,
-  );
+  kernels.attend(layer, inputs.q, p0, n, heads, keyIndex, keyCap, keyCount, inputs.sinks, inputs.scale, outputs.out);
   for (let r = 0; r < n; r++) outputs.keys.push(nameKeys(keyIndex, r * keyCap, keyCount[r]!, layer.ringCap, p0 + r));
   state.position += n;
 }

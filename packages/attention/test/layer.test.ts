@@ -10,9 +10,27 @@ import { attendAll } from './naive';
 const CASES: { name: string; spec: LayerSpec; tokens: number; heads: number; topk?: number; ropeDim?: number }[] = [
   { name: 'window only', spec: { ratio: 0, window: 5, headDim: 7 }, tokens: 40, heads: 3 },
   { name: 'window of one', spec: { ratio: 0, window: 1, headDim: 4 }, tokens: 9, heads: 1 },
-  { name: 'CSA, few entries chosen', spec: { ratio: 4, window: 6, headDim: 10, indexHeadDim: 6 }, tokens: 61, heads: 4, topk: 3 },
-  { name: 'CSA, every entry', spec: { ratio: 4, window: 3, headDim: 8, indexHeadDim: 4 }, tokens: 37, heads: 2, topk: 50 },
-  { name: 'CSA, none chosen', spec: { ratio: 4, window: 3, headDim: 8, indexHeadDim: 4 }, tokens: 9, heads: 2, topk: 0 },
+  {
+    name: 'CSA, few entries chosen',
+    spec: { ratio: 4, window: 6, headDim: 10, indexHeadDim: 6 },
+    tokens: 61,
+    heads: 4,
+    topk: 3,
+  },
+  {
+    name: 'CSA, every entry',
+    spec: { ratio: 4, window: 3, headDim: 8, indexHeadDim: 4 },
+    tokens: 37,
+    heads: 2,
+    topk: 50,
+  },
+  {
+    name: 'CSA, none chosen',
+    spec: { ratio: 4, window: 3, headDim: 8, indexHeadDim: 4 },
+    tokens: 9,
+    heads: 2,
+    topk: 0,
+  },
   { name: 'HCA', spec: { ratio: 128, window: 16, headDim: 9 }, tokens: 300, heads: 3, ropeDim: 6 },
   { name: 'HCA, wide window', spec: { ratio: 128, window: 200, headDim: 6 }, tokens: 270, heads: 9, ropeDim: 2 },
 ];

@@ -67,8 +67,7 @@ export function indexScores(inputs: LayerInputs, keys: Matrix, t: number): numbe
   return keys.map((k) => {
     let sum = 0;
     for (let h = 0; h < heads; h++) {
-      sum +=
-        Math.max(dot(q[t * heads + h]!, k), 0) * dim ** -0.5 * inputs.indexWeights[t * heads + h]! * heads ** -0.5;
+      sum += Math.max(dot(q[t * heads + h]!, k), 0) * dim ** -0.5 * inputs.indexWeights[t * heads + h]! * heads ** -0.5;
     }
     return sum;
   });

@@ -20,7 +20,9 @@ export function readGolden(name: string): (tensor: string) => GoldenTensor {
     const [start, end] = entry.data_offsets;
     const raw = bytes.slice(8 + length + start, 8 + length + end);
     const data =
-      entry.dtype === 'U8' ? raw : new (entry.dtype === 'F32' ? Float32Array : Int32Array)(raw.buffer, 0, raw.length / 4);
+      entry.dtype === 'U8'
+        ? raw
+        : new (entry.dtype === 'F32' ? Float32Array : Int32Array)(raw.buffer, 0, raw.length / 4);
     return { shape: entry.shape, data };
   };
 }
