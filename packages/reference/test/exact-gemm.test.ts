@@ -128,6 +128,23 @@ it('survives cancellation that float32 cannot', () => {
   expect(out[0]).toBe(2 ** -20);
 });
 
+it('is exact past 2^53', () => {
+  // 127 blocks at the largest value, 1.2e14 units each, then one of a single unit.
+  const blocks = 128;
+  const codes = new Uint8Array(blocks * 8).fill(0x77);
+  codes.fill(0, (blocks - 1) * 8).set([1], (blocks - 1) * 8);
+  const sf = new Uint8Array(blocks).fill(0x7e);
+  sf[blocks - 1] = 1;
+  const bCodes = Uint8Array.from([...codes, ...codes].map((byte, i) => (i < codes.length - 8 ? byte | 0x88 : byte)));
+  const shape = { k: blocks * 16, aCodes: codes, aSf: sf, expertOffsets: [1] };
+  const positive = groupedGemmExact({ ...shape, n: 1, bCodes: codes, bSf: sf, alpha: [1] })[0]!;
+  expect(positive).toBe(Math.fround(127 * 16 * 36 * 448 * 448)); // what is lost is below half an ulp
+  // The same with its negative behind it: only the two small products stay.
+  const twice = { aCodes: Uint8Array.from([...codes, ...codes]), aSf: Uint8Array.from([...sf, ...sf]) };
+  const got = groupedGemmExact({ ...shape, ...twice, k: 2 * shape.k, n: 1, bCodes, bSf: twice.aSf, alpha: [1] });
+  expect(got[0]).toBe(2 * 2 ** -20);
+});
+
 describe('errors', () => {
   const g = problem({ counts: [2, 1], n: 4, k: 32, parts: 2, rowScale: true }, 9);
   it.each<[Partial<ExactGemm>, string]>([

@@ -47,6 +47,15 @@ describe('rounding', () => {
   });
 });
 
+it('divides, it does not multiply by the reciprocal', () => {
+  const g = Math.fround(0.029);
+  const x = new Float32Array(16).fill(2.5 * g, 0, 1).fill(6 * g, 1, 2);
+  expect(Math.fround(x[0]! / g)).toBe(2.5); // a tie, down to code 4; the reciprocal lands above it
+  expect(Math.fround(x[0]! * Math.fround(1 / g))).toBeGreaterThan(2.5);
+  const { codes, sf } = quantizeNvfp4(x, { m: 1, k: 16, globalDecodeScale: g });
+  expect([E4M3_VALUES[sf[0]!], codes[0]]).toEqual([1, 0x74]);
+});
+
 describe('block scales', () => {
   const scaleOf = (amax: number, globalDecodeScale: number): number => {
     const x = new Float64Array(16);
@@ -58,6 +67,12 @@ describe('block scales', () => {
     expect(scaleOf(6 * 1.0625, 1)).toBe(1); // tie between 1 (0x38) and 1.125 (0x39)
     expect(scaleOf(6 * 1.1875, 1)).toBe(1.25); // tie between 0x39 and 1.25 (0x3a)
     expect(scaleOf(3, 0.5)).toBe(1);
+  });
+  it('are computed in float32, step by step', () => {
+    const g = Math.fround(0.005);
+    const amax = Math.fround(1.0625 * Math.fround(6 * g)); // in float32 the tie 1.0625, down to 1; in float64 above it
+    expect(amax / (6 * g)).toBeGreaterThan(1.0625);
+    expect(scaleOf(amax, g)).toBe(1);
   });
   it('saturate at 448 and at 2^-9; an all-zero block gets 1', () => {
     expect(scaleOf(1e6, 1)).toBe(448);

@@ -87,6 +87,7 @@ describe('truncation', () => {
     expect(kept(logits, { topP: 0 })).toEqual([0]);
     expect(kept(logits, { topP: 1 })).toEqual([0, 1, 2, 3]);
     expect(kept([0, 0, 0, 0], { topP: 0.4 })).toEqual([0, 1]);
+    expect(kept([0, 0], { topP: 0.5 })).toEqual([0]); // at most: exactly 1 - p goes
   });
   it('min-p is relative to the best', () => {
     expect(kept(logits, { minP: 0.6 })).toEqual([0, 1]);
