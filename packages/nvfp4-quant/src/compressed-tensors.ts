@@ -15,7 +15,10 @@ export interface CompressedTensorsShape {
 /** The E4M3 byte of 0.125, which compressed-tensors puts where a block scale is zero. */
 const ONE_EIGHTH = 0x20;
 
-/** float32 of the scale, checked: positive, finite, and large enough that `448 / scale` is finite (else 0 times infinity would be NaN). */
+/**
+ * float32 of the scale, checked: positive, finite, and large enough that `448 / scale` is finite (else 0 times infinity would
+ * be NaN).
+ */
 function checkScale(fn: string, scale: number): number {
   const g = Math.fround(scale);
   checkPositive(fn, 'globalEncodeScale', g);
@@ -24,10 +27,11 @@ function checkScale(fn: string, scale: number): number {
 }
 
 /**
- * Quantizes by compressed-tensors' rule (`calculate_qparams`, `_quantize`): block scale = `globalEncodeScale * (amax_block / 6)`, clamped to 448, E4M3
- * nearest even, 0.125 where that is zero (an all-zero block, or one far below the rest); code = E2M1 nearest even of `x / (f32(sf) / globalEncodeScale)`,
- * clamped at 6. The sign bit is kept: -0 and small negatives become code 8. float32 at every step. The bytes are laid out as ModelOpt's
- * (`weight_packed`, `weight_scale`); errors as for `quantizeNvfp4`.
+ * Quantizes by compressed-tensors' rule (`calculate_qparams`, `_quantize`): block scale = `globalEncodeScale * (amax_block /
+ * 6)`, clamped to 448, E4M3 nearest even, 0.125 where that is zero (an all-zero block, or one far below the rest); code =
+ * E2M1 nearest even of `x / (f32(sf) / globalEncodeScale)`, clamped at 6. The sign bit is kept: -0 and small negatives become
+ * code 8. float32 at every step. The bytes are laid out as ModelOpt's (`weight_packed`, `weight_scale`); errors as for
+ * `quantizeNvfp4`.
  * @param x     [M, K]    f32; this and the outputs may be longer than needed, the rest is neither read nor written
  * @param codes [M, K/2]  u8, low nibble first
  * @param sf    [M, K/16] E4M3 bytes, linear
@@ -60,8 +64,9 @@ export function quantizeCompressedTensors(
 }
 
 /**
- * `out[r, c] = e2m1(codes[r, c]) * (e4m3(sf[r, c / 16]) / globalEncodeScale)` in float32, the quotient rounded first, as compressed-tensors does. Errors
- * as for `dequantizeNvfp4`. To read such a matrix as ModelOpt's, keep codes and scales and use `toGlobalDecodeScale`.
+ * `out[r, c] = e2m1(codes[r, c]) * (e4m3(sf[r, c / 16]) / globalEncodeScale)` in float32, the quotient rounded first, as
+ * compressed-tensors does. Errors as for `dequantizeNvfp4`. To read such a matrix as ModelOpt's, keep codes and scales and
+ * use `toGlobalDecodeScale`.
  * @param codes [M, K/2]  u8, low nibble first; all arrays may be longer than needed
  * @param sf    [M, K/16] E4M3 bytes, linear
  * @param out   [M, K]    f32, must not overlap an input

@@ -10,9 +10,10 @@ export const GGUF_BLOCK = 64;
 export const GGUF_BLOCK_BYTES = 36;
 
 /**
- * Repacks row-major codes and scales as GGUF `NVFP4` blocks (`GGML_TYPE_NVFP4`): `d[4]` block scales as UE4M3, then `qs[32]`, where byte `s*8 + j` holds
- * element `s*16 + j` in the low and `s*16 + j + 8` in the high nibble. The global scale does not fit in: GGUF keeps it in a tensor `NAME.scale`, multiplied
- * after the matmul. Throws `ValueError` naming the index of a scale that UE4M3 cannot hold (negative, or NaN, which ggml would read as 0).
+ * Repacks row-major codes and scales as GGUF `NVFP4` blocks (`GGML_TYPE_NVFP4`): `d[4]` block scales as UE4M3, then `qs[32]`,
+ * where byte `s*8 + j` holds element `s*16 + j` in the low and `s*16 + j + 8` in the high nibble. The global scale does not
+ * fit in: GGUF keeps it in a tensor `NAME.scale`, multiplied after the matmul. Throws `ValueError` naming the index of a
+ * scale that UE4M3 cannot hold (negative, or NaN, which ggml would read as 0).
  * @param codes  [M, K/2]  u8, low nibble first; `k` is a multiple of 64
  * @param sf     [M, K/16] E4M3 bytes, linear
  * @param blocks [M, K/64 * 36] u8
@@ -48,7 +49,8 @@ export function packGguf(
 }
 
 /**
- * The inverse of {@link packGguf}. A scale byte 0x7F, which ggml decodes as 0, comes out as 0; one with the top bit set is no UE4M3 and throws `ValueError`.
+ * The inverse of {@link packGguf}. A scale byte 0x7F, which ggml decodes as 0, comes out as 0; one with the top bit set is no
+ * UE4M3 and throws `ValueError`.
  * @param blocks [M, K/64 * 36] u8
  * @param codes  [M, K/2]  u8, low nibble first
  * @param sf     [M, K/16] E4M3 bytes, linear

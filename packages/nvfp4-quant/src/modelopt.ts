@@ -44,7 +44,10 @@ export function checkNoNanScale(fn: string, sf: Uint8Array, count: number): void
   }
 }
 
-/** float32 of the scale, checked: positive, finite, and so small that `448 * scale` is finite (else 0 times infinity would be NaN). */
+/**
+ * float32 of the scale, checked: positive, finite, and so small that `448 * scale` is finite (else 0 times infinity would be
+ * NaN).
+ */
 function checkDecodeScale(fn: string, scale: number): number {
   const g = Math.fround(scale);
   checkPositive(fn, 'globalDecodeScale', g);
@@ -53,8 +56,8 @@ function checkDecodeScale(fn: string, scale: number): number {
 }
 
 /**
- * ModelOpt's block scale of a block with largest magnitude `amax`, as an E4M3 byte: `amax / (6 * globalDecodeScale)`, exactly 0 becomes 1, clamped to
- * [2^-9, 448], nearest, ties to even. `sixG` is `fround(6 * globalDecodeScale)`.
+ * ModelOpt's block scale of a block with largest magnitude `amax`, as an E4M3 byte: `amax / (6 * globalDecodeScale)`, exactly
+ * 0 becomes 1, clamped to [2^-9, 448], nearest, ties to even. `sixG` is `fround(6 * globalDecodeScale)`.
  */
 export function modelOptBlockScale(amax: number, sixG: number): number {
   let s = Math.fround(amax / sixG);
@@ -63,11 +66,13 @@ export function modelOptBlockScale(amax: number, sixG: number): number {
 }
 
 /**
- * Quantizes to NVFP4 by NVIDIA ModelOpt's rule (`NVFP4QTensor.quantize`): block scale as in {@link modelOptBlockScale}, code = the E2M1 value
- * nearest to `x / (f32(sf) * globalDecodeScale)`, ties to the even code, saturating at 6; -0 becomes code 0. True divisions, float32 at every step.
+ * Quantizes to NVFP4 by NVIDIA ModelOpt's rule (`NVFP4QTensor.quantize`). Block scale: `amax_block / (6 * globalDecodeScale)`,
+ * exactly 0 becomes 1, clamped to [2^-9, 448], E4M3 nearest, ties to even. Code: the E2M1 value nearest to
+ * `x / (f32(sf) * globalDecodeScale)`, ties to the even code, saturating at 6; -0 becomes code 0. True divisions, float32 at
+ * every step.
  *
- * Throws `ShapeError` (lengths), `KindError`, and `ValueError` for a NaN or infinity in `x` (names the index; nothing has been written then) or
- * a `globalDecodeScale` that is not positive and finite.
+ * Throws `ShapeError` (lengths), `KindError`, and `ValueError` for a NaN or infinity in `x` (names the index; nothing has
+ * been written then) or a `globalDecodeScale` that is not positive and finite.
  * @param x     [M, K]    f32; this and the outputs may be longer than needed, the rest is neither read nor written
  * @param codes [M, K/2]  u8, two E2M1 codes a byte, the even column in the low nibble
  * @param sf    [M, K/16] E4M3 bytes, linear
@@ -99,10 +104,11 @@ export function quantizeNvfp4(
 }
 
 /**
- * `out[r, c] = e2m1(codes[r, c]) * (e4m3(sf[r, c / 16]) * globalDecodeScale)` in float32: the product in brackets is rounded first, as ModelOpt does.
+ * `out[r, c] = e2m1(codes[r, c]) * (e4m3(sf[r, c / 16]) * globalDecodeScale)` in float32: the product in brackets is rounded
+ * first, as ModelOpt does.
  *
- * Throws `ShapeError` (lengths), `KindError`, and `ValueError` for a NaN block scale (names the index) or a `globalDecodeScale` that is not
- * positive and finite.
+ * Throws `ShapeError` (lengths), `KindError`, and `ValueError` for a NaN block scale (names the index) or a
+ * `globalDecodeScale` that is not positive and finite.
  * @param codes [M, K/2]  u8, two E2M1 codes a byte, the even column in the low nibble; all arrays may be longer than needed
  * @param sf    [M, K/16] E4M3 bytes, linear (not swizzled)
  * @param out   [M, K]    f32, may be reused between calls, must not overlap an input

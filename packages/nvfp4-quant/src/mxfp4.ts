@@ -23,8 +23,9 @@ function checkE8m0(fn: string, e8m0: Uint8Array, count: number): void {
 }
 
 /**
- * `out[r, c] = e2m1(codes[r, c]) * 2^(e8m0[r, c / 32] - 127)`, exact in float32 (above 2^125 times 6 it is infinite). Byte 0 is 2^-127. Throws
- * `ShapeError`, `KindError`, and `ValueError` naming the index of a NaN scale (byte 255). Source: OCP Microscaling Formats v1.0.
+ * `out[r, c] = e2m1(codes[r, c]) * 2^(e8m0[r, c / 32] - 127)`, exact in float32 (above 2^125 times 6 it is infinite). Byte 0
+ * is 2^-127. Throws `ShapeError`, `KindError`, and `ValueError` naming the index of a NaN scale (byte 255). Source: OCP
+ * Microscaling Formats v1.0.
  * @param codes [M, K/2]  u8, the even column in the low nibble; `k` is a multiple of 32; all arrays may be longer than needed
  * @param e8m0  [M, K/32] E8M0 bytes
  * @param out   [M, K]    f32
@@ -53,8 +54,9 @@ export function dequantizeMxfp4(
 }
 
 /**
- * The largest exponent `k_j = byte - 127` over all matrices that will share one global scale (pass w1's and w3's scales together). Byte 0 marks an
- * all-zero block and does not count; 0 when nothing counts, as in ModelOpt. Throws `ValueError` on a NaN scale (byte 255).
+ * The largest exponent `k_j = byte - 127` over all matrices that will share one global scale (pass w1's and w3's scales
+ * together). Byte 0 marks an all-zero block and does not count; 0 when nothing counts, as in ModelOpt. Throws `ValueError` on
+ * a NaN scale (byte 255).
  */
 export function mxfp4MaxExponent(...e8m0: readonly Uint8Array[]): number {
   let largest = 0;
@@ -72,19 +74,26 @@ export interface Mxfp4Cast extends Nvfp4Matrix {
   readonly globalDecodeScale: GlobalDecodeScale;
   /** MXFP4 blocks (32 elements) of which at least one value changed; 0 = lossless. */
   readonly inexactBlocks: number;
-  /** MXFP4 blocks whose exponent does not fit E4M3 beside `maxExponent` and that hold a non-zero value; these were quantized anew. */
+  /**
+   * MXFP4 blocks whose exponent does not fit E4M3 beside `maxExponent` and that hold a non-zero value; these were quantized
+   * anew.
+   */
   readonly outOfRangeBlocks: number;
 }
 
-/** Shape of {@link castMxfp4ToNvfp4}; `maxExponent` from {@link mxfp4MaxExponent} over several matrices makes them share one global scale. */
+/**
+ * Shape of {@link castMxfp4ToNvfp4}; `maxExponent` from {@link mxfp4MaxExponent} over several matrices makes them share one
+ * global scale.
+ */
 export interface Mxfp4CastShape extends CodesShape {
   readonly maxExponent?: number;
 }
 
 /**
- * Casts MXFP4 to NVFP4 without loss where possible (ModelOpt `--cast_mxfp4_to_nvfp4`): with `m = maxExponent - 8`, `globalDecodeScale = 2^m` and both
- * 16-blocks of an MXFP4 block get the scale `2^(k_j - m)`, exact while `maxExponent - k_j <= 17`; codes stay, but -0 becomes +0. A block further below (or
- * above a `maxExponent` that was given too small) is quantized by ModelOpt's rule with the amax of its 32 values, clamped to [2^-9, 448].
+ * Casts MXFP4 to NVFP4 without loss where possible (ModelOpt `--cast_mxfp4_to_nvfp4`): with `m = maxExponent - 8`,
+ * `globalDecodeScale = 2^m` and both 16-blocks of an MXFP4 block get the scale `2^(k_j - m)`, exact while `maxExponent - k_j
+ * <= 17`; codes stay, but -0 becomes +0. A block further below (or above a `maxExponent` that was given too small) is
+ * quantized by ModelOpt's rule with the amax of its 32 values, clamped to [2^-9, 448].
  *
  * Throws `ShapeError`, `KindError`, and `ValueError` on a NaN scale (byte 255).
  * @param mxCodes [M, K/2]  u8, the even column in the low nibble; `k` is a multiple of 32

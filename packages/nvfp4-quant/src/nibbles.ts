@@ -18,7 +18,8 @@ export type NibbleOrder = 'low-first' | 'high-first' | 'half-split';
 const ORDERS: readonly NibbleOrder[] = ['low-first', 'high-first', 'half-split'];
 
 /**
- * Packs one code per byte into two per byte, `low-first`. Throws `ValueError` naming the index of a code above 15, `ShapeError` on lengths or an odd `k`.
+ * Packs one code per byte into two per byte, `low-first`. Throws `ValueError` naming the index of a code above 15,
+ * `ShapeError` on lengths or an odd `k`.
  * @param unpacked [M, K]   u8, codes 0 to 15
  * @param codes    [M, K/2] u8
  */

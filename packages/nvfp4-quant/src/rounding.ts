@@ -4,8 +4,8 @@ const float = new Float32Array(2);
 const bits = new Int32Array(float.buffer);
 
 /**
- * The E4M3 byte nearest to a float32 `s` in [0, 448], ties to even, from the bits of `s`. The same as core's `encodeE4m3`, several times
- * faster; the tests compare the two on every midpoint and its neighbours.
+ * The E4M3 byte nearest to a float32 `s` in [0, 448], ties to even, from the bits of `s`. The same as core's `encodeE4m3`,
+ * several times faster; the tests compare the two on every midpoint and its neighbours.
  */
 export function e4m3FromFloat32(s: number): number {
   // Subnormal results: float32 has a step of 2^-9 from 2^14 on, so the addition rounds to the right grid, to nearest even.
@@ -16,8 +16,9 @@ export function e4m3FromFloat32(s: number): number {
 }
 
 /**
- * E2M1 code of every float32 by the top 12 bits (sign, exponent, three mantissa bits) and one bit that says whether anything follows. The
- * rounding thresholds have at most two mantissa bits, so all floats of one entry round alike. `signOfZero`: keep the sign bit of -0.
+ * E2M1 code of every float32 by the top 12 bits (sign, exponent, three mantissa bits) and one bit that says whether anything
+ * follows. The rounding thresholds have at most two mantissa bits, so all floats of one entry round alike. `signOfZero`: keep
+ * the sign bit of -0.
  */
 function codeTable(signOfZero: boolean): Uint8Array {
   const table = new Uint8Array(8192);
@@ -42,8 +43,8 @@ export function codeIndex(b: number): number {
 }
 
 /**
- * Writes the 8 code bytes of the 16 values `x[o..o+16)`, each divided by `d` in float32, to `codes[c..c+8)`. `d` 0 (a scale product that
- * underflows: what it decodes is 0 too) gives zero codes.
+ * Writes the 8 code bytes of the 16 values `x[o..o+16)`, each divided by `d` in float32, to `codes[c..c+8)`. `d` 0 (a scale
+ * product that underflows: what it decodes is 0 too) gives zero codes.
  */
 export function encodeBlock(
   x: Float32Array,

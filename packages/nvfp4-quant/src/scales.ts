@@ -3,16 +3,16 @@ import { checkInteger, checkKind, checkPositive, E2M1_MAX, E4M3_MAX, ShapeError,
 declare const direction: unique symbol;
 
 /**
- * A float32 that multiplies after decoding: `x = e2m1 * (e4m3 * globalDecodeScale)`. About `amax / 2688`, so usually far below 1.
- * ModelOpt stores it as `weight_scale_2` and `input_scale`. Make one with {@link globalDecodeScale}, {@link globalDecodeScaleFromAmax}
- * or {@link toGlobalDecodeScale}.
+ * A float32 that multiplies after decoding: `x = e2m1 * (e4m3 * globalDecodeScale)`. About `amax / 2688`, so usually far
+ * below 1. ModelOpt stores it as `weight_scale_2` and `input_scale`. Make one with {@link globalDecodeScale}, {@link
+ * globalDecodeScaleFromAmax} or {@link toGlobalDecodeScale}.
  */
 export type GlobalDecodeScale = number & { readonly [direction]: 'decode' };
 
 /**
- * A float32 that multiplies before rounding, the inverse of {@link GlobalDecodeScale}: about `2688 / amax`, so usually far above 1.
- * compressed-tensors stores it as `weight_global_scale` and `input_global_scale`, FlashInfer calls it `global_sf`. Make one with
- * {@link globalEncodeScale}, {@link compressedTensorsGlobalScale} or {@link toGlobalEncodeScale}.
+ * A float32 that multiplies before rounding, the inverse of {@link GlobalDecodeScale}: about `2688 / amax`, so usually far
+ * above 1. compressed-tensors stores it as `weight_global_scale` and `input_global_scale`, FlashInfer calls it `global_sf`.
+ * Make one with {@link globalEncodeScale}, {@link compressedTensorsGlobalScale} or {@link toGlobalEncodeScale}.
  */
 export type GlobalEncodeScale = number & { readonly [direction]: 'encode' };
 
@@ -30,24 +30,25 @@ function positiveFloat32(fn: string, v: number): number {
 }
 
 /**
- * Says that `value` (a ModelOpt `weight_scale_2` or `input_scale`, rounded to float32) is a decode scale. Throws `ValueError` unless it
- * is positive and finite.
+ * Says that `value` (a ModelOpt `weight_scale_2` or `input_scale`, rounded to float32) is a decode scale. Throws `ValueError`
+ * unless it is positive and finite.
  */
 export function globalDecodeScale(value: number): GlobalDecodeScale {
   return positiveFloat32('globalDecodeScale', value) as GlobalDecodeScale;
 }
 
 /**
- * Says that `value` (a compressed-tensors `weight_global_scale`, rounded to float32) is an encode scale. Throws `ValueError` unless it is
- * positive and finite.
+ * Says that `value` (a compressed-tensors `weight_global_scale`, rounded to float32) is an encode scale. Throws `ValueError`
+ * unless it is positive and finite.
  */
 export function globalEncodeScale(value: number): GlobalEncodeScale {
   return positiveFloat32('globalEncodeScale', value) as GlobalEncodeScale;
 }
 
 /**
- * `1 / scale`, one float32 division: how checkpoint converters turn a divisor into a multiplier. The round trip may differ in the last bit, so
- * keep the number that the checkpoint stores and derive the other once. Throws `ValueError` when the inverse is no positive finite float32.
+ * `1 / scale`, one float32 division: how checkpoint converters turn a divisor into a multiplier. The round trip may differ in
+ * the last bit, so keep the number that the checkpoint stores and derive the other once. Throws `ValueError` when the inverse
+ * is no positive finite float32.
  */
 export function toGlobalDecodeScale(scale: GlobalEncodeScale): GlobalDecodeScale {
   checkPositive('toGlobalDecodeScale', 'scale', scale);
@@ -68,8 +69,9 @@ function checkAmax(fn: string, amax: number): number {
 }
 
 /**
- * ModelOpt's rule, `amax / (6 * 448)`, one float32 division. `amax` 0 (nothing but zeros) gives 1, under which every code is 0; an `amax` so
- * small that the quotient would be 0 gives the smallest positive float32. Throws `ValueError` when `amax` is negative, NaN or infinite.
+ * ModelOpt's rule, `amax / (6 * 448)`, one float32 division. `amax` 0 (nothing but zeros) gives 1, under which every code is
+ * 0; an `amax` so small that the quotient would be 0 gives the smallest positive float32. Throws `ValueError` when `amax` is
+ * negative, NaN or infinite.
  */
 export function globalDecodeScaleFromAmax(amax: number): GlobalDecodeScale {
   const a = checkAmax('globalDecodeScaleFromAmax', amax);
@@ -78,8 +80,8 @@ export function globalDecodeScaleFromAmax(amax: number): GlobalDecodeScale {
 }
 
 /**
- * compressed-tensors' rule, `448 * 6 / amax`, one float32 division; where that is not finite (`amax` 0 or below about 8e-36) the scale is 1.
- * Throws `ValueError` when `amax` is negative, NaN or infinite.
+ * compressed-tensors' rule, `448 * 6 / amax`, one float32 division; where that is not finite (`amax` 0 or below about 8e-36)
+ * the scale is 1. Throws `ValueError` when `amax` is negative, NaN or infinite.
  */
 export function compressedTensorsGlobalScale(amax: number): GlobalEncodeScale {
   const scale = Math.fround(NVFP4_RANGE / checkAmax('compressedTensorsGlobalScale', amax));
@@ -87,8 +89,8 @@ export function compressedTensorsGlobalScale(amax: number): GlobalEncodeScale {
 }
 
 /**
- * `aGlobalDecodeScale * bGlobalDecodeScale` in float32: the `alpha` of a GEMM epilogue. Never fold it into E4M3 block scales, that rounds twice.
- * Throws `ValueError` when the product is no positive finite float32.
+ * `aGlobalDecodeScale * bGlobalDecodeScale` in float32: the `alpha` of a GEMM epilogue. Never fold it into E4M3 block scales,
+ * that rounds twice. Throws `ValueError` when the product is no positive finite float32.
  */
 export function gemmAlpha(a: GlobalDecodeScale, b: GlobalDecodeScale): number {
   checkPositive('gemmAlpha', 'a', a);
@@ -97,8 +99,9 @@ export function gemmAlpha(a: GlobalDecodeScale, b: GlobalDecodeScale): number {
 }
 
 /**
- * A guess at what a stored global scale means: decode scales of trained weights and activations lie far below 1, encode scales far above.
- * `unclear` within [1/16, 16]. Only for warnings: names in the checkpoint decide, a wrong direction gives garbage without an error.
+ * A guess at what a stored global scale means: decode scales of trained weights and activations lie far below 1, encode
+ * scales far above. `unclear` within [1/16, 16]. Only for warnings: names in the checkpoint decide, a wrong direction gives
+ * garbage without an error.
  */
 export function likelyDirection(value: number): 'decode' | 'encode' | 'unclear' {
   checkPositive('likelyDirection', 'value', value);
@@ -106,8 +109,8 @@ export function likelyDirection(value: number): 'decode' | 'encode' | 'unclear' 
 }
 
 /**
- * The largest `|x[i]|` of the first `count` values (all of them when left out); 0 for none. Throws `ValueError` naming the index of the first NaN
- * or infinity.
+ * The largest `|x[i]|` of the first `count` values (all of them when left out); 0 for none. Throws `ValueError` naming the
+ * index of the first NaN or infinity.
  */
 export function amaxOf(x: Float32Array, count: number = x.length): number {
   checkKind('amaxOf', 'x', x, Float32Array);

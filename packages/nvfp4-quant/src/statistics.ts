@@ -6,7 +6,10 @@ import type { CodesShape } from './nibbles';
 export interface SaturationStatistics {
   /** Blocks of 16 elements. */
   readonly blocks: number;
-  /** Block scales at 448, the largest: many of them mean that the global scale is too small (wrong calibration) and values are cut off. */
+  /**
+   * Block scales at 448, the largest: many of them mean that the global scale is too small (wrong calibration) and values are
+   * cut off.
+   */
   readonly saturatedScales: number;
   /** Block scales at 2^-9, the smallest: the block lies too far below the rest. */
   readonly minimumScales: number;
@@ -75,7 +78,10 @@ export function saturationStatistics(codes: Uint8Array, sf: Uint8Array, { m, k }
 
 /** How far a quantized matrix is from its source; see {@link quantizationError}. */
 export interface QuantizationError {
-  /** `||got - want|| / ||want||`, Euclidean; 0 when both are zero, infinite when only `want` is. NVFP4 of normal data gives about 0.095. */
+  /**
+   * `||got - want|| / ||want||`, Euclidean; 0 when both are zero, infinite when only `want` is. NVFP4 of normal data gives
+   * about 0.095.
+   */
   readonly relative: number;
   /** Cosine of the angle between them; 1 when both are zero, 0 when one is. */
   readonly cosine: number;
@@ -86,7 +92,8 @@ export interface QuantizationError {
 }
 
 /**
- * Compares dequantized values with their source, in float64. Throws `ShapeError` when the lengths differ, `ValueError` naming the index of a NaN or infinity.
+ * Compares dequantized values with their source, in float64. Throws `ShapeError` when the lengths differ, `ValueError` naming
+ * the index of a NaN or infinity.
  * @param got  [n] f32, dequantized
  * @param want [n] f32, before quantization
  */

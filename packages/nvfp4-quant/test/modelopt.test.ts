@@ -148,6 +148,22 @@ describe('quantizeNvfp4', () => {
   });
 });
 
+it('allocates no buffers when given its outputs', () => {
+  const shape = { m: 64, k: 256, globalDecodeScale: globalDecodeScale(0.001) };
+  const x = seeded(5).floats(64 * 256);
+  const codes = new Uint8Array(64 * 128);
+  const sf = new Uint8Array(64 * 16);
+  const out = new Float32Array(64 * 256);
+  const run = (): void => {
+    quantizeNvfp4(x, shape, codes, sf);
+    dequantizeNvfp4(codes, sf, shape, out);
+  };
+  run();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 50; i++) run();
+  expect(process.memoryUsage().arrayBuffers).toBeLessThan(before + codes.length);
+});
+
 describe('dequantizeNvfp4', () => {
   it('rounds the product of the scales first', () => {
     const [m, k] = [5, 32];

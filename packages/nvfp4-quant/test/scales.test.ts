@@ -7,11 +7,10 @@ import {
   globalEncodeScale,
   likelyDirection,
   NVFP4_RANGE,
-  quantizeNvfp4,
   toGlobalDecodeScale,
   toGlobalEncodeScale,
 } from '@megamoe/nvfp4-quant';
-import type { GlobalDecodeScale, GlobalEncodeScale } from '@megamoe/nvfp4-quant';
+import type { GlobalDecodeScale, GlobalEncodeScale, Nvfp4Shape } from '@megamoe/nvfp4-quant';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 
 describe('global scales', () => {
@@ -21,7 +20,7 @@ describe('global scales', () => {
     expectTypeOf<number>().not.toExtend<GlobalDecodeScale>();
     expectTypeOf<GlobalDecodeScale>().toExtend<number>();
     // @ts-expect-error an encode scale is no decode scale
-    const shape: Parameters<typeof quantizeNvfp4>[1] = { m: 1, k: 16, globalDecodeScale: globalEncodeScale(1) };
+    const shape: Nvfp4Shape = { m: 1, k: 16, globalDecodeScale: globalEncodeScale(1) };
     expect(shape.k).toBe(16);
   });
 

@@ -21,8 +21,9 @@ export interface RaggedShape {
 }
 
 /**
- * The ragged side of a 2Dx3D grouped GEMM (activations): each expert's rows are padded to whole tiles and swizzled alone, then concatenated; an expert without
- * rows takes no space. Padding once at the end instead is wrong: the GEMM restarts its scale tiles at every expert.
+ * The ragged side of a 2Dx3D grouped GEMM (activations): each expert's rows are padded to whole tiles and swizzled alone,
+ * then concatenated; an expert without rows takes no space. Padding once at the end instead is wrong: the GEMM restarts its
+ * scale tiles at every expert.
  *
  * Throws `ShapeError` on lengths, `ValueError` unless `expertOffsets` are ascending ends within `sf`.
  * @param sf            [R, kSf] linear; may be longer, rows from `expertOffsets[E-1]` on are not read
@@ -109,9 +110,11 @@ export interface FixedShape extends RaggedShape {
 }
 
 /**
- * {@link assembleScales2d3d} with sizes that depend on capacities only, as a captured graph needs it: no value of `expertOffsets` decides a length, nothing is
- * read back, and every byte of the output is written (padding and unused tail zero). Each destination row finds its expert by searchsorted right in the padded
- * ends: one thread per row on a device. Offsets that do not ascend within `[0, rows]` cannot throw there and do not here: rows that they place outside `sf` are zero.
+ * {@link assembleScales2d3d} with sizes that depend on capacities only, as a captured graph needs it: no value of
+ * `expertOffsets` decides a length, nothing is read back, and every byte of the output is written (padding and unused tail
+ * zero). Each destination row finds its expert by searchsorted right in the padded ends: one thread per row on a device.
+ * Offsets that do not ascend within `[0, rows]` cannot throw there and do not here: rows that they place outside `sf` are
+ * zero.
  *
  * Throws `ShapeError` on lengths, `ValueError` on the shape.
  * @param sf            [rows, kSf] linear; only the first `expertOffsets[E-1]` rows count
@@ -171,7 +174,8 @@ export interface WeightScalesShape {
 }
 
 /**
- * The weight side of a 2Dx3D grouped GEMM: each expert's `[N, kSf]` scales swizzled alone, `roundUp(N, 128) * roundUp(kSf, 4)` bytes apart. Errors as `swizzleScales`.
+ * The weight side of a 2Dx3D grouped GEMM: each expert's `[N, kSf]` scales swizzled alone, `roundUp(N, 128) * roundUp(kSf,
+ * 4)` bytes apart. Errors as `swizzleScales`.
  * @param sf      [E, N, kSf] linear, or at `strides` (stored `[E, kSf, N]`: `{ row: 1, kSf: N, l: kSf * N }`)
  * @param out     [E * nPad * kSfPad] u8; may be longer
  */
@@ -191,9 +195,10 @@ export interface RaggedKShape {
 }
 
 /**
- * Either side of a 2Dx2D grouped GEMM, whose reduction is ragged (weight gradients): expert `e` owns scale columns `[kSfOffsets[e-1], kSfOffsets[e])` of a row-major
- * matrix. Each expert's columns are padded to 4, its rows to 128, and swizzled alone into a flat chunk at `sfOffsets[e-1] * rowsPad`: the chunk is contiguous, no
- * column slice of one wide swizzled matrix. An expert without columns takes no space. `sfOffsets` are the padded column ends.
+ * Either side of a 2Dx2D grouped GEMM, whose reduction is ragged (weight gradients): expert `e` owns scale columns
+ * `[kSfOffsets[e-1], kSfOffsets[e])` of a row-major matrix. Each expert's columns are padded to 4, its rows to 128, and
+ * swizzled alone into a flat chunk at `sfOffsets[e-1] * rowsPad`: the chunk is contiguous, no column slice of one wide
+ * swizzled matrix. An expert without columns takes no space. `sfOffsets` are the padded column ends.
  *
  * Throws `ShapeError` on lengths, `ValueError` unless `kSfOffsets` are ascending ends.
  * @param sf         [rows, kSfOffsets[E-1]] linear

@@ -3,8 +3,8 @@ import { padKSf, rowsPerTile } from './geometry';
 import type { SfLayout } from './geometry';
 
 /**
- * One matrix to move between a strided source and its tiles. Words are the same memory as 32-bit integers (four scales of a row lie together on both
- * sides), `null` when it is not aligned.
+ * One matrix to move between a strided source and its tiles. Words are the same memory as 32-bit integers (four scales of a
+ * row lie together on both sides), `null` when it is not aligned.
  */
 export interface Memory {
   readonly bytes: Uint8Array;

@@ -2,9 +2,10 @@ import { ceilDiv, checkInteger, checkOneOf, roundUp, ShapeError } from '@megamoe
 
 /**
  * How block scales lie in memory.
- * - `128x4`: 512-byte tiles of 128 rows by 4 scale columns, tiles run along K first; what Blackwell's block-scaled MMA reads (CUTLASS
- *   `Sm1xxBlockScaledConfig`, FlashInfer `layout_128x4`, torchao `to_blocked`).
- * - `8x4`: 32-byte tiles of 8 rows by 4 scale columns, rows contiguous within a tile (FlashInfer and TensorRT-LLM `SWIZZLED_8x4`, for few rows).
+ * - `128x4`: 512-byte tiles of 128 rows by 4 scale columns, tiles run along K first; what Blackwell's block-scaled MMA reads
+ *   (CUTLASS `Sm1xxBlockScaledConfig`, FlashInfer `layout_128x4`, torchao `to_blocked`).
+ * - `8x4`: 32-byte tiles of 8 rows by 4 scale columns, rows contiguous within a tile (FlashInfer and TensorRT-LLM
+ *   `SWIZZLED_8x4`, for few rows).
  * - `linear`: row-major, no padding; what checkpoints store.
  */
 export type SfLayout = '128x4' | '8x4' | 'linear';
@@ -59,7 +60,10 @@ export function padKSf(layout: SfLayout, kSf: number): number {
   return layout === 'linear' ? kSf : roundUp(kSf, 4);
 }
 
-/** Scale columns of `k` unpacked elements: `ceil(k / sfVecSize)`. Throws `ValueError` on anything but 16 or 32, or a negative `k`. */
+/**
+ * Scale columns of `k` unpacked elements: `ceil(k / sfVecSize)`. Throws `ValueError` on anything but 16 or 32, or a negative
+ * `k`.
+ */
 export function kSfOf(k: number, sfVecSize: SfVecSize = 16): number {
   checkInteger('kSfOf', 'k', k, 0);
   checkOneOf('kSfOf', 'sfVecSize', sfVecSize, [16, 32]);
@@ -153,7 +157,10 @@ export interface LayoutReportShape {
   readonly layout?: SfLayout;
 }
 
-/** The JSON of `megamoe layout --rows R --k K [--l L] [--sf-vec 16 or 32] [--layout 128x4]`. Errors as {@link createSfGeometry} and {@link kSfOf}. */
+/**
+ * The JSON of `megamoe layout --rows R --k K [--l L] [--sf-vec 16 or 32] [--layout 128x4]`. Errors as {@link
+ * createSfGeometry} and {@link kSfOf}.
+ */
 export function layoutReport({ rows, k, l = 1, sfVecSize = 16, layout = '128x4' }: LayoutReportShape): LayoutReport {
   const geometry = createSfGeometry({ rows, kSf: kSfOf(k, sfVecSize), l, layout });
   return { allocationBytes: geometry.allocationBytes, offsets: Array.from(sfOffsetTable(geometry)) };

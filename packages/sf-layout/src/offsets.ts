@@ -44,8 +44,8 @@ export function paddedSfOffsets(
 }
 
 /**
- * The expert of a row: the first `e` with `expertOffsets[e] > row` (searchsorted right), `E` when the row lies behind the last expert. Works on
- * `expertOffsets` and on `sfOffsets`; experts without rows are skipped.
+ * The expert of a row: the first `e` with `expertOffsets[e] > row` (searchsorted right), `E` when the row lies behind the
+ * last expert. Works on `expertOffsets` and on `sfOffsets`; experts without rows are skipped.
  * @param expertOffsets [E] i32, cumulative ends
  */
 export function expertOfRow(expertOffsets: Int32Array, row: number): number {
@@ -60,8 +60,9 @@ export function expertOfRow(expertOffsets: Int32Array, row: number): number {
 }
 
 /**
- * The largest number of padded rows that `rows` rows over `numExperts` experts can need, whatever the routing: `rows` plus up to `tile - 1` for each expert that
- * can have any, cut to whole tiles (a sum of whole tiles is one). Size buffers with it when the counts must stay on the device.
+ * The largest number of padded rows that `rows` rows over `numExperts` experts can need, whatever the routing: `rows` plus up
+ * to `tile - 1` for each expert that can have any, cut to whole tiles (a sum of whole tiles is one). Size buffers with it
+ * when the counts must stay on the device.
  */
 export function sfCapacityRows(rows: number, numExperts: number, layout: SfLayout = '128x4'): number {
   checkInteger('sfCapacityRows', 'rows', rows, 0);

@@ -44,9 +44,9 @@ export function packedSfLength(shape: PackedShape): number {
 }
 
 /**
- * Packs four one-byte scales (E4M3 or UE8M0) that follow each other along K into a 32-bit word, the first in the lowest byte, as DeepGEMM's
- * `get_mn_major_tma_aligned_packed_ue8m0_tensor` does; columns and rows past the end are zero. Throws `ShapeError` when an array is too short,
- * `KindError`, `ValueError` on the shape.
+ * Packs four one-byte scales (E4M3 or UE8M0) that follow each other along K into a 32-bit word, the first in the lowest byte,
+ * as DeepGEMM's `get_mn_major_tma_aligned_packed_ue8m0_tensor` does; columns and rows past the end are zero. Throws
+ * `ShapeError` when an array is too short, `KindError`, `ValueError` on the shape.
  * @param sf  [l, rows, kSf] u8, linear; may be longer
  * @param out [packedSfLength] u32; may be longer, the rest is not written
  */

@@ -3,8 +3,9 @@ import { fromTiles, memoryOf, toTiles } from './copy';
 import type { SfGeometry } from './geometry';
 
 /**
- * Strides of a linear array of scales, in bytes: scale (l, row, kSf) is at `l * strides.l + row * strides.row + kSf * strides.kSf`. Say them whenever
- * the array is not row-major `[l, rows, kSf]`: weight scales stored `[kSf, N]` have `{ row: 1, kSf: N, l: kSf * N }`.
+ * Strides of a linear array of scales, in bytes: scale (l, row, kSf) is at `l * strides.l + row * strides.row + kSf *
+ * strides.kSf`. Say them whenever the array is not row-major `[l, rows, kSf]`: weight scales stored `[kSf, N]` have `{ row:
+ * 1, kSf: N, l: kSf * N }`.
  */
 export interface SfStrides {
   readonly row: number;
@@ -29,8 +30,8 @@ export function checkStrided(fn: string, sf: Uint8Array, g: SfGeometry, strides:
 }
 
 /**
- * Writes linear scales in the layout of `geometry`, padding zero. Whole rows move at once, four scales at a time where both sides allow it.
- * Throws `ShapeError` when an array is too short, `KindError`, `ValueError` on strides.
+ * Writes linear scales in the layout of `geometry`, padding zero. Whole rows move at once, four scales at a time where both
+ * sides allow it. Throws `ShapeError` when an array is too short, `KindError`, `ValueError` on strides.
  * @param sf  linear scales, at `strides` (row-major `[l, rows, kSf]` when left out)
  * @param out [allocationBytes] u8; may be longer, the rest is not written; must not overlap `sf`
  */
@@ -54,7 +55,8 @@ export function swizzleScales(
 }
 
 /**
- * The inverse of {@link swizzleScales}: padding is not read, and bytes of `sf` that no stride addresses are not written. Errors as there.
+ * The inverse of {@link swizzleScales}: padding is not read, and bytes of `sf` that no stride addresses are not written.
+ * Errors as there.
  * @param sfSwizzled [allocationBytes] u8; may be longer
  * @param sf         linear scales, written at `strides` (row-major `[l, rows, kSf]` when left out)
  */

@@ -29,8 +29,9 @@ export interface SfMismatch {
 }
 
 /**
- * Compares a swizzled buffer with its linear source: every scale at its offset in `[l][row][kSf]` order, then every padding byte zero. Gives the first mismatch, or
- * `undefined`. Use it with random scales, never with ones: a wrong layout passes on those. Throws `ShapeError` when an array is too short, `KindError`.
+ * Compares a swizzled buffer with its linear source: every scale at its offset in `[l][row][kSf]` order, then every padding
+ * byte zero. Gives the first mismatch, or `undefined`. Use it with random scales, never with ones: a wrong layout passes on
+ * those. Throws `ShapeError` when an array is too short, `KindError`.
  * @param sfSwizzled [allocationBytes] u8; may be longer
  * @param sf         linear scales, at `strides` (row-major `[l, rows, kSf]` when left out)
  */
@@ -75,9 +76,9 @@ export interface VerifyOptions {
 }
 
 /**
- * Runs a swizzle (a kernel on a device, say) on random scales and on scales that spell their own index, and compares with the layout. Since the second kind tells
- * every scale apart, a pass is proof for this geometry, and a failure says which scale stands in the wrong place and where the right one went. Gives the first
- * mismatch, or `undefined`.
+ * Runs a swizzle (a kernel on a device, say) on random scales and on scales that spell their own index, and compares with the
+ * layout. Since the second kind tells every scale apart, a pass is proof for this geometry, and a failure says which scale
+ * stands in the wrong place and where the right one went. Gives the first mismatch, or `undefined`.
  */
 export function verifySwizzle(
   swizzle: Swizzler,

@@ -220,6 +220,21 @@ it('2Dx2D chunks are not a column slice of one wide swizzled matrix', () => {
   expect(sfOffset(wide, 128, 0)).toBe(1024);
 });
 
+it('allocates no buffers when given its outputs', () => {
+  const offsets = Int32Array.of(40, 40, 300);
+  const sf = seeded(17).bytes(300 * 8);
+  const sfOffsets = new Int32Array(3);
+  const out = new Uint8Array(sfCapacityRows(300, 3) * 8);
+  const run = (): void => {
+    assembleScales2d3d(sf, offsets, { kSf: 8 }, out, sfOffsets);
+    assembleScales2d3dFixed(sf, offsets, { rows: 300, kSf: 8 }, out, sfOffsets);
+  };
+  run();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 50; i++) run();
+  expect(process.memoryUsage().arrayBuffers).toBeLessThan(before + out.length);
+});
+
 describe('errors', () => {
   const sf = new Uint8Array(40);
   const floats = new Float32Array(8);
