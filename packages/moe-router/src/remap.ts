@@ -45,9 +45,8 @@ export function remapLocal(
     throw new ValueError(`${fn}: "topkIds" must be at least -1, got ${topkIds[i]} at ${at}`);
   }
   for (let i = 0; i < n; i++) {
-    const global = topkIds[i]!;
-    const local = global - firstExpert;
-    if (global >= 0 && local >= 0 && local < nLocal) {
+    const local = topkIds[i]! - firstExpert; // negative for -1 too, as firstExpert is not
+    if (local >= 0 && local < nLocal) {
       localIds[i] = local;
       localWeights[i] = topkWeights[i]!;
     } else {

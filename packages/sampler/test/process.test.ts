@@ -71,6 +71,7 @@ describe('each knob alone', () => {
   it('minP keeps what reaches its share of the likeliest', () => {
     expect(kept(logs([0.4, 0.2, 0.1, 0.3]), { minP: 0.4 })).toEqual([0, 1, 3]);
     expect(kept([2, 1, 2, 1.9999], { minP: 1 })).toEqual([0, 2]);
+    expect(kept([0, -1, -1.0001], { minP: Math.exp(-1) })).toEqual([0, 1]); // equality stays
     expect(kept([0, -0.0001, -5], { minP: 1e-9 })).toEqual([0, 1, 2]);
   });
   it('topK keeps ties with the k-th', () => {

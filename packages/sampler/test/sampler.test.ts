@@ -92,6 +92,18 @@ describe('the draw', () => {
     });
   });
 
+  it('lets light tokens win as often as they must: no shortcut skips a winner', () => {
+    const logits = new Float32Array(50_000);
+    logits[777] = 11; // the others are 60,000 times less likely each, and together nearly as likely
+    let light = 0;
+    for (let seed = 0; seed < 12; seed++) {
+      const { tokenId } = make(50_000, { seed }).sample(logits);
+      expect(tokenId).toBe(naiveDraw([...logits], seed, 0, 0));
+      if (tokenId !== 777) light++;
+    }
+    expect(light).toBeGreaterThan(1);
+  });
+
   it('is independent between positions, sequences and seeds', () => {
     const logits = new Float32Array(2);
     const n = 20_000;

@@ -83,6 +83,7 @@ describe('stop strings', () => {
     const options = { stopStrings: ['ab'], minTokens: 2 };
     expect(run(options, ['ab', 'ab', 'ab'])).toMatchObject({ shown: ['ab', 'ab', ''], stop: { stopString: 'ab' } });
     expect(run(options, ['x', 'a', 'b'])).toMatchObject({ shown: ['x', '', ''], stop: { stopString: 'ab' } });
+    expect(run({ stopStrings: ['ab', 'wxyz'], minTokens: 2 }, ['ab', 'w']).shown).toEqual(['ab', '']); // passed over, so not held
     expect(run({ stopIds: [7], minTokens: 2 }, ['a', 'b', 'c'], [7, 7, 7])).toMatchObject({ shown: ['a', 'b', ''] });
   });
   it('cross UTF-8 boundaries: bytes of one character in several tokens', () => {
