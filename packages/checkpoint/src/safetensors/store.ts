@@ -99,7 +99,7 @@ export function openTensorStore(dir: string): TensorStore {
       const path = join(dir, file);
       if (index && !existsSync(path)) {
         const names = [...index.weightMap].filter(([, shard]) => shard === file).map(([name]) => name);
-        throw badFile(path, `missing shard: the index puts ${names.length} tensors there (${listText(names, 2)})`);
+        throw badFile(path, `missing shard: the index puts ${listText(names, 2)} there`);
       }
       open.set(file, new SafetensorsFile(path));
     }

@@ -1,3 +1,4 @@
+import { CheckpointError } from '@megamoe/core';
 import type { ModelConfig } from '../config/types';
 import { badFile, listText, shapeText } from '../fail';
 import type { TensorInfo } from '../safetensors/store';
@@ -203,19 +204,15 @@ export function buildModuleTable(
     (name) => !used.has(name) && !(name === 'head.weight' && config.tieWordEmbeddings),
   );
   if (missing.length) {
-    const more = missing.length >= MAX_MISSING ? `at least ${missing.length}` : String(missing.length);
-    const strangers = unknown.length ? `; ${unknown.length} others are unknown (${listText(unknown, 3)})` : '';
-    throw badFile(dir, `${more} tensors that config.json calls for are missing: ${listText(missing)}${strangers}`, {
-      tensor: missing[0]!,
-    });
+    const count = missing.length >= MAX_MISSING ? `${missing.length} or more` : missing.length;
+    const strangers = unknown.length ? `; unknown tensors (${unknown.length}): ${listText(unknown, 3)}` : '';
+    const message = `${dir}: tensors that config.json calls for are missing (${count}): ${listText(missing)}${strangers}`;
+    throw new CheckpointError(message, { file: dir, tensor: missing[0]! });
   }
   if (unknown.length) {
-    const first = found.get(unknown[0]!)!;
-    throw badFile(
-      first.file,
-      `${unknown.length} unknown tensors: ${listText(unknown.map((name) => found.get(name)!.name))}`,
-      { tensor: first.name },
-    );
+    const names = unknown.map((name) => found.get(name)!.name);
+    const { file, name } = found.get(unknown[0]!)!;
+    throw new CheckpointError(`${file}: unknown tensors (${names.length}): ${listText(names)}`, { file, tensor: name });
   }
   return { modules, plain, warnings };
 }

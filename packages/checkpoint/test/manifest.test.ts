@@ -1,0 +1,142 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { openCheckpoint } from '../src/index';
+import { matchesPattern, parseManifest } from '../src/config/manifest';
+import type { SmallFormat } from './helpers';
+import { SMALL_CONFIG, smallTensors, writeModel } from './helpers';
+
+const MODELOPT = {
+  quant_method: 'modelopt',
+  quant_algo: 'MIXED_PRECISION',
+  moe_quant_algo: 'NVFP4',
+  group_size: 16,
+  ignore: ['*.attn.*', '*.ffn.shared_experts.*', 'head', 'embed'],
+};
+
+async function warnings(format: SmallFormat, quantization_config?: object, hf?: object): Promise<readonly string[]> {
+  const config = quantization_config ? { ...SMALL_CONFIG, quantization_config } : SMALL_CONFIG;
+  const dir = await writeModel(smallTensors(SMALL_CONFIG, format).values(), config);
+  if (hf) writeFileSync(join(dir, 'hf_quant_config.json'), JSON.stringify(hf));
+  const checkpoint = openCheckpoint(dir);
+  checkpoint.close();
+  return checkpoint.warnings;
+}
+
+describe('the manifest against the tensors', () => {
+  it('is silent when they agree', async () => {
+    expect(await warnings('nvfp4', MODELOPT)).toEqual([]);
+    expect(await warnings('BF16')).toEqual([]);
+    const layers = Object.fromEntries(
+      [0, 1, 2].map((l) => [`layers.${l}.ffn.experts`, { quant_algo: 'NVFP4', group_size: 16 }]),
+    );
+    expect(await warnings('nvfp4', { quant_algo: 'MIXED_PRECISION', quantized_layers: layers })).toEqual([]);
+    const hf = {
+      producer: { name: 'modelopt' },
+      quantization: { quant_algo: 'MIXED_PRECISION', quantized_layers: layers, exclude_modules: ['*.attn.*'] },
+    };
+    expect(await warnings('nvfp4', undefined, hf)).toEqual([]);
+    // The usual far too broad target says nothing about a module.
+    expect(
+      await warnings('BF16', {
+        quant_method: 'compressed-tensors',
+        config_groups: { group_0: { targets: ['Linear'] } },
+      }),
+    ).toEqual([]);
+  });
+
+  it('tells one line per contradiction', async () => {
+    expect(await warnings('BF16', MODELOPT)).toEqual([
+      'config.json: the quantization manifest says nvfp4, but the tensors are bf16 in 27 modules, as "layers.0.ffn.experts.0.w1"; the tensors decide',
+    ]);
+    expect(await warnings('nvfp4', { ...MODELOPT, moe_quant_algo: undefined, ignore: ['*.ffn.*'] })).toEqual([
+      'config.json: the quantization manifest says unquantized, but the tensors are nvfp4 in 27 modules, as "layers.0.ffn.experts.0.w1"; the tensors decide',
+    ]);
+    expect(await warnings('nvfp4', { ...MODELOPT, group_size: 32 })).toEqual([
+      'config.json: group_size says 32, NVFP4 blocks have 16 elements; the tensors decide',
+    ]);
+    expect(await warnings('nvfp4')).toEqual([
+      'no quantization_config, but 27 modules are quantized, as "layers.0.ffn.experts.0.w1" (nvfp4); the tensors decide',
+    ]);
+    expect(await warnings('BF16', { quant_method: 'fp8', weight_block_size: [128, 128] })).toEqual([
+      'config.json: the quantization manifest says fp8, but the tensors are bf16 in 25 modules, as "layers.0.attn.wq_a"; the tensors decide',
+    ]);
+    expect(
+      await warnings('F32', {
+        quant_algo: 'NVFP4',
+        ignore: [
+          '*.attn.*',
+          '*.gate',
+          '*.shared_experts.*',
+          'head',
+          'embed',
+          'layers.0.*',
+          'layers.1.*',
+          '*.experts.0',
+        ],
+      }),
+    ).toEqual([
+      'config.json: the quantization manifest says nvfp4, but the tensors are f32 in 6 modules, as "layers.2.ffn.experts.1.w1"; the tensors decide',
+    ]);
+  });
+
+  it('reads hf_quant_config.json only when config.json says nothing', async () => {
+    const hf = { quantization: { moe_quant_algo: 'NVFP4' } };
+    expect(await warnings('BF16', undefined, hf)).toEqual([
+      'hf_quant_config.json: the quantization manifest says nvfp4, but the tensors are bf16 in 27 modules, as "layers.0.ffn.experts.0.w1"; the tensors decide',
+    ]);
+    expect(await warnings('BF16', { quant_method: 'none' }, hf)).toEqual([]);
+    expect(await warnings('BF16', undefined, { other: 1 })).toEqual([]);
+  });
+});
+
+it('parseManifest takes what it knows and skips what is of another type', () => {
+  expect(
+    parseManifest(
+      { ...MODELOPT, exclude_modules: ['a', 1], quantized_layers: { x: { quant_algo: 'NVFP4' }, y: 1 } },
+      'f',
+    ),
+  ).toEqual({
+    source: 'f',
+    method: 'modelopt',
+    algorithm: 'MIXED_PRECISION',
+    moeAlgorithm: 'NVFP4',
+    groupSize: 16,
+    ignore: [...MODELOPT.ignore, 'a'],
+    layers: new Map([['x', 'NVFP4']]),
+  });
+  expect(parseManifest({ quant_method: 1, group_size: 'x', ignore: 'y', quantized_layers: [] }, 'f')).toEqual({
+    source: 'f',
+    method: undefined,
+    algorithm: undefined,
+    moeAlgorithm: undefined,
+    groupSize: undefined,
+    ignore: [],
+    layers: new Map(),
+  });
+});
+
+describe('matchesPattern', () => {
+  it.each([
+    ['head', 'head', true],
+    ['head', 'header', false],
+    ['layers.1', 'layers.1.attn.wq_a', true],
+    ['layers.1', 'layers.10.attn.wq_a', false],
+    ['*.attn.*', 'layers.0.attn.wq_a', true],
+    ['*.attn.*', 'layers.0.attn_norm', false],
+    ['*.ffn.shared_experts.*', 'layers.0.ffn.shared_experts.w1', true],
+    ['layers.*.attn*', 'layers.3.attn.indexer.wq_b', true],
+    ['*', 'anything', true],
+    ['**', 'anything', true],
+    ['a.c', 'abc', false],
+    ['', 'a', false],
+  ])('%j covers %j: %s', (pattern, module, want) => {
+    expect(matchesPattern(pattern, module)).toBe(want);
+  });
+
+  it('takes no time over a hostile pattern', () => {
+    const start = performance.now();
+    expect(matchesPattern('*a'.repeat(40) + 'b', 'a'.repeat(2000))).toBe(false);
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+});
