@@ -35,7 +35,7 @@ const arrowRule = (allowed, extra = []) => ({
         {
           group: [
             '@megamoe/*',
-            ...[...allowed, ...extra].map((name) => `!@megamoe/${name}`),
+            ...[...new Set([...allowed, ...extra])].map((name) => `!@megamoe/${name}`),
             '@megamoe/*/*',
             'megamoe',
           ],
@@ -91,7 +91,7 @@ export default tseslint.config(
     { files: [`packages/${name}/src/**/*.ts`], rules: arrowRule(allowed) },
     {
       files: [`packages/${name}/test/**/*.ts`, `packages/${name}/bench/**/*.ts`],
-      rules: arrowRule(allowed, [name, 'testkit', 'reference']),
+      rules: arrowRule(allowed, [...new Set([name, 'testkit', 'reference'])]),
     },
   ]),
 );

@@ -6,16 +6,9 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\
 
 /** Environment for tools: quiet, no telemetry, and without npm's own settings, which pnpm and npm warn about. */
 export function toolEnv(extra = {}) {
-  const env = {
-    ...process.env,
-    TURBO_TELEMETRY_DISABLED: '1',
-    DO_NOT_TRACK: '1',
-    TURBO_NO_UPDATE_NOTIFIER: '1',
-    ...extra,
-  };
-  for (const name of Object.keys(env))
-    if (/^npm_(config_(prefix|nodedir|local_prefix)|lifecycle|package)/i.test(name)) delete env[name];
-  return env;
+  const noisy = /^npm_(config_(prefix|nodedir|local_prefix)|lifecycle|package)/i;
+  const kept = Object.entries(process.env).filter(([name]) => !noisy.test(name));
+  return { ...Object.fromEntries(kept), TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1', TURBO_NO_UPDATE_NOTIFIER: '1', ...extra };
 }
 
 /**

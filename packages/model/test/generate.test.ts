@@ -75,8 +75,8 @@ describe('aborting', () => {
     const abort = new AbortController();
     const run = async (): Promise<number> => {
       let n = 0;
-      for await (const _ of m.generate({ prompt: 'Once', ignoreEos: true, maxTokens: 200, signal: abort.signal })) {
-        if (++n === 3) abort.abort(new Error('enough'));
+      for await (const chunk of m.generate({ prompt: 'Once', ignoreEos: true, maxTokens: 200, signal: abort.signal })) {
+        if (++n === 3 && chunk) abort.abort(new Error('enough'));
       }
       return n;
     };

@@ -18,7 +18,7 @@ export class LogitsPipeline {
   readonly #biasIds: Int32Array;
   readonly #biases: Float32Array;
   readonly #badWords: readonly Int32Array[];
-  readonly #tail: Int32Array; // the last tokens of prompt + output, as many as the longest bad word looks back
+  readonly #tail: Int32Array; // the last tokens of the output, as many as the longest bad word looks back
   #tailLength = 0;
   readonly #counts: Int32Array | undefined; // [V] occurrences in the output; undefined when no penalty is on
   readonly #isSeen: Uint8Array | undefined; // [V] in prompt or output
@@ -48,21 +48,26 @@ export class LogitsPipeline {
       this.#isSeen = new Uint8Array(vocabSize);
       this.#seen = new Int32Array(vocabSize);
     }
-    for (let i = 0; i < promptIds.length; i++) this.#remember(promptIds[i]!);
+    for (let i = 0; i < promptIds.length; i++) this.#see(promptIds[i]!);
   }
 
   /** Takes in a token of the output. */
   accept(tokenId: number): void {
+    this.#see(tokenId);
     this.#remember(tokenId);
     if (this.#counts) this.#counts[tokenId] = this.#counts[tokenId]! + 1;
     this.#nOutput++;
   }
 
+  /** Notes a token of the prompt or the output for the repetition penalty. */
+  #see(tokenId: number): void {
+    if (!this.#isSeen || this.#isSeen[tokenId] !== 0) return;
+    this.#isSeen[tokenId] = 1;
+    this.#seen![this.#nSeen++] = tokenId;
+  }
+
+  /** Notes a token of the output for bad words, which vLLM matches against the output alone. */
   #remember(tokenId: number): void {
-    if (this.#isSeen && this.#isSeen[tokenId] === 0) {
-      this.#isSeen[tokenId] = 1;
-      this.#seen![this.#nSeen++] = tokenId;
-    }
     const tail = this.#tail;
     if (tail.length === 0) return;
     if (this.#tailLength === tail.length) tail.copyWithin(0, 1);

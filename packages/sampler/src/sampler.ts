@@ -28,7 +28,7 @@ export interface SamplerOptions {
   /** V. */
   readonly vocabSize: number;
   readonly params: SamplingParams;
-  /** Token ids of the prompt: repetition penalty and bad words look at them, and positions count from their number. */
+  /** Token ids of the prompt: the repetition penalty looks at them, and positions count from their number. */
   readonly promptIds: ArrayLike<number>;
   /** Which of the `n` answers to one prompt this is, in [0, 2^32): each draws its own random numbers from one seed. Default 0. */
   readonly sequence?: number;

@@ -17,7 +17,7 @@ export function naivePenalties(logits: Float32Array, { params, promptIds, output
   if (params.allowedTokenIds) x = x.map((v, id) => (params.allowedTokenIds!.includes(id) ? v : -Infinity));
   for (const word of params.badWords ?? []) {
     const prefix = word.slice(0, -1);
-    const tail = prefix.length === 0 ? [] : past.slice(-prefix.length);
+    const tail = prefix.length === 0 ? [] : outputIds.slice(-prefix.length);
     if (tail.length === prefix.length && tail.every((id, i) => id === prefix[i])) x[word.at(-1)!] = -Infinity;
   }
   if (outputIds.length < (params.minTokens ?? 0)) for (const id of stopIds) x[id] = -Infinity;

@@ -31,13 +31,14 @@ describe('each knob alone', () => {
   it('allowedTokenIds masks the rest', () => {
     expect(process([1, 2, 3, 4], { allowedTokenIds: [2, 0, 2] })).toEqual([1, NONE, 3, NONE]);
   });
-  it('badWords masks the last id when prompt and output end in the others', () => {
+  it('badWords masks the last id when the output ends in the others', () => {
     const badWords = [[3], [1, 2], [0, 1, 0]];
     expect(process([1, 1, 1, 1], { badWords }, [], [])).toEqual([1, 1, 1, NONE]);
     expect(process([1, 1, 1, 1], { badWords }, [], [1])).toEqual([1, 1, NONE, NONE]);
-    expect(process([1, 1, 1, 1], { badWords }, [0], [1])).toEqual([NONE, 1, NONE, NONE]); // the prefix spans the end of the prompt
-    expect(process([1, 1, 1, 1], { badWords }, [0, 1], [2])).toEqual([1, 1, 1, NONE]); // the prefix is over
-    expect(process([1, 1, 1, 1], { badWords }, [1], [])).toEqual([1, 1, NONE, NONE]); // [0, 1, 0] is longer than all there is
+    expect(process([1, 1, 1, 1], { badWords }, [], [0, 1])).toEqual([NONE, 1, NONE, NONE]);
+    expect(process([1, 1, 1, 1], { badWords }, [0], [1])).toEqual([1, 1, NONE, NONE]); // [0, 1, 0] begins in the prompt
+    expect(process([1, 1, 1, 1], { badWords }, [], [0, 1, 2])).toEqual([1, 1, 1, NONE]); // the prefix is over
+    expect(process([1, 1, 1, 1], { badWords }, [1], [])).toEqual([1, 1, 1, NONE]); // nothing has been generated
   });
   it('minTokens masks stop ids until enough tokens are out', () => {
     const at = (outputIds: number[]) => [

@@ -89,7 +89,7 @@ async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Pro
   const options: GenerateOptions = { ...text, ...sampling, ...(stopId ? { stopIds: stopId } : {}), signal: io.signal };
   const promptTokenIds = model.promptTokenIds(text);
 
-  if (!json && !chat) io.out(prompt);
+  let echo = json || chat ? '' : prompt; // shown with the first token: an error before that leaves stdout empty
   const tokenIds: number[] = [];
   let whole = '';
   let last: GenerateChunk | undefined;
@@ -97,7 +97,8 @@ async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Pro
     tokenIds.push(chunk.tokenId);
     whole += chunk.text;
     last = chunk;
-    if (!json) io.out(chunk.text);
+    if (!json) io.out(echo + chunk.text);
+    echo = '';
   }
   const usage = last?.usage;
   const decoded = Math.max(0, tokenIds.length - 1); // the first token comes out of the prefill
@@ -111,7 +112,7 @@ async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Pro
     io.out(`${JSON.stringify({ text: whole, tokenIds, promptTokenIds, finishReason, timings })}\n`);
     return;
   }
-  io.out('\n');
+  io.out(`${echo}\n`);
   const why = last?.stop
     ? last.stop.text === undefined
       ? `stop token ${last.stop.tokenId} ${JSON.stringify(model.tokenizer.decode([last.stop.tokenId!], { skipSpecial: false }))}`

@@ -1,0 +1,114 @@
+import { addonInfos } from '@megamoe/model';
+import { describe, expect, it } from 'vitest';
+import { cli, MICRO, TINY } from './support';
+
+const BACKENDS = addonInfos().every((info) => info.loaded) ? ['js', 'cpu', 'auto'] : ['js', 'auto'];
+
+describe('megamoe generate', () => {
+  it.each(BACKENDS)('completes the default prompt on %s', async (backend) => {
+    const { code, out, err } = await cli('generate', '--backend', backend);
+    expect([code, out]).toEqual([0, 'The capital of France is Paris.\n']);
+    expect(err).toMatch(/ended by stop token 1/);
+    expect(err).toMatch(/backend (js|cpu) \(/);
+  });
+  it('prints the contract as JSON', async () => {
+    const { code, out } = await cli('generate', 'What is the capital of Japan?', '--chat', '--json', '--model', TINY);
+    const r = JSON.parse(out) as Record<string, unknown>;
+    expect(code).toBe(0);
+    expect(r).toMatchObject({ text: 'The capital of Japan is Tokyo.', finishReason: 'stop' });
+    expect(r.promptTokenIds).toEqual([0, 3, 393, 303, 272, 391, 297, 485, 666, 296, 37, 4, 6]);
+    expect((r.tokenIds as number[]).at(-1)).toBe(1);
+    expect(Object.keys(r.timings as object).sort()).toEqual([
+      'decodeTokensPerSecond',
+      'loadMs',
+      'prefillTokensPerSecond',
+    ]);
+  });
+  it('shows only the answer with --chat, and stops where it is told', async () => {
+    expect((await cli('generate', 'What is 7 plus 5?', '--chat')).out).toBe('7 plus 5 is 12.\n');
+    expect((await cli('generate', '--stop', 'ris')).out).toBe('The capital of France is Pa\n');
+    const limited = await cli('generate', '--max-tokens', '1', '--json');
+    expect(JSON.parse(limited.out)).toMatchObject({ finishReason: 'length' });
+    expect(JSON.parse((await cli('generate', '--max-tokens', '0', '--json')).out)).toMatchObject({
+      text: '',
+      tokenIds: [],
+    });
+  });
+  it('repeats itself for a seed', async () => {
+    const run = async (seed: string): Promise<string> =>
+      (
+        await cli(
+          'generate',
+          'Once upon a time',
+          '--temperature',
+          '1.4',
+          '--top-k',
+          '50',
+          '--top-p',
+          '0.95',
+          '--min-p',
+          '0.01',
+          '--seed',
+          seed,
+          '--max-tokens',
+          '24',
+        )
+      ).out;
+    expect(await run('3')).toBe(await run('3'));
+    expect(await run('3')).not.toBe(await run('4'));
+  });
+  it.each([
+    [['--temperature', 'nan'], 2, /temperature/],
+    [['--temperature', '-1'], 2, /at least 0/],
+    [['--top-p', '0'], 2, /above 0, at most 1/],
+    [['--top-k', '1.5'], 2, /integer/],
+    [['--max-tokens', 'many'], 2, /integer/],
+    [['--stop-id', '-4'], 2, /integer/],
+    [['--backend', 'gpu'], 2, /Allowed choices/],
+    [['--threads', '0'], 2, /from 1 to/],
+    [['--no-such-option'], 2, /unknown option/],
+    [['a', 'b'], 2, /too many arguments/],
+    [['--backend', 'cuda'], 1, /no "cuda" backend/],
+    [['--model', 'no/such/folder'], 1, /no\/such\/folder/],
+    [['--model', MICRO], 1, /no tokenizer.json/],
+    [['--stop-id', '5000'], 1, /token id 5000/],
+    [['word '.repeat(3000)], 1, /the model's limit is 2048/],
+  ])('generate %j fails with %i', async (argv, want, message) => {
+    const { code, out, err } = await cli('generate', ...argv);
+    expect(code).toBe(want);
+    expect(err).toMatch(message);
+    expect(err).not.toMatch(/\n\s+at /); // no stack trace
+    expect(out).toBe('');
+  });
+  it('shows a stack trace when asked', async () => {
+    expect((await cli('--debug', 'generate', '--model', 'nowhere')).err).toMatch(/\n\s+at /);
+  });
+});
+
+describe('megamoe', () => {
+  it('helps, and says what it does not know', async () => {
+    const help = await cli('--help');
+    expect([help.code, help.out]).toEqual([0, expect.stringContaining('quantize')]);
+    for (const command of ['generate', 'logits', 'quantize', 'inspect', 'layout', 'doctor']) {
+      const { code, out } = await cli(command, '--help');
+      expect([code, out]).toEqual([0, expect.stringContaining('Example:')]);
+    }
+    expect(await cli('frobnicate')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("unknown command 'frobnicate'") as string,
+    });
+  });
+  it('doctor names the backends and why', async () => {
+    const { code, out } = await cli('doctor', '--json');
+    const r = JSON.parse(out) as {
+      backends: { name: string; available: boolean }[];
+      chosen: string;
+      model: { found: boolean };
+    };
+    expect(code).toBe(0);
+    expect(r.backends.find((b) => b.name === 'js')?.available).toBe(true);
+    expect(r.backends.find((b) => b.name === r.chosen)?.available).toBe(true);
+    expect(r.model.found).toBe(true);
+    expect((await cli('doctor')).out).toMatch(/Chosen/);
+  });
+});

@@ -1,0 +1,49 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { cli, temporaryFolder } from './support';
+
+const dir = temporaryFolder();
+
+it('megamoe layout --json gives offsets in [l][row][kSf] order', async () => {
+  const { code, out } = await cli('layout', '--rows', '129', '--k', '80', '--l', '2', '--json');
+  const r = JSON.parse(out) as { allocationBytes: number; offsets: number[] };
+  expect(code).toBe(0);
+  // kSf = 5 pads to 8 columns, 129 rows to 256: 2 * 256 * 8 bytes.
+  expect(r.allocationBytes).toBe(4096);
+  expect(r.offsets).toHaveLength(2 * 129 * 5);
+  const at = (l: number, row: number, k: number): number => r.offsets[(l * 129 + row) * 5 + k]!;
+  expect([at(0, 0, 0), at(0, 1, 0), at(0, 32, 0), at(0, 0, 1), at(0, 0, 4), at(0, 128, 0), at(1, 0, 0)]).toEqual([
+    0, 16, 4, 1, 512, 1024, 2048,
+  ]);
+});
+
+it('takes 32 elements a scale, other layouts, and nothing at all', async () => {
+  expect(JSON.parse((await cli('layout', '--rows', '4', '--k', '128', '--sf-vec', '32', '--json')).out)).toMatchObject({
+    allocationBytes: 512,
+  });
+  expect(
+    JSON.parse((await cli('layout', '--rows', '2', '--k', '32', '--layout', 'linear', '--json')).out),
+  ).toMatchObject({ offsets: [0, 1, 2, 3] });
+  expect(JSON.parse((await cli('layout', '--rows', '0', '--k', '32', '--json')).out)).toMatchObject({ offsets: [] });
+  expect((await cli('layout', '--rows', '200', '--k', '256')).out).toMatch(/128x4: 200 rows x 16 scales .* 4096 bytes/);
+});
+
+it('draws', async () => {
+  const file = join(dir, 'a.svg');
+  expect((await cli('layout', '--rows', '200', '--k', '256', '--svg', file)).code).toBe(0);
+  const svg = readFileSync(file, 'utf8');
+  expect(svg).toMatch(/^<svg .*<\/svg>\n$/s);
+  expect(svg).toContain('>516<'); // row 32, k 4
+});
+
+it.each([
+  [['--rows', '-1', '--k', '16'], /at least 0/],
+  [['--rows', '4'], /required option '--k/],
+  [['--rows', '4', '--k', '16', '--sf-vec', '8'], /Allowed choices are 16, 32/],
+  [['--rows', '4', '--k', '16', '--layout', '9x9'], /Allowed choices/],
+])('layout %j is a usage error', async (argv, message) => {
+  const { code, err } = await cli('layout', ...argv);
+  expect(err).toMatch(message);
+  expect(code).toBe(2);
+});
