@@ -1,40 +1,14 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { decodeBf16, decodeF16, E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import { CheckpointError, decodeBf16, decodeF16, E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import fc from 'fast-check';
 import { repositoryFile } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import type { Checkpoint, TensorToWrite } from '../src/index';
 import { openCheckpoint } from '../src/index';
 import { modelSlots } from '../src/tensors/layout';
 import type { SmallFormat } from './helpers';
-import { SMALL_CONFIG, smallTensors, thrown, writeModel } from './helpers';
-import { TO_TRANSFORMERS } from './transformers-names';
-
-const dataOf = (t: TensorToWrite | undefined): ArrayBufferView => t!.data as ArrayBufferView;
-
-/** Opens, runs `f`, closes. */
-function using<T>(dir: string, f: (checkpoint: Checkpoint) => T): T {
-  const checkpoint = openCheckpoint(dir);
-  try {
-    return f(checkpoint);
-  } finally {
-    checkpoint.close();
-  }
-}
-
-/** Every matrix, vector and table of a checkpoint, by canonical name. */
-function readAll(checkpoint: Checkpoint): Map<string, unknown> {
-  const out = new Map<string, unknown>();
-  for (const slot of modelSlots(checkpoint.config)) {
-    const { name } = slot;
-    if (slot.kind === 'tensor') {
-      const count = slot.shape.reduce((a, b) => a * b, 1);
-      out.set(name, slot.type === 'float' ? checkpoint.vector(name, count) : checkpoint.ints(name, slot.shape));
-    } else if (slot.expert) out.set(name, checkpoint.expert(slot.expert.layer, slot.expert.index, slot.expert.matrix));
-    else out.set(name, checkpoint.linear(name, slot.n, slot.k));
-  }
-  return out;
-}
+import { dataOf, readAll, SMALL_CONFIG, smallTensors, thrown, using, writeModel } from './helpers';
 
 describe('what is written is read', () => {
   it.each<SmallFormat>(['F32', 'BF16', 'F16', 'nvfp4'])('%s', async (format) => {
@@ -96,69 +70,6 @@ describe('what is written is read', () => {
       expect(checkpoint.warnings).toEqual([]);
       expect(checkpoint.expert(3, 1, 'w3').format).toBe(model === 'tiny' ? 'nvfp4' : 'f32');
     });
-  });
-});
-
-describe("transformers' names", () => {
-  /** Renames canonical tensors as transformers' modules are named; experts fused or one by one. */
-  function renamed(tensors: Map<string, TensorToWrite>, fused: boolean): TensorToWrite[] {
-    const table = new Map(TO_TRANSFORMERS);
-    const out: TensorToWrite[] = [];
-    for (const tensor of tensors.values()) {
-      const layer = /^layers\.(\d+)\./.exec(tensor.name)?.[1] ?? '';
-      const expert = /\.experts\.(\d+)\.(w\d)\.weight$/.exec(tensor.name);
-      if (expert && fused) continue;
-      const projection = { w1: 'gate_proj', w2: 'down_proj', w3: 'up_proj' }[expert?.[2] ?? ''];
-      const name = expert
-        ? `model.layers.${layer}.mlp.experts.${expert[1]}.${projection}.weight`
-        : table.get(tensor.name.replace(/^layers\.\d+\./, 'layers.N.'))!.replace('.N.', `.${layer}.`);
-      out.push({ ...tensor, name });
-    }
-    for (let layer = 0; fused && layer < 3; layer++) {
-      const matrix = (e: number, w: string) =>
-        dataOf(tensors.get(`layers.${layer}.ffn.experts.${e}.${w}.weight`)) as Uint16Array;
-      const join = (parts: Uint16Array[]): Uint16Array => Uint16Array.from(parts.flatMap((p) => [...p]));
-      const p = `model.layers.${layer}.mlp.experts`;
-      const gateUp = join([0, 1, 2].flatMap((e) => [matrix(e, 'w1'), matrix(e, 'w3')]));
-      const dtype = tensors.get('embed.weight')!.dtype;
-      out.push({ name: `${p}.gate_up_proj`, dtype, shape: [3, 32, 32], data: gateUp });
-      out.push({
-        name: `${p}.down_proj`,
-        dtype,
-        shape: [3, 32, 16],
-        data: join([0, 1, 2].map((e) => matrix(e, 'w2'))),
-      });
-    }
-    return out;
-  }
-
-  it.each<[SmallFormat, boolean]>([
-    ['BF16', true],
-    ['F16', true],
-    ['BF16', false],
-  ])('give the same model (%s, fused %s)', async (format, fused) => {
-    const tensors = smallTensors(SMALL_CONFIG, format);
-    const want = using(await writeModel(tensors.values()), readAll);
-    expect(using(await writeModel(renamed(tensors, fused)), readAll)).toEqual(want);
-  });
-
-  it('fused experts must have the right shape', async () => {
-    const tensors = renamed(smallTensors(), true).map((t) =>
-      t.name === 'model.layers.1.mlp.experts.gate_up_proj' ? { ...t, shape: [3, 16, 64] } : t,
-    );
-    const dir = await writeModel(tensors);
-    expect(thrown(() => openCheckpoint(dir), dir)).toBe(
-      'ERR_CHECKPOINT: DIR/model.safetensors: tensor "model.layers.1.mlp.experts.gate_up_proj": expected BF16 or F32 or F16 [3, 32, 32], found BF16 [3, 16, 64]',
-    );
-  });
-
-  it('both names of one tensor are an error', async () => {
-    const tensors = smallTensors();
-    tensors.set('x', { ...tensors.get('norm.weight')!, name: 'model.norm.weight' });
-    const dir = await writeModel(tensors.values());
-    expect(thrown(() => openCheckpoint(dir), dir)).toMatch(
-      /^ERR_CHECKPOINT: DIR\/model.safetensors: tensor ".*norm.weight": is the same as .* in DIR\/model.safetensors: both mean norm.weight$/,
-    );
   });
 });
 
@@ -333,6 +244,31 @@ describe('opening refuses', () => {
     rmSync(join(dir, 'model.safetensors'));
     expect(thrown(() => openCheckpoint(dir), dir)).toMatch(/no checkpoint here/);
   });
+});
+
+it('a model with any byte of its header changed opens as it was or is refused', async () => {
+  const dir = await writeModel(smallTensors().values());
+  const path = join(dir, 'model.safetensors');
+  const original = readFileSync(path);
+  const headerBytes = Number(original.readBigUInt64LE());
+  const fd = openSync(path, 'r+');
+  let refused = 0;
+  fc.assert(
+    fc.property(fc.nat(headerBytes + 7), fc.nat(255), (at, byte) => {
+      writeSync(fd, Uint8Array.of(byte), 0, 1, at);
+      try {
+        using(dir, (c) => expect(c.modules.size).toBe(64));
+      } catch (error) {
+        if (!(error instanceof CheckpointError)) throw error;
+        refused++;
+      } finally {
+        writeSync(fd, original, at, 1, at);
+      }
+    }),
+    { numRuns: 400 },
+  );
+  closeSync(fd);
+  expect(refused).toBeGreaterThan(300);
 });
 
 describe('reading refuses', () => {

@@ -1,8 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CheckpointError } from '@megamoe/core';
+import fc from 'fast-check';
 import { repositoryFile } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import { parseConfig, readConfig, readGenerationConfig } from '../src/index';
+import { configSchema } from '../src/config/schema';
 import { SMALL_CONFIG, temporaryFolder, thrown } from './helpers';
 
 const FILE = 'c.json';
@@ -244,6 +247,29 @@ describe('parseConfig', () => {
   ])('refuses %j by field', (changes, message) => {
     expect(failure(changes)).toMatch(message);
   });
+});
+
+it('no value of any field gives anything but a config or a CheckpointError', () => {
+  const fields = [...Object.keys(configSchema.shape), 'constructor', '__proto__'];
+  const value = fc.oneof(
+    fc.jsonValue({ maxDepth: 3 }),
+    fc.integer(),
+    fc.double(),
+    fc.constantFrom(0, -1, 2 ** 31, null, [], {}, { main: {} }),
+  );
+  fc.assert(
+    fc.property(fc.dictionary(fc.constantFrom(...fields), value, { maxKeys: 3 }), (changes) => {
+      try {
+        const { config } = parseConfig({ ...SMALL_CONFIG, ...changes }, FILE);
+        expect(config.compressRatios.length).toBe(config.numHiddenLayers);
+        const numbers = Object.values(config).filter((v): v is number => typeof v === 'number');
+        expect(numbers.every((v) => Number.isFinite(v) && v >= 0)).toBe(true);
+      } catch (error) {
+        if (!(error instanceof CheckpointError)) throw error;
+      }
+    }),
+    { numRuns: 3000 },
+  );
 });
 
 describe('readConfig', () => {

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { seeded } from '@megamoe/testkit';
 import { afterEach } from 'vitest';
-import type { Dtype, TensorToWrite } from '../src/index';
-import { parseConfig, writeCheckpoint } from '../src/index';
+import type { Checkpoint, Dtype, TensorToWrite } from '../src/index';
+import { openCheckpoint, parseConfig, writeCheckpoint } from '../src/index';
 import type { LinearSlot, TensorSlot } from '../src/tensors/layout';
 import { modelSlots } from '../src/tensors/layout';
 
@@ -154,4 +154,31 @@ export async function writeModel(
   const dir = temporaryFolder();
   await writeCheckpoint(dir, [...tensors], { files: { 'config.json': config }, maxShardBytes, overwrite: true });
   return dir;
+}
+
+/** A tensor's data, which the tests give as arrays. */
+export const dataOf = (t: TensorToWrite | undefined): ArrayBufferView => t!.data as ArrayBufferView;
+
+/** Opens, runs `f`, closes. */
+export function using<T>(dir: string, f: (checkpoint: Checkpoint) => T): T {
+  const checkpoint = openCheckpoint(dir);
+  try {
+    return f(checkpoint);
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/** Every matrix, vector and table of a checkpoint, by canonical name. */
+export function readAll(checkpoint: Checkpoint): Map<string, unknown> {
+  const out = new Map<string, unknown>();
+  for (const slot of modelSlots(checkpoint.config)) {
+    const { name } = slot;
+    if (slot.kind === 'tensor') {
+      const count = slot.shape.reduce((a, b) => a * b, 1);
+      out.set(name, slot.type === 'float' ? checkpoint.vector(name, count) : checkpoint.ints(name, slot.shape));
+    } else if (slot.expert) out.set(name, checkpoint.expert(slot.expert.layer, slot.expert.index, slot.expert.matrix));
+    else out.set(name, checkpoint.linear(name, slot.n, slot.k));
+  }
+  return out;
 }

@@ -193,8 +193,12 @@ describe('writeSafetensors', () => {
       '20: This operation was aborted',
     );
     mkdirSync(join(dir, 'taken', 'x'), { recursive: true });
-    expect(await rejected(writeSafetensors(join(dir, 'taken'), [u8('a', 3)]))).toMatch(/^(EISDIR|ENOTEMPTY)/);
-    expect(await rejected(writeSafetensors(join(dir, 'no', 'where'), [u8('a', 3)]))).toMatch(/^ENOENT/);
+    expect(await rejected(writeSafetensors(join(dir, 'taken'), [u8('a', 3)]))).toMatch(
+      /^ERR_CHECKPOINT: .*taken: cannot be written: (EISDIR|ENOTEMPTY)/,
+    );
+    expect(await rejected(writeSafetensors(join(dir, 'no', 'where'), [u8('a', 3)]))).toMatch(
+      /^ERR_CHECKPOINT: .*where: cannot be written: ENOENT/,
+    );
     expect(readFileSync(path)).toEqual(before);
     expect(readdirSync(dir).sort()).toEqual(['f', 'taken']);
   });
@@ -290,6 +294,22 @@ describe('writeCheckpoint', () => {
     );
     expect(readdirSync(dir)).toEqual(['model.safetensors']);
     expect(openTensorStore(dir).read('a')[0]).toBe(1);
+  });
+
+  it('says when the folder is a file or cannot be made', async () => {
+    const parent = temporaryFolder();
+    writeFileSync(join(parent, 'file'), '');
+    const file = join(parent, 'file');
+    expect(await rejected(writeCheckpoint(file, [u8('a', 1)]), parent)).toMatch(
+      /^ERR_CHECKPOINT: DIR\/file: cannot be written: /,
+    );
+    expect(await rejected(writeCheckpoint(join(file, 'x'), [u8('a', 1)]), parent)).toMatch(
+      /^ERR_CHECKPOINT: DIR\/file\/x: cannot be written: /,
+    );
+    mkdirSync(join(parent, 'd', 'model.safetensors', 'x'), { recursive: true });
+    const blocked = writeCheckpoint(join(parent, 'd'), [u8('a', 1)], { overwrite: true });
+    expect(await rejected(blocked, parent)).toMatch(/^ERR_CHECKPOINT: DIR\/d\/model.safetensors: cannot be written: /);
+    expect(readdirSync(join(parent, 'd'))).toEqual(['model.safetensors']);
   });
 
   it('refuses names that leave the folder or stand for the model', async () => {

@@ -4,7 +4,7 @@ import { checkInteger, ValueError } from '@megamoe/core';
 import { badFile, listText, quote } from '../fail';
 import { INDEX_FILE, SINGLE_FILE } from './store';
 import type { TensorToWrite, WriteOptions } from './writer';
-import { checkedBytes, checkNames, stageFile, stageSafetensors } from './writer';
+import { checkedBytes, checkNames, onDisk, stageFile, stageSafetensors } from './writer';
 
 /** Options of {@link writeCheckpoint}. */
 export interface WriteCheckpointOptions extends WriteOptions {
@@ -58,7 +58,7 @@ function fileBytes(content: string | Uint8Array | object): Uint8Array {
 function makeFolders(dir: string): string[] {
   const made: string[] = [];
   for (let d = resolve(dir); !existsSync(d); d = dirname(d)) made.push(d);
-  mkdirSync(dir, { recursive: true });
+  onDisk(dir, () => mkdirSync(dir, { recursive: true }));
   return made;
 }
 
@@ -74,7 +74,7 @@ function removeFolders(dirs: readonly string[]): void {
 
 /** Files of an earlier checkpoint that would be mixed up with the new one. */
 function inTheWay(dir: string, targets: readonly string[]): string[] {
-  const there = existsSync(dir) ? readdirSync(dir) : [];
+  const there = existsSync(dir) ? onDisk(dir, () => readdirSync(dir)) : [];
   return there.filter((name) => targets.includes(name) || MODEL_FILE.test(name) || name === INDEX_FILE).sort();
 }
 
@@ -132,9 +132,11 @@ export async function writeCheckpoint(
       staged.set(await stageFile(path, (put) => put(bytes)), path);
     }
     // Old files go first, the index before the shards: a reader must never find the two mixed.
-    for (const name of old.sort((a, b) => Number(b === INDEX_FILE) - Number(a === INDEX_FILE))) rmSync(join(dir, name));
+    for (const name of old.sort((a, b) => Number(b === INDEX_FILE) - Number(a === INDEX_FILE))) {
+      onDisk(join(dir, name), () => rmSync(join(dir, name)));
+    }
     for (const [temporary, path] of staged) {
-      renameSync(temporary, path);
+      onDisk(path, () => renameSync(temporary, path));
       placed.push(path);
     }
   } catch (error) {

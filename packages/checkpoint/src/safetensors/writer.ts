@@ -3,7 +3,7 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'n
 import { basename, dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { checkOneOf, KindError, ShapeError, ValueError } from '@megamoe/core';
-import { quote, shapeText } from '../fail';
+import { badFile, quote, reasonOf, shapeText } from '../fail';
 import type { Dtype } from './dtypes';
 import { DTYPES, tensorBytes } from './dtypes';
 import { checkLittleEndian } from './file';
@@ -143,11 +143,11 @@ export async function stageFile(
   write: (put: (bytes: Uint8Array) => void) => void | Promise<void>,
 ): Promise<string> {
   const temporary = temporaryPath(path);
-  const fd = openSync(temporary, 'wx');
+  const fd = onDisk(path, () => openSync(temporary, 'wx'));
   try {
     try {
-      await write((bytes) => writeAll(fd, bytes));
-      fsyncSync(fd);
+      await write((bytes) => onDisk(path, () => writeAll(fd, bytes)));
+      onDisk(path, () => fsyncSync(fd));
     } finally {
       closeSync(fd);
     }
@@ -156,6 +156,15 @@ export async function stageFile(
     throw error;
   }
   return temporary;
+}
+
+/** Runs a step that the disk may refuse (full, read-only, no such folder): that becomes a CheckpointError that names the file. */
+export function onDisk<T>(path: string, step: () => T): T {
+  try {
+    return step();
+  } catch (cause) {
+    throw badFile(path, `cannot be written: ${reasonOf(cause)}`, { cause });
+  }
 }
 
 /** Streams a safetensors file to a temporary name beside `path` and returns that name. */
@@ -202,7 +211,7 @@ export async function writeSafetensors(
 ): Promise<void> {
   const temporary = await stageSafetensors('writeSafetensors', path, tensors, options);
   try {
-    renameSync(temporary, path);
+    onDisk(path, () => renameSync(temporary, path));
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;
