@@ -30,13 +30,13 @@ export interface Projections {
 /** What the layer gave for every token. */
 export interface LayerOutputs {
   readonly out: Float32Array;
-  /** Keys of each query as [position in the ring's order or entry], named `k` + position and `e` + entry. */
+  /** Keys of each query in plan order: `k` and the position for the window, `e` and the entry. */
   readonly keys: string[][];
 }
 
 export const EPS = 1e-6;
 
-/** Seeded inputs. `exactIndex` makes indexer queries, keys and weights small integers, so that scores tie exactly. */
+/** Seeded inputs; the second sink is -Infinity, the third +Infinity. */
 export function makeInputs(
   spec: LayerSpec,
   {
