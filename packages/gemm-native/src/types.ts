@@ -247,7 +247,7 @@ export interface GemmKernels {
   ): void;
 
   /**
-   * After a block, in place: `streams[t, k] = post[t, k]*blockOut[t] + sum_j comb[t, j, k]*streams[t, j]`, float32 at every step.
+   * After a block, in place: `streams[t, k] = post[t, k]*blockOut[t] + sum_j comb[t, j, k]*streams[t, j]`, float64, rounded once.
    * @param streams  [T, hc, D] f32
    * @param blockOut [T, D] f32
    */

@@ -43,31 +43,31 @@ function normalise(m: Float64Array, hc: number, lineStride: number, step: number
   }
 }
 
-/** `out[d] = sum_j pre[j]*streams[t, j, d]`, float32 at every step. */
+/** `out[d] = sum_j pre[j]*streams[t, j, d]`, float64, rounded once. */
 function collapse(
   streams: Float32Array,
   s0: number,
   hc: number,
   d: number,
-  pre: Float32Array,
+  pre: Float64Array,
   out: Float32Array,
   o0: number,
 ): void {
   for (let c = 0; c < d; c++) {
-    let acc = Math.fround(pre[0]! * streams[s0 + c]!);
-    for (let j = 1; j < hc; j++) acc = Math.fround(acc + Math.fround(pre[j]! * streams[s0 + j * d + c]!));
+    let acc = 0;
+    for (let j = 0; j < hc; j++) acc += pre[j]! * streams[s0 + j * d + c]!;
     out[o0 + c] = acc;
   }
 }
 
 /** Hyper-connection kernels with their scratch. */
 export class HyperConnections {
-  private readonly pre: Float32Array;
+  private readonly pre: Float64Array;
   private readonly matrix: Float64Array;
   private readonly old: Float32Array;
 
   constructor(maxHc: number) {
-    this.pre = new Float32Array(maxHc);
+    this.pre = new Float64Array(maxHc);
     this.matrix = new Float64Array(maxHc * maxHc);
     this.old = new Float32Array(maxHc);
   }
@@ -123,8 +123,8 @@ export class HyperConnections {
         for (let j = 0; j < hc; j++) old[j] = streams[s0 + j * d + c]!;
         const o = blockOut[i * d + c]!;
         for (let k = 0; k < hc; k++) {
-          let acc = Math.fround(post[i * hc + k]! * o);
-          for (let j = 0; j < hc; j++) acc = Math.fround(acc + Math.fround(comb[c0 + j * hc + k]! * old[j]!));
+          let acc = post[i * hc + k]! * o; // float64 with j ascending, as in the C++ kernel: the same bits
+          for (let j = 0; j < hc; j++) acc += comb[c0 + j * hc + k]! * old[j]!;
           streams[s0 + k * d + c] = acc;
         }
       }

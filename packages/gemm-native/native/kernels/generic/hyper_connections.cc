@@ -11,39 +11,49 @@ namespace megamoe::gemm::generic {
 
 namespace {
 
-float sigmoid(float x) { return 1.f / (1.f + std::exp(-x)); }
+// The streams carry every layer's rounding to the logits, and their mixing is a handful of numbers per token: it is done in double
+// and rounded once.
+double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 struct MixTag {};
 
+// A dot product in 8 partial sums of doubles and a fixed tree over them.
+double dot(const float* a, const float* b, std::int64_t n) {
+  double s[8] = {};
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int l = 0; l < 8; l++) s[l] += static_cast<double>(a[i + l]) * static_cast<double>(b[i + l]);
+  for (; i < n; i++) s[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
 // fn . streams for all tokens, [T, mixes], on the calling thread's scratch; the rms factor is applied by the readers.
-const float* mixes(const HyperParams& p, std::int64_t count, int threads) {
-  float* out = threadScratch<float, MixTag>(p.t * count);
+const double* mixes(const HyperParams& p, std::int64_t count, int threads) {
+  double* out = threadScratch<double, MixTag>(p.t * count);
   const std::int64_t width = p.hc * p.d;
-  constexpr std::int64_t kRows = 4;  // rows of fn per item
-  const std::int64_t items = (count + kRows - 1) / kRows;
-  parallelFor(items, threads, grainOf(kRows * width * p.t), [&](std::int64_t begin, std::int64_t end) {
-    denseBlock({p.fn, false, width, begin * kRows, std::min(count, end * kRows), p.streams, width, 0, p.t, out, count});
+  parallelFor(count, threads, grainOf(width * p.t), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = 0; t < p.t; t++)
+      for (std::int64_t r = begin; r < end; r++) out[t * count + r] = dot(p.fn + r * width, p.streams + t * width, width);
   });
   return out;
 }
 
 // Divides each line by (its sum + eps); lines start lineStride apart, their elements lie `step` apart.
-void normalise(float* m, std::int64_t hc, std::int64_t lineStride, std::int64_t step, float eps) {
+void normalise(double* m, std::int64_t hc, std::int64_t lineStride, std::int64_t step, double eps) {
   for (std::int64_t line = 0; line < hc; line++) {
-    float* at = m + line * lineStride;
-    float sum = 0.f;
+    double* at = m + line * lineStride;
+    double sum = eps;
     for (std::int64_t i = 0; i < hc; i++) sum += at[i * step];
-    sum += eps;
     for (std::int64_t i = 0; i < hc; i++) at[i * step] /= sum;
   }
 }
 
 // Softmax over k plus eps, one column normalisation, then iters-1 times rows and columns.
-void sinkhorn(float* m, std::int64_t hc, int iters, float eps) {
+void sinkhorn(double* m, std::int64_t hc, int iters, double eps) {
   for (std::int64_t j = 0; j < hc; j++) {
-    float* row = m + j * hc;
-    const float most = *std::max_element(row, row + hc);
-    float sum = 0.f;
+    double* row = m + j * hc;
+    const double most = *std::max_element(row, row + hc);
+    double sum = 0;
     for (std::int64_t k = 0; k < hc; k++) sum += row[k] = std::exp(row[k] - most);
     for (std::int64_t k = 0; k < hc; k++) row[k] = row[k] / sum + eps;
   }
@@ -54,35 +64,37 @@ void sinkhorn(float* m, std::int64_t hc, int iters, float eps) {
 }
 
 // pre[j] of one token from its mixes.
-void preWeights(const HyperParams& p, const float* mix, float factor, float* pre) {
-  for (std::int64_t j = 0; j < p.hc; j++)
-    pre[j] = sigmoid(mix[j] * factor * p.scale[0] + p.base[j]) + static_cast<float>(p.hcEps);
+void preWeights(const HyperParams& p, const double* mix, double factor, double* pre) {
+  for (std::int64_t j = 0; j < p.hc; j++) pre[j] = sigmoid(mix[j] * factor * p.scale[0] + p.base[j]) + p.hcEps;
 }
 
 // out[d] = sum_j pre[j] * streams[j, d], j ascending.
-void collapse(const HyperParams& p, const float* streams, const float* pre, float* out) {
-  for (std::int64_t c = 0; c < p.d; c++) out[c] = pre[0] * streams[c];
-  for (std::int64_t j = 1; j < p.hc; j++)
-    for (std::int64_t c = 0; c < p.d; c++) out[c] += pre[j] * streams[j * p.d + c];
+void collapse(const HyperParams& p, const float* streams, const double* pre, float* out) {
+  for (std::int64_t c = 0; c < p.d; c++) {
+    double sum = 0;
+    for (std::int64_t j = 0; j < p.hc; j++) sum += pre[j] * streams[j * p.d + c];
+    out[c] = static_cast<float>(sum);
+  }
 }
 
 }  // namespace
 
 void hcPre(const HcPreParams& p, int threads) {
   const std::int64_t hc = p.hc, count = (2 + hc) * hc, width = hc * p.d;
-  const float* mix = mixes(p, count, threads);
+  const double* mix = mixes(p, count, threads);
   parallelFor(p.t, threads, grainOf(2 * width), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; t++) {
-      const float* m = mix + t * count;
+      const double* m = mix + t * count;
       const float* streams = p.streams + t * width;
-      const float factor = rmsFactor(streams, width, p.rmsNormEps);
-      float pre[kMaxHc];
+      const double factor = rmsFactor(streams, width, p.rmsNormEps);
+      double pre[kMaxHc];
       preWeights(p, m, factor, pre);
       for (std::int64_t j = 0; j < hc; j++)
-        p.post[t * hc + j] = 2.f * sigmoid(m[hc + j] * factor * p.scale[1] + p.base[hc + j]);
-      float* comb = p.comb + t * hc * hc;
+        p.post[t * hc + j] = static_cast<float>(2 * sigmoid(m[hc + j] * factor * p.scale[1] + p.base[hc + j]));
+      double comb[kMaxHc * kMaxHc];
       for (std::int64_t j = 0; j < hc * hc; j++) comb[j] = m[2 * hc + j] * factor * p.scale[2] + p.base[2 * hc + j];
-      sinkhorn(comb, hc, p.iters, static_cast<float>(p.hcEps));
+      sinkhorn(comb, hc, p.iters, p.hcEps);
+      for (std::int64_t j = 0; j < hc * hc; j++) p.comb[t * hc * hc + j] = static_cast<float>(comb[j]);
       collapse(p, streams, pre, p.collapsed + t * p.d);
     }
   });
@@ -90,11 +102,11 @@ void hcPre(const HcPreParams& p, int threads) {
 
 void hcHead(const HcHeadParams& p, int threads) {
   const std::int64_t width = p.hc * p.d;
-  const float* mix = mixes(p, p.hc, threads);
+  const double* mix = mixes(p, p.hc, threads);
   parallelFor(p.t, threads, grainOf(2 * width), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; t++) {
       const float* streams = p.streams + t * width;
-      float pre[kMaxHc];
+      double pre[kMaxHc];
       preWeights(p, mix + t * p.hc, rmsFactor(streams, width, p.rmsNormEps), pre);
       collapse(p, streams, pre, p.out + t * p.d);
     }
@@ -115,12 +127,14 @@ void hcPost(const HcPostParams& p, int threads) {
       for (std::int64_t j = 0; j < hc; j++) std::copy(streams + j * d, streams + j * d + n, old[j]);
       for (std::int64_t k = 0; k < hc; k++) {
         float* out = streams + k * d;
-        const float post = p.post[t * hc + k];
-        for (std::int64_t c = 0; c < n; c++) out[c] = post * block[c];
+        const double post = p.post[t * hc + k];
+        double sum[kStrip];
+        for (std::int64_t c = 0; c < n; c++) sum[c] = post * block[c];
         for (std::int64_t j = 0; j < hc; j++) {
-          const float w = comb[j * hc + k];
-          for (std::int64_t c = 0; c < n; c++) out[c] += w * old[j][c];
+          const double w = comb[j * hc + k];
+          for (std::int64_t c = 0; c < n; c++) sum[c] += w * old[j][c];
         }
+        for (std::int64_t c = 0; c < n; c++) out[c] = static_cast<float>(sum[c]);
       }
     }
   });

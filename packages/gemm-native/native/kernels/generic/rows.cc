@@ -32,7 +32,9 @@ void swiglu(const SwigluParams& p, int threads) {
         // Comparisons, not min and max: a NaN must come through.
         const float g = gate[c] > p.limit ? p.limit : gate[c];
         const float u = up[c] > p.limit ? p.limit : up[c] < -p.limit ? -p.limit : up[c];
-        p.out[r * p.i + c] = g / (1.f + std::exp(-g)) * u;
+        // In double, as the TypeScript twin: both then round to the same float32, and the codes that are made of it agree.
+        const double silu = g / (1.0 + std::exp(-static_cast<double>(g)));
+        p.out[r * p.i + c] = static_cast<float>(silu * u);
       }
     }
   });
