@@ -1,14 +1,23 @@
 import { spawnSync } from 'node:child_process';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Root of the repository, without a trailing slash. */
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, '');
 
-/** Environment for tools: quiet, no telemetry, and without npm's own settings, which pnpm and npm warn about. */
+/** Environment for tools: quiet, no telemetry, with our pnpm first, and without npm's own settings, which tools warn about. */
 export function toolEnv(extra = {}) {
   const noisy = /^npm_(config_(prefix|nodedir|local_prefix)|lifecycle|package)/i;
   const kept = Object.entries(process.env).filter(([name]) => !noisy.test(name));
-  return { ...Object.fromEntries(kept), TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1', TURBO_NO_UPDATE_NOTIFIER: '1', ...extra };
+  const path = [join(ROOT, '.tools', 'node_modules', '.bin'), process.env.PATH].join(delimiter);
+  return {
+    ...Object.fromEntries(kept),
+    PATH: path,
+    TURBO_TELEMETRY_DISABLED: '1',
+    DO_NOT_TRACK: '1',
+    TURBO_NO_UPDATE_NOTIFIER: '1',
+    ...extra,
+  };
 }
 
 /**
