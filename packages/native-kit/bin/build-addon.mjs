@@ -100,8 +100,12 @@ function testStep(pkg, hash) {
 const pkg = readPackage(process.cwd());
 const tools = findTools(process.env.PATH ?? '');
 if (!tools.ready) {
-  console.error(`${pkg.name}: ${describeTools(tools)}${optional ? '; the js backend will be used' : ''}`);
+  const what = pkg.hasAddon ? 'the native addon was not built' : 'the C++ tests were not run';
+  const then = optional && pkg.hasAddon ? '; the js backend will be used' : '';
+  console.error(`${pkg.name}: ${what}, because ${describeTools(tools)}${then}`);
   process.exit(optional ? 0 : 1);
 }
-const hash = contentHash(pkg);
-process.exitCode = withLock(pkg.root, () => addonStep(pkg, hash) || testStep(pkg, hash));
+process.exitCode = withLock(
+  pkg.root,
+  () => addonStep(pkg, contentHash(pkg, { tests: false })) || testStep(pkg, contentHash(pkg, { tests: true })),
+);

@@ -29,10 +29,10 @@ export function findTools(path) {
   return { cmake, compiler, make, ready: Boolean(cmake && compiler && make) };
 }
 
-/** One sentence on what is missing. */
+/** What is missing, as a clause. */
 export function describeTools({ cmake, compiler, make }) {
   const missing = [!cmake && 'cmake', !compiler && 'a C++ compiler (g++ or clang++)', !make && 'ninja or make'].filter(
     Boolean,
   );
-  return `the native addon was not built, because ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} not on the PATH`;
+  return `${missing.join(', ')} ${missing.length > 1 ? 'are' : 'is'} not on the PATH`;
 }

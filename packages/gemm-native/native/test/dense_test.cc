@@ -1,0 +1,77 @@
+// linear, dense experts, embedding: against float64; a row's bits must not depend on its neighbours or on threads.
+#include "support.h"
+
+using namespace megamoe;
+using namespace megamoe::gemm;
+using namespace megamoe::gemm::test;
+
+namespace {
+
+std::vector<std::uint16_t> toBf16(const std::vector<float>& v) {
+  std::vector<std::uint16_t> out;
+  for (const float x : v) out.push_back(encodeBf16(x));
+  return out;
+}
+
+std::vector<float> run(const KernelTable& table, const Weight& w, const float* x, std::int64_t m, int threads) {
+  std::vector<float> out = poisoned(m * w.matrices * w.n);
+  table.linear({&w, x, m, out.data()}, threads);
+  return out;
+}
+
+void linearCase(const KernelTable& table, std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t groups) {
+  Random random(static_cast<std::uint64_t>(m * 1000 + n * 10 + k));
+  const std::vector<std::uint16_t> bits = toBf16(random.floats(groups * n * k));
+  std::vector<float> values;
+  for (const std::uint16_t b : bits) values.push_back(decodeBf16(b));
+  const std::vector<float> x = random.floats(m * groups * k);
+  Weight f32(Format::f32, groups, n, k), bf16(Format::bf16, groups, n, k);
+  for (std::int64_t g = 0; g < groups; g++) {
+    putDense(f32, g, 0, n, values.data() + g * n * k);
+    putDense(bf16, g, 0, n, bits.data() + g * n * k);
+  }
+  std::vector<double> want(static_cast<std::size_t>(m * groups * n));
+  for (std::int64_t r = 0; r < m; r++)
+    for (std::int64_t c = 0; c < groups * n; c++) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < k; i++)
+        sum += double(x[static_cast<std::size_t>((r * groups + c / n) * k + i)]) * values[static_cast<std::size_t>(c * k + i)];
+      want[static_cast<std::size_t>(r * groups * n + c)] = sum;
+    }
+  const std::vector<float> got = run(table, f32, x.data(), m, 1);
+  CHECK(nmse(got, want) < 1e-12);
+  CHECK(sameBits(run(table, bf16, x.data(), m, 1), got));
+  for (const int threads : {2, 5}) CHECK(sameBits(run(table, f32, x.data(), m, threads), got));
+  for (std::int64_t r = 0; r < m; r++) {
+    const std::vector<float> alone = run(table, f32, x.data() + r * groups * k, 1, 2);
+    const auto begin = got.begin() + r * groups * n;
+    CHECK(sameBits(alone, std::vector<float>(begin, begin + groups * n)));
+  }
+}
+
+void embedCase(const KernelTable& table) {
+  Random random(4);
+  const std::vector<std::uint16_t> bits = toBf16(random.floats(5 * 7));
+  Weight w(Format::bf16, 1, 5, 7);
+  putDense(w, 0, 0, 5, bits.data());
+  const std::int32_t ids[] = {4, 0, 4};
+  std::vector<float> out = poisoned(3 * 2 * 7);
+  table.embed({&w, ids, 3, 2, out.data()}, 2);
+  bool same = true;
+  for (std::size_t i = 0; i < out.size(); i++)
+    same = same && out[i] == decodeBf16(bits[static_cast<std::size_t>(ids[i / 14]) * 7 + i % 7]);
+  CHECK(same);
+}
+
+}  // namespace
+
+int main() {
+  for (const KernelTable* table : tables()) {
+    for (const std::int64_t m : {1, 2, 3, 5})
+      for (const std::int64_t n : {1, 7, 8, 9, 33})
+        for (const std::int64_t k : {1, 15, 16, 17, 100}) linearCase(*table, m, n, k, 1 + (m + n + k) % 3);
+    linearCase(*table, 9, 100, 512, 2);
+    embedCase(*table);
+  }
+  return megamoe::test::finish();
+}

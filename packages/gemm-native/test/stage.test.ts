@@ -1,0 +1,149 @@
+import { quantizeNvfp4, nvfp4RowDecodeScales } from '@megamoe/reference';
+import { expectBytes, seeded } from '@megamoe/testkit';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { BACKENDS, bytes, golden, odd } from './backends';
+
+interface QuantizeGolden {
+  rows: number;
+  k: number;
+  globalDecodeScale: number;
+  bf16: string;
+  codes: string;
+  sf: string;
+}
+
+/** Rows of very different magnitudes, with zero blocks, exact ties and negative zeros among them. */
+function activations(seed: number, rows: number, k: number): Float32Array {
+  const r = seeded(seed);
+  const x = r.floats(rows * k);
+  for (let row = 0; row < rows; row++) {
+    const size = 2 ** (r.int(24) - 12);
+    for (let i = row * k; i < (row + 1) * k; i++) x[i]! *= size;
+    if (row % 3 === 0) x.fill(0, row * k, row * k + 16);
+    if (row % 4 === 1)
+      for (let i = 0; i < 16; i++) x[row * k + i] = [0.25, -0.75, 1.25, 1.75, 2.5, -3.5, 5, 6][i % 8]! * size;
+    if (row % 5 === 2) x[row * k + 3] = -0;
+  }
+  return x;
+}
+
+const u8 = (n: number): Uint8Array => odd(new Uint8Array(n).fill(0xcc), 0xcc);
+
+describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
+  it('gives the codes and scales that PyTorch wrote into the golden checkpoint', () => {
+    const g = golden<QuantizeGolden>('quantize.json');
+    const bits = new Uint16Array(bytes(g.bf16).buffer);
+    const x = new Float32Array(Uint32Array.from(bits, (b) => b << 16).buffer);
+    const codes = u8((g.rows * g.k) / 2);
+    const sf = u8((g.rows * g.k) / 16);
+    kernels.stageNvfp4(x, g.k, null, Int32Array.of(g.rows), Float32Array.of(g.globalDecodeScale), codes, sf);
+    expectBytes(sf, bytes(g.sf), [g.rows, g.k / 16]);
+    expectBytes(codes, bytes(g.codes), [g.rows, g.k / 2]);
+  });
+
+  it.each([
+    [1, 16],
+    [4, 48],
+    [33, 160],
+  ])('quantizes %i tokens of %i by expert, gathered, byte for byte as the reference', (tokens, k) => {
+    const r = seeded(tokens + k);
+    const x = activations(k, tokens, k);
+    const experts = 5;
+    const rows = tokens * 2;
+    const slotToken = Int32Array.from({ length: rows }, () => r.int(tokens));
+    const cuts = Array.from({ length: experts - 1 }, () => r.int(rows + 1)).sort((a, b) => a - b);
+    const expertOffsets = Int32Array.from([...cuts, rows]);
+    const scales = Float32Array.from({ length: experts }, () => 2 ** (r.int(16) - 12) * (1 + r.next()));
+    const codes = u8((rows * k) / 2);
+    const sf = u8((rows * k) / 16);
+    kernels.stageNvfp4(odd(x, NaN), k, slotToken, expertOffsets, scales, codes, sf);
+    const gathered = Float32Array.from({ length: rows * k }, (_, i) => x[slotToken[Math.floor(i / k)]! * k + (i % k)]!);
+    const perRow = Float32Array.from({ length: rows }, (_, i) => scales[expertOffsets.findIndex((end) => end > i)]!);
+    const want = quantizeNvfp4(gathered, { m: rows, k, globalDecodeScale: perRow });
+    expectBytes(sf, want.sf, [rows, k / 16]);
+    expectBytes(codes, want.codes, [rows, k / 2]);
+  });
+
+  it('quantizes rows with their own scales, byte for byte as the reference', () => {
+    const [rows, k] = [40, 96];
+    const x = activations(2, rows, k);
+    x.fill(0, 5 * k, 6 * k);
+    const codes = u8((rows * k) / 2);
+    const sf = u8((rows * k) / 16);
+    const rowScale = odd(new Float32Array(rows).fill(NaN), NaN);
+    kernels.stageNvfp4Dynamic(x, k, null, rows, codes, sf, rowScale);
+    const scales = nvfp4RowDecodeScales(x, { m: rows, k });
+    expectBytes(rowScale, scales);
+    expect(rowScale[5]).toBe(1);
+    const want = quantizeNvfp4(x, { m: rows, k, globalDecodeScale: scales });
+    expectBytes(sf, want.sf, [rows, k / 16]);
+    expectBytes(codes, want.codes, [rows, k / 2]);
+    const again = new Float32Array(2);
+    kernels.stageNvfp4Dynamic(x, k, Int32Array.of(7, 5), 2, codes, sf, again);
+    expectBytes(again, [rowScale[7]!, 1]);
+  });
+
+  it('saturates: block scales at 448, codes at 6; a zero block has scale 1 and codes 0; a quotient of -0 has code 0', () => {
+    const x = new Float32Array(48);
+    x.set([1e30, -1e30, 1], 0);
+    x.set([3e38, -1e-45], 32);
+    const codes = u8(24);
+    const sf = u8(3);
+    kernels.stageNvfp4(x, 16, null, Int32Array.of(3), Float32Array.of(1), codes, sf);
+    expect([...sf]).toEqual([0x7e, 0x38, 0x7e]);
+    expect([...codes]).toEqual([0xf7, ...new Array<number>(15).fill(0), 0x07, ...new Array<number>(7).fill(0)]);
+  });
+
+  it('a row too small for a scale of its own gets 1 and codes 0', () => {
+    const x = new Float32Array(16).fill(1e-40);
+    const codes = u8(8);
+    const rowScale = new Float32Array(1);
+    kernels.stageNvfp4Dynamic(x, 16, null, 1, codes, u8(1), rowScale);
+    expect(rowScale[0]).toBe(1);
+    expect([...codes]).toEqual(new Array<number>(8).fill(0));
+  });
+
+  it('names the index of a NaN or infinity, the first row first', () => {
+    const rows = 600;
+    const x = new Float32Array(rows * 32).fill(1);
+    x[500 * 32 + 7] = Infinity;
+    x[20 * 32 + 31] = -Infinity;
+    x[20 * 32 + 30] = NaN;
+    const codes = new Uint8Array(rows * 16);
+    const sf = new Uint8Array(rows * 2);
+    const index = 20 * 32 + 30;
+    expect(() => {
+      kernels.stageNvfp4(x, 32, null, Int32Array.of(rows), Float32Array.of(1), codes, sf);
+    }).toThrow(`stageNvfp4: "x" must be finite, got NaN at index ${index}`);
+    const rowScale = new Float32Array(rows);
+    expect(() => {
+      kernels.stageNvfp4Dynamic(x, 32, null, rows, codes, sf, rowScale);
+    }).toThrow(`stageNvfp4Dynamic: "x" must be finite, got NaN at index ${index}`);
+    expect(() => {
+      kernels.stageNvfp4Dynamic(x, 32, Int32Array.of(3, 500), 2, codes, sf, rowScale);
+    }).toThrow(`got Infinity at index ${500 * 32 + 7}`);
+    kernels.stageNvfp4Dynamic(x, 32, Int32Array.of(3, 4), 2, codes, sf, rowScale); // rows that are not read may hold anything
+  });
+});
+
+it('staging has the same bytes on every backend for any bit patterns', () => {
+  const floatBits = fc
+    .integer({ min: 0, max: 0xffffffff })
+    .map((bits) => new Float32Array(Uint32Array.of(bits).buffer)[0]!)
+    .filter(Number.isFinite);
+  const scale = fc.float({ min: Math.fround(2 ** -117), max: Math.fround(1e30), noNaN: true });
+  fc.assert(
+    fc.property(fc.array(floatBits, { minLength: 16, maxLength: 16 }), scale, (values, g) => {
+      const x = Float32Array.from(values);
+      const results = BACKENDS.map(({ kernels }) => {
+        const [codes, sf, own] = [new Uint8Array(16), new Uint8Array(2), new Float32Array(1)];
+        kernels.stageNvfp4(x, 16, null, Int32Array.of(1), Float32Array.of(g), codes, sf);
+        kernels.stageNvfp4Dynamic(x, 16, null, 1, codes.subarray(8), sf.subarray(1), own);
+        return [...codes, ...sf, ...own];
+      });
+      for (const r of results) expect(r).toEqual(results[0]);
+    }),
+    { numRuns: 500, seed: 3 },
+  );
+});

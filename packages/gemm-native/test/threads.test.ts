@@ -1,0 +1,148 @@
+import { expectBytes, seeded } from '@megamoe/testkit';
+import { expect, it } from 'vitest';
+import { createGemmKernels } from '../src/index';
+import type { GemmKernels } from '../src/index';
+import { BACKENDS, bf16, pack, poisoned } from './backends';
+
+const r = seeded(31);
+const [T, D, N, E] = [70, 512, 300, 3];
+const x = r.floats(T * D);
+const w0 = (i: number): number => ((i * 2654435761) % 1000) / 500 - 1;
+const tall = Float32Array.from({ length: N * 20 * D }, (_, i) => w0(i));
+const gateUp = r.floats(T * 2 * D);
+const w = r.floats(N * D);
+const experts = {
+  numExperts: E,
+  n: N,
+  k: D,
+  parts: 2 as const,
+  codes: r.bytes((E * N * D) / 2),
+  sf: r.scales((E * N * D) / 16),
+};
+const offsets = Int32Array.of(30, 30, T);
+const few = Int32Array.of(1, 1, 3);
+const alpha = r.floats(E * 2);
+const scales = Float32Array.of(0.01, 0.02, 0.03);
+const slots = Int32Array.from({ length: T * 4 }, () => r.int(T + 1) - 1);
+const weights = r.floats(T * 4);
+const hcWeights = [r.floats(24 * D, 0.1), r.floats(24), r.floats(3)] as const;
+const identity = Int32Array.from({ length: T }, (_, i) => T - 1 - i);
+
+/** Every operation, at sizes where the native backend does use several threads. */
+const OPERATIONS: Record<string, (k: GemmKernels) => ArrayLike<number>> = {
+  linear(k) {
+    const out = poisoned(T * N);
+    k.linear(k.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits }), x, T, out);
+    return out;
+  },
+  'linear of one row'(k) {
+    const out = poisoned(N * 20);
+    k.linear(k.packLinear({ n: N * 20, k: D, dtype: 'f32', data: tall }), x, 1, out);
+    return out;
+  },
+  groupedGemmW4A4(k) {
+    const codes = new Uint8Array((T * D) / 2);
+    const sf = new Uint8Array((T * D) / 16);
+    k.stageNvfp4(x, D, identity, offsets, scales, codes, sf);
+    const out = poisoned(T * N);
+    k.groupedGemmW4A4(pack(k, experts), codes, sf, offsets, alpha, null, out);
+    return [...codes, ...sf, ...out];
+  },
+  groupedGemm(k) {
+    const out = poisoned(T * N);
+    k.groupedGemm(pack(k, experts), x, offsets, alpha, out);
+    return out;
+  },
+  stageNvfp4Dynamic(k) {
+    const all = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16), new Float32Array(T)] as const;
+    k.stageNvfp4Dynamic(x, D, null, T, ...all);
+    return all.flatMap((a) => [...a]);
+  },
+  gatherRows(k) {
+    const out = poisoned(T * D);
+    k.gatherRows(x, D, identity, T, out);
+    return out;
+  },
+  swiglu(k) {
+    const out = poisoned(T * D);
+    k.swiglu(gateUp, T, D, 1, out);
+    return out;
+  },
+  scatterExperts(k) {
+    const out = poisoned(T * D);
+    k.scatterExperts(x, D, slots, weights, T, 4, out);
+    return out;
+  },
+  addInPlace(k) {
+    const out = x.slice();
+    k.addInPlace(out, x, T * D);
+    return out;
+  },
+  rmsNorm(k) {
+    const out = poisoned(T * D);
+    k.rmsNorm(x, T, D, w, 1e-6, out);
+    return out;
+  },
+  embed(k) {
+    const out = poisoned(T * 3 * D);
+    k.embed(k.packLinear({ n: N, k: D, dtype: 'f32', data: w }), identity, T, 3, out);
+    return out;
+  },
+  'hcPre, hcPost, hcHead'(k) {
+    const d = D / 4;
+    const [post, comb, collapsed, out] = [poisoned(T * 4), poisoned(T * 16), poisoned(T * d), poisoned(T * d)];
+    const streams = x.slice();
+    k.hcPre(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, 20, post, comb, collapsed);
+    k.hcPost(streams, collapsed, T, 4, d, post, comb);
+    k.hcHead(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, out);
+    return [...post, ...comb, ...collapsed, ...streams, ...out];
+  },
+};
+
+const backends = BACKENDS.map((b) => b.kernels.backend);
+
+it.each(Object.keys(OPERATIONS))('%s: the same bits for every number of threads', (name) => {
+  const operation = OPERATIONS[name]!;
+  for (const backend of new Set(backends)) {
+    const want = operation(createGemmKernels({ backend, threads: 1 }));
+    for (const threads of [2, 3, 7, 64]) expectBytes(operation(createGemmKernels({ backend, threads })), want);
+  }
+});
+
+it.each(['groupedGemmW4A4', 'stageNvfp4Dynamic', 'gatherRows', 'scatterExperts', 'addInPlace', 'rmsNorm', 'embed'])(
+  '%s: the same bits on every backend',
+  (name) => {
+    const want = OPERATIONS[name]!(BACKENDS[0]!.kernels);
+    for (const { kernels } of BACKENDS) expectBytes(OPERATIONS[name]!(kernels), want);
+  },
+);
+
+it.each(BACKENDS)('$name allocates no buffers once warm', ({ kernels }) => {
+  const d = D / 4;
+  const packed = kernels.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits });
+  const wide = kernels.packLinear({ n: 8, k: 64, dtype: 'bf16', data: bf16(w.subarray(0, 512)).bits });
+  const weight = pack(kernels, experts);
+  const codes = new Uint8Array((T * D) / 2);
+  const sf = new Uint8Array((T * D) / 16);
+  const rowScale = new Float32Array(T);
+  const out = poisoned(T * 2 * D);
+  const streams = x.slice();
+  const [post, comb] = [poisoned(T * 4), poisoned(T * 16)];
+  const step = (): void => {
+    kernels.linear(packed, x, 2, out);
+    kernels.linear(wide, x, 2, out);
+    kernels.embed(packed, identity, T, 1, out);
+    kernels.stageNvfp4(x, D, identity, offsets, scales, codes, sf);
+    kernels.stageNvfp4Dynamic(x, D, null, 3, codes, sf, rowScale);
+    kernels.groupedGemmW4A4(weight, codes, sf, few, alpha, rowScale, out);
+    kernels.groupedGemm(weight, x, offsets, alpha, out);
+    kernels.swiglu(gateUp, T, D, 10, out);
+    kernels.scatterExperts(x, D, slots, weights, T, 4, out);
+    kernels.hcPre(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, 20, post, comb, out);
+    kernels.hcPost(streams, out, T, 4, d, post, comb);
+  };
+  step();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 5; i++) step();
+  expect(process.memoryUsage().arrayBuffers).toBeLessThanOrEqual(before);
+});
