@@ -63,7 +63,12 @@ function(megamoe_addon target)
   megamoe_compile_options(${target})
   set_target_properties(${target} PROPERTIES PREFIX "" SUFFIX ".node")
   target_include_directories(${target} SYSTEM PRIVATE "${addon_api}" "${api_headers}")
-  target_compile_definitions(${target} PRIVATE NAPI_VERSION=8 NODE_ADDON_API_CPP_EXCEPTIONS NODE_ADDON_API_CPP_EXCEPTIONS_ALL NODE_ADDON_API_DISABLE_DEPRECATED)
+  target_compile_definitions(${target} PRIVATE
+    NAPI_VERSION=8
+    NODE_ADDON_API_CPP_EXCEPTIONS
+    NODE_ADDON_API_CPP_EXCEPTIONS_ALL
+    NODE_ADDON_API_DISABLE_DEPRECATED
+    NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS) # in a worker that is being terminated nothing can be thrown: return, do not abort
   target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES} ${CMAKE_JS_LIB})
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     # nodelete: pool threads sleep in this code, so unloading must not unmap it. The C++ runtime comes along, so that a prebuilt

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadAddon } from '../src/index';
 import { KIT, TestPackage } from './fixture';
 
@@ -46,7 +46,11 @@ beforeAll(() => {
   canBuild = pkg.has('build/Release/probe.node');
   if (!canBuild) expect(output).toMatch(/^@scope\/probe: the native addon was not built, because .*\n$/);
 });
+beforeEach(() => {
+  vi.stubEnv('MEGAMOE_DISABLE_NATIVE', '');
+});
 afterAll(() => {
+  vi.unstubAllEnvs();
   pkg.remove();
 });
 

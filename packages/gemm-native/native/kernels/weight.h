@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -26,13 +25,10 @@ class Weight {
   // Throws std::bad_alloc. k is a multiple of 16 for nvfp4.
   Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_t k)
       : format(format), matrices(matrices), n(n), k(k), matrixBytes(bytesOfMatrix(format, n, k)), bytes(matrices * matrixBytes) {
-    constexpr std::size_t kLine = 64;
-    const std::size_t size = (static_cast<std::size_t>(bytes) + kLine - 1) / kLine * kLine;
-    data_ = static_cast<std::uint8_t*>(std::aligned_alloc(kLine, size));
-    if (data_ == nullptr) throw std::bad_alloc();
+    data_ = static_cast<std::uint8_t*>(::operator new(static_cast<std::size_t>(bytes), kAlignment));
     if (format == Format::nvfp4 && n % kPanel != 0) zeroLastPanels();
   }
-  ~Weight() { std::free(data_); }
+  ~Weight() { ::operator delete(data_, kAlignment); }
   Weight(const Weight&) = delete;
   Weight& operator=(const Weight&) = delete;
 
@@ -55,6 +51,8 @@ class Weight {
   const std::int64_t matrices, n, k, matrixBytes, bytes;
 
  private:
+  static constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest vector
+
   void zeroLastPanels() {
     const std::int64_t panelBytes = (k / kBlock) * kBlockBytes;
     for (std::int64_t i = 0; i < matrices; i++)
