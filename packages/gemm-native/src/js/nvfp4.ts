@@ -88,14 +88,22 @@ export function groupedW4A4(
   }
 }
 
+/** Values of the low and the high code of each byte. */
+const LOW_VALUE = Float32Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte & 15]!);
+const HIGH_VALUE = Float32Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte >> 4]!);
+
 /** Decodes one row of codes and block scales (no global scale) to float32, exactly. */
 export function decodeNvfp4Row(w: Nvfp4Storage, row: number, k: number, out: Float32Array): void {
-  const c0 = (row * k) / 2;
-  const s0 = (row * k) / 16;
-  for (let i = 0; i < k; i += 2) {
-    const byte = w.codes[c0 + i / 2]!;
-    const scale = E4M3_VALUES[w.sf[s0 + (i >> 4)]!]!;
-    out[i] = E2M1_VALUES[byte & 15]! * scale;
-    out[i + 1] = E2M1_VALUES[byte >> 4]! * scale;
+  const { codes, sf } = w;
+  const kSf = k / 16;
+  let c = (row * k) / 2;
+  let o = 0;
+  for (let s = row * kSf; s < (row + 1) * kSf; s++) {
+    const scale = E4M3_VALUES[sf[s]!]!;
+    for (let i = 0; i < 8; i++) {
+      const byte = codes[c++]!;
+      out[o++] = LOW_VALUE[byte]! * scale;
+      out[o++] = HIGH_VALUE[byte]! * scale;
+    }
   }
 }
