@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -70,9 +69,8 @@ describe('SafetensorsFile', () => {
       'ERR_CHECKPOINT: DIR/folder: expected a regular file',
     );
     if (process.platform !== 'win32') {
-      execFileSync('mkfifo', [join(dir, 'pipe')]); // opening one for reading would wait for ever
-      expect(thrown(() => new SafetensorsFile(join(dir, 'pipe')), dir)).toBe(
-        'ERR_CHECKPOINT: DIR/pipe: expected a regular file',
+      expect(thrown(() => new SafetensorsFile('/dev/null'), dir)).toBe(
+        'ERR_CHECKPOINT: /dev/null: expected a regular file',
       );
     }
   });

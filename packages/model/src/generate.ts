@@ -7,11 +7,11 @@ import { checkTokenIds } from './token-ids';
 /** What to continue; give exactly one of the three. */
 export interface Prompt {
   /** Text to complete; the beginning-of-sentence token is put before it. Special tokens written in it count as such. */
-  readonly prompt?: string;
+  readonly prompt?: string | undefined;
   /** A conversation; special tokens written in its text stay text. */
-  readonly messages?: readonly ChatMessage[];
+  readonly messages?: readonly ChatMessage[] | undefined;
   /** Token ids as they are, nothing added. */
-  readonly tokenIds?: ArrayLike<number>;
+  readonly tokenIds?: ArrayLike<number> | undefined;
 }
 
 /** What to generate from a prompt, and how. */
@@ -99,7 +99,9 @@ const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resol
  */
 export async function* generate(model: Model, o: GenerateOptions): AsyncGenerator<GenerateChunk, void, undefined> {
   const started = performance.now();
-  const promptIds = promptTokenIds(model, o);
+  const { prompt, messages, tokenIds, maxTokens: asked, stop: stopTexts = [], stopIds: more = [], ...rest } = o;
+  const { ignoreEos = false, sequence: index, signal, ...knobs } = rest;
+  const promptIds = promptTokenIds(model, { prompt, messages, tokenIds });
   const limit = model.config.maxPositionEmbeddings;
   if (promptIds.length === 0) throw new ValueError('generate: the prompt has no tokens; give at least one');
   if (promptIds.length >= limit) {
@@ -109,24 +111,23 @@ export async function* generate(model: Model, o: GenerateOptions): AsyncGenerato
   }
   checkTokenIds('generate', promptIds, model.config.vocabSize);
   const room = limit - promptIds.length;
-  const { maxTokens = Math.min(room, DEFAULT_MAX_TOKENS) } = o;
+  const maxTokens = asked ?? Math.min(room, DEFAULT_MAX_TOKENS);
   checkInteger('generate', 'maxTokens', maxTokens, 0);
   const budget = Math.min(maxTokens, room);
-  const eos = o.ignoreEos ? [] : stopTokenIds(model);
-  const stopIds = [...eos, ...(o.stopIds ?? [])];
+  const stopIds = [...(ignoreEos ? [] : stopTokenIds(model)), ...more];
   checkTokenIds('generate', stopIds, model.config.vocabSize);
   const sampler = new Sampler({
     vocabSize: model.config.vocabSize,
-    params: { ...samplingParams(o), temperature: o.temperature ?? 0 },
+    params: { ...knobs, temperature: knobs.temperature ?? 0 },
     promptIds,
     stopIds,
-    ...(o.sequence === undefined ? {} : { sequence: o.sequence }),
+    ...(index === undefined ? {} : { sequence: index }),
   });
-  const checker = new StopChecker({ stopIds, stopStrings: o.stop ?? [] });
+  const checker = new StopChecker({ stopIds, stopStrings: stopTexts });
   const stream = model.hasTokenizer ? model.tokenizer.createStream() : null;
   if (budget === 0) return;
 
-  o.signal?.throwIfAborted();
+  signal?.throwIfAborted();
   const sequence = model.createSequence({ maxTokens: promptIds.length + budget });
   const logits = new Float32Array(model.config.vocabSize);
   for (let at = 0; at < promptIds.length; at += model.maxChunk) {
@@ -134,7 +135,7 @@ export async function* generate(model: Model, o: GenerateOptions): AsyncGenerato
     const last = at + chunk.length === promptIds.length;
     model.forward([{ sequence, tokenIds: chunk }], last ? { out: logits } : { logits: 'none' });
     await breathe();
-    o.signal?.throwIfAborted();
+    signal?.throwIfAborted();
   }
   const prefillMs = performance.now() - started;
 
@@ -166,30 +167,10 @@ export async function* generate(model: Model, o: GenerateOptions): AsyncGenerato
       return;
     }
     yield { text, ...chunk };
-    o.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     next[0] = tokenId;
     model.forward(batch, { out: logits });
     await breathe();
-    o.signal?.throwIfAborted();
+    signal?.throwIfAborted();
   }
-}
-
-/** The sampling knobs among the options, without those left undefined. */
-function samplingParams(o: GenerateOptions): SamplingParams {
-  const names = [
-    'temperature',
-    'topK',
-    'topP',
-    'minP',
-    'repetitionPenalty',
-    'presencePenalty',
-    'frequencyPenalty',
-    'seed',
-    'logitBias',
-    'badWords',
-    'allowedTokenIds',
-    'minTokens',
-    'logprobs',
-  ] as const;
-  return Object.fromEntries(names.flatMap((name) => (o[name] === undefined ? [] : [[name, o[name]]])));
 }

@@ -37,7 +37,7 @@ export function createBackend({ backend = 'auto', threads, isa = 'auto' }: Backe
     throw new UnsupportedError('createBackend: no "cuda" backend in this build; there are: js, cpu, auto');
   const missing = addonInfos().filter((info) => !info.loaded);
   if (backend === 'js' || (backend === 'auto' && missing.length > 0)) {
-    const why = backend === 'js' ? 'asked for' : missing[0]!.reason;
+    const why = backend === 'js' ? 'asked for' : `native addons: ${missing[0]!.reason.split(':')[0]!}`; // `doctor` has the whole reason
     return createHostOps(
       'js',
       `js (${why})`,
