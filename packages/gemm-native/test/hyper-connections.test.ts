@@ -18,13 +18,14 @@ interface HyperGolden {
 const GOLDENS = golden<HyperGolden[]>('hyper-connections.json');
 const JS = BACKENDS[0]!.kernels;
 
-/** t, hc, d, iters. */
-const SHAPES: [number, number, number, number][] = [
-  [1, 1, 1, 1],
-  [3, 2, 5, 3],
-  [2, 4, 33, 20],
-  [5, 3, 130, 1],
-  [9, 16, 20, 7],
+/** t, hc, d, iters, hcEps; a large eps shows how many normalisations there were, and which came first. */
+const SHAPES: [number, number, number, number, number][] = [
+  [1, 1, 1, 1, 1e-6],
+  [3, 2, 5, 3, 0.1],
+  [2, 4, 33, 20, 1e-6],
+  [2, 4, 33, 2, 0.05],
+  [5, 3, 130, 1, 0.2],
+  [9, 16, 20, 7, 1e-3],
 ];
 
 describe.each(BACKENDS)('hyper-connections on $name', ({ kernels }) => {
@@ -59,17 +60,17 @@ describe.each(BACKENDS)('hyper-connections on $name', ({ kernels }) => {
     expectClose(out, floats(h.finalNorm), { nmse: 1e-12, shape: [t, d] });
   });
 
-  it.each(SHAPES)('match the reference: t=%i hc=%i d=%i iters=%i', (t, hc, d, iters) => {
+  it.each(SHAPES)('match the reference: t=%i hc=%i d=%i iters=%i hcEps=%d', (t, hc, d, iters, hcEps) => {
     const r = seeded(t * hc + d);
     const streams = r.floats(t * hc * d);
     const mixes = (2 + hc) * hc;
     const w = { fn: r.floats(mixes * hc * d, 0.3), base: r.floats(mixes), scale: r.floats(3) };
-    const shape = { t, hc, d, rmsNormEps: 1e-6, hcEps: 1e-6 };
+    const shape = { t, hc, d, rmsNormEps: 1e-6, hcEps };
     const want = hcPre(streams, w, { ...shape, iters });
     const post = poisoned(t * hc);
     const comb = poisoned(t * hc * hc);
     const collapsed = poisoned(t * d);
-    kernels.hcPre(odd(streams, NaN), t, hc, d, w.fn, w.base, w.scale, 1e-6, 1e-6, iters, post, comb, collapsed);
+    kernels.hcPre(odd(streams, NaN), t, hc, d, w.fn, w.base, w.scale, 1e-6, hcEps, iters, post, comb, collapsed);
     expectClose(post, want.post, { maxAbs: 3e-6, shape: [t, hc] });
     expectClose(comb, want.comb, { maxAbs: 3e-6, shape: [t, hc, hc] });
     expectClose(collapsed, want.collapsed, { nmse: 1e-11, shape: [t, d] });
@@ -84,7 +85,7 @@ describe.each(BACKENDS)('hyper-connections on $name', ({ kernels }) => {
 
     const head = { fn: w.fn.slice(0, hc * hc * d), base: w.base.slice(0, hc), scale: w.scale.slice(0, 1) };
     const out = poisoned(t * d);
-    kernels.hcHead(streams, t, hc, d, head.fn, head.base, head.scale, 1e-6, 1e-6, out);
+    kernels.hcHead(streams, t, hc, d, head.fn, head.base, head.scale, 1e-6, hcEps, out);
     expectClose(out, hcHead(streams, head, shape), { nmse: 1e-11, shape: [t, d] });
   });
 

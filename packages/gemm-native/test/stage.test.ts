@@ -1,3 +1,4 @@
+import { E4M3_VALUES } from '@megamoe/core';
 import { quantizeNvfp4, nvfp4RowDecodeScales } from '@megamoe/reference';
 import { expectBytes, seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
@@ -82,6 +83,30 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
     const again = new Float32Array(2);
     kernels.stageNvfp4Dynamic(x, k, Int32Array.of(7, 5), 2, codes, sf, again);
     expectBytes(again, [rowScale[7]!, 1]);
+  });
+
+  it('divides truly and rounds to float32 at every step: values on the edge between two codes or two scales', () => {
+    const [rows, k] = [400, 32];
+    const r = seeded(21);
+    const x = new Float32Array(rows * k);
+    const scales = Float32Array.from({ length: rows }, () => 2 ** (r.int(20) - 10) * (1 + r.next()));
+    const ties = [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5];
+    for (let row = 0; row < rows; row++) {
+      const g = scales[row]!;
+      // First block: one value that makes the scale byte, and ties of codes; the quotient is a tie or its neighbour.
+      const step = Math.fround(E4M3_VALUES[8 + r.int(0x70)]! * g);
+      for (let i = 0; i < 16; i++) x[row * k + i] = i === 0 ? 6 * step : ties[i % 7]! * step * (i % 2 ? 1 : -1);
+      // Second block: the amax puts the scale between two bytes.
+      const byte = 8 + r.int(0x70);
+      x[row * k + 16] = ((E4M3_VALUES[byte]! + E4M3_VALUES[byte + 1]!) / 2) * Math.fround(6 * g);
+    }
+    const codes = u8((rows * k) / 2);
+    const sf = u8((rows * k) / 16);
+    const ends = Int32Array.from(scales, (_, i) => i + 1);
+    kernels.stageNvfp4(x, k, null, ends, scales, codes, sf);
+    const want = quantizeNvfp4(x, { m: rows, k, globalDecodeScale: scales });
+    expectBytes(sf, want.sf, [rows, k / 16]);
+    expectBytes(codes, want.codes, [rows, k / 2]);
   });
 
   it('saturates: block scales at 448, codes at 6; a zero block has scale 1 and codes 0; a quotient of -0 has code 0', () => {

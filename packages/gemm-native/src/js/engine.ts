@@ -5,7 +5,7 @@ import type { DenseRows, LinearSource, Nvfp4Rows } from '../types';
 import { HyperConnections } from './hyper-connections';
 import { denseRows, dot, embedRows, RowScratch } from './linear';
 import type { DenseStorage } from './linear';
-import { decodeNvfp4Row, groupedW4A4 } from './nvfp4';
+import { decodeNvfp4Row, groupedW4A4, makePairDot } from './nvfp4';
 import type { Nvfp4Storage } from './nvfp4';
 import { addInPlace, gatherRows, rmsNorm, scatterExperts, swiglu } from './rows';
 import { stageDynamic, stageStatic } from './stage';
@@ -43,6 +43,7 @@ function createDense({ numExperts, n, k, parts, format }: ExpertsShape): Experts
 
 /** The kernels in TypeScript. One engine holds its scratch, so every GemmKernels has its own. */
 export function createJsEngine(): Engine {
+  const pairDot = makePairDot();
   const scratch = new RowScratch();
   const hyper = new HyperConnections(MAX_HC);
   return {
@@ -79,7 +80,7 @@ export function createJsEngine(): Engine {
       const rows = expertOffsets[expertOffsets.length - 1]!;
       const bad = findBadScale(aSf, (rows * k) / 16);
       if (bad >= 0) throw badScale('groupedGemmW4A4', 'aSf', aSf[bad]!, bad);
-      groupedW4A4(storage as Nvfp4Storage, n, k, parts, aCodes, aSf, expertOffsets, alpha, rowScale, out);
+      groupedW4A4(pairDot, storage as Nvfp4Storage, n, k, parts, aCodes, aSf, expertOffsets, alpha, rowScale, out);
     },
     groupedGemm(storage, { n, k, parts, format }, a, expertOffsets, alpha, out) {
       let start = 0;

@@ -7,10 +7,10 @@ export interface Nvfp4Storage {
 }
 
 /**
- * `PAIR_DOT[a << 8 | b]` = 4 * (lo(a)*lo(b) + hi(a)*hi(b)) for two bytes of two codes each: an integer of at most 288. Eight look-ups
- * make a block dot, without decoding either side.
+ * `pairDot[a << 8 | b]` = 4 * (lo(a)*lo(b) + hi(a)*hi(b)) for two bytes of two codes each: an integer of at most 288. Eight look-ups
+ * make a block dot, without decoding either side. Made with the engine: an import should not cost these milliseconds.
  */
-function makePairDot(): Int16Array {
+export function makePairDot(): Int16Array {
   const table = new Int16Array(65536);
   for (let a = 0; a < 256; a++) {
     for (let b = 0; b < 256; b++) {
@@ -22,13 +22,12 @@ function makePairDot(): Int16Array {
   return table;
 }
 
-const PAIR_DOT = makePairDot();
-
-/** A quarter of each E4M3 value, exact: takes back the factor 4 of {@link PAIR_DOT}. */
+/** A quarter of each E4M3 value, exact: takes back the factor 4 of {@link makePairDot}. */
 const E4M3_QUARTER = E4M3_VALUES.map((v) => v / 4);
 
 /** `acc` of one row and one column: `acc = f32(acc + dot*sa*sb)` over ascending blocks. The product is exact in float64 and float32. */
 function rowDot(
+  pairDot: Int16Array,
   aCodes: Uint8Array,
   a0: number,
   aSf: Uint8Array,
@@ -44,14 +43,14 @@ function rowDot(
     const a = a0 + s * 8;
     const b = b0 + s * 8;
     const dot =
-      PAIR_DOT[(aCodes[a]! << 8) | bCodes[b]!]! +
-      PAIR_DOT[(aCodes[a + 1]! << 8) | bCodes[b + 1]!]! +
-      PAIR_DOT[(aCodes[a + 2]! << 8) | bCodes[b + 2]!]! +
-      PAIR_DOT[(aCodes[a + 3]! << 8) | bCodes[b + 3]!]! +
-      PAIR_DOT[(aCodes[a + 4]! << 8) | bCodes[b + 4]!]! +
-      PAIR_DOT[(aCodes[a + 5]! << 8) | bCodes[b + 5]!]! +
-      PAIR_DOT[(aCodes[a + 6]! << 8) | bCodes[b + 6]!]! +
-      PAIR_DOT[(aCodes[a + 7]! << 8) | bCodes[b + 7]!]!;
+      pairDot[(aCodes[a]! << 8) | bCodes[b]!]! +
+      pairDot[(aCodes[a + 1]! << 8) | bCodes[b + 1]!]! +
+      pairDot[(aCodes[a + 2]! << 8) | bCodes[b + 2]!]! +
+      pairDot[(aCodes[a + 3]! << 8) | bCodes[b + 3]!]! +
+      pairDot[(aCodes[a + 4]! << 8) | bCodes[b + 4]!]! +
+      pairDot[(aCodes[a + 5]! << 8) | bCodes[b + 5]!]! +
+      pairDot[(aCodes[a + 6]! << 8) | bCodes[b + 6]!]! +
+      pairDot[(aCodes[a + 7]! << 8) | bCodes[b + 7]!]!;
     acc = Math.fround(acc + dot * (E4M3_VALUES[aSf[as0 + s]!]! * E4M3_QUARTER[bSf[bs0 + s]!]!));
   }
   return acc;
@@ -59,6 +58,7 @@ function rowDot(
 
 /** W4A4 for all experts; see GemmKernels.groupedGemmW4A4. */
 export function groupedW4A4(
+  pairDot: Int16Array,
   w: Nvfp4Storage,
   n: number,
   k: number,
@@ -79,7 +79,7 @@ export function groupedW4A4(
       const row = e * n + c;
       const scale = alpha[e * parts + Math.floor((c * parts) / n)]!;
       for (let r = start; r < end; r++) {
-        const acc = rowDot(aCodes, r * half, aSf, r * kSf, w.codes, row * half, w.sf, row * kSf, kSf);
+        const acc = rowDot(pairDot, aCodes, r * half, aSf, r * kSf, w.codes, row * half, w.sf, row * kSf, kSf);
         const result = Math.fround(scale * acc);
         out[r * n + c] = rowScale === null ? result : Math.fround(result * rowScale[r]!);
       }
