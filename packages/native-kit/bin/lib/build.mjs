@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KIT, resolveBuildDependencies } from './package.mjs';
@@ -35,7 +35,13 @@ export function buildTests(pkg) {
       ['-S', source, '-B', pkg.testBuildDir, '-DCMAKE_BUILD_TYPE=Release', `-DMEGAMOE_NATIVE_KIT=${KIT}`],
       pkg.root,
     );
-  const configured = configure();
+  let configured = configure();
+  if (!configured.ok) {
+    // A build folder that came along with a copied checkout names the old place: start again without it.
+    rmSync(pkg.testBuildDir, { recursive: true, force: true });
+    mkdirSync(pkg.testBuildDir, { recursive: true });
+    configured = configure();
+  }
   if (!configured.ok) return configured;
   const built = capture('cmake', ['--build', pkg.testBuildDir, '--config', 'Release', '--parallel', JOBS], pkg.root);
   return { ok: built.ok, output: configured.output + built.output };
