@@ -1,4 +1,4 @@
-export { loadModel, Model } from './model';
+export { createModel, loadModel, Model } from './model';
 export type { BatchItem, ForwardOptions, LoadOptions } from './model';
 export { DEFAULT_MAX_TOKENS, stopTokenIds } from './generate';
 export type { FinishReason, GenerateChunk, GenerateOptions, GenerateUsage, Prompt } from './generate';
@@ -23,4 +23,4 @@ export type {
 } from './backend/ops';
 export type { Tensor, TensorDtype } from './tensor';
 export type { Activations } from './layers/moe';
-export type { LoadProgress } from './weights';
+export type { LoadProgress, WeightSource } from './weights';

@@ -17,7 +17,7 @@ import { moeBlock, type Activations } from './layers/moe';
 import { Sequence } from './sequence';
 import type { ExpertRanges } from './calibrate';
 import type { Observers, Trace } from './trace';
-import { layerSpec, loadWeights, type LoadProgress, type ModelWeights } from './weights';
+import { layerSpec, loadWeights, type LoadProgress, type ModelWeights, type WeightSource } from './weights';
 import { createWorkspace, type Workspace } from './workspace';
 
 /** How to load a model. */
@@ -56,34 +56,44 @@ export interface ForwardOptions {
  * the backend is not there; the abort reason when `signal` fires.
  */
 export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model> {
-  const { activations = 'nvfp4', inputScales = 'static', maxChunk = 256 } = o;
-  checkOneOf('loadModel', 'activations', activations, ['nvfp4', 'float']);
-  checkOneOf('loadModel', 'inputScales', inputScales, ['static', 'dynamic']);
-  checkInteger('loadModel', 'maxChunk', maxChunk, 1, 65536);
+  checkLoadOptions('loadModel', o);
   o.signal?.throwIfAborted();
   const ops = createBackend(o);
   const checkpoint = openCheckpoint(dir);
   try {
     const tokenizer = existsSync(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
-    const weights = await loadWeights(checkpoint, ops, {
-      staticInputScales: inputScales === 'static',
-      onProgress: o.onProgress,
-      signal: o.signal,
-    });
-    const warnings = [...checkpoint.warnings, ...weights.warnings];
-    return new Model(
-      ops,
-      checkpoint.config,
-      weights,
-      tokenizer,
-      checkpoint.generation,
-      activations,
-      maxChunk,
-      warnings,
-    );
+    return await packModel(checkpoint, ops, o, tokenizer, checkpoint.generation, checkpoint.warnings);
   } finally {
     checkpoint.close();
   }
+}
+
+/**
+ * Builds a model from weights that need not lie in a checkpoint: made in memory, or read by other code. It has no tokenizer.
+ * @throws what the source throws, and as {@link loadModel}.
+ */
+export async function createModel(source: WeightSource, o: LoadOptions = {}): Promise<Model> {
+  checkLoadOptions('createModel', o);
+  return packModel(source, createBackend(o), o, null, undefined, []);
+}
+
+function checkLoadOptions(fn: string, { activations, inputScales, maxChunk }: LoadOptions): void {
+  if (activations !== undefined) checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
+  if (inputScales !== undefined) checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
+  if (maxChunk !== undefined) checkInteger(fn, 'maxChunk', maxChunk, 1, 65536);
+}
+
+async function packModel(
+  source: WeightSource,
+  ops: Ops,
+  { activations = 'nvfp4', inputScales = 'static', maxChunk = 256, onProgress, signal }: LoadOptions,
+  tokenizer: Tokenizer | null,
+  generation: GenerationConfig | undefined,
+  noticed: readonly string[],
+): Promise<Model> {
+  const weights = await loadWeights(source, ops, { staticInputScales: inputScales === 'static', onProgress, signal });
+  const warnings = [...noticed, ...weights.warnings]; // `noticed` may have grown while tensors were read
+  return new Model(ops, source.config, weights, tokenizer, generation, activations, maxChunk, warnings);
 }
 
 /** A loaded model: its weights packed for a backend, and the buffers of a step. One step runs at a time. */

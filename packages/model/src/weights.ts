@@ -1,9 +1,22 @@
 import type { LayerSpec } from '@megamoe/attention';
-import type { Checkpoint, ExpertTensor, ModelConfig } from '@megamoe/checkpoint';
+import type { ExpertTensor, LinearTensor, ModelConfig } from '@megamoe/checkpoint';
 import { CheckpointError, decodeBf16Array } from '@megamoe/core';
 import type { ExpertsWeight, LinearWeight } from '@megamoe/gemm-native';
 import type { CompressorHandle, HyperWeights, Ops } from './backend/ops';
 import type { Tensor } from './tensor';
+
+/** Where weights come from, by DeepSeek's names: an open checkpoint, or anything that makes them. */
+export interface WeightSource {
+  readonly config: ModelConfig;
+  /** A dense matrix [n, k], as in `layers.0.attn.wq_a`. */
+  linear(module: string, n: number, k: number): LinearTensor;
+  /** A routed expert's matrix: w1 and w3 [I, D], w2 [D, I]. */
+  expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertTensor;
+  /** A tensor that is never quantized, float32. */
+  vector(name: string, length: number): Float32Array;
+  /** An integer tensor, as in `layers.0.ffn.gate.tid2eid`. */
+  ints(name: string, shape: readonly number[]): Int32Array;
+}
 
 /** A compressor: projections of the block input, and what pools them. */
 export interface CompressorBlock {
@@ -84,23 +97,23 @@ export class WeightLoader {
   readonly warnings: string[] = [];
 
   constructor(
-    private readonly checkpoint: Checkpoint,
+    private readonly source: WeightSource,
     private readonly ops: Ops,
     /** Take input scales of the checkpoint where there are any. */
     private readonly staticInputScales: boolean,
   ) {}
 
   private get config(): ModelConfig {
-    return this.checkpoint.config;
+    return this.source.config;
   }
 
   linear(module: string, n: number, k: number, groups = 1): LinearWeight {
-    const { format, data } = this.checkpoint.linear(module, n * groups, k);
+    const { format, data } = this.source.linear(module, n * groups, k);
     return this.ops.packLinear({ n, k, groups, dtype: format, data });
   }
 
   vector(name: string, length: number): Tensor {
-    return this.ops.tensor(this.checkpoint.vector(name, length));
+    return this.ops.tensor(this.source.vector(name, length));
   }
 
   hyper(prefix: string, rows: number, gains: number): HyperWeights {
@@ -118,8 +131,8 @@ export class WeightLoader {
       wkv: this.linear(`${prefix}.wkv`, width, this.config.hiddenSize),
       wgate: this.linear(`${prefix}.wgate`, width, this.config.hiddenSize),
       pool: this.ops.packCompressor(
-        this.checkpoint.vector(`${prefix}.ape`, ratio * width),
-        this.checkpoint.vector(`${prefix}.norm.weight`, dim),
+        this.source.vector(`${prefix}.ape`, ratio * width),
+        this.source.vector(`${prefix}.norm.weight`, dim),
       ),
     };
   }
@@ -152,7 +165,7 @@ export class WeightLoader {
 
   /** Modules with the same input, stacked into one linear: their rows in the order given. */
   private stacked(modules: readonly string[], n: number, k: number): LinearWeight {
-    const parts = modules.map((m) => this.checkpoint.linear(m, n, k));
+    const parts = modules.map((m) => this.source.linear(m, n, k));
     const dtype = parts.every((p) => p.format === 'bf16') ? 'bf16' : 'f32';
     const data = dtype === 'bf16' ? new Uint16Array(parts.length * n * k) : new Float32Array(parts.length * n * k);
     parts.forEach((p, i) => {
@@ -168,7 +181,7 @@ export class WeightLoader {
     const parts = names.length as 1 | 2;
     const weightScale = new Float32Array(e * parts);
     const inputScale = new Float32Array(e).fill(NaN);
-    const take = (expert: number, part: number): ExpertTensor => this.checkpoint.expert(layer, expert, names[part]!);
+    const take = (expert: number, part: number): ExpertTensor => this.source.expert(layer, expert, names[part]!);
     const { format } = take(0, 0);
     const weight = this.ops.packExperts({
       numExperts: e,
@@ -234,7 +247,7 @@ export class WeightLoader {
       gate: this.linear(`${prefix}.gate`, c.numExperts, d),
       bias: hash ? null : this.vector(`${prefix}.gate.bias`, c.numExperts),
       tid2eid: hash
-        ? this.ops.tensor(this.checkpoint.ints(`${prefix}.gate.tid2eid`, [c.vocabSize, c.numExpertsPerTok]))
+        ? this.ops.tensor(this.source.ints(`${prefix}.gate.tid2eid`, [c.vocabSize, c.numExpertsPerTok]))
         : null,
       w13: this.experts(layer, ['w1', 'w3'], 2 * i, d),
       w2: this.experts(layer, ['w2'], d, i),
@@ -274,16 +287,16 @@ export function layerSpec(c: ModelConfig, index: number): LayerSpec {
 export type LoadProgress = (done: number, total: number, module: string) => void;
 
 /**
- * Reads and packs a checkpoint for a backend, giving way to the event loop between layers.
+ * Reads and packs weights for a backend, giving way to the event loop between layers.
  * @throws CheckpointError for a tensor that is missing, misshapen or not a number; the abort reason when `signal` fires.
  */
 export async function loadWeights(
-  checkpoint: Checkpoint,
+  source: WeightSource,
   ops: Ops,
   o: { staticInputScales: boolean; onProgress?: LoadProgress | undefined; signal?: AbortSignal | undefined },
 ): Promise<ModelWeights> {
-  const c = checkpoint.config;
-  const loader = new WeightLoader(checkpoint, ops, o.staticInputScales);
+  const c = source.config;
+  const loader = new WeightLoader(source, ops, o.staticInputScales);
   const total = c.numHiddenLayers + 2;
   const step = async (done: number, module: string): Promise<void> => {
     o.onProgress?.(done, total, module);
