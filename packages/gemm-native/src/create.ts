@@ -17,7 +17,7 @@ export function createGemmKernels(options: KernelOptions = {}): GemmKernels {
   if (typeof options !== 'object' || options === null) throw new KindError(`${fn}: "options" must be an object`);
   const { backend = 'auto', threads, isa = 'auto' } = options;
   checkOneOf(fn, 'backend', backend, ['auto', 'js', 'native']);
-  checkOneOf(fn, 'isa', isa, ['auto', 'generic']);
+  checkOneOf(fn, 'isa', isa, ['auto', 'generic', 'avx2', 'avx512']);
   if (threads !== undefined) checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   if (backend === 'js') return new CheckedKernels(createJsEngine());
   const { addon, info } = loadGemmAddon();

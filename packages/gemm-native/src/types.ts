@@ -1,8 +1,8 @@
 /** Where kernels run: TypeScript, or the C++ addon. */
 export type KernelBackend = 'js' | 'native';
 
-/** Instruction sets of the native backend that can be asked for. */
-export type KernelIsa = 'auto' | 'generic';
+/** Instruction sets of the native backend that can be asked for; `avx512` means F, BW, DQ, VL, VNNI, VBMI and BF16 together. */
+export type KernelIsa = 'auto' | 'generic' | 'avx2' | 'avx512';
 
 /** How to choose a backend. */
 export interface KernelOptions {

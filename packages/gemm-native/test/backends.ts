@@ -1,7 +1,8 @@
 import { encodeBf16Array } from '@megamoe/core';
 import { readFileSync } from 'node:fs';
-import { createGemmKernels, gemmAddonInfo } from '../src/index';
-import type { ExpertsWeight, GemmKernels, Nvfp4Rows } from '../src/index';
+import { createGemmKernels } from '../src/index';
+import { loadGemmAddon } from '../src/binding';
+import type { ExpertsWeight, GemmKernels, KernelIsa, Nvfp4Rows } from '../src/index';
 
 /** A backend under test. */
 export interface Backend {
@@ -9,15 +10,18 @@ export interface Backend {
   readonly kernels: GemmKernels;
 }
 
-/** Every backend that is there: js always; native with 1, 2 and 5 threads when the addon is built. */
+/** Instruction sets of the addon that this machine can run; none when it is not built. */
+export const ISAS: readonly KernelIsa[] = (loadGemmAddon().addon?.isas ?? []) as readonly KernelIsa[];
+
+/** Every backend that is there: js always; each instruction set of the addon with 1, 2 and 5 threads. */
 export const BACKENDS: readonly Backend[] = [
   { name: 'js', kernels: createGemmKernels({ backend: 'js' }) },
-  ...(gemmAddonInfo().loaded
-    ? [1, 2, 5].map((threads) => ({
-        name: `native x${threads}`,
-        kernels: createGemmKernels({ backend: 'native', threads }),
-      }))
-    : []),
+  ...ISAS.flatMap((isa) =>
+    [1, 2, 5].map((threads) => ({
+      name: `${isa} x${threads}`,
+      kernels: createGemmKernels({ backend: 'native', isa, threads }),
+    })),
+  ),
 ];
 
 /** `values` in the middle of a larger array, with `fill` around: an offset that is not a multiple of 16 bytes. */

@@ -36,7 +36,9 @@ describe('createGemmKernels', () => {
     expect(make({ backend: 'gpu' })).toBe(
       'ERR_VALUE createGemmKernels: "backend" must be one of auto, js, native, got gpu',
     );
-    expect(make({ isa: 'mmx' })).toBe('ERR_VALUE createGemmKernels: "isa" must be one of auto, generic, got mmx');
+    expect(make({ isa: 'mmx' })).toBe(
+      'ERR_VALUE createGemmKernels: "isa" must be one of auto, generic, avx2, avx512, got mmx',
+    );
     expect(make({ threads: 0 })).toBe('ERR_VALUE createGemmKernels: "threads" must be an integer in [1, 256], got 0');
     expect(make(null)).toBe('ERR_KIND createGemmKernels: "options" must be an object');
     expect(createGemmKernels({ backend: 'js', threads: 9 }).threads).toBe(1);

@@ -4,11 +4,25 @@
 #include <megamoe/cpu_features.h>
 
 #include "generic/generic.h"
+#if defined(MEGAMOE_GEMM_X86)
+#include "avx2/avx2.h"
+#include "avx512/avx512.h"
+#endif
 
 namespace megamoe::gemm {
 
 const std::vector<const KernelTable*>& availableTables() {
-  static const std::vector<const KernelTable*> tables = {&generic::kTable};
+  static const std::vector<const KernelTable*> tables = [] {
+    std::vector<const KernelTable*> found = {&generic::kTable};
+#if defined(MEGAMOE_GEMM_X86)
+    const CpuFeatures& f = cpuFeatures();
+    const bool hasAvx2 = f.avx2 && f.fma && f.f16c;
+    if (hasAvx2) found.push_back(&avx2::kTable);
+    if (hasAvx2 && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl && f.avx512vnni && f.avx512vbmi && f.avx512bf16)
+      found.push_back(&avx512::kTable);
+#endif
+    return found;
+  }();
   return tables;
 }
 

@@ -1,10 +1,38 @@
-# The kernels, for the addon and for the C++ tests. One folder per instruction set; only its own files get its flags.
-megamoe_kernels(gemm-kernels SOURCES
-  ${CMAKE_CURRENT_LIST_DIR}/dispatch.cc
-  ${CMAKE_CURRENT_LIST_DIR}/weight.cc
-  ${CMAKE_CURRENT_LIST_DIR}/generic/table.cc
-  ${CMAKE_CURRENT_LIST_DIR}/generic/linear.cc
-  ${CMAKE_CURRENT_LIST_DIR}/generic/grouped.cc
-  ${CMAKE_CURRENT_LIST_DIR}/generic/stage.cc
-  ${CMAKE_CURRENT_LIST_DIR}/generic/rows.cc
-  ${CMAKE_CURRENT_LIST_DIR}/generic/hyper_connections.cc)
+# The kernels, for the addon and for the C++ tests. One folder per instruction set, each with its own flags; whatever decides what may
+# run (dispatch.cc, the tables) is compiled without them.
+set(MEGAMOE_GEMM_KERNELS ${CMAKE_CURRENT_LIST_DIR})
+
+# Sources of the instruction set `isa` from its folder, compiled with `flags`; adds them to the caller's MEGAMOE_GEMM_SOURCES.
+function(megamoe_isa_sources isa flags)
+  set(files ${ARGN})
+  list(TRANSFORM files PREPEND ${MEGAMOE_GEMM_KERNELS}/${isa}/)
+  if(files AND flags)
+    set_source_files_properties(${files} PROPERTIES COMPILE_OPTIONS "${flags}")
+  endif()
+  set(MEGAMOE_GEMM_SOURCES ${MEGAMOE_GEMM_SOURCES} ${MEGAMOE_GEMM_KERNELS}/${isa}/table.cc ${files} PARENT_SCOPE)
+endfunction()
+
+set(MEGAMOE_GEMM_SOURCES
+  ${MEGAMOE_GEMM_KERNELS}/dispatch.cc
+  ${MEGAMOE_GEMM_KERNELS}/parallel.cc
+  ${MEGAMOE_GEMM_KERNELS}/weight.cc)
+megamoe_isa_sources(generic "" linear.cc grouped.cc stage.cc rows.cc hyper_connections.cc)
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(MEGAMOE_GEMM_X86 1)
+  if(MSVC)
+    set(MEGAMOE_AVX2_FLAGS /arch:AVX2)
+    set(MEGAMOE_AVX512_FLAGS /arch:AVX512)
+  else()
+    set(MEGAMOE_AVX2_FLAGS -mavx2 -mfma -mf16c)
+    set(MEGAMOE_AVX512_FLAGS ${MEGAMOE_AVX2_FLAGS}
+      -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512bf16)
+  endif()
+  megamoe_isa_sources(avx2 "${MEGAMOE_AVX2_FLAGS}")
+  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}")
+endif()
+
+megamoe_kernels(gemm-kernels SOURCES ${MEGAMOE_GEMM_SOURCES})
+if(MEGAMOE_GEMM_X86)
+  target_compile_definitions(gemm-kernels PRIVATE MEGAMOE_GEMM_X86=1)
+endif()

@@ -1,0 +1,10 @@
+// Kernels for processors with AVX2 and FMA. All files of this folder but table.cc are compiled with their flags.
+#pragma once
+
+#include "../dispatch.h"
+
+namespace megamoe::gemm::avx2 {
+
+extern const KernelTable kTable;
+
+}  // namespace megamoe::gemm::avx2
