@@ -34,12 +34,12 @@ export class ExpertRanges {
     slots: number,
   ): void {
     const ends = new Int32Array(this.numExperts);
-    ops.download(expertOffsets, ends.length, ends);
+    ops.download(expertOffsets, 0, ends.length, ends, 0);
     const rowOf = new Int32Array(slots).map((_, i) => i);
-    if (slotToken) ops.download(slotToken, slots, rowOf);
+    if (slotToken) ops.download(slotToken, 0, slots, rowOf, 0);
     const rows = rowOf.reduce((a, b) => Math.max(a, b), -1) + 1;
     const host = new Float32Array(rows * k);
-    ops.download(x, host.length, host);
+    ops.download(x, 0, host.length, host, 0);
     const amax = this.layers[layer]![gemm];
     for (let e = 0, slot = 0; e < ends.length; e++) {
       for (; slot < ends[e]!; slot++) {

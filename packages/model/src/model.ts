@@ -9,14 +9,16 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkInteger, checkOneOf, ShapeError, ValueError } from '@megamoe/core';
 import { createBackend, type BackendOptions } from './backend/create';
-import type { Ops, Segment, SequenceStateHandle } from './backend/ops';
+import type { Ops, SequenceStateHandle } from './backend/ops';
 import { generate, promptTokenIds, type GenerateChunk, type GenerateOptions, type Prompt } from './generate';
 import { checkTokenIds } from './token-ids';
 import { attentionBlock, type Ropes } from './layers/attention';
 import { moeBlock, type Activations } from './layers/moe';
 import { Sequence } from './sequence';
 import type { ExpertRanges } from './calibrate';
-import type { Observers, Trace } from './trace';
+import { StepBatch } from './step-batch';
+import type { Tensor } from './tensor';
+import type { Trace } from './trace';
 import { layerSpec, loadWeights, type LoadProgress, type ModelWeights, type WeightSource } from './weights';
 import { createWorkspace, type Workspace } from './workspace';
 
@@ -100,7 +102,11 @@ async function packModel(
 export class Model {
   private readonly ws: Workspace;
   private readonly ropes: Ropes;
-  private readonly logitsScratch;
+  private readonly logitsOfOne: Tensor;
+  private readonly logitsOfGroup: Tensor;
+  private readonly batch: StepBatch;
+  private readonly seen = new Set<SequenceStateHandle>();
+  private readonly observers: { trace: Trace | undefined; ranges: ExpertRanges | undefined };
 
   constructor(
     readonly ops: Ops,
@@ -113,6 +119,8 @@ export class Model {
     /** What the load noticed and a person should know. */
     readonly warnings: readonly string[],
   ) {
+    this.batch = new StepBatch(maxChunk);
+    this.observers = { trace: undefined, ranges: undefined };
     this.ws = createWorkspace(ops, config, weights, maxChunk);
     const c = config;
     this.ropes = {
@@ -123,7 +131,8 @@ export class Model {
         ...(c.yarn ? { yarn: c.yarn } : {}),
       }),
     };
-    this.logitsScratch = ops.alloc('f32', Math.min(maxChunk, LOGIT_ROWS) * c.vocabSize);
+    this.logitsOfOne = ops.alloc('f32', c.vocabSize);
+    this.logitsOfGroup = ops.alloc('f32', Math.min(maxChunk, LOGIT_ROWS) * c.vocabSize);
   }
 
   /** @throws ValueError when the checkpoint has no tokenizer. */
@@ -173,8 +182,8 @@ export class Model {
   forward(batch: readonly BatchItem[], { logits = 'last', out, trace, ranges }: ForwardOptions = {}): Float32Array {
     const { vocabSize } = this.config;
     this.checkBatch(batch, trace);
-    const counts = batch.map((item) => item.tokenIds.length);
-    const total = counts.reduce((a, b) => a + b, 0);
+    let total = 0;
+    for (let i = 0; i < batch.length; i++) total += batch[i]!.tokenIds.length;
     const rows = logits === 'none' ? 0 : logits === 'last' ? batch.length : total;
     if (out !== undefined && out.length !== rows * vocabSize) {
       throw new ShapeError(
@@ -182,21 +191,50 @@ export class Model {
       );
     }
     const result = out ?? new Float32Array(rows * vocabSize);
-    const starts: number[] = [];
-    counts.reduce((at, n) => (starts.push(at), at + n), 0);
-    const done = counts.map(() => 0);
-    while (done.some((n, i) => n < counts[i]!))
-      this.step(batch, counts, starts, done, logits, result, { trace, ranges });
+    this.observers.trace = trace;
+    this.observers.ranges = ranges;
+    // Earlier items first, each as far as the buffers hold; what is left goes into the next step.
+    let item = 0;
+    let done = 0;
+    let before = 0; // tokens of the items before this one
+    while (item < batch.length) {
+      const first = item;
+      const firstDone = done;
+      this.batch.clear();
+      while (item < batch.length && this.batch.rows < this.maxChunk) {
+        const { sequence, tokenIds } = batch[item]!;
+        const row0 = this.batch.rows;
+        const n = Math.min(tokenIds.length - done, this.maxChunk - row0);
+        this.batch.add(sequence.state, tokenIds, done, n);
+        if (logits === 'all') for (let j = 0; j < n; j++) this.batch.want(row0 + j, before + done + j);
+        else if (logits === 'last' && done + n === tokenIds.length) this.batch.want(row0 + n - 1, item);
+        done += n;
+        if (done < tokenIds.length) break;
+        before += tokenIds.length;
+        item++;
+        done = 0;
+      }
+      this.layers(this.batch);
+      for (let i = 0; i < this.batch.count; i++) {
+        const { state, p0, n } = this.batch.segment(i);
+        state.position = p0 + n;
+        batch[first + i]!.sequence.noteTokens(batch[first + i]!.tokenIds, i === 0 ? firstDone : 0, n);
+      }
+      this.head(this.batch, result);
+    }
     return result;
   }
 
   private checkBatch(batch: readonly BatchItem[], trace: Trace | undefined): void {
     if (trace && batch.length > 1)
       throw new ValueError(`Model.forward: "trace" takes one sequence, got ${batch.length}`);
-    const seen = new Set<SequenceStateHandle>();
-    for (const [i, { sequence, tokenIds }] of batch.entries()) {
-      if (seen.has(sequence.state))
+    const { seen } = this;
+    seen.clear();
+    for (let i = 0; i < batch.length; i++) {
+      const { sequence, tokenIds } = batch[i]!;
+      if (seen.has(sequence.state)) {
         throw new ValueError(`Model.forward: batch item ${i} repeats a sequence of the batch`);
+      }
       seen.add(sequence.state);
       if (tokenIds.length === 0)
         throw new ValueError(`Model.forward: batch item ${i} has no tokens; give at least one`);
@@ -209,74 +247,34 @@ export class Model {
     }
   }
 
-  /** One step over the next tokens of each item, as many as the buffers hold; earlier items first. */
-  private step(
-    batch: readonly BatchItem[],
-    counts: readonly number[],
-    starts: readonly number[],
-    done: number[],
-    logits: 'last' | 'all' | 'none',
-    result: Float32Array,
-    observers: Observers,
-  ): void {
-    const segments: Segment[] = [];
-    const ids: number[] = [];
-    const positions: number[] = [];
-    const wanted: { row: number; to: number }[] = [];
-    for (const [i, { sequence, tokenIds }] of batch.entries()) {
-      const n = Math.min(counts[i]! - done[i]!, this.maxChunk - ids.length);
-      if (n <= 0) continue;
-      const p0 = sequence.state.position;
-      const row0 = ids.length;
-      segments.push({ state: sequence.state, row0, n, p0 });
-      for (let j = 0; j < n; j++) {
-        const at = done[i]! + j;
-        ids.push(tokenIds[at]!);
-        positions.push(p0 + j);
-        if (logits === 'all') wanted.push({ row: row0 + j, to: starts[i]! + at });
-        else if (logits === 'last' && at === counts[i]! - 1) wanted.push({ row: row0 + j, to: i });
-      }
-      done[i]! += n;
-    }
-    this.layers(segments, ids, positions, observers);
-    for (const s of segments) s.state.position = s.p0 + s.n;
-    for (const [i, { sequence, tokenIds }] of batch.entries()) sequence.noteTokens(tokenIds, done[i]!);
-    this.head(wanted, result);
-  }
-
-  private layers(
-    segments: readonly Segment[],
-    ids: readonly number[],
-    positions: readonly number[],
-    observers: Observers,
-  ): void {
+  private layers(batch: StepBatch): void {
+    const { ops, ws, config: c, weights, observers } = this;
     const { trace } = observers;
-    const { ops, ws, config: c, weights } = this;
-    const rows = ids.length;
+    const { rows } = batch;
     const { hc } = ws.shape;
     const d = c.hiddenSize;
-    ops.upload(ws.ids, ids, rows);
-    ops.upload(ws.positions, positions, rows);
+    ops.upload(ws.ids, batch.ids, rows, 0);
+    ops.upload(ws.positions, batch.positions, rows, 0);
     ops.ropeRows(this.ropes.main, ws.positions, rows, ws.ropeMain.cos, ws.ropeMain.sin);
     ops.ropeRows(this.ropes.compress, ws.positions, rows, ws.ropeCompress.cos, ws.ropeCompress.sin);
     ops.embed(weights.embed, ws.ids, rows, hc, ws.streams);
-    for (const [i, w] of weights.layers.entries()) {
-      const name = `layers.${i}`;
+    for (let i = 0; i < weights.layers.length; i++) {
+      const w = weights.layers[i]!;
       ops.hcPre(ws.streams, rows, ws.shape, w.attnHc, ws.post, ws.comb, ws.collapsed);
-      trace?.record(ops, `${name}.attn_hc_collapsed`, ws.collapsed, rows, [d]);
-      trace?.record(ops, `${name}.attn_hc_post`, ws.post, rows, [hc]);
-      trace?.record(ops, `${name}.attn_hc_comb`, ws.comb, rows, [hc, hc]);
+      trace?.record(ops, `layers.${i}.attn_hc_collapsed`, ws.collapsed, rows, [d]);
+      trace?.record(ops, `layers.${i}.attn_hc_post`, ws.post, rows, [hc]);
+      trace?.record(ops, `layers.${i}.attn_hc_comb`, ws.comb, rows, [hc, hc]);
       ops.rmsNorm(ws.collapsed, rows, d, w.attnNorm, c.rmsNormEps, ws.normed);
-      attentionBlock(ops, c, ws, w.attention, this.ropes, segments, rows, i, trace);
-      trace?.record(ops, `${name}.attn_out`, ws.blockOut, rows, [d]);
+      attentionBlock(ops, c, ws, w.attention, this.ropes, batch, i, trace);
+      trace?.record(ops, `layers.${i}.attn_out`, ws.blockOut, rows, [d]);
       ops.hcPost(ws.streams, ws.blockOut, rows, ws.shape, ws.post, ws.comb);
 
       ops.hcPre(ws.streams, rows, ws.shape, w.ffnHc, ws.post, ws.comb, ws.collapsed);
       ops.rmsNorm(ws.collapsed, rows, d, w.ffnNorm, c.rmsNormEps, ws.normed);
       moeBlock(ops, c, ws, w.moe, rows, i, this.activations, observers);
-      trace?.record(ops, `${name}.ffn_out`, ws.blockOut, rows, [d]);
+      trace?.record(ops, `layers.${i}.ffn_out`, ws.blockOut, rows, [d]);
       ops.hcPost(ws.streams, ws.blockOut, rows, ws.shape, ws.post, ws.comb);
-      trace?.record(ops, `${name}.streams`, ws.streams, rows, [hc, d]);
+      trace?.record(ops, `layers.${i}.streams`, ws.streams, rows, [hc, d]);
     }
     ops.hcHead(ws.streams, rows, ws.shape, weights.headHc, ws.collapsed);
     ops.rmsNorm(ws.collapsed, rows, d, weights.norm, c.rmsNormEps, ws.normed);
@@ -284,23 +282,17 @@ export class Model {
   }
 
   /** Logits of the wanted rows of `ws.normed`, a few at a time: [rows, V] of a long prompt never stands twice. */
-  private head(wanted: readonly { row: number; to: number }[], result: Float32Array): void {
+  private head({ wanted, wantedRow, wantedTo }: StepBatch, result: Float32Array): void {
     const { ops, ws, config: c } = this;
     const v = c.vocabSize;
     const group = Math.min(this.maxChunk, LOGIT_ROWS);
-    for (let at = 0; at < wanted.length; at += group) {
-      const part = wanted.slice(at, at + group);
-      ops.upload(
-        ws.lastRows,
-        part.map((r) => r.row),
-        part.length,
-      );
-      ops.takeRows(ws.normed, c.hiddenSize, ws.lastRows, part.length, ws.blockOut);
-      ops.linear(this.weights.head, ws.blockOut, part.length, this.logitsScratch);
-      // Wanted rows of a step go to consecutive rows of the result, except where an item has none in this step.
-      const host = new Float32Array(part.length * v);
-      ops.download(this.logitsScratch, host.length, host);
-      part.forEach(({ to }, i) => result.set(host.subarray(i * v, (i + 1) * v), to * v));
+    for (let at = 0; at < wanted; at += group) {
+      const n = Math.min(group, wanted - at);
+      ops.upload(ws.lastRows, wantedRow, n, at);
+      ops.takeRows(ws.normed, c.hiddenSize, ws.lastRows, n, ws.blockOut);
+      const logits = n === 1 ? this.logitsOfOne : this.logitsOfGroup;
+      ops.linear(this.weights.head, ws.blockOut, n, logits);
+      for (let i = 0; i < n; i++) ops.download(logits, i * v, v, result, wantedTo[at + i]! * v);
     }
   }
 }

@@ -44,15 +44,15 @@ export class Sequence {
     return this.state.bytes;
   }
 
-  /** Called by the model after a step that brought the first `done` of `tokenIds` in. */
-  noteTokens(tokenIds: ArrayLike<number>, done: number): void {
-    const start = this.length - done;
+  /** Called by the model after a step that took in `tokenIds[from, from + n)`. */
+  noteTokens(tokenIds: ArrayLike<number>, from: number, n: number): void {
     if (this.length > this.ids.length) {
       const grown = new Int32Array(Math.min(this.maxTokens, Math.max(this.length, 2 * this.ids.length)));
       grown.set(this.ids);
       this.ids = grown;
     }
-    for (let i = 0; i < done; i++) this.ids[start + i] = tokenIds[i]!;
+    const start = this.length - n;
+    for (let i = 0; i < n; i++) this.ids[start + i] = tokenIds[from + i]!;
   }
 
   /** An independent copy. */

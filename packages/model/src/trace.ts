@@ -37,7 +37,7 @@ export class Trace {
   record(ops: Ops, name: string, x: Tensor, rows: number, inner: readonly number[]): void {
     const n = rows * inner.reduce((a, b) => a * b, 1);
     const data = x.dtype === 'i32' ? new Int32Array(n) : new Float32Array(n);
-    ops.download(x, n, data);
+    ops.download(x, 0, n, data, 0);
     let track = this.tracks.get(name);
     if (!track) this.tracks.set(name, (track = { dtype: x.dtype, inner, parts: [], rows: 0 }));
     track.parts.push(data);

@@ -93,13 +93,14 @@ export function createHostOps(name: string, description: string, gemm: GemmKerne
 
     alloc: allocate,
     tensor: wrap,
-    upload(out, data, n) {
+    upload(out, data, n, from) {
       const to = (out as HostTensor).storage;
-      for (let i = 0; i < n; i++) to[i] = data[i]!;
+      for (let i = 0; i < n; i++) to[i] = data[from + i]!;
     },
-    download(x, n, out) {
-      const from = (x as HostTensor).storage;
-      for (let i = 0; i < n; i++) out[i] = from[i]!;
+    download(x, from, n, out, at) {
+      const { storage } = x as HostTensor;
+      if (n === storage.length) out.set(storage, at);
+      else for (let i = 0; i < n; i++) out[at + i] = storage[from + i]!;
     },
 
     packLinear: (source) => gemm.packLinear(source),

@@ -81,9 +81,10 @@ export interface Ops {
   alloc(dtype: TensorDtype, length: number): Tensor;
   /** A tensor that holds a copy of (or adopts) host data. */
   tensor(data: Float32Array | Int32Array | Uint8Array): Tensor;
-  upload(out: Tensor, data: ArrayLike<number>, n: number): void;
-  /** Copies the first `n` elements to the host; for logits and traces, never inside a step. */
-  download(x: Tensor, n: number, out: Float32Array | Int32Array | Uint8Array): void;
+  /** Copies `n` elements of `data`, from its element `from` on, to the start of `out`. */
+  upload(out: Tensor, data: ArrayLike<number>, n: number, from: number): void;
+  /** Copies elements `[from, from + n)` to the host, to `out[at]` on; for logits and traces, never inside a step. */
+  download(x: Tensor, from: number, n: number, out: Float32Array | Int32Array | Uint8Array, at: number): void;
 
   packLinear(source: LinearSource): LinearWeight;
   packExperts(source: ExpertsSource): ExpertsWeight;

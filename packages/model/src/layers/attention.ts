@@ -1,6 +1,7 @@
 import { visibleEntries } from '@megamoe/attention';
 import type { ModelConfig } from '@megamoe/checkpoint';
 import type { Ops, RopeHandle, Segment } from '../backend/ops';
+import type { StepBatch } from '../step-batch';
 import type { Trace } from '../trace';
 import type { AttentionWeights, CompressorBlock } from '../weights';
 import type { Workspace } from '../workspace';
@@ -16,16 +17,16 @@ function compress(
   ops: Ops,
   c: ModelConfig,
   ws: Workspace,
-  segments: readonly Segment[],
-  rows: number,
+  batch: StepBatch,
   layer: number,
   indexer: boolean,
   block: CompressorBlock,
   rope: RopeHandle,
 ): void {
-  ops.linear(block.wkv, ws.normed, rows, ws.compKv);
-  ops.linear(block.wgate, ws.normed, rows, ws.compGate);
-  for (const s of segments) ops.compress(s, layer, indexer, ws.compKv, ws.compGate, block.pool, c.rmsNormEps, rope);
+  ops.linear(block.wkv, ws.normed, batch.rows, ws.compKv);
+  ops.linear(block.wgate, ws.normed, batch.rows, ws.compGate);
+  for (let i = 0; i < batch.count; i++)
+    ops.compress(batch.segment(i), layer, indexer, ws.compKv, ws.compGate, block.pool, c.rmsNormEps, rope);
 }
 
 /**
@@ -38,12 +39,12 @@ export function attentionBlock(
   ws: Workspace,
   w: AttentionWeights,
   ropes: Ropes,
-  segments: readonly Segment[],
-  rows: number,
+  batch: StepBatch,
   layer: number,
   trace: Trace | undefined,
 ): void {
   const heads = c.numAttentionHeads;
+  const { rows } = batch;
   const { headDim, ropeHeadDim } = c;
   const tables = w.spec.ratio === 0 ? ws.ropeMain : ws.ropeCompress;
   const rope = w.spec.ratio === 0 ? ropes.main : ropes.compress;
@@ -57,17 +58,18 @@ export function attentionBlock(
   ops.linear(w.wkv, ws.normed, rows, ws.kv);
   ops.rmsNorm(ws.kv, rows, headDim, w.kvNorm, c.rmsNormEps, ws.kv);
   ops.rope(ws.kv, rows, 1, headDim, ropeHeadDim, tables.cos, tables.sin, false);
-  for (const s of segments) ops.writeWindow(s, layer, ws.kv);
+  for (let i = 0; i < batch.count; i++) ops.writeWindow(batch.segment(i), layer, ws.kv);
 
-  if (w.compressor) compress(ops, c, ws, segments, rows, layer, false, w.compressor, rope);
+  if (w.compressor) compress(ops, c, ws, batch, layer, false, w.compressor, rope);
   if (w.indexer) {
-    compress(ops, c, ws, segments, rows, layer, true, w.indexer, rope);
+    compress(ops, c, ws, batch, layer, true, w.indexer, rope);
     ops.linear(w.indexer.wqB, ws.qLora, rows, ws.indexQ);
     ops.rope(ws.indexQ, rows, c.indexNHeads, c.indexHeadDim, ropeHeadDim, tables.cos, tables.sin, false);
     ops.linear(w.indexer.headWeights, ws.normed, rows, ws.indexWeights);
   }
 
-  for (const s of segments) {
+  for (let i = 0; i < batch.count; i++) {
+    const s = batch.segment(i);
     if (w.indexer) ops.indexSelect(s, layer, ws.indexQ, ws.indexWeights, c.indexNHeads, c.indexTopk, ws.selected);
     const selected = w.indexer ? ws.selected : null;
     ops.attend(s, layer, w.spec, ws.q, heads, selected, c.indexTopk, w.sinks, headDim ** -0.5, ws.attnOut);
@@ -95,7 +97,7 @@ function traceCompressed(
   ops.readCompressed(s.state, layer, entries, data);
   trace.recordCompressed(layer, entries, c.headDim, data);
   const ids = new Int32Array(chosen ? s.n * c.indexTopk : 0);
-  if (chosen) ops.download(ws.selected, ids.length, ids);
+  if (chosen) ops.download(ws.selected, 0, ids.length, ids, 0);
   trace.recordVisible(
     layer,
     Array.from({ length: s.n }, (_, i) => {
