@@ -1,5 +1,7 @@
 export { createGemmKernels } from './create';
 export { gemmAddonInfo } from './binding';
+export { measureCeiling } from './ceilings';
+export type { CeilingKind, CeilingOptions } from './ceilings';
 export type {
   DenseRows,
   ExpertFormat,

@@ -45,6 +45,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exportWeights(env, exports);
   exportGemm(env, exports);
   exportRows(env, exports);
+  exportCeilings(env, exports);
   return exports;
 }
 

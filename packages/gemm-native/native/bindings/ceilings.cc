@@ -11,7 +11,7 @@ Napi::Value measureCeiling(const Napi::CallbackInfo& info) {
   const NapiArgs args(info, "measureCeiling", 4);
   const auto kind = static_cast<ceilings::Kind>(args.integer(0, "kind", 0, ceilings::kKinds - 1));
   const int threads = static_cast<int>(args.integer(1, "threads", 1, kMaxThreads));
-  const std::int64_t amount = args.integer(2, "amount", 1, std::int64_t{1} << 44);
+  const std::int64_t amount = args.integer(2, "amount", 1, std::int64_t{1} << 40);
   const std::int64_t span = args.integer(3, "span", 1, ceilings::kMaxSpan);
   return Napi::Number::New(info.Env(), ceilings::measure(kind, threads, amount, span));
 }

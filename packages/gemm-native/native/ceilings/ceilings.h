@@ -11,7 +11,7 @@ enum class Kind : int { read = 0, copy = 1, max = 2, vpdpbusd = 3, vdpbf16ps = 4
 constexpr int kKinds = 6;
 
 constexpr std::int64_t kGrain = 512;                  // memory kinds work in multiples of this
-constexpr std::int64_t kMaxSpan = std::int64_t{1} << 33;
+constexpr std::int64_t kMaxSpan = std::int64_t{1} << 30;
 
 // The sets that can run here, slowest first; measure() takes the last one that has the kind.
 const std::vector<const Passes*>& availablePasses();

@@ -55,5 +55,5 @@ int main() {
   passesReadEveryByte();
   maxFindsTheLargestWhereverItIs();
   measurementsAreRates();
-  return megamoe::test::result();
+  return megamoe::test::finish();
 }
