@@ -1,4 +1,4 @@
-import { UnsupportedError } from '@megamoe/core';
+import { checkInteger, UnsupportedError } from '@megamoe/core';
 import { dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
 import { readConfig } from './config/config';
 import type { GenerationConfig } from './config/generation';
@@ -77,6 +77,8 @@ export interface Checkpoint {
   readF32(name: string, shape?: readonly number[]): Float32Array;
   /** A dense matrix by canonical module name, as in `layers.0.attn.wq_a`. NaN and infinity are errors. NVFP4 is dequantized. */
   linear(module: string, n: number, k: number): LinearTensor;
+  /** Rows `[row0, row0 + rows)` of it, for readers that do not want the whole matrix in memory: the result's `n` is `rows`. */
+  linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor;
   /** A routed expert's matrix: w1 gate [I, D], w3 up [I, D], w2 down [D, I]. Scales are checked. */
   expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor;
   /** A tensor that is never quantized, as float32, by canonical name, as in `layers.0.attn_norm.weight`. NaN is an error. */
@@ -122,6 +124,12 @@ class OpenCheckpoint implements Checkpoint {
   }
 
   linear(module: string, n: number, k: number): LinearTensor {
+    return this.linearRows(module, n, k, 0, n);
+  }
+
+  linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
+    checkInteger('Checkpoint.linearRows', 'row0', row0, 0, n);
+    checkInteger('Checkpoint.linearRows', 'rows', rows, 0, n - row0);
     // A tied model has one matrix for both ends.
     const name = module === 'head' && this.config.tieWordEmbeddings ? 'embed' : module;
     const info = this.#module(name);
@@ -130,12 +138,12 @@ class OpenCheckpoint implements Checkpoint {
         tensor: info.weight.name,
       });
     }
-    return info.format === 'nvfp4' ? this.#dequantized(info) : this.#plainMatrix(info);
+    return info.format === 'nvfp4' ? this.#dequantized(info, row0, rows) : this.#plainMatrix(info, row0, rows);
   }
 
   expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor {
     const info = this.#module(`layers.${layer}.ffn.experts.${expert}.${matrix}`);
-    return info.format === 'nvfp4' ? this.#nvfp4(info) : this.#plainMatrix(info);
+    return info.format === 'nvfp4' ? this.#nvfp4(info, 0, info.n) : this.#plainMatrix(info, 0, info.n);
   }
 
   vector(name: string, length: number): Float32Array {
@@ -194,28 +202,30 @@ class OpenCheckpoint implements Checkpoint {
     );
   }
 
-  #plainMatrix(info: ModuleInfo): LinearTensor {
-    const { format, n, k, weight, offset } = info;
+  #plainMatrix(info: ModuleInfo, row0: number, n: number): LinearTensor {
+    const { format, k, weight } = info;
     if (format !== 'bf16' && format !== 'f32' && format !== 'f16') throw this.#unsupported(info);
-    const bytes = this.store.read(weight.name, offset, offset + n * k * (format === 'f32' ? 4 : 2));
+    const rowBytes = k * (format === 'f32' ? 4 : 2);
+    const start = info.offset + row0 * rowBytes;
+    const bytes = this.store.read(weight.name, start, start + n * rowBytes);
     const data = format === 'bf16' ? new Uint16Array(bytes.buffer, 0, n * k) : decodeFloats(weight, bytes);
-    checkWeights(weight, data, k);
+    checkWeights(weight, data, k, row0);
     return data instanceof Uint16Array ? { format: 'bf16', n, k, data } : { format: 'f32', n, k, data };
   }
 
-  #dequantized(info: ModuleInfo): F32Tensor {
-    const { n, k, codes, sf, weightGlobalDecodeScale } = this.#nvfp4(info);
+  #dequantized(info: ModuleInfo, row0: number, rows: number): F32Tensor {
+    const { n, k, codes, sf, weightGlobalDecodeScale } = this.#nvfp4(info, row0, rows);
     this.#warnOnce('NVFP4 matrices outside the routed experts are dequantized to float32 when they are read');
     const shape = { m: n, k, globalDecodeScale: globalDecodeScale(weightGlobalDecodeScale) };
     return { format: 'f32', n, k, data: dequantizeNvfp4(codes, sf, shape) };
   }
 
-  #nvfp4(info: ModuleInfo): Nvfp4Tensor {
-    const { n, k, weight, companions } = info;
+  #nvfp4(info: ModuleInfo, row0: number, n: number): Nvfp4Tensor {
+    const { k, weight, companions } = info;
     const sfInfo = companions.get('weight_scale')!;
-    const codes = this.store.read(weight.name);
-    const sf = this.store.read(sfInfo.name);
-    checkBlockScales(sfInfo, sf, codes, k / 16);
+    const codes = this.store.read(weight.name, (row0 * k) / 2, ((row0 + n) * k) / 2);
+    const sf = this.store.read(sfInfo.name, (row0 * k) / 16, ((row0 + n) * k) / 16);
+    checkBlockScales(sfInfo, sf, codes, k / 16, row0);
     const globalInfo = companions.get('weight_scale_2')!;
     const weightGlobalDecodeScale = this.#scalar(globalInfo);
     if (!(weightGlobalDecodeScale > 0 && weightGlobalDecodeScale < Infinity)) {

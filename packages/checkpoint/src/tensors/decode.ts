@@ -48,15 +48,15 @@ export function decodeInts(info: TensorInfo, bytes: Uint8Array): Int32Array {
   }
 }
 
-/** Throws at the first NaN or infinity of a matrix with rows of `k`, in BF16 bits or float32. */
-export function checkWeights(info: TensorInfo, data: Uint16Array | Float32Array, k: number): void {
+/** Throws at the first NaN or infinity of a matrix with rows of `k` from `row0` on, in BF16 bits or float32. */
+export function checkWeights(info: TensorInfo, data: Uint16Array | Float32Array, k: number, row0: number): void {
   let at = 0;
   if (data instanceof Uint16Array) while (at < data.length && (data[at]! & 0x7f80) !== 0x7f80) at++;
   else while (at < data.length && Number.isFinite(data[at])) at++;
   if (at === data.length) return;
   throw badFile(
     info.file,
-    `expected finite weights, found NaN or infinity at row ${Math.floor(at / k)}, column ${at % k}`,
+    `expected finite weights, found NaN or infinity at row ${row0 + Math.floor(at / k)}, column ${at % k}`,
     { tensor: info.name },
   );
 }
@@ -74,12 +74,13 @@ export function checkNoNaN(info: TensorInfo, data: Float32Array): void {
  * @param sf    [N, K/16] E4M3
  * @param codes [N, K/2] two E2M1 codes a byte
  * @param kSf   K/16
+ * @param row0  the matrix' row that comes first here, for the message
  */
-export function checkBlockScales(info: TensorInfo, sf: Uint8Array, codes: Uint8Array, kSf: number): void {
+export function checkBlockScales(info: TensorInfo, sf: Uint8Array, codes: Uint8Array, kSf: number, row0: number): void {
   for (let i = 0; i < sf.length; i++) {
     const byte = sf[i]!;
     if (byte !== 0 && byte < 0x7f) continue;
-    const where = `block scale at row ${Math.floor(i / kSf)}, block ${i % kSf}`;
+    const where = `block scale at row ${row0 + Math.floor(i / kSf)}, block ${i % kSf}`;
     const hex = `0x${byte.toString(16).padStart(2, '0')}`;
     if ((byte & 0x7f) === 0x7f) throw badFile(info.file, `${where} is NaN (${hex})`, { tensor: info.name });
     if (byte !== 0 && byte !== 0x80) {
