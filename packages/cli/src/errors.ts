@@ -16,6 +16,6 @@ export class CheckFailed extends Error {
 /** The message of an error and of what caused it, for people. */
 export function messageOf(e: unknown): string {
   if (!(e instanceof Error)) return String(e);
-  const cause = e.cause instanceof Error ? ` (${e.cause.message})` : '';
+  const cause = e.cause instanceof Error && !e.message.includes(e.cause.message) ? ` (${e.cause.message})` : '';
   return `${e.message}${cause}`;
 }

@@ -138,6 +138,9 @@ export function sfOffsetTable(g: SfGeometry, out: Uint32Array = new Uint32Array(
   return out;
 }
 
+/** Most scale factors that a report lists: beyond this its JSON passes what a JavaScript string can hold. */
+const MAX_REPORTED = 2 ** 25;
+
 /** What `megamoe layout --json` prints. */
 export interface LayoutReport {
   readonly allocationBytes: number;
@@ -163,5 +166,9 @@ export interface LayoutReportShape {
  */
 export function layoutReport({ rows, k, l = 1, sfVecSize = 16, layout = '128x4' }: LayoutReportShape): LayoutReport {
   const geometry = createSfGeometry({ rows, kSf: kSfOf(k, sfVecSize), l, layout });
+  const count = l * rows * geometry.kSf;
+  if (count > MAX_REPORTED) {
+    throw new ShapeError(`layoutReport: "rows", "k" and "l" must give at most ${MAX_REPORTED} scale factors, got ${count}`);
+  }
   return { allocationBytes: geometry.allocationBytes, offsets: Array.from(sfOffsetTable(geometry)) };
 }

@@ -117,6 +117,7 @@ describe('geometry', () => {
   });
 
   it('reports an empty layout', () => {
+    expect(() => layoutReport({ rows: 1e12, k: 16 })).toThrow(/at most 33554432 scale factors, got 1000000000000/);
     expect(layoutReport({ rows: 0, k: 64 })).toEqual({ allocationBytes: 0, offsets: [] });
     expect(layoutReport({ rows: 1, k: 32, l: 2, sfVecSize: 32, layout: 'linear' })).toEqual({
       allocationBytes: 2,
