@@ -3,8 +3,23 @@
 
 namespace attention {
 
+std::vector<const KernelTable*> kernelsFor(const megamoe::CpuFeatures& f) {
+  std::vector<const KernelTable*> tables;
+#if defined(MEGAMOE_ATTENTION_X86)
+  const bool avx2 = f.avx2 && f.fma;
+  // The set that the name stands for in every package, though these kernels use only the first four.
+  const bool avx512 = f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl && f.avx512vnni && f.avx512vbmi && f.avx512bf16;
+  if (avx2 && avx512) tables.push_back(&kAvx512Kernels);
+  if (avx2) tables.push_back(&kAvx2Kernels);
+#else
+  static_cast<void>(f);
+#endif
+  tables.push_back(&kGenericKernels);
+  return tables;
+}
+
 const std::vector<const KernelTable*>& usableKernels() {
-  static const std::vector<const KernelTable*> tables = {&kGenericKernels};
+  static const std::vector<const KernelTable*> tables = kernelsFor(megamoe::cpuFeatures());
   return tables;
 }
 

@@ -4,14 +4,30 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
+#include <memory>
 #include <vector>
 
 namespace attention {
 namespace {
 
 // Items per range such that a thread has at least some tens of microseconds of work; `cost` is multiply-adds an item.
-int64_t grainFor(int64_t cost) { return std::max<int64_t>(1, (int64_t{1} << 17) / std::max<int64_t>(1, cost)); }
+int64_t grainFor(const KernelTable& k, int64_t cost) { return std::max<int64_t>(1, k.rangeWork / std::max<int64_t>(1, cost)); }
+
+// Floats of the calling thread, 64-byte aligned, kept between calls, so that a warm step allocates nothing.
+float* threadScratch(int64_t floats) {
+  struct Kept {
+    std::unique_ptr<float[]> block;
+    int64_t size = 0;
+  };
+  static thread_local Kept kept;
+  constexpr int64_t kAlign = 16;  // floats
+  if (kept.size < floats + kAlign) {
+    kept.block.reset(new float[static_cast<size_t>(floats + kAlign)]);
+    kept.size = floats + kAlign;
+  }
+  const auto address = reinterpret_cast<uintptr_t>(kept.block.get());
+  return kept.block.get() + (64 - address % 64) % 64 / sizeof(float);
+}
 
 // Keeps the rows of this call at positions [begin, end) in the open-window buffer; gates get their ape here.
 void storePartial(const CompressParams& p, int64_t begin, int64_t end) {
@@ -23,27 +39,15 @@ void storePartial(const CompressParams& p, int64_t begin, int64_t end) {
   }
 }
 
-// The k-th largest of n values, none NaN; reorders them.
-float kthLargest(float* values, int64_t n, int64_t k) {
-  std::nth_element(values, values + (k - 1), values + n, std::greater<float>());
-  return values[k - 1];
-}
+constexpr int64_t kMaxHeadBlock = 64;
+constexpr int64_t kMinHeadBlock = 16;  // a vector of heads
 
-// The topk best of `visible` scores in ascending order of index; of those that equal the last value the first ones.
-void selectRow(const float* scores, float* order, int64_t visible, int64_t topk, int32_t* selected) {
-  std::memcpy(order, scores, static_cast<size_t>(visible) * sizeof(float));
-  const float threshold = kthLargest(order, visible, topk);
-  int64_t ties = topk;
-  for (int64_t w = 0; w < visible; w++) ties -= scores[w] > threshold;
-  int64_t count = 0;
-  for (int64_t w = 0; count < topk; w++) {
-    if (scores[w] > threshold) {
-      selected[count++] = static_cast<int32_t>(w);
-    } else if (scores[w] == threshold && ties > 0) {
-      ties--;
-      selected[count++] = static_cast<int32_t>(w);
-    }
-  }
+// Heads that share a pass over the keys. Few rows are cut into more blocks, so that every thread has some: each then reads the keys
+// itself, and no result changes.
+int64_t headBlockFor(const AttendParams& p, int threads) {
+  int64_t block = kMaxHeadBlock;
+  while (block > kMinHeadBlock && p.n * ((p.heads + block - 1) / block) < threads) block /= 2;
+  return std::min(block, p.heads);
 }
 
 constexpr int64_t kEntryBlock = 64;            // entries of one item of the scoring pass
@@ -52,14 +56,14 @@ constexpr int64_t kScoreBudget = int64_t{1} << 22;  // scores held at a time (16
 }  // namespace
 
 void runRope(const KernelTable& k, const RopeParams& p, int threads) {
-  megamoe::parallelFor(p.m, threads, grainFor(p.heads * p.ropeDim * 2),
+  megamoe::parallelFor(p.m, threads, grainFor(k, p.heads * p.ropeDim * 2),
                        [&](int64_t begin, int64_t end) { k.rope(p, begin, end); });
 }
 
 void runCompress(const KernelTable& k, const CompressParams& p, int threads) {
   const int64_t p1 = p.p0 + p.n;
   const int64_t closed = p1 / p.ratio - p.p0 / p.ratio;
-  megamoe::parallelFor(closed, threads, grainFor(p.ratio * p.width * 24),
+  megamoe::parallelFor(closed, threads, grainFor(k, p.ratio * p.width * 24),
                        [&](int64_t begin, int64_t end) { k.compressWindows(p, begin, end); });
   const int64_t open = p1 / p.ratio * p.ratio;  // first position of the window that is open now
   if (closed > 0 && p.width == 2 * p.dim) {
@@ -83,7 +87,7 @@ void runIndexSelect(const KernelTable& k, const IndexSelectParams& p, int thread
     for (int64_t w = 0; w < p.topk; w++) row[w] = w < visible ? static_cast<int32_t>(w) : -1;
   }
   if (scored == p.n || p.topk == 0) return;
-  const int64_t most = visibleTo(p.n - 1);
+  const int64_t most = (visibleTo(p.n - 1) + kSelectPad - 1) / kSelectPad * kSelectPad;
   const int64_t rows = std::clamp<int64_t>(kScoreBudget / most, 1, p.n - scored);
   // Kept between calls by each calling thread, so that a warm step allocates nothing.
   static thread_local std::vector<float> kept;
@@ -93,28 +97,35 @@ void runIndexSelect(const KernelTable& k, const IndexSelectParams& p, int thread
   const int64_t blocks = (most + kEntryBlock - 1) / kEntryBlock;
   for (int64_t r0 = scored; r0 < p.n; r0 += rows) {
     const int64_t batch = std::min(rows, p.n - r0);
-    megamoe::parallelFor(batch * blocks, threads, grainFor(kEntryBlock * p.heads * p.dim), [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; item++) {
-        const int64_t r = item / blocks;
-        const int64_t first = item % blocks * kEntryBlock;
-        const int64_t last = std::min(first + kEntryBlock, visibleTo(r0 + r));
-        if (first < last) k.indexScores(p, r0 + r, first, last, scores + r * most);
+    const int64_t cost = kEntryBlock * p.heads * p.dim;
+    megamoe::parallelFor(batch * blocks, threads, grainFor(k, cost), [&](int64_t begin, int64_t end) {
+      float* const scratch = threadScratch(k.scoreScratch(p));
+      while (begin < end) {  // all of this range's entries of a row at once
+        const int64_t r = begin / blocks;
+        const int64_t stop = std::min(end, (r + 1) * blocks);
+        const int64_t first = begin % blocks * kEntryBlock;
+        const int64_t last = std::min((stop - r * blocks) * kEntryBlock, visibleTo(r0 + r));
+        if (first < last) k.indexScores(p, r0 + r, first, last, scores + r * most, scratch);
+        begin = stop;
       }
     });
-    megamoe::parallelFor(batch, threads, grainFor(most * 8), [&](int64_t begin, int64_t end) {
+    megamoe::parallelFor(batch, threads, grainFor(k, most * 32), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; r++) {
-        selectRow(scores + r * most, order + r * most, visibleTo(r0 + r), p.topk, p.selected + (r0 + r) * p.topk);
+        k.selectTop(scores + r * most, order + r * most, visibleTo(r0 + r), p.topk, p.selected + (r0 + r) * p.topk);
       }
     });
   }
 }
 
-void runAttend(const KernelTable& k, const AttendParams& p, int threads) {
+void runAttend(const KernelTable& k, const AttendParams& params, int threads) {
+  AttendParams p = params;
+  p.headBlock = headBlockFor(p, threads);
   int64_t keys = 0;
   for (int64_t r = 0; r < p.n; r++) keys += p.keyCount[r];
-  const int64_t items = p.n * ((p.heads + kHeadBlock - 1) / kHeadBlock);
-  const int64_t cost = p.n > 0 ? keys / p.n * kHeadBlock * p.d * 2 : 0;
-  megamoe::parallelFor(items, threads, grainFor(cost), [&](int64_t begin, int64_t end) { k.attend(p, begin, end); });
+  const int64_t items = p.n * ((p.heads + p.headBlock - 1) / p.headBlock);
+  const int64_t cost = p.n > 0 ? keys / p.n * p.headBlock * p.d * 2 : 0;
+  megamoe::parallelFor(items, threads, grainFor(k, cost),
+                       [&](int64_t begin, int64_t end) { k.attend(p, begin, end, threadScratch(k.attendScratch(p))); });
 }
 
 }  // namespace attention

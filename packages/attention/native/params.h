@@ -46,10 +46,11 @@ struct AttendParams {           // gathered attention, K = V, sinks in the denom
   const float* sinks;           // [heads], may be -Infinity and +Infinity
   float softmaxScale;
   float* out;                   // [*, heads, d]
+  int64_t headBlock;            // heads that share one pass over the keys; set by runAttend, never changes a result
 };
 
 constexpr int64_t kMaxCandidates = 128;  // of a compressed entry: 128 (HCA), 2*4 (CSA)
 constexpr int64_t kKeyBlock = 32;        // keys folded together into the running softmax; part of the numeric contract
-constexpr int64_t kHeadBlock = 8;        // heads that share one pass over the keys; no part of it
+constexpr int64_t kSelectPad = 16;       // of the buffers of selectTop
 
 }  // namespace attention

@@ -3,7 +3,7 @@ import { checkInteger, checkOneOf, UnsupportedError } from '@megamoe/core';
 import { CheckedKernels } from './checked';
 import { createJsEngine } from './js/index';
 import type { AttentionKernels, KernelOptions } from './kernels';
-import { createNativeEngine, nativeAddon } from './native';
+import { chooseIsa, createNativeEngine, nativeAddon } from './native';
 
 /** native-kit's pool takes no more. */
 const MAX_THREADS = 256;
@@ -17,14 +17,11 @@ export function createAttentionKernels(options: KernelOptions = {}): AttentionKe
   const fn = 'createAttentionKernels';
   const { backend = 'auto', threads = Math.min(availableParallelism(), MAX_THREADS), isa = 'auto' } = options;
   checkOneOf(fn, 'backend', backend, ['js', 'native', 'auto'] as const);
-  checkOneOf(fn, 'isa', isa, ['auto', 'generic'] as const);
+  checkOneOf(fn, 'isa', isa, ['auto', 'generic', 'avx2', 'avx512'] as const);
   checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   const { addon, info } = backend === 'js' ? {} : nativeAddon();
   if (addon) {
-    const chosen = isa === 'auto' ? addon.isa : isa;
-    if (!addon.isas.includes(chosen)) {
-      throw new UnsupportedError(`${fn}: isa "${chosen}" is not here: this machine has ${addon.isas.join(', ')}`);
-    }
+    const chosen = chooseIsa(fn, addon, isa);
     return new CheckedKernels(createNativeEngine(addon, chosen, threads), 'native', chosen, threads);
   }
   if (backend === 'native') throw new UnsupportedError(`${fn}: backend "native" is not here: ${info?.reason}`);

@@ -1,6 +1,6 @@
 export { createAttentionKernels } from './create';
 export { attentionAddonInfo } from './native';
-export type { AttentionKernels, CompressorWeights, KernelBackend, KernelOptions } from './kernels';
+export type { AttentionKernels, CompressorWeights, KernelBackend, KernelIsa, KernelOptions } from './kernels';
 export { createRope, ropeRows } from './rope';
 export type { Rope, RopeOptions, YarnParameters } from './rope';
 export { visibleEntries } from './spec';

@@ -4,14 +4,17 @@ import type { Rope } from './rope';
 /** Where the kernels run. */
 export type KernelBackend = 'js' | 'native';
 
+/** Native instruction sets: any machine's; AVX2 with FMA; AVX-512 with F, BW, DQ, VL, VNNI, VBMI and BF16. */
+export type KernelIsa = 'auto' | 'generic' | 'avx2' | 'avx512';
+
 /** How {@link AttentionKernels} are chosen. */
 export interface KernelOptions {
   /** Default `auto`: native when the addon is built, else js. */
   readonly backend?: KernelBackend | 'auto';
   /** Native worker threads; default: what the machine has. Results do not depend on it. */
   readonly threads?: number;
-  /** Native instruction set; default `auto`. */
-  readonly isa?: 'auto' | 'generic';
+  /** Native instruction set; default `auto`, the best of this machine. Asking for one that is not here throws UnsupportedError. */
+  readonly isa?: KernelIsa;
 }
 
 /** Weights of one compressor, float32. */

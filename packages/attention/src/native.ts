@@ -1,12 +1,14 @@
+import { UnsupportedError } from '@megamoe/core';
 import { loadAddon } from '@megamoe/native-kit';
 import type { AddonBase, AddonInfo, AddonResult } from '@megamoe/native-kit';
 import type { Engine } from './engine';
+import type { KernelIsa } from './kernels';
 
 /** Which table of {@link NativeAddon.isas} runs, and on how many threads: first arguments of every native function. */
 type Native<F> = F extends (...args: infer A) => void ? (table: number, threads: number, ...args: A) => void : never;
 
 /** What `native/bindings/addon.cc` exports. */
-type NativeAddon = AddonBase & { readonly isas: readonly string[] } & {
+export type NativeAddon = AddonBase & { readonly isas: readonly string[] } & {
   readonly [K in keyof Engine]: Native<Engine[K]>;
 };
 
@@ -22,9 +24,21 @@ export function nativeAddon(): AddonResult<NativeAddon> {
   });
 }
 
+/** Instruction sets that the addon can run here, best first; none without the addon. */
+export function nativeIsas(): readonly string[] {
+  return nativeAddon().addon?.isas ?? [];
+}
+
 /** Where the native addon was looked for, whether it loaded, and why not. */
 export function attentionAddonInfo(): AddonInfo {
   return nativeAddon().info;
+}
+
+/** The instruction set that runs for `isa`; throws UnsupportedError listing what is here. */
+export function chooseIsa(fn: string, addon: NativeAddon, isa: KernelIsa): string {
+  const chosen = isa === 'auto' ? addon.isa : isa;
+  if (addon.isas.includes(chosen)) return chosen;
+  throw new UnsupportedError(`${fn}: isa "${chosen}" is not here: this machine has ${addon.isas.join(', ')}`);
 }
 
 /** The addon's functions with table and threads filled in. */

@@ -1,5 +1,6 @@
-import { attentionAddonInfo, createAttentionKernels } from '../src/index';
-import type { AttentionKernels } from '../src/index';
+import { createAttentionKernels } from '../src/index';
+import type { AttentionKernels, KernelIsa } from '../src/index';
+import { nativeIsas } from '../src/native';
 
 /** One way to run the kernels. */
 export interface BackendCase {
@@ -7,15 +8,16 @@ export interface BackendCase {
   readonly kernels: AttentionKernels;
 }
 
-const native = attentionAddonInfo().loaded;
+/** Instruction sets of the addon on this machine, best first; none when it is not built. */
+export const ISAS = nativeIsas() as readonly KernelIsa[];
 
-/** Every backend of this machine: js, and native with one thread and with three when the addon is built. */
+/** Every backend of this machine: js, and each native instruction set with one thread and with three. */
 export const BACKENDS: readonly BackendCase[] = [
   { name: 'js', kernels: createAttentionKernels({ backend: 'js' }) },
-  ...(native
-    ? [1, 3].map((threads) => ({
-        name: `native, ${threads} thread${threads > 1 ? 's' : ''}`,
-        kernels: createAttentionKernels({ backend: 'native', threads }),
-      }))
-    : []),
+  ...ISAS.flatMap((isa) =>
+    [1, 3].map((threads) => ({
+      name: `${isa}, ${threads} thread${threads > 1 ? 's' : ''}`,
+      kernels: createAttentionKernels({ backend: 'native', threads, isa }),
+    })),
+  ),
 ];

@@ -1,9 +1,10 @@
-import { ShapeError } from '@megamoe/core';
+import { ShapeError, UnsupportedError } from '@megamoe/core';
 import { describe, expect, it } from 'vitest';
 import { attentionAddonInfo, createAttentionKernels, createRope, SequenceState } from '../src/index';
 import type { KernelOptions, LayerState } from '../src/index';
-import { nativeAddon } from '../src/native';
-import { BACKENDS } from './backends';
+import { chooseIsa, nativeAddon } from '../src/native';
+import type { NativeAddon } from '../src/native';
+import { BACKENDS, ISAS } from './backends';
 
 const f = (n: number): Float32Array => new Float32Array(n);
 const i = (n: number): Int32Array => new Int32Array(n);
@@ -269,7 +270,7 @@ describe.each(BACKENDS)('what $name refuses, before it writes', ({ kernels: k })
 describe('createAttentionKernels', () => {
   it.each<[object, string]>([
     [{ backend: 'gpu' }, '"backend" must be one of js, native, auto, got gpu'],
-    [{ isa: 'avx9' }, '"isa" must be one of auto, generic, got avx9'],
+    [{ isa: 'avx9' }, '"isa" must be one of auto, generic, avx2, avx512, got avx9'],
     [{ threads: 0 }, '"threads" must be an integer in [1, 256], got 0'],
     [{ threads: 1.5 }, '"threads" must be an integer in [1, 256], got 1.5'],
   ])('refuses %j', (options, message) => {
@@ -281,7 +282,16 @@ describe('createAttentionKernels', () => {
       isa: 'js',
       threads: 1,
     });
-    for (const { kernels } of BACKENDS.slice(1)) expect(kernels).toMatchObject({ backend: 'native', isa: 'generic' });
+    expect(BACKENDS.slice(1).map(({ kernels }) => kernels.isa)).toEqual(ISAS.flatMap((isa) => [isa, isa]));
+    if (ISAS.length > 0) expect(createAttentionKernels({ isa: 'auto' }).isa).toBe(ISAS[0]);
+  });
+  it('lists the instruction sets that are here when asked for one that is not', () => {
+    const addon = { isa: 'avx2', isas: ['avx2', 'generic'] } as unknown as NativeAddon;
+    expect(chooseIsa('f', addon, 'auto')).toBe('avx2');
+    expect(chooseIsa('f', addon, 'generic')).toBe('generic');
+    expect(() => chooseIsa('f', addon, 'avx512')).toThrow(
+      new UnsupportedError('f: isa "avx512" is not here: this machine has avx2, generic'),
+    );
   });
   it('without the addon native is an error that says why, and auto is js', () => {
     const before = process.env['MEGAMOE_DISABLE_NATIVE'];

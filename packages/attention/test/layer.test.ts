@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createAttentionKernels } from '../src/index';
 import type { LayerSpec } from '../src/index';
-import { BACKENDS } from './backends';
+import { BACKENDS, ISAS } from './backends';
 import { makeInputs, makeState, run } from './layer-run';
 import { attendAll } from './naive';
 
@@ -30,6 +30,14 @@ const CASES: { name: string; spec: LayerSpec; tokens: number; heads: number; top
     tokens: 9,
     heads: 2,
     topk: 0,
+  },
+  {
+    name: 'CSA, more heads and channels than a register tile',
+    spec: { ratio: 4, window: 37, headDim: 72, indexHeadDim: 20 },
+    tokens: 90,
+    heads: 35,
+    topk: 9,
+    ropeDim: 10,
   },
   { name: 'HCA', spec: { ratio: 128, window: 16, headDim: 9 }, tokens: 300, heads: 3, ropeDim: 6 },
   { name: 'HCA, wide window', spec: { ratio: 128, window: 200, headDim: 6 }, tokens: 270, heads: 9, ropeDim: 2 },
@@ -102,16 +110,20 @@ describe('backends compared', () => {
   it('native is there when the addon loads, and auto takes it', () => {
     expect(createAttentionKernels().backend).toBe(others.length > 0 ? 'native' : 'js');
   });
-  it.each(CASES)('$name: within 2e-6 of js, and the same keys', ({ spec, ...rest }) => {
+  it.each(CASES)('$name: within 5e-6 of js on values up to 4, and the same keys', ({ spec, ...rest }) => {
     const inputs = makeInputs(spec, { ...rest, seed: 8 });
     const want = run(js!.kernels, inputs, [inputs.tokens]);
     for (const { kernels } of others) {
       const got = run(kernels, inputs, [inputs.tokens]);
-      expectClose(got.out, want.out, { maxAbs: 2e-6, nmse: 1e-12 });
+      expectClose(got.out, want.out, { maxAbs: 5e-6, nmse: 1e-12 }); // conditioned as above
       expect(got.keys).toEqual(want.keys);
     }
-    for (const { kernels } of others.slice(1)) {
-      expectBytes(run(kernels, inputs, [7]).out, run(others[0]!.kernels, inputs, [inputs.tokens]).out); // threads
+    for (const isa of ISAS) {
+      const [one, ...more] = others.filter(({ kernels }) => kernels.isa === isa);
+      expect(more.length).toBeGreaterThan(0);
+      for (const { kernels } of more) {
+        expectBytes(run(kernels, inputs, [7]).out, run(one!.kernels, inputs, [inputs.tokens]).out); // threads
+      }
     }
   });
   it('rope gives the same bits everywhere', () => {

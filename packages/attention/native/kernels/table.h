@@ -1,5 +1,5 @@
 // One table per instruction set. A function computes a range of independent items on the calling thread; which range an item falls
-// into never changes its result.
+// into never changes its result. `scratch` is 64-byte aligned, of as many floats as the function above it says, the thread's own.
 #pragma once
 
 #include "../params.h"
@@ -8,16 +8,24 @@ namespace attention {
 
 struct KernelTable {
   const char* name;
+  // Multiply-adds that make a range worth another thread.
+  int64_t rangeWork;
+  int64_t (*attendScratch)(const AttendParams&);
+  int64_t (*scoreScratch)(const IndexSelectParams&);
   // Items: rows of x, [0, m).
   void (*rope)(const RopeParams&, int64_t begin, int64_t end);
   // Items: windows closed by this call, [0, closed). Reads the state, writes entries only.
   void (*compressWindows)(const CompressParams&, int64_t begin, int64_t end);
   // Items: entries [begin, end) against query row r; scores[w] for each of them. NaN becomes -Infinity.
-  void (*indexScores)(const IndexSelectParams&, int64_t r, int64_t begin, int64_t end, float* scores);
-  // Items: (row, block of kHeadBlock heads), row-major, [0, n * ceil(heads/kHeadBlock)).
-  void (*attend)(const AttendParams&, int64_t begin, int64_t end);
+  void (*indexScores)(const IndexSelectParams&, int64_t r, int64_t begin, int64_t end, float* scores, float* scratch);
+  // The topk best of `visible` > topk scores, ascending. order [visible rounded up to kSelectPad] is scratch.
+  void (*selectTop)(const float* scores, float* order, int64_t visible, int64_t topk, int32_t* selected);
+  // Items: (row, block of headBlock heads), row-major, [0, n * ceil(heads/headBlock)).
+  void (*attend)(const AttendParams&, int64_t begin, int64_t end, float* scratch);
 };
 
 extern const KernelTable kGenericKernels;
+extern const KernelTable kAvx2Kernels;    // where the build has MEGAMOE_ATTENTION_X86
+extern const KernelTable kAvx512Kernels;
 
 }  // namespace attention

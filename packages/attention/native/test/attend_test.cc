@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../dispatch.h"
 #include "../ops.h"
 #include "naive.h"
 
@@ -43,7 +44,7 @@ Problem makeProblem(const Case& c, uint64_t seed) {
   return p;
 }
 
-std::vector<float> run(const Problem& p, int threads, int64_t rowsAtOnce) {
+std::vector<float> run(const KernelTable& k, const Problem& p, int threads, int64_t rowsAtOnce) {
   std::vector<float> out = naive::filled(p.c.n * p.c.heads * p.c.d + 7, std::nanf(""));
   for (int64_t r = 0; r < p.c.n; r += rowsAtOnce) {
     AttendParams a{};
@@ -61,7 +62,7 @@ std::vector<float> run(const Problem& p, int threads, int64_t rowsAtOnce) {
     a.sinks = p.sinks.data();
     a.softmaxScale = p.scale;
     a.out = out.data();
-    runAttend(kGenericKernels, a, threads);
+    runAttend(k, a, threads);
   }
   return out;
 }
@@ -93,27 +94,87 @@ std::vector<double> expected(const Problem& p) {
   return out;
 }
 
+// Largest error against `want`, a NaN where there is one.
+double worstError(const std::vector<float>& got, const std::vector<double>& want) {
+  double worst = 0;
+  for (size_t i = 0; i < want.size(); i++) {
+    const double e = std::fabs(got[i] - want[i]);
+    worst = e <= worst ? worst : e;
+  }
+  return worst;
+}
+
+void testCase(const KernelTable& k, const Case& c, uint64_t seed) {
+  const Problem p = makeProblem(c, seed);
+  const auto got = run(k, p, 1, c.n);
+  const auto want = expected(p);
+  const double worst = worstError(got, want);
+  std::printf("%s heads %d d %d: largest error %.3g\n", k.name, static_cast<int>(c.heads), static_cast<int>(c.d), worst);
+  CHECK(worst < 2e-6);
+  for (size_t i = want.size(); i < got.size(); i++) CHECK(std::isnan(got[i]));  // nothing written past the rows
+  CHECK(naive::sameBits(got, run(k, p, 2, c.n)));
+  CHECK(naive::sameBits(got, run(k, p, 5, 2)));
+  CHECK(naive::sameBits(got, run(k, p, 1, 1)));
+  CHECK(naive::sameBits(got, run(k, p, 7, 1)));  // heads cut into more blocks than otherwise
+}
+
+// One head's NaN stays in it, a key's NaN shows in every head that reads it, and logits of -Infinity weigh nothing.
+void testSpecial(const KernelTable& k) {
+  const Case c{20, 70, 40, 0, 1, 40};
+  Problem p = makeProblem(c, 50);
+  p.sinks.assign(20, 0.5f);
+  p.keyCount[0] = 40;
+  for (int32_t j = 0; j < 40; j++) p.keyIndex[static_cast<size_t>(j)] = j;
+  const auto clean = run(k, p, 1, 1);
+  p.q[17 * 70 + 3] = std::nanf("");
+  const auto one = run(k, p, 1, 1);
+  for (size_t i = 0; i < 20 * 70; i++) CHECK(i / 70 == 17 ? std::isnan(one[i]) : one[i] == clean[i]);
+  p.ring[39 * 70] = std::nanf("");
+  const auto all = run(k, p, 1, 1);
+  for (size_t i = 0; i < 20 * 70; i++) CHECK(std::isnan(all[i]));
+
+  Problem low = makeProblem(c, 51);
+  low.keyCount[0] = 40;
+  for (int32_t j = 0; j < 40; j++) low.keyIndex[static_cast<size_t>(j)] = j;
+  low.q.assign(low.q.size(), 0.0f);
+  for (size_t h = 0; h < 20; h++) low.q[h * 70] = -3e38f;
+  for (size_t j = 0; j < 40; j++) low.ring[j * 70] = j < 36 ? 3e38f : -1e-30f;  // a whole block weighs nothing, then four keys do
+  low.sinks.assign(20, -std::numeric_limits<float>::infinity());
+  const auto tail = run(k, low, 1, 1);
+  for (size_t h = 0; h < 20; h++) {
+    for (size_t i = 1; i < 70; i++) {
+      double mean = 0;
+      for (size_t j = 36; j < 40; j++) mean += low.ring[j * 70 + i] / 4.0;
+      CHECK(std::fabs(tail[h * 70 + i] - mean) < 1e-6);
+    }
+  }
+  low.keyCount[0] = 36;
+  for (float x : run(k, low, 1, 1)) CHECK(x == 0.0f || std::isnan(x));  // the poison past the rows is NaN
+}
+
+void testAgainstGeneric(const KernelTable& k) {
+  const Problem p = makeProblem({64, 512, 128, 640, 3, 640}, 60);
+  const auto got = run(k, p, 1, 3), want = run(kGenericKernels, p, 1, 3);
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < 3 * 64 * 512; i++) {
+    difference += (static_cast<double>(got[i]) - want[i]) * (static_cast<double>(got[i]) - want[i]);
+    size += static_cast<double>(want[i]) * want[i];
+  }
+  std::printf("%s: relative difference from generic %.3g\n", k.name, std::sqrt(difference / size));
+  CHECK(difference <= 1e-12 * size);  // 1e-6 relative: ten times better than promised
+}
+
 }  // namespace
 
 int main() {
-  const Case cases[] = {{1, 1, 1, 0, 2, 1},   {3, 5, 4, 3, 6, 7},     {8, 16, 9, 40, 5, 31},  {9, 17, 9, 40, 5, 32},
-                        {4, 32, 40, 9, 7, 33}, {17, 64, 20, 60, 3, 65}, {64, 512, 128, 160, 3, 160}};
-  uint64_t seed = 1;
-  for (const Case& c : cases) {
-    const Problem p = makeProblem(c, seed++);
-    const auto got = run(p, 1, c.n);
-    const auto want = expected(p);
-    double worst = 0;
-    for (size_t i = 0; i < want.size(); i++) {
-      const double e = std::fabs(got[i] - want[i]);
-      worst = e <= worst ? worst : e;  // a NaN stays
-    }
-    std::printf("heads %d d %d: largest error %.3g\n", static_cast<int>(c.heads), static_cast<int>(c.d), worst);
-    CHECK(worst < 2e-6);
-    for (size_t i = want.size(); i < got.size(); i++) CHECK(std::isnan(got[i]));  // nothing written past the rows
-    CHECK(naive::sameBits(got, run(p, 2, c.n)));
-    CHECK(naive::sameBits(got, run(p, 5, 2)));
-    CHECK(naive::sameBits(got, run(p, 1, 1)));
+  const Case cases[] = {{1, 1, 1, 0, 2, 1},      {3, 5, 4, 3, 6, 7},      {8, 16, 9, 40, 5, 31},    {9, 17, 9, 40, 5, 32},
+                        {4, 32, 40, 9, 7, 33},   {17, 64, 20, 60, 3, 65}, {64, 512, 128, 160, 3, 160}, {33, 72, 30, 60, 4, 70},
+                        {65, 130, 20, 20, 2, 36}, {96, 100, 20, 20, 2, 38}, {130, 65, 9, 9, 2, 40}};
+  for (const KernelTable* k : usableKernels()) {
+    uint64_t seed = 1;
+    for (const Case& c : cases) testCase(*k, c, seed++);
+    testSpecial(*k);
+    testAgainstGeneric(*k);
   }
   return megamoe::test::finish();
 }

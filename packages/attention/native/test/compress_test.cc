@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../dispatch.h"
 #include "../ops.h"
 #include "naive.h"
 
@@ -38,7 +39,7 @@ Sequence makeSequence(int64_t ratio, bool overlaps, int64_t dim, int64_t ropeDim
   return s;
 }
 
-State run(const Sequence& s, const std::vector<int64_t>& chunks, int threads) {
+State run(const KernelTable& k, const Sequence& s, const std::vector<int64_t>& chunks, int threads) {
   State st;
   st.entries = naive::filled(s.tokens / s.ratio * s.dim, std::nanf(""));
   st.partialKv = naive::filled(s.ratio * s.width, std::nanf(""));
@@ -66,7 +67,7 @@ State run(const Sequence& s, const std::vector<int64_t>& chunks, int threads) {
     p.partialGate = st.partialGate.data();
     p.overlapKv = st.overlapKv.data();
     p.overlapGate = st.overlapGate.data();
-    runCompress(kGenericKernels, p, threads);
+    runCompress(k, p, threads);
     st.position += p.n;
   }
   return st;
@@ -109,35 +110,42 @@ std::vector<double> expected(const Sequence& s) {
   return out;
 }
 
+struct Case {
+  int64_t ratio, overlaps, dim, ropeDim, tokens;
+};
+
+void testCase(const KernelTable& k, const Case& c, uint64_t seed) {
+  const Sequence s = makeSequence(c.ratio, c.overlaps != 0, c.dim, c.ropeDim, c.tokens, seed);
+  const State once = run(k, s, {s.tokens}, 1);
+  const auto want = expected(s);
+  double worst = 0;
+  for (size_t i = 0; i < want.size(); i++) {
+    const double e = std::fabs(once.entries[i] - want[i]);
+    worst = e <= worst ? worst : e;
+  }
+  std::printf("%s ratio %d dim %d: largest error %.3g\n", k.name, static_cast<int>(c.ratio), static_cast<int>(c.dim), worst);
+  CHECK(worst < 5e-6);
+  const std::vector<std::vector<int64_t>> chunkings = {{1}, {2, 1}, {3}, {4}, {5, 1, 9}, {127}, {129, 2}};
+  for (const auto& chunks : chunkings) {
+    const State parts = run(k, s, chunks, 1 + static_cast<int>(chunks.size()));
+    CHECK(naive::sameBits(parts.entries, once.entries));
+    CHECK(naive::sameBits(parts.overlapKv, once.overlapKv));
+    CHECK(naive::sameBits(parts.overlapGate, once.overlapGate));
+    for (int64_t i = 0; i < s.tokens % s.ratio * s.width; i++) {
+      CHECK(parts.partialKv[static_cast<size_t>(i)] == once.partialKv[static_cast<size_t>(i)]);
+      CHECK(parts.partialGate[static_cast<size_t>(i)] == once.partialGate[static_cast<size_t>(i)]);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
-  struct Case {
-    int64_t ratio, overlaps, dim, ropeDim, tokens;
-  } cases[] = {{4, 1, 1, 0, 9}, {4, 1, 6, 4, 23}, {4, 1, 130, 64, 41}, {128, 0, 5, 2, 300}, {128, 0, 65, 64, 387}, {3, 0, 7, 2, 20}};
-  uint64_t seed = 10;
-  for (const Case& c : cases) {
-    const Sequence s = makeSequence(c.ratio, c.overlaps != 0, c.dim, c.ropeDim, c.tokens, seed++);
-    const State once = run(s, {s.tokens}, 1);
-    const auto want = expected(s);
-    double worst = 0;
-    for (size_t i = 0; i < want.size(); i++) {
-      const double e = std::fabs(once.entries[i] - want[i]);
-      worst = e <= worst ? worst : e;
-    }
-    std::printf("ratio %d dim %d: largest error %.3g\n", static_cast<int>(c.ratio), static_cast<int>(c.dim), worst);
-    CHECK(worst < 5e-6);
-    const std::vector<std::vector<int64_t>> chunkings = {{1}, {2, 1}, {3}, {4}, {5, 1, 9}, {127}, {129, 2}};
-    for (const auto& chunks : chunkings) {
-      const State parts = run(s, chunks, 1 + static_cast<int>(chunks.size()));
-      CHECK(naive::sameBits(parts.entries, once.entries));
-      CHECK(naive::sameBits(parts.overlapKv, once.overlapKv));
-      CHECK(naive::sameBits(parts.overlapGate, once.overlapGate));
-      for (int64_t i = 0; i < s.tokens % s.ratio * s.width; i++) {
-        CHECK(parts.partialKv[static_cast<size_t>(i)] == once.partialKv[static_cast<size_t>(i)]);
-        CHECK(parts.partialGate[static_cast<size_t>(i)] == once.partialGate[static_cast<size_t>(i)]);
-      }
-    }
+  const Case cases[] = {{4, 1, 1, 0, 9},     {4, 1, 6, 4, 23},      {4, 1, 130, 64, 41},
+                        {128, 0, 5, 2, 300}, {128, 0, 65, 64, 387}, {3, 0, 7, 2, 20}};
+  for (const KernelTable* k : usableKernels()) {
+    uint64_t seed = 10;
+    for (const Case& c : cases) testCase(*k, c, seed++);
   }
   return megamoe::test::finish();
 }

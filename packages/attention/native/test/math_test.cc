@@ -5,13 +5,15 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 
+#include "../dispatch.h"
 #include "../ops.h"
 #include "naive.h"
 
 namespace attention {
 namespace under_test {
-#include "../kernels/lanes.h"
+#include "../kernels/generic/lanes.h"
 }
 }  // namespace attention
 
@@ -46,16 +48,16 @@ static void testDot() {
   }
 }
 
-static void testRope() {
+static void testRope(const KernelTable& k) {
   naive::Random random{2};
-  for (int64_t ropeDim : {0, 2, 6, 64}) {
+  for (int64_t ropeDim : {0, 2, 6, 18, 64}) {
     const int64_t m = 5, heads = 3, d = 67, pairs = ropeDim / 2;
     const auto cos = random.floats(m * pairs), sin = random.floats(m * pairs);
     const auto x = random.floats(m * heads * d);
     for (bool inverse : {false, true}) {
       auto got = x;
       RopeParams p{m, heads, d, ropeDim, got.data(), cos.data(), sin.data(), inverse};
-      runRope(kGenericKernels, p, 2);
+      runRope(k, p, 2);
       bool right = true;
       for (int64_t r = 0; r < m; r++) {
         for (int64_t h = 0; h < heads; h++) {
@@ -70,13 +72,46 @@ static void testRope() {
         }
       }
       CHECK(right);
+      auto plain = x;  // every instruction set rounds at the same places
+      p.x = plain.data();
+      runRope(kGenericKernels, p, 1);
+      CHECK(naive::sameBits(got, plain));
     }
   }
+}
+
+// A machine is given what all of its features allow, generic always and last.
+static void testDispatch() {
+  megamoe::CpuFeatures f;
+  const auto names = [&] {
+    std::string s;
+    for (const KernelTable* k : kernelsFor(f)) s += std::string(k->name) + " ";
+    return s;
+  };
+  CHECK(names() == "generic ");
+  CHECK(usableKernels().back() == &kGenericKernels);
+  f.avx2 = true;
+  CHECK(names() == "generic ");  // not without FMA
+  f.fma = f.f16c = true;
+#if defined(__x86_64__)
+  CHECK(names() == "avx2 generic ");
+  bool* const wide[] = {&f.avx512f, &f.avx512bw, &f.avx512vl, &f.avx512dq, &f.avx512vnni, &f.avx512vbmi, &f.avx512bf16};
+  for (bool* feature : wide) *feature = true;
+  CHECK(names() == "avx512 avx2 generic ");
+  for (bool* feature : wide) {
+    *feature = false;
+    CHECK(names() == "avx2 generic ");
+    *feature = true;
+  }
+#else
+  CHECK(names() == "generic ");
+#endif
 }
 
 int main() {
   testExp();
   testDot();
-  testRope();
+  for (const KernelTable* k : usableKernels()) testRope(*k);
+  testDispatch();
   return megamoe::test::finish();
 }

@@ -40,14 +40,17 @@ inline void finishHead(float max, float sum, float sink, float* out, int64_t d) 
   for (int64_t i = 0; i < d; i++) out[i] = out[i] * weight;
 }
 
-inline void attend(const AttendParams& p, int64_t begin, int64_t end) {
-  const int64_t headBlocks = (p.heads + kHeadBlock - 1) / kHeadBlock;
+inline int64_t attendScratch(const AttendParams& p) { return 2 * p.headBlock; }
+
+inline void attend(const AttendParams& p, int64_t begin, int64_t end, float* scratch) {
+  const int64_t headBlocks = (p.heads + p.headBlock - 1) / p.headBlock;
+  float* const max = scratch;
+  float* const sum = scratch + p.headBlock;
   for (int64_t item = begin; item < end; item++) {
     const int64_t r = item / headBlocks;
-    const int64_t h0 = (item % headBlocks) * kHeadBlock;
-    const int64_t heads = std::min(kHeadBlock, p.heads - h0);
+    const int64_t h0 = (item % headBlocks) * p.headBlock;
+    const int64_t heads = std::min(p.headBlock, p.heads - h0);
     const int64_t at = ((p.row0 + r) * p.heads + h0) * p.d;
-    float max[kHeadBlock], sum[kHeadBlock];
     for (int64_t h = 0; h < heads; h++) {
       max[h] = -std::numeric_limits<float>::infinity();
       sum[h] = 0.0f;

@@ -1,0 +1,55 @@
+// Copies in the order in which the products read: channels in chunks of kChunk, so that a chunk of queries and of keys stay in the
+// first-level cache, and sums are over at most kChunk products before they are added up.
+
+constexpr int64_t kChunk = 64;
+
+inline int64_t chunksOf(int64_t d) { return (d + kChunk - 1) / kChunk; }
+
+// to[j][i] = from[i][j] for 8 x 8.
+inline void transpose8(const float* from, int64_t fromRow, float* to, int64_t toRow) {
+  __m256 x[8], y[8];
+  for (int i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(from + i * fromRow);
+  for (int i = 0; i < 4; i++) {
+    y[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
+    y[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; i++) {
+    x[4 * i] = _mm256_shuffle_ps(y[4 * i], y[4 * i + 2], 0x44);
+    x[4 * i + 1] = _mm256_shuffle_ps(y[4 * i], y[4 * i + 2], 0xee);
+    x[4 * i + 2] = _mm256_shuffle_ps(y[4 * i + 1], y[4 * i + 3], 0x44);
+    x[4 * i + 3] = _mm256_shuffle_ps(y[4 * i + 1], y[4 * i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; i++) {
+    _mm256_storeu_ps(to + i * toRow, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
+    _mm256_storeu_ps(to + (i + 4) * toRow, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
+  }
+}
+
+// Queries [heads, d] as [d, padded]: a lane for each head, 0 in lanes past the last. padded = heads rounded up to kLanes.
+inline void packQueries(const float* q, int64_t heads, int64_t d, float* packed, int64_t padded) {
+  const int64_t wholeHeads = heads / 8 * 8, wholeD = d / 8 * 8;
+  for (int64_t i = 0; i < wholeD; i += 8) {
+    for (int64_t h = 0; h < wholeHeads; h += 8) transpose8(q + h * d + i, d, packed + i * padded + h, padded);
+    for (int64_t h = wholeHeads; h < heads; h++) {
+      for (int64_t k = i; k < i + 8; k++) packed[k * padded + h] = q[h * d + k];
+    }
+  }
+  for (int64_t i = wholeD; i < d; i++) {
+    for (int64_t h = 0; h < heads; h++) packed[i * padded + h] = q[h * d + i];
+  }
+  if (heads == padded) return;
+  for (int64_t i = 0; i < d; i++) {
+    for (int64_t h = heads; h < padded; h++) packed[i * padded + h] = 0.0f;
+  }
+}
+
+// One key row to packed[chunk][kKeyBlock][kChunk]; the caller passes the key's row of the first chunk. 0 up to a whole vector.
+inline void packKey(const float* key, int64_t d, float* packed) {
+  constexpr int64_t kNextChunk = kKeyBlock * kChunk;
+  int64_t i = 0;
+  for (; i + kChunk <= d; i += kChunk, packed += kNextChunk) {
+    for (int64_t v = 0; v < kChunk; v += kLanes) store(packed + v, load(key + i + v));
+  }
+  for (; i + kLanes <= d; i += kLanes, packed += kLanes) store(packed, load(key + i));
+  if (i < d) store(packed, loadPart(key + i, d - i));
+}
