@@ -168,7 +168,9 @@ export function layoutReport({ rows, k, l = 1, sfVecSize = 16, layout = '128x4' 
   const geometry = createSfGeometry({ rows, kSf: kSfOf(k, sfVecSize), l, layout });
   const count = l * rows * geometry.kSf;
   if (count > MAX_REPORTED) {
-    throw new ShapeError(`layoutReport: "rows", "k" and "l" must give at most ${MAX_REPORTED} scale factors, got ${count}`);
+    throw new ShapeError(
+      `layoutReport: "rows", "k" and "l" must give at most ${MAX_REPORTED} scale factors, got ${count}`,
+    );
   }
   return { allocationBytes: geometry.allocationBytes, offsets: Array.from(sfOffsetTable(geometry)) };
 }
