@@ -17,10 +17,20 @@ export interface ExpertsBuilder {
   put(expert: number, part: number, rows: Nvfp4Rows | DenseRows): void;
 }
 
-/** A dense weight in an engine's own layout. */
-export interface PackedLinear {
+/** Shape of a dense weight. */
+export interface LinearShape {
+  readonly groups: number;
+  readonly n: number;
+  readonly k: number;
+  readonly dtype: LinearSource['dtype'];
+}
+
+/** A dense weight while it is filled. */
+export interface LinearBuilder {
   readonly storage: object;
   readonly bytes: number;
+  /** Writes rows `[row0, row0 + rows)` of group `group`. The data have been checked. */
+  put(group: number, row0: number, rows: number, data: Float32Array | Uint16Array): void;
 }
 
 /** Methods that an engine has exactly as {@link GemmKernels} has them. */
@@ -48,7 +58,7 @@ export interface Engine extends SharedMethods {
   readonly threads: number;
   /** Name of the packed layout: weights can be used by every engine with the same one. */
   readonly layout: string;
-  packLinear(source: LinearSource, groups: number): PackedLinear;
+  createLinear(shape: LinearShape): LinearBuilder;
   createExperts(shape: ExpertsShape): ExpertsBuilder;
   linear(storage: object, n: number, k: number, groups: number, x: Float32Array, m: number, out: Float32Array): void;
   groupedGemmW4A4(

@@ -142,11 +142,13 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
     isa: isaName,
     threads,
     layout: 'native',
-    packLinear({ n, k, dtype, data }, groups) {
+    createLinear({ groups, n, k, dtype }) {
       const storage = addon.createWeight(FORMAT[dtype], groups, n, k);
-      const size = n * k;
-      for (let g = 0; g < groups; g++) addon.putDense(storage, g, 0, n, data.subarray(g * size, (g + 1) * size));
-      return { storage, bytes: storage.bytes };
+      return {
+        storage,
+        bytes: storage.bytes,
+        put: (group, row0, rows, data) => addon.putDense(storage, group, row0, rows, data),
+      };
     },
     createExperts({ numExperts, n, k, parts, format }: ExpertsShape) {
       const storage = addon.createWeight(FORMAT[format], numExperts, n, k);

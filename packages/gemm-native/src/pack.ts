@@ -19,6 +19,9 @@ function checkDense(fn: string, arg: string, dtype: 'f32' | 'bf16', data: unknow
   else checkKind(fn, arg, data, Uint16Array);
 }
 
+/** Bytes of a dense weight that are read at a time. */
+const READ_BYTES = 8e6;
+
 /** Checks and packs a dense weight; see GemmKernels.packLinear. */
 export function packLinear(engine: Engine, source: LinearSource): PackedLinearWeight {
   const fn = 'packLinear';
@@ -28,9 +31,25 @@ export function packLinear(engine: Engine, source: LinearSource): PackedLinearWe
   checkInteger(fn, 'k', k, 1);
   checkInteger(fn, 'groups', groups, 1);
   checkOneOf(fn, 'dtype', dtype, ['f32', 'bf16']);
-  checkDense(fn, 'data', dtype, data);
-  checkLength(fn, 'data', data, 'groups*n*k', groups * n * k);
-  const { storage, bytes } = engine.packLinear(source, groups);
+  if (typeof data !== 'function') {
+    checkDense(fn, 'data', dtype, data);
+    checkLength(fn, 'data', data, 'groups*n*k', groups * n * k);
+  }
+  const { storage, bytes, put } = engine.createLinear({ groups, n, k, dtype });
+  if (typeof data !== 'function') {
+    for (let g = 0; g < groups; g++) put(g, 0, n, data.subarray(g * n * k, (g + 1) * n * k));
+  } else {
+    const most = Math.max(1, Math.floor(READ_BYTES / (k * (dtype === 'f32' ? 4 : 2))));
+    for (let g = 0; g < groups; g++) {
+      for (let row = 0; row < n; row += most) {
+        const rows = Math.min(most, n - row);
+        const got = data(g * n + row, rows);
+        checkDense(fn, 'data(row0, rows)', dtype, got);
+        checkLength(fn, 'data(row0, rows)', got, 'rows*k', rows * k);
+        put(g, row, rows, got);
+      }
+    }
+  }
   return new PackedLinearWeight(n, k, groups, dtype, bytes, engine.layout, storage);
 }
 

@@ -21,8 +21,11 @@ export interface LinearSource {
   /** Blocks of a block-diagonal weight; default 1. Group g maps its K inputs to its N outputs. */
   readonly groups?: number;
   readonly dtype: 'f32' | 'bf16';
-  /** Float32Array for f32, Uint16Array (bit patterns) for bf16; not referred to after packing. */
-  readonly data: Float32Array | Uint16Array;
+  /**
+   * Float32Array for f32, Uint16Array (bit patterns) for bf16; not referred to after packing. A function gives rows `[row0, row0 + rows)`
+   * of the groups*N instead: it is asked for a few megabytes at a time, so that a large weight never stands twice.
+   */
+  readonly data: Float32Array | Uint16Array | ((row0: number, rows: number) => Float32Array | Uint16Array);
 }
 
 /** A dense weight, packed once for one backend; opaque but for its shape. */

@@ -1,7 +1,7 @@
 import { badScale, findBadScale, notFinite } from '../checks';
-import type { Engine, ExpertsBuilder, ExpertsShape, PackedLinear } from '../engine';
+import type { Engine, ExpertsBuilder, ExpertsShape, LinearBuilder } from '../engine';
 import { MAX_HC } from '../limits';
-import type { DenseRows, LinearSource, Nvfp4Rows } from '../types';
+import type { DenseRows, Nvfp4Rows } from '../types';
 import { HyperConnections } from './hyper-connections';
 import { denseRows, dot, embedRows, RowScratch } from './linear';
 import type { DenseStorage } from './linear';
@@ -51,8 +51,10 @@ export function createJsEngine(): Engine {
     isa: 'js',
     threads: 1,
     layout: 'js',
-    packLinear({ data }: LinearSource): PackedLinear {
-      return { storage: data.slice(), bytes: data.byteLength }; // a copy: the source may be a view of a file that is closed later
+    createLinear({ groups, n, k, dtype }) {
+      const storage = dtype === 'f32' ? new Float32Array(groups * n * k) : new Uint16Array(groups * n * k);
+      const put: LinearBuilder['put'] = (group, row0, _rows, data) => storage.set(data, (group * n + row0) * k);
+      return { storage, bytes: storage.byteLength, put };
     },
     createExperts(shape) {
       return shape.format === 'nvfp4' ? createNvfp4(shape) : createDense(shape);
