@@ -10,6 +10,8 @@ export interface WeightSource {
   readonly config: ModelConfig;
   /** A dense matrix [n, k], as in `layers.0.attn.wq_a`. */
   linear(module: string, n: number, k: number): LinearTensor;
+  /** Some rows of it: where a source has this, no dense matrix is ever whole in memory beside its packed form. */
+  linearRows?(module: string, n: number, k: number, row0: number, rows: number): LinearTensor;
   /** A routed expert's matrix: w1 and w3 [I, D], w2 [D, I]. */
   expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertTensor;
   /** A tensor that is never quantized, float32. */
@@ -108,8 +110,7 @@ export class WeightLoader {
   }
 
   linear(module: string, n: number, k: number, groups = 1): LinearWeight {
-    const { format, data } = this.source.linear(module, n * groups, k);
-    return this.ops.packLinear({ n, k, groups, dtype: format, data });
+    return this.stacked([module], n * groups, k, groups);
   }
 
   vector(name: string, length: number): Tensor {
@@ -163,16 +164,35 @@ export class WeightLoader {
     };
   }
 
-  /** Modules with the same input, stacked into one linear: their rows in the order given. */
-  private stacked(modules: readonly string[], n: number, k: number): LinearWeight {
-    const parts = modules.map((m) => this.source.linear(m, n, k));
-    const dtype = parts.every((p) => p.format === 'bf16') ? 'bf16' : 'f32';
-    const data = dtype === 'bf16' ? new Uint16Array(parts.length * n * k) : new Float32Array(parts.length * n * k);
-    parts.forEach((p, i) => {
-      const rows = dtype === 'f32' && p.data instanceof Uint16Array ? decodeBf16Array(p.data) : p.data;
-      data.set(rows, i * n * k);
-    });
-    return this.ops.packLinear({ n: parts.length * n, k, dtype, data });
+  /** Rows `[row0, row0 + rows)` of a matrix, as the source has them. */
+  private rows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
+    const { source } = this;
+    if (source.linearRows) return source.linearRows(module, n, k, row0, rows);
+    const whole = source.linear(module, n, k);
+    return { ...whole, n: rows, data: whole.data.subarray(row0 * k, (row0 + rows) * k) } as LinearTensor;
+  }
+
+  /** Modules [n, k] with the same input, packed as one linear: their rows in the order given. */
+  private stacked(modules: readonly string[], n: number, k: number, groups = 1): LinearWeight {
+    const formats = modules.map((m) => this.rows(m, n, k, 0, 0).format);
+    const dtype = formats.every((f) => f === 'bf16') ? 'bf16' : 'f32';
+    const part = (row0: number, rows: number): Float32Array | Uint16Array => {
+      const { data } = this.rows(modules[Math.floor(row0 / n)]!, n, k, row0 % n, rows);
+      return dtype === 'f32' && data instanceof Uint16Array ? decodeBf16Array(data) : data;
+    };
+    const data = (row0: number, rows: number): Float32Array | Uint16Array => {
+      const first = Math.min(rows, n - (row0 % n)); // up to the end of the module
+      if (first === rows) return part(row0, rows);
+      const head = part(row0, first);
+      const all = dtype === 'f32' ? new Float32Array(rows * k) : new Uint16Array(rows * k);
+      all.set(head);
+      for (let at = first; at < rows; at += n) {
+        const count = Math.min(n, rows - at);
+        all.set(part(row0 + at, count), at * k);
+      }
+      return all;
+    };
+    return this.ops.packLinear({ n: (modules.length * n) / groups, k, groups, dtype, data });
   }
 
   /** One expert GEMM of a layer: `names` are its row blocks, as ['w1', 'w3'] or ['w2']. */
