@@ -1,15 +1,20 @@
-// A pool of sleeping threads with one operation: parallelFor.
+// A pool of threads with one operation: parallelFor.
 //
 // Rules it keeps:
 // - The split of [0, count) depends on count, threads and grain alone, never on timing. Which thread runs which range is left open,
 //   so a kernel must give each output element to one range and never combine partial results across ranges.
-// - Idle workers wait on a condition variable; nothing spins.
+// - Idle workers sleep. One that has just run out of work first looks out for more for kSpin, about what waking it costs, because the
+//   next operation of a model step tends to follow at once; so does a caller whose last ranges run elsewhere. Never more threads
+//   at a time than there are processors beside the caller's, and never longer.
+// - A call wakes no more workers than it has ranges for them, and none when enough are looking out.
 // - Any number of threads (the main one, Node worker threads) may call at the same time; a call made from inside a range runs inline.
 // - The shared pool is never destroyed and its threads are never joined, so process exit cannot race with them. Link the addon with
 //   -z nodelete (MegamoeAddon.cmake does), so that unloading never unmaps code that a sleeping thread returns to.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +33,8 @@ class ThreadPool {
  public:
   // More threads than this are never started, whatever is asked for.
   static constexpr int kMaxThreads = 256;
+  // How long a thread looks out for work before it sleeps.
+  static constexpr std::chrono::microseconds kSpin{10};
 
   ThreadPool() = default;
   ThreadPool(const ThreadPool&) = delete;
@@ -79,8 +86,8 @@ class ThreadPool {
   struct Job {
     std::int64_t count = 0;
     int ranges = 0;
-    int claimed = 0;  // the rest is guarded by mutex_
-    int finished = 0;
+    int claimed = 0;  // guarded by mutex_, like finished (written), error and next
+    std::atomic<int> finished{0};  // read by the caller without it
     std::exception_ptr error;
     std::condition_variable done;
     void* context = nullptr;
@@ -94,22 +101,65 @@ class ThreadPool {
     return inside;
   }
 
+  using Lock = std::unique_lock<std::mutex>;
+
   void run(Job& job) {
-    std::unique_lock<std::mutex> lock(mutex_);
+    Lock lock(mutex_, std::defer_lock);
+    acquire(lock);
     startWorkers(job.ranges - 1);
     Job** tail = &jobs_;
     while (*tail != nullptr) tail = &(*tail)->next;
     *tail = &job;
-    const int helpers = std::min<int>(job.ranges - 1, static_cast<int>(workers_.size()));
-    for (int i = 0; i < helpers; i++) wake_.notify_one();
+    const int open = open_.load(std::memory_order_relaxed);
+    open_.store(open + job.ranges, std::memory_order_relaxed);
+    const int looking = std::max(0, lookouts_ - open);  // the others will take what was there before
+    const int wake = std::min(job.ranges - 1 - looking, sleepers_);
+    if (wake > 0) {  // without the lock: who wakes up needs it
+      lock.unlock();
+      for (int i = 0; i < wake; i++) wake_.notify_one();
+      acquire(lock);
+    }
     while (job.claimed < job.ranges) runOneRange(job, lock);
-    job.done.wait(lock, [&] { return job.finished == job.ranges; });
+    const auto finished = [&] { return job.finished.load(std::memory_order_relaxed) == job.ranges; };
+    if (!finished()) {
+      lock.unlock();
+      if (maxLookouts_ > 0) lookOut(finished);
+      acquire(lock);
+      job.done.wait(lock, finished);
+    }
     if (job.error) std::rethrow_exception(job.error);
   }
 
+  static void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+  }
+
+  // The lock is held for a few instructions at a time: sleeping for it would take far longer than it takes to come free.
+  static void acquire(Lock& lock) {
+    for (int i = 0; i < 64; i++) {
+      if (lock.try_lock()) return;
+      relax();
+    }
+    lock.lock();
+  }
+
+  // Waits for `seen` without the lock, for kSpin at most.
+  template <class Seen>
+  static void lookOut(Seen seen) {
+    const auto end = std::chrono::steady_clock::now() + kSpin;
+    while (!seen() && std::chrono::steady_clock::now() < end) {
+      for (int i = 0; i < 4 && !seen(); i++) relax();
+    }
+  }
+
   // Takes the next range of `job`, runs it without the lock, and books it. Called with the lock held and a range left.
-  void runOneRange(Job& job, std::unique_lock<std::mutex>& lock) {
+  void runOneRange(Job& job, Lock& lock) {
     const std::int64_t index = job.claimed++;
+    open_.store(open_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     if (job.claimed == job.ranges) unlink(job);
     lock.unlock();
     std::exception_ptr error;
@@ -120,10 +170,10 @@ class ThreadPool {
       error = std::current_exception();
     }
     insideRange() = false;
-    lock.lock();
+    acquire(lock);
     if (error && !job.error) job.error = error;
     // The job lives on its caller's stack: notify under the lock, and do not touch it after the last range is booked.
-    if (++job.finished == job.ranges) job.done.notify_one();
+    if (job.finished.fetch_add(1, std::memory_order_relaxed) + 1 == job.ranges) job.done.notify_one();
   }
 
   // Start of range `index`; count * index / ranges without overflow.
@@ -151,19 +201,33 @@ class ThreadPool {
   }
 
   void work() {
-    std::unique_lock<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     for (;;) {
+      while (jobs_ != nullptr) runOneRange(*jobs_, lock);
+      if (stopping_) return;
+      if (lookouts_ < maxLookouts_) {
+        lookouts_++;
+        lock.unlock();
+        lookOut([this] { return open_.load(std::memory_order_relaxed) > 0; });
+        acquire(lock);
+        lookouts_--;
+        if (jobs_ != nullptr) continue;
+      }
+      sleepers_++;
       wake_.wait(lock, [this] { return stopping_ || jobs_ != nullptr; });
-      if (jobs_ == nullptr) return;  // stopping, and nothing is left to run
-      runOneRange(*jobs_, lock);
+      sleepers_--;
     }
   }
 
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> workers_;
-  Job* jobs_ = nullptr;
+  Job* jobs_ = nullptr;  // those with ranges that nobody has taken, oldest first
+  int sleepers_ = 0;
+  int lookouts_ = 0;  // workers in lookOut
   bool stopping_ = false;
+  const int maxLookouts_ = std::max(1, static_cast<int>(std::thread::hardware_concurrency())) - 1;
+  alignas(64) std::atomic<int> open_{0};  // ranges that nobody has taken; written with the lock, read by lookouts without
 };
 
 // parallelFor on the shared pool.

@@ -2,6 +2,8 @@
 #include <megamoe/thread_pool.h>
 
 #include <atomic>
+#include <chrono>
+#include <ctime>
 #include <set>
 #include <stdexcept>
 
@@ -103,6 +105,50 @@ void exceptionsReachTheCaller() {
   CHECK(sum == 10);
 }
 
+// Calls at every distance from the last: workers that look out, that are falling asleep, and that sleep.
+void callsAtAnyPace() {
+  ThreadPool pool;
+  int good = 0;
+  for (int repeat = 0; repeat < 400; repeat++) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(repeat % 40);
+    while (std::chrono::steady_clock::now() < until) {
+    }
+    std::atomic<int> sum{0};
+    pool.parallelFor(64, 2 + repeat % 4, [&](std::int64_t b, std::int64_t e) { sum += static_cast<int>(e - b); });
+    good += sum == 64;
+  }
+  CHECK(good == 400);
+}
+
+// Ranges that wait for each other: every one needs a thread of its own, so every sleeping worker must have been woken.
+void wakesAWorkerForEveryRange() {
+  ThreadPool pool;
+  for (int repeat = 0; repeat < 100; repeat++) {
+    for (int threads : {2, 5, 3}) {
+      std::atomic<int> started{0};
+      pool.parallelFor(threads, threads, [&](std::int64_t, std::int64_t) {
+        started++;
+        while (started < threads) std::this_thread::yield();
+      });
+    }
+    if (repeat % 20 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  CHECK(true);  // it came back
+}
+
+void idleWorkersSleep() {
+  ThreadPool pool;
+  std::atomic<int> started{0};
+  pool.parallelFor(4, 4, [&](std::int64_t, std::int64_t) {
+    started++;
+    while (started < 4) std::this_thread::yield();
+  });
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  const double used = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;  // of all threads
+  CHECK(used < 0.02);
+}
+
 }  // namespace
 
 int main() {
@@ -112,6 +158,9 @@ int main() {
   nestedCallsRunInline();
   manyCallersAtOnce();
   exceptionsReachTheCaller();
+  callsAtAnyPace();
+  wakesAWorkerForEveryRange();
+  idleWorkersSleep();
   // The shared pool is left running: the process must end cleanly with its workers asleep.
   std::atomic<int> sum{0};
   megamoe::parallelFor(10, 4, [&](std::int64_t b, std::int64_t e) { sum += static_cast<int>(e - b); });
