@@ -3,6 +3,7 @@
 #include <megamoe/thread_pool.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../dispatch.h"
@@ -169,17 +171,32 @@ void benchRope(Machine& m, const char* shape, int64_t rows) {
   m.report("rope", shape, 0, 8.0 * static_cast<double>(rows * heads * ropeDim), [&] { runRope(m.kernels, p, m.threads); });
 }
 
-// From a call on sleeping workers (pause > 0) or on workers that have just finished (pause = 0) until every range has run.
+// The cost of a call beside its work, and the time until every range has started when each waits for the others: what it takes to
+// have all threads at work, `pause` after the last call.
 void benchWake(int threads) {
-  for (int pause : {0, 3, 30, 1000}) {
-    std::vector<double> times;
-    for (int i = 0; i < 301; i++) {
+  for (int pause : {0, 3, 8, 30, 1000}) {
+    std::vector<double> empty, meet;
+    const auto wait = [&] {
       const auto start = std::chrono::steady_clock::now();
       while (std::chrono::steady_clock::now() - start < std::chrono::microseconds(pause)) {
       }
-      times.push_back(secondsOf([&] { megamoe::parallelFor(threads, threads, [](int64_t, int64_t) {}); }));
+    };
+    for (int i = 0; i < 301; i++) {
+      wait();
+      empty.push_back(secondsOf([&] { megamoe::parallelFor(threads, threads, [](int64_t, int64_t) {}); }));
     }
-    std::printf("pool     empty call, %4d us after the last, %d threads: %.2f us\n", pause, threads, median(times) * 1e6);
+    for (int i = 0; i < 301; i++) {
+      wait();
+      std::atomic<int> started{0};
+      meet.push_back(secondsOf([&] {
+        megamoe::parallelFor(threads, threads, [&](int64_t, int64_t) {
+          started++;
+          while (started < threads) std::this_thread::yield();
+        });
+      }));
+    }
+    std::printf("pool     %4d us after the last call, %d threads: empty call %.2f us, all at work %.2f us\n", pause, threads, median(empty) * 1e6,
+                median(meet) * 1e6);
   }
 }
 
