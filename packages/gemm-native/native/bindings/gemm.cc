@@ -51,7 +51,7 @@ void groupedGemm(const Napi::CallbackInfo& info) {
   GroupedA16Params p{};
   const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
   p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
-  if (rows > 0) call.table.groupedA16(p, call.threads);
+  if (rows > 0) (p.w->format == Format::nvfp4 ? call.table.groupedW4A16 : call.table.groupedDense)(p, call.threads);
 }
 
 void embed(const Napi::CallbackInfo& info) {

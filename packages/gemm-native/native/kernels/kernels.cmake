@@ -15,8 +15,9 @@ endfunction()
 set(MEGAMOE_GEMM_SOURCES
   ${MEGAMOE_GEMM_KERNELS}/dispatch.cc
   ${MEGAMOE_GEMM_KERNELS}/parallel.cc
-  ${MEGAMOE_GEMM_KERNELS}/weight.cc)
-megamoe_isa_sources(generic "" linear.cc grouped.cc stage.cc rows.cc hyper_connections.cc)
+  ${MEGAMOE_GEMM_KERNELS}/weight.cc
+  ${MEGAMOE_GEMM_KERNELS}/nvfp4/grouped.cc)
+megamoe_isa_sources(generic "" linear.cc grouped.cc w4a4.cc w4a16.cc stage.cc rows.cc hyper_connections.cc)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set(MEGAMOE_GEMM_X86 1)
@@ -29,7 +30,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
       -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512bf16)
   endif()
   megamoe_isa_sources(avx2 "${MEGAMOE_AVX2_FLAGS}")
-  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}")
+  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}" w4a4.cc w4a4_table.cc)
 endif()
 
 megamoe_kernels(gemm-kernels SOURCES ${MEGAMOE_GEMM_SOURCES})

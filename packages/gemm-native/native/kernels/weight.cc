@@ -2,27 +2,70 @@
 
 #include <megamoe/thread_pool.h>
 
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace megamoe::gemm {
+
+namespace {
+
+constexpr std::size_t kCacheLine = 64;  // and the widest vector
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// Kernels load one superblock ahead of the one that they use.
+constexpr std::size_t kReadAhead = nvfp4::kSuperblockBytes;
+
+std::align_val_t alignmentOf(std::int64_t bytes) {
+  return std::align_val_t{static_cast<std::size_t>(bytes) >= kHugePage ? kHugePage : kCacheLine};
+}
+
+}  // namespace
+
+Weight::Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_t k)
+    : format(format), matrices(matrices), n(n), k(k), matrixBytes(bytesOfMatrix(format, n, k)), bytes(matrices * matrixBytes) {
+  const std::size_t size = static_cast<std::size_t>(bytes) + kReadAhead;
+  data_ = static_cast<std::uint8_t*>(::operator new(size, alignmentOf(bytes)));
+#if defined(__linux__)
+  // A stream over 4 KiB pages spends much of its time on address translation. Advice only: a kernel without huge pages refuses it.
+  if (static_cast<std::size_t>(bytes) >= kHugePage) (void)madvise(data_, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  std::memset(data_ + bytes, 0, kReadAhead);
+  const bool isPadded = format == Format::nvfp4
+                            ? n % kPanel != 0 || k % nvfp4::kSuperblock != 0
+                            : n % kDenseRows != 0 || denseRowBytes(format, k) != k * (format == Format::f32 ? 4 : 2);
+  if (isPadded)
+    std::memset(data_, 0, static_cast<std::size_t>(bytes));
+}
+
+Weight::~Weight() { ::operator delete(data_, alignmentOf(bytes)); }
 
 void putNvfp4(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes,
               const std::uint8_t* sf, int threads) {
   const std::int64_t kSf = w.k / kBlock;
-  std::uint8_t* const base = w.matrix(matrix);
   // Threads write different bytes, in places of one cache line at a panel's edge: slower there, but no race.
   parallelFor(rows, threads, 1 + 65536 / w.k, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; r++) {
-      const std::int64_t row = row0 + r;
-      std::uint8_t* block = base + (row / kPanel) * kSf * kBlockBytes;
-      const std::int64_t c = row % kPanel;
+      const std::int64_t column = (row0 + r) % kPanel, half = column / 16, lane = 4 * (column % 16);
+      std::uint8_t* superblock = w.panel(matrix, (row0 + r) / kPanel);
       const std::uint8_t* src = codes + r * (w.k / 2);
-      for (std::int64_t b = 0; b < kSf; b++, block += kBlockBytes, src += 8) {
-        for (int j = 0; j < 8; j++) {
-          const int shift = (j & 1) * 4;
-          const int low = (src[j / 2] >> shift) & 15;
-          const int high = (src[j / 2 + 4] >> shift) & 15;
-          block[j * kPanel + c] = static_cast<std::uint8_t>(low | (high << 4));
+      for (std::int64_t b = 0; b < kSf; b++, src += 8) {
+        const std::uint8_t scale = sf[r * kSf + b];
+        const std::int64_t block = b % nvfp4::kBlocks;
+        superblock[half * 64 + lane + block] = scale;
+        for (int z = 0; z < 2; z++) {
+          std::uint8_t* line = superblock + 128 + ((block * 2 + half) * 2 + z) * 64 + lane;
+          for (int j = 0; j < 4; j++) {
+            const int shift = (j & 1) * 4;
+            const int low = (src[4 * z + j / 2] >> shift) & 15, high = (src[4 * z + 2 + j / 2] >> shift) & 15;
+            line[j] = scale == 0 ? 0 : static_cast<std::uint8_t>(low | (high << 4));
+          }
         }
-        block[kBlockCodes + c] = sf[r * kSf + b];
+        if (block == nvfp4::kBlocks - 1) superblock += nvfp4::kSuperblockBytes;
       }
     }
   });
@@ -30,7 +73,12 @@ void putNvfp4(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t ro
 
 void putDense(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const void* data) {
   const std::int64_t rowBytes = w.k * (w.format == Format::f32 ? 4 : 2);
-  std::memcpy(w.matrix(matrix) + row0 * rowBytes, data, static_cast<std::size_t>(rows * rowBytes));
+  for (std::int64_t r = 0; r < rows; r++) {
+    const std::uint8_t* src = static_cast<const std::uint8_t*>(data) + r * rowBytes;
+    std::uint8_t* line = const_cast<std::uint8_t*>(w.denseRow(matrix, row0 + r));
+    for (std::int64_t at = 0; at < rowBytes; at += kDenseLine, line += kDenseRows * kDenseLine)
+      std::memcpy(line, src + at, static_cast<std::size_t>(std::min(kDenseLine, rowBytes - at)));
+  }
 }
 
 }  // namespace megamoe::gemm

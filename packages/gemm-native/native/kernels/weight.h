@@ -1,64 +1,74 @@
 // Packed weights: one block of memory for a stack of matrices [matrices][n, k] (groups of a linear, or experts).
 //
-// f32, bf16: row-major, as they came.
-// nvfp4: panels of 32 output rows ("columns" of the product), so that one vector lane is one output. For each panel, kSf blocks
-// in ascending k of 288 bytes: 8 lines of 32 code bytes, line j holding k = j in the low nibble and k = j + 8 in the high one, then the
-// 32 E4M3 scales. A last panel that is not full is padded with zero codes and scales.
+// f32, bf16: panels of 4 rows, cut into lines of 64 bytes along k: line 0 of the four rows, line 1 of the four rows, and so on. A kernel that
+// takes four rows at a time then reads one stream, however few rows of activations there are. Missing rows of the last panel, and what
+// is behind k in the last line, are zeros.
+// nvfp4: panels of 32 output rows ("columns" of the product), so that one 4-byte vector lane is one output. A panel is a row of
+// superblocks of 64 k, each 1152 bytes = 18 cache lines:
+//   2 lines of scales: line h is columns 16h..16h+15, lane c of it holds the E4M3 scales of blocks 0..3 as bytes 0..3;
+//   16 lines of codes: for block b, half h, z = 0, 1: lane c, byte j holds k = 16b + 8z + j in the low nibble, 16b + 8z + 4 + j in the
+//   high one.
+// Scales come first because a kernel needs them early. Missing columns of the last panel and missing blocks of the last superblock
+// (k not a multiple of 64) have zero codes and scales. Codes under a zero scale are stored as zeros: the value is the same, and a
+// kernel may then form the scale by adding exponents, which turns no zero into a number as long as the dot product is zero.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <new>
+
+#include "nvfp4/kernels.h"
 
 namespace megamoe::gemm {
 
 enum class Format : int { f32 = 0, bf16 = 1, nvfp4 = 2 };
 
-constexpr std::int64_t kPanel = 32;       // output rows in a panel
-constexpr std::int64_t kBlock = 16;       // k in an NVFP4 block
-constexpr std::int64_t kBlockCodes = 256; // bytes of codes of one panel block
-constexpr std::int64_t kBlockBytes = kBlockCodes + kPanel;
+constexpr std::int64_t kPanel = nvfp4::kColumns;  // output rows in a panel
+constexpr std::int64_t kBlock = 16;               // k in an NVFP4 block
+
+constexpr std::int64_t kDenseRows = 4;   // rows in a panel of f32 or bf16
+constexpr std::int64_t kDenseLine = 64;  // bytes that lie together
+
+// Superblocks of 64 k in a row of k.
+constexpr std::int64_t superblocksOf(std::int64_t k) { return (k + nvfp4::kSuperblock - 1) / nvfp4::kSuperblock; }
 
 class Weight {
  public:
   // Throws std::bad_alloc. k is a multiple of 16 for nvfp4.
-  Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_t k)
-      : format(format), matrices(matrices), n(n), k(k), matrixBytes(bytesOfMatrix(format, n, k)), bytes(matrices * matrixBytes) {
-    data_ = static_cast<std::uint8_t*>(::operator new(static_cast<std::size_t>(bytes), kAlignment));
-    if (format == Format::nvfp4 && n % kPanel != 0) zeroLastPanels();
-  }
-  ~Weight() { ::operator delete(data_, kAlignment); }
+  Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_t k);
+  ~Weight();
   Weight(const Weight&) = delete;
   Weight& operator=(const Weight&) = delete;
 
   static std::int64_t bytesOfMatrix(Format format, std::int64_t n, std::int64_t k) {
-    if (format == Format::f32) return n * k * 4;
-    if (format == Format::bf16) return n * k * 2;
-    return panelsOf(n) * (k / kBlock) * kBlockBytes;
+    if (format != Format::nvfp4) return (n + kDenseRows - 1) / kDenseRows * kDenseRows * denseRowBytes(format, k);
+    return panelsOf(n) * superblocksOf(k) * nvfp4::kSuperblockBytes;
+  }
+  // Bytes of k values of f32 or bf16 in whole lines.
+  static std::int64_t denseRowBytes(Format format, std::int64_t k) {
+    return (k * (format == Format::f32 ? 4 : 2) + kDenseLine - 1) / kDenseLine * kDenseLine;
   }
   static std::int64_t panelsOf(std::int64_t n) { return (n + kPanel - 1) / kPanel; }
 
   std::int64_t panels() const { return panelsOf(n); }
   std::uint8_t* matrix(std::int64_t i) { return data_ + i * matrixBytes; }
   const std::uint8_t* matrix(std::int64_t i) const { return data_ + i * matrixBytes; }
-  // First block of a panel of an nvfp4 matrix.
+  // First superblock of a panel of an nvfp4 matrix.
+  std::uint8_t* panel(std::int64_t matrixIndex, std::int64_t p) {
+    return matrix(matrixIndex) + p * superblocksOf(k) * nvfp4::kSuperblockBytes;
+  }
   const std::uint8_t* panel(std::int64_t matrixIndex, std::int64_t p) const {
-    return matrix(matrixIndex) + p * (k / kBlock) * kBlockBytes;
+    return matrix(matrixIndex) + p * superblocksOf(k) * nvfp4::kSuperblockBytes;
+  }
+
+  // First line of a row of an f32 or bf16 matrix; the next one is kDenseRows lines further.
+  const std::uint8_t* denseRow(std::int64_t matrixIndex, std::int64_t row) const {
+    return matrix(matrixIndex) + row / kDenseRows * kDenseRows * denseRowBytes(format, k) + row % kDenseRows * kDenseLine;
   }
 
   const Format format;
   const std::int64_t matrices, n, k, matrixBytes, bytes;
 
  private:
-  static constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest vector
-
-  void zeroLastPanels() {
-    const std::int64_t panelBytes = (k / kBlock) * kBlockBytes;
-    for (std::int64_t i = 0; i < matrices; i++)
-      std::memset(matrix(i) + (panels() - 1) * panelBytes, 0, static_cast<std::size_t>(panelBytes));
-  }
-
   std::uint8_t* data_ = nullptr;
 };
 

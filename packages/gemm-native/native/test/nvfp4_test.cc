@@ -104,7 +104,7 @@ std::vector<float> runW4A16(const KernelTable& table, const Case& c, int threads
   p.alpha = c.alpha.data();
   p.out = out.data();
   p.a = c.a.data();
-  table.groupedA16(p, threads);
+  table.groupedW4A16(p, threads);
   return out;
 }
 

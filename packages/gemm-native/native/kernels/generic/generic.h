@@ -9,7 +9,8 @@ extern const KernelTable kTable;
 
 void linear(const LinearParams& p, int threads);
 void groupedW4A4(const GroupedW4A4Params& p, int threads);
-void groupedA16(const GroupedA16Params& p, int threads);
+void groupedW4A16(const GroupedA16Params& p, int threads);
+void groupedDense(const GroupedA16Params& p, int threads);
 void gatherRows(const GatherParams& p, int threads);
 std::int64_t stage(const StageParams& p, int threads);
 void swiglu(const SwigluParams& p, int threads);
@@ -23,9 +24,8 @@ void hcHead(const HcHeadParams& p, int threads);
 
 // out[r, n] = x[r] . w[n] for rows [r0, r1) and weight rows [n0, n1): the dot product of linear(), for other kernels.
 struct DenseBlock {
-  const void* w;  // [*, k], f32 or bf16
-  bool isBf16;
-  std::int64_t k, n0, n1;
+  const Weight* w;  // f32 or bf16
+  std::int64_t matrix, n0, n1;
   const float* x;
   std::int64_t xStride, r0, r1;
   float* out;

@@ -3,8 +3,21 @@
 namespace megamoe::gemm::generic {
 
 const KernelTable kTable = {
-    "generic", linear,         groupedW4A4, groupedA16, gatherRows, stage, swiglu,
-    scatterExperts, addInPlace, rmsNorm,     embed,      hcPre,      hcPost, hcHead,
+    "generic",
+    linear,
+    groupedW4A4,
+    groupedW4A16,
+    groupedDense,
+    gatherRows,
+    stage,
+    swiglu,
+    scatterExperts,
+    addInPlace,
+    rmsNorm,
+    embed,
+    hcPre,
+    hcPost,
+    hcHead,
 };
 
 }  // namespace megamoe::gemm::generic

@@ -1,0 +1,65 @@
+// What an instruction set provides for grouped products with NVFP4 weights, and what the driver in grouped.cc gives it.
+//
+// A product is computed panel by panel (32 columns, see weight.h) against all rows of one expert. Before that, the rows are packed
+// into tiles of at most kTileRows rows, in a form of the instruction set's own: rows of K floats lie a power of two apart and would
+// fall on the same cache sets. A K that is no multiple of 64 is padded with zero blocks, which add exactly nothing.
+//
+// Compiled with instruction-set flags as well: no inline functions but private ones here.
+#pragma once
+
+#include <cstdint>
+
+namespace megamoe::gemm::nvfp4 {
+
+constexpr std::int64_t kTileRows = 8;
+constexpr std::int64_t kSuperblock = 64;                       // k of a superblock
+constexpr std::int64_t kBlocks = 4;                            // scales of a column in a superblock
+constexpr std::int64_t kSuperblockBytes = 128 + 16 * 64;       // scales, then codes; 18 cache lines
+constexpr std::int64_t kColumns = 32;
+
+// Where the results of a panel go: out[r, c] = alpha[c] * (acc * rowFactor[r]), then * rowScale[r] when there is one.
+struct PanelOut {
+  const float* alpha;      // [32]
+  const float* rowFactor;  // [rows] powers of two (or NaN), or null for 1
+  const float* rowScale;   // [rows] or null
+  float* out;             // row 0, first column of the panel
+  std::int64_t stride;    // from row to row, in elements
+  int columns;            // that exist, 1 to 32
+};
+
+struct PanelJob {
+  const std::uint8_t* panel;
+  std::int64_t superblocks;
+  const std::uint8_t* tiles;  // packed rows
+  std::int64_t rows;
+  PanelOut out;
+  void* scratch;  // scratchBytes(rows, superblocks), 64-byte aligned
+};
+
+// Rows in packed form take rowBytes for each superblock.
+struct W4A4Kernels {
+  std::int64_t rowBytes;
+  std::int64_t (*scratchBytes)(std::int64_t rows, std::int64_t superblocks);
+  // `rows` (at most kTileRows) rows of codes [*, k/2] and scales [*, k/16], of an expert that has groupRows.
+  void (*packTile)(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t groupRows,
+                   std::uint8_t* tile);
+  void (*panel)(const PanelJob& job);
+};
+
+struct W4A16Kernels {
+  std::int64_t rowBytes;
+  std::int64_t (*scratchBytes)(std::int64_t rows, std::int64_t superblocks);
+  // Also writes the rowFactor of each row.
+  void (*packTile)(const float* a, std::int64_t k, std::int64_t rows, std::int64_t groupRows, std::uint8_t* tile, float* rowFactor);
+  void (*panel)(const PanelJob& job);
+};
+
+namespace {
+
+// Rows of an expert are cut into tiles of nearly equal size: 9 rows are 5 and 4, because one row alone costs almost as much as 4.
+[[maybe_unused]] inline std::int64_t tileCount(std::int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+[[maybe_unused]] inline std::int64_t tileStart(std::int64_t rows, std::int64_t tiles, std::int64_t i) { return rows * i / tiles; }
+
+}  // namespace
+
+}  // namespace megamoe::gemm::nvfp4
