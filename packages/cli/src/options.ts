@@ -1,4 +1,4 @@
-import { MAX_THREADS, type BackendName } from '@megamoe/model';
+import { ISAS, MAX_THREADS, type BackendName, type BackendOptions, type LoadOptions } from '@megamoe/model';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -28,7 +28,8 @@ export function collect<T>(parse: (text: string) => T): (text: string, all?: T[]
 export interface ModelOptions {
   readonly model: string;
   readonly backend: BackendName;
-  readonly threads?: number;
+  readonly threads?: number | undefined;
+  readonly isa: NonNullable<BackendOptions['isa']>;
   readonly activations: 'nvfp4' | 'float';
 }
 
@@ -40,11 +41,17 @@ export function addModelOptions(command: Command): Command {
       new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu', 'cuda']).default('auto'),
     )
     .option('--threads <n>', 'threads of the cpu backend (default: all processors)', integer(1, MAX_THREADS))
+    .addOption(new Option('--isa <name>', 'instruction set of the cpu backend').choices([...ISAS]).default('auto'))
     .addOption(
       new Option('--activations <kind>', 'inputs of NVFP4 experts: nvfp4 = W4A4, float = W4A16')
         .choices(['nvfp4', 'float'])
         .default('nvfp4'),
     );
+}
+
+/** What {@link addModelOptions} asked for, as the model package takes it. */
+export function loadOptions({ backend, threads, isa, activations }: ModelOptions): LoadOptions {
+  return { backend, isa, activations, ...(threads === undefined ? {} : { threads }) };
 }
 
 /** The shipped tiny model: beside this package, or in the repository. */

@@ -8,7 +8,7 @@ export { ExpertRanges } from './calibrate';
 export type { ExpertAmax } from './calibrate';
 export { Trace } from './trace';
 export type { TracedTensor } from './trace';
-export { addonInfos, createBackend, MAX_THREADS } from './backend/create';
+export { addonInfos, createBackend, ISAS, MAX_THREADS } from './backend/create';
 export type { BackendName, BackendOptions } from './backend/create';
 export type {
   CompressorHandle,

@@ -1,7 +1,7 @@
 import { expectBytes } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import { Trace, type BackendName } from '../src/index';
-import { BACKENDS, maxAbs, MICRO_FLASH, MICRO_WIDE, model, readGolden, type Golden } from './support';
+import { Trace, type LoadOptions } from '../src/index';
+import { ENGINES, maxAbs, MICRO_FLASH, MICRO_WIDE, model, readGolden, type Golden } from './support';
 
 /** A plain float32 implementation reaches 1.6e-5 on these logits (standard deviation 1.3); the golden itself is float32. */
 const BOUND = 5e-5;
@@ -53,12 +53,12 @@ function compareTrace(got: Map<string, Golden>, want: Map<string, Golden>, token
 
 async function run(
   dir: string,
-  backend: BackendName,
+  engine: LoadOptions,
   stepFrom: number | undefined,
 ): Promise<{ got: Map<string, Golden>; logits: Float32Array; want: Map<string, Golden>; ids: number[] }> {
   const want = readGolden(`${dir}/golden.safetensors`);
   const ids = [...want.get('input_ids')!.data];
-  const m = await model(dir, { backend });
+  const m = await model(dir, engine);
   const trace = new Trace();
   const sequence = m.createSequence({ maxTokens: ids.length });
   const first = stepFrom ?? ids.length;
@@ -70,14 +70,14 @@ async function run(
   return { got: trace.tensors(), logits, want, ids };
 }
 
-describe.each(BACKENDS)('%s backend against Hugging Face', (backend) => {
+describe.each(ENGINES)('%j against Hugging Face', (engine) => {
   it.each([undefined, 137])('micro-flash: every layer and the logits, decoding from %s', async (stepFrom) => {
-    const { got, logits, want, ids } = await run(MICRO_FLASH, backend, stepFrom);
+    const { got, logits, want, ids } = await run(MICRO_FLASH, engine, stepFrom);
     expect(maxAbs(logits, want.get('logits')!.data)).toBeLessThan(BOUND);
     compareTrace(got, want, ids.length);
   });
   it.each([undefined, 513])('micro-wide: every layer kept, decoding from %s', async (stepFrom) => {
-    const { got, want, ids } = await run(MICRO_WIDE, backend, stepFrom);
+    const { got, want, ids } = await run(MICRO_WIDE, engine, stepFrom);
     compareTrace(got, want, ids.length);
   });
 });

@@ -1,10 +1,11 @@
-import { expectBytes, seeded } from '@megamoe/testkit';
+import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import { BACKENDS, MICRO_FLASH, model, TINY } from './support';
+import type { LoadOptions } from '../src/index';
+import { ENGINES, MICRO_FLASH, model, TINY } from './support';
 
-describe.each(BACKENDS)('%s backend: bits do not depend on how tokens come in', (backend) => {
+describe.each(ENGINES)('%j: bits do not depend on how tokens come in', (engine) => {
   it.each([MICRO_FLASH, TINY])('prefill in one chunk = in chunks of any size = token by token, %#', async (dir) => {
-    const m = await model(dir, { backend, maxChunk: 96 });
+    const m = await model(dir, { ...engine, maxChunk: 96 });
     const random = seeded(5);
     const ids = Array.from({ length: 200 }, () => random.int(m.config.vocabSize));
     const whole = m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
@@ -21,7 +22,7 @@ describe.each(BACKENDS)('%s backend: bits do not depend on how tokens come in', 
   });
 
   it('a sequence computed beside others = alone', async () => {
-    const m = await model(TINY, { backend });
+    const m = await model(TINY, engine);
     const random = seeded(6);
     const prompts = [3, 70, 1, 131].map((n) => Array.from({ length: n }, () => random.int(m.config.vocabSize)));
     const alone = prompts.map((tokenIds) => m.forward([{ sequence: m.createSequence(), tokenIds }]));
@@ -36,7 +37,7 @@ describe.each(BACKENDS)('%s backend: bits do not depend on how tokens come in', 
   });
 
   it('clone, save and restore, mark and rewind change nothing', async () => {
-    const m = await model(TINY, { backend });
+    const m = await model(TINY, engine);
     const random = seeded(7);
     const ids = Array.from({ length: 150 }, () => random.int(m.config.vocabSize));
     const sequence = m.createSequence({ maxTokens: 400 });
@@ -63,14 +64,26 @@ describe.each(BACKENDS)('%s backend: bits do not depend on how tokens come in', 
 
 it('bits do not depend on the number of threads', async () => {
   const ids = Array.from({ length: 90 }, (_, i) => (i * 37) % 4096);
-  for (const backend of BACKENDS) {
+  for (const engine of ENGINES) {
     const rows = await Promise.all(
       [1, 2, 3].map(async (threads) => {
-        const m = await model(TINY, { backend, threads });
+        const m = await model(TINY, { ...engine, threads });
         return m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
       }),
     );
     expectBytes(rows[1]!, rows[0]!);
     expectBytes(rows[2]!, rows[0]!);
   }
+});
+
+it('instruction sets agree: to float32 rounding as a whole, and they take the same experts and keys', async () => {
+  const ids = Array.from({ length: 40 }, (_, i) => (i * 91) % 160);
+  const [first, ...others] = ENGINES.filter((e) => e.backend === 'cpu');
+  if (!first) return; // without a compiler there is one engine, and nothing to compare
+  const run = async (engine: LoadOptions): Promise<Float32Array> => {
+    const m = await model(MICRO_FLASH, engine);
+    return m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
+  };
+  const want = await run(first);
+  for (const engine of others) expectClose(await run(engine), want, { maxAbs: 2e-5, nmse: 1e-10 });
 });

@@ -1,9 +1,29 @@
 import { SafetensorsFile } from '@megamoe/checkpoint';
 import { repositoryFile } from '@megamoe/testkit';
-import { addonInfos, loadModel, type BackendName, type LoadOptions, type Model } from '../src/index';
+import {
+  addonInfos,
+  createBackend,
+  ISAS,
+  loadModel,
+  type BackendName,
+  type LoadOptions,
+  type Model,
+} from '../src/index';
 
 /** Every backend of this machine: `cpu` only where the addons are built. */
 export const BACKENDS: BackendName[] = addonInfos().every((info) => info.loaded) ? ['js', 'cpu'] : ['js'];
+
+/** Every way of computing that this machine has: js, and each instruction set of the addons. */
+export const ENGINES: readonly LoadOptions[] = [
+  { backend: 'js' },
+  ...ISAS.filter((isa) => {
+    try {
+      return isa !== 'auto' && BACKENDS.includes('cpu') && createBackend({ backend: 'cpu', isa }).name === 'cpu';
+    } catch {
+      return false; // this processor lacks it
+    }
+  }).map((isa) => ({ backend: 'cpu' as const, isa })),
+];
 
 export const TINY = repositoryFile('models/tiny');
 export const MICRO_FLASH = repositoryFile('models/micro-flash');

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { UsageError } from '../errors';
 import type { CliIo } from '../io';
 import { loadReporter } from '../load-progress';
-import { addModelOptions, collect, integer, number, type ModelOptions } from '../options';
+import { addModelOptions, collect, integer, loadOptions, number, type ModelOptions } from '../options';
 
 const DEFAULT_PROMPT = 'The capital of France is';
 
@@ -74,14 +74,12 @@ export function generateCommand(io: CliIo): Command {
 async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Promise<void> {
   if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
   const started = performance.now();
-  const { model: dir, backend, threads, activations, chat, json, stopId, ...sampling } = flags;
+  const { model: dir, backend, threads, isa, activations, chat, json, stopId, ...sampling } = flags;
   const report = loadReporter(io);
   const model = await loadModel(dir, {
-    backend,
-    activations,
+    ...loadOptions({ model: dir, backend, threads, isa, activations }),
     signal: io.signal,
     onProgress: report.progress,
-    ...(threads === undefined ? {} : { threads }),
   });
   report.done(model);
   const loadMs = performance.now() - started;

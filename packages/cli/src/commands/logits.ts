@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors';
 import type { CliIo } from '../io';
 import { loadReporter } from '../load-progress';
-import { addModelOptions, integer, type ModelOptions } from '../options';
+import { addModelOptions, integer, loadOptions, type ModelOptions } from '../options';
 
 const DTYPES = { f32: 'F32', i32: 'I32', u8: 'U8' } as const;
 
@@ -65,12 +65,10 @@ async function runLogits(io: CliIo, flags: LogitsFlags): Promise<void> {
   }
   const report = loadReporter(io);
   const model = await loadModel(flags.model, {
-    backend: flags.backend,
-    activations: flags.activations,
+    ...loadOptions(flags),
     maxChunk: flags.maxChunk,
     signal: io.signal,
     onProgress: report.progress,
-    ...(flags.threads === undefined ? {} : { threads: flags.threads }),
   });
   report.done(model);
   const v = model.config.vocabSize;

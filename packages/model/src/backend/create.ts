@@ -1,6 +1,6 @@
 import { attentionAddonInfo, createAttentionKernels } from '@megamoe/attention';
 import { checkInteger, checkOneOf, UnsupportedError } from '@megamoe/core';
-import { createGemmKernels, gemmAddonInfo } from '@megamoe/gemm-native';
+import { createGemmKernels, gemmAddonInfo, type KernelIsa } from '@megamoe/gemm-native';
 import type { AddonInfo } from '@megamoe/native-kit';
 import { availableParallelism } from 'node:os';
 import { createHostOps } from './host-ops';
@@ -15,8 +15,11 @@ export interface BackendOptions {
   /** Default: the machine's processors. */
   readonly threads?: number;
   /** Instruction set of the native kernels; default: the best that this machine has. */
-  readonly isa?: 'auto' | 'generic';
+  readonly isa?: KernelIsa;
 }
+
+/** Instruction sets that may be asked for; `doctor` says which of them are there. */
+export const ISAS: readonly KernelIsa[] = ['auto', 'generic', 'avx2', 'avx512'];
 
 /** Most threads that may be asked for. */
 export const MAX_THREADS = 256;
@@ -32,6 +35,7 @@ export function addonInfos(): AddonInfo[] {
  */
 export function createBackend({ backend = 'auto', threads, isa = 'auto' }: BackendOptions = {}): Ops {
   checkOneOf('createBackend', 'backend', backend, ['auto', 'js', 'cpu', 'cuda']);
+  checkOneOf('createBackend', 'isa', isa, ISAS);
   if (threads !== undefined) checkInteger('createBackend', 'threads', threads, 1, MAX_THREADS);
   if (backend === 'cuda')
     throw new UnsupportedError('createBackend: no "cuda" backend in this build; there are: js, cpu, auto');
