@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { benchCommand } from './commands/bench';
 import { doctorCommand } from './commands/doctor';
 import { generateCommand } from './commands/generate';
 import { inspectCommand } from './commands/inspect';
@@ -15,7 +16,15 @@ function program(io: CliIo): Command {
     .option('--debug', 'print stack traces of errors')
     .showHelpAfterError('(add --help for the options)')
     .configureOutput({ writeOut: io.out, writeErr: io.err });
-  for (const make of [generateCommand, logitsCommand, quantizeCommand, inspectCommand, layoutCommand, doctorCommand]) {
+  for (const make of [
+    generateCommand,
+    logitsCommand,
+    quantizeCommand,
+    inspectCommand,
+    layoutCommand,
+    benchCommand,
+    doctorCommand,
+  ]) {
     root.addCommand(make(io).copyInheritedSettings(root));
   }
   return root;

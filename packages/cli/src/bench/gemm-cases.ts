@@ -1,0 +1,354 @@
+import type { ExpertsWeight, GemmKernels } from '@megamoe/gemm-native';
+import { decodeBf16 } from '@megamoe/core';
+import { checkDot, lazy, nvfp4At, Random, randomNvfp4, type Nvfp4Matrix } from './data';
+import { alternate, compare, type Floor } from './measure';
+import { SkipCase, type BenchCase, type BenchContext } from './types';
+
+/** A layer's expert matrices, as DeepSeek-V4-Flash has them: hidden 4096, experts of 2048, gate and up fused. */
+interface Experts {
+  readonly count: number;
+  readonly gateUp: Nvfp4Matrix;
+  readonly down: Nvfp4Matrix;
+  readonly w13: ExpertsWeight;
+  readonly w2: ExpertsWeight;
+}
+
+/** Bytes of a matrix in NVFP4: half a byte and a sixteenth of a scale for each element. */
+const nvfp4Bytes = (n: number, k: number): number => (n * k * 9) / 16;
+
+/** Random experts, packed; all have the same numbers, at different places in memory. */
+function packExperts(kernels: GemmKernels, count: number, d: number, inter: number): Experts {
+  const random = new Random(7);
+  const gateUp = randomNvfp4(random, 2 * inter, d);
+  const down = randomNvfp4(random, d, inter);
+  const half = { codes: inter * (d / 2), sf: inter * (d / 16) };
+  const w13 = kernels.packExperts({
+    numExperts: count,
+    n: 2 * inter,
+    k: d,
+    parts: 2,
+    format: 'nvfp4',
+    read: (_, part) => ({
+      codes: gateUp.codes.subarray(part * half.codes, (part + 1) * half.codes),
+      sf: gateUp.sf.subarray(part * half.sf, (part + 1) * half.sf),
+    }),
+  });
+  const w2 = kernels.packExperts({ numExperts: count, n: d, k: inter, format: 'nvfp4', read: () => down });
+  return { count, gateUp, down, w13, w2 };
+}
+
+/** Offsets that give all `m` rows to expert `e`. */
+const onlyExpert = (count: number, e: number, m: number): Int32Array =>
+  Int32Array.from({ length: count }, (_, i) => (i < e ? 0 : m));
+
+/** Grouped GEMMs on the gate/up matrix: a single row, and many. */
+export function gemmCases(c: BenchContext): BenchCase[] {
+  const [d, inter] = c.quick ? [256, 128] : [4096, 2048];
+  const n = 2 * inter;
+  const count = c.quick ? 4 : 16; // 16 experts are 151 MB: cold in turn
+  const packed = lazy(() => packExperts(c.gemm(1), count, d, inter));
+  const bytes = nvfp4Bytes(n, d);
+
+  /** Calls for experts in turn, enough of them that a run is some milliseconds. */
+  const rotated = (m: number, call: (offsets: Int32Array) => void): { calls: number; run: () => void } => {
+    const calls = m === 1 ? count : Math.max(1, Math.min(count, Math.floor((c.quick ? 2e6 : 2e9) / (2 * m * n * d))));
+    const offsets = Array.from({ length: count }, (_, e) => onlyExpert(count, e, m));
+    let e = 0;
+    return {
+      calls,
+      run: () => {
+        for (let i = 0; i < calls; i++) {
+          call(offsets[e]!);
+          e = (e + 1) % count;
+        }
+      },
+    };
+  };
+  const floors = (m: number, calls: number, kind: 'vpdpbusd' | 'vdpbf16ps'): Floor[] =>
+    m === 1 ? [{ kind: 'read', amount: calls * bytes }] : [{ kind, amount: calls * 2 * m * n * d }];
+
+  const w4a4 = (m: number, target: BenchCase['target']): BenchCase => ({
+    name: m === 1 ? 'w4a4-gemv' : 'w4a4-gemm',
+    shape: `m=${m} n=${n} k=${d}`,
+    ...(target === undefined ? {} : { target }),
+    run(threads) {
+      const { gateUp, w13 } = packed();
+      const kernels = c.gemm(threads);
+      const x = new Random(m).floats(m * d);
+      const scale = new Float32Array(count).fill(4 / (6 * 448));
+      const alpha = new Float32Array(count * 2).fill(scale[0]!);
+      const [codes, sf, out] = [new Uint8Array((m * d) / 2), new Uint8Array((m * d) / 16), new Float32Array(m * n)];
+      const { calls, run } = rotated(m, (offsets) => {
+        kernels.stageNvfp4(x, d, null, offsets, scale, codes, sf);
+        kernels.groupedGemmW4A4(w13, codes, sf, offsets, alpha, null, out);
+      });
+      run();
+      const a: Nvfp4Matrix = { n: m, k: d, codes, sf };
+      for (const [r, col] of [
+        [0, 0],
+        [m - 1, n - 1],
+        [m >> 1, n >> 1],
+      ] as const) {
+        const b = (i: number): number => nvfp4At(gateUp, col, i);
+        checkDot('groupedGemmW4A4', out[r * n + col]!, d, (i) => nvfp4At(a, r, i), b, { factor: scale[0]! });
+        // Quantized inputs against the exact ones: a block of 16 is off by at most a quarter of its largest.
+        checkDot('stageNvfp4', out[r * n + col]!, d, (i) => x[r * d + i]!, b, { tolerance: 0.25 });
+      }
+      return compare(c, threads, run, floors(m, calls, 'vpdpbusd'));
+    },
+  });
+
+  const w4a16 = (m: number, target: BenchCase['target']): BenchCase => ({
+    name: m === 1 ? 'w4a16-gemv' : 'w4a16-gemm',
+    shape: `m=${m} n=${n} k=${d}`,
+    ...(target === undefined ? {} : { target }),
+    run(threads) {
+      const { gateUp, w13 } = packed();
+      const kernels = c.gemm(threads);
+      const x = new Random(m).floats(m * d);
+      const alpha = new Float32Array(count * 2).fill(0.5);
+      const out = new Float32Array(m * n);
+      const { calls, run } = rotated(m, (offsets) => kernels.groupedGemm(w13, x, offsets, alpha, out));
+      run();
+      for (const [r, col] of [
+        [0, 0],
+        [m - 1, n - 1],
+      ] as const) {
+        checkDot(
+          'groupedGemm',
+          out[r * n + col]!,
+          d,
+          (i) => x[r * d + i]!,
+          (i) => nvfp4At(gateUp, col, i),
+          { factor: 0.5, tolerance: 0.005 }, // BF16 activations are allowed: 8 bits
+        );
+      }
+      return compare(c, threads, run, floors(m, calls, 'vdpbf16ps'));
+    },
+  });
+
+  return [
+    w4a4(1, (threads) => (threads === 1 ? 0.9 : 0.88)),
+    w4a4(8, 0.6),
+    w4a4(64, 0.6),
+    w4a4(512, 0.7),
+    w4a16(1, 0.85),
+    w4a16(64, undefined),
+    w4a16(512, 0.9),
+  ];
+}
+
+/** A whole mixture of experts: stage, gate/up, SwiGLU, stage, down, weighted sum; the router is not in it. */
+export function moeCases(c: BenchContext): BenchCase[] {
+  const [d, inter, count, topk] = c.quick ? [128, 64, 8, 2] : [4096, 2048, 64, 6];
+  const packed = lazy(() => packExperts(c.gemm(1), count, d, inter));
+  const moe = (t: number, target?: number): BenchCase => ({
+    name: 'moe',
+    shape: `tokens=${t} experts=${count} topk=${topk} d=${d} inter=${inter}`,
+    ...(target === undefined ? {} : { target }),
+    run(threads) {
+      const experts = packed();
+      const kernels = c.gemm(threads);
+      const slots = t * topk;
+      const route = randomRoute(t, topk, count);
+      const x = new Random(t).floats(t * d);
+      const scale13 = new Float32Array(count).fill(4 / (6 * 448));
+      const scale2 = new Float32Array(count).fill(4 / (6 * 448));
+      const alpha13 = new Float32Array(count * 2).fill(scale13[0]! / Math.sqrt(d)); // hidden values of about 1
+      const alpha2 = new Float32Array(count).fill(scale2[0]!);
+      const wide = Math.max(d, inter);
+      const [codes, sf] = [new Uint8Array((slots * wide) / 2), new Uint8Array((slots * wide) / 16)];
+      const gateUp = new Float32Array(slots * 2 * inter);
+      const hidden = new Float32Array(slots * inter);
+      const down = new Float32Array(slots * d);
+      const out = new Float32Array(t * d);
+      const run = (): void => {
+        kernels.stageNvfp4(x, d, route.slotToken, route.expertOffsets, scale13, codes, sf);
+        kernels.groupedGemmW4A4(experts.w13, codes, sf, route.expertOffsets, alpha13, null, gateUp);
+        kernels.swiglu(gateUp, slots, inter, 10, hidden);
+        kernels.stageNvfp4(hidden, inter, null, route.expertOffsets, scale2, codes, sf);
+        kernels.groupedGemmW4A4(experts.w2, codes, sf, route.expertOffsets, alpha2, null, down);
+        kernels.scatterExperts(down, d, route.tokenSlots, route.weights, t, topk, out);
+      };
+      run();
+      checkMoe(
+        experts,
+        x,
+        codes,
+        sf,
+        { t, topk, d, inter },
+        route,
+        [gateUp, hidden, down, out],
+        alpha13[0]!,
+        alpha2[0]!,
+      );
+      const operations = 2 * slots * (2 * inter * d + d * inter);
+      const read = route.active * (nvfp4Bytes(2 * inter, d) + nvfp4Bytes(d, inter));
+      const floors: Floor[] = [{ kind: 'vpdpbusd', amount: operations }];
+      if (target === undefined) floors.push({ kind: 'read', amount: read });
+      return compare(c, threads, run, floors);
+    },
+  });
+  return [moe(1), moe(8), moe(64), moe(c.quick ? 128 : 512, 0.58)];
+}
+
+interface Route {
+  readonly expertOffsets: Int32Array;
+  readonly slotToken: Int32Array;
+  readonly tokenSlots: Int32Array;
+  readonly weights: Float32Array;
+  /** Experts with at least one row. */
+  readonly active: number;
+}
+
+/** Distinct random experts for each token, slots ordered by expert and then token. */
+function randomRoute(t: number, topk: number, experts: number): Route {
+  const random = new Random(t + 1);
+  const chosen = Array.from({ length: t }, () => {
+    const ids = new Set<number>();
+    while (ids.size < topk) ids.add(random.below(experts));
+    return [...ids];
+  });
+  const expertOffsets = new Int32Array(experts);
+  const slotToken = new Int32Array(t * topk);
+  const tokenSlots = new Int32Array(t * topk);
+  let slot = 0;
+  let active = 0;
+  for (let e = 0; e < experts; e++) {
+    const first = slot;
+    chosen.forEach((ids, token) => {
+      const j = ids.indexOf(e);
+      if (j < 0) return;
+      slotToken[slot] = token;
+      tokenSlots[token * topk + j] = slot++;
+    });
+    expertOffsets[e] = slot;
+    if (slot > first) active++;
+  }
+  return { expertOffsets, slotToken, tokenSlots, weights: random.floats(t * topk, 0.5), active };
+}
+
+/** Checks each stage at a few places against the stage before it. */
+function checkMoe(
+  experts: Experts,
+  x: Float32Array,
+  codes: Uint8Array,
+  sf: Uint8Array,
+  { t, topk, d, inter }: { t: number; topk: number; d: number; inter: number },
+  { slotToken, tokenSlots, weights }: Route,
+  [gateUp, hidden, down, out]: readonly [Float32Array, Float32Array, Float32Array, Float32Array],
+  alpha13: number,
+  alpha2: number,
+): void {
+  const slots = t * topk;
+  const a: Nvfp4Matrix = { n: slots, k: inter, codes, sf };
+  for (const slot of [0, slots - 1]) {
+    const row = slotToken[slot]! * d;
+    const scale13 = 4 / (6 * 448);
+    for (const col of [0, 2 * inter - 1]) {
+      checkDot(
+        'moe gate/up',
+        gateUp[slot * 2 * inter + col]!,
+        d,
+        (i) => x[row + i]! / scale13,
+        (i) => nvfp4At(experts.gateUp, col, i),
+        { factor: alpha13, tolerance: 0.25 },
+      );
+    }
+    const [g, u] = [gateUp[slot * 2 * inter]!, gateUp[slot * 2 * inter + inter]!];
+    checkDot(
+      'moe SwiGLU',
+      hidden[slot * inter]!,
+      1,
+      () => Math.min(g, 10) / (1 + Math.exp(-Math.min(g, 10))),
+      () => Math.max(-10, Math.min(10, u)),
+    );
+    for (const col of [0, d - 1]) {
+      checkDot(
+        'moe down',
+        down[slot * d + col]!,
+        inter,
+        (i) => nvfp4At(a, slot, i),
+        (i) => nvfp4At(experts.down, col, i),
+        { factor: alpha2 },
+      );
+    }
+  }
+  for (const token of [0, t - 1]) {
+    checkDot(
+      'moe sum',
+      out[token * d]!,
+      topk,
+      (j) => weights[token * topk + j]!,
+      (j) => down[tokenSlots[token * topk + j]! * d]!,
+    );
+  }
+}
+
+/** Dense linear of BF16 weights, one row and many: the attention output projection's shape. */
+export function linearCases(c: BenchContext): BenchCase[] {
+  const [n, k] = c.quick ? [256, 256] : [4096, 8192];
+  const copies = 4; // 268 MB in all
+  const data = lazy(() => new Random(3).bf16(n * k, -6));
+  const weights = lazy(() =>
+    Array.from({ length: copies }, () => c.gemm(1).packLinear({ n, k, dtype: 'bf16', data: data() })),
+  );
+  const linear = (m: number, target?: number): BenchCase => ({
+    name: 'linear-bf16',
+    shape: `m=${m} n=${n} k=${k}`,
+    ...(target === undefined ? {} : { target }),
+    run(threads) {
+      const kernels = c.gemm(threads);
+      const x = new Random(m).floats(m * k);
+      const out = new Float32Array(m * n);
+      const all = weights();
+      const calls = m === 1 ? copies : 1;
+      let at = 0;
+      const run = (): void => {
+        for (let i = 0; i < calls; i++) {
+          kernels.linear(all[at]!, x, m, out);
+          at = (at + 1) % copies;
+        }
+      };
+      run();
+      for (const [r, col] of [
+        [0, 0],
+        [m - 1, n - 1],
+      ] as const) {
+        checkDot(
+          'linear',
+          out[r * n + col]!,
+          k,
+          (i) => x[r * k + i]!,
+          (i) => decodeBf16(data()[col * k + i]!),
+          { tolerance: 0.005 },
+        );
+      }
+      const operations = { kind: 'vdpbf16ps', amount: calls * 2 * m * n * k } as const;
+      const read = { kind: 'read', amount: calls * 2 * n * k } as const;
+      return compare(c, threads, run, m === 1 ? [read] : [operations, read]);
+    },
+  });
+  return [linear(1, 0.88), linear(8), linear(c.quick ? 64 : 512)];
+}
+
+/** The machine itself, for the record: a later run on another machine can be read only beside these. */
+export function ceilingCases(c: BenchContext): BenchCase[] {
+  const kinds = [
+    ['read', 2 ** 28, 'GB/s'],
+    ['copy', 2 ** 27, 'GB/s'],
+    ['vpdpbusd', 2 ** 30, 'GOPS'],
+    ['vdpbf16ps', 2 ** 30, 'GFLOPS'],
+    ['fma', 2 ** 29, 'GFLOPS'],
+  ] as const;
+  return kinds.map(([kind, amount, unit]) => ({
+    name: `ceiling-${kind}`,
+    shape: kind === 'read' || kind === 'copy' ? `bytes=${c.quick ? amount / 16 : amount}` : `ops=${amount}`,
+    run(threads) {
+      if (!c.ceilings.has(kind)) throw new SkipCase('this processor has no such instruction, or there is no addon');
+      const floor = { kind, amount: c.quick ? amount / 16 : amount };
+      const { rates } = alternate(c, threads, () => undefined, [floor]);
+      return { median: rates[0]! / 1e9, unit, ceiling: rates[0]! / 1e9 };
+    },
+  }));
+}

@@ -1,0 +1,71 @@
+import { createModel } from '@megamoe/model';
+import { execFile } from 'node:child_process';
+import { freemem } from 'node:os';
+import { promisify } from 'node:util';
+import { v4FlashBytes } from './step-cases';
+import { CountingSource, randomTokens, SyntheticSource, v4FlashConfig } from './synthetic';
+import { builtCli } from './tiny-cases';
+import { BenchError, SkipCase, type BenchCase, type BenchContext, type StepShape } from './types';
+
+/** What the child process is asked, as JSON on its command line. */
+export interface MemoryQuestion {
+  readonly step: StepShape;
+  readonly threads: number;
+  readonly backend: 'js' | 'cpu';
+}
+
+/** What it answers, as JSON on stdout. */
+interface MemoryAnswer {
+  readonly peakBytes: number;
+  readonly weightBytes: number;
+  readonly stateBytes: number;
+}
+
+/** Loads the synthetic model, generates, and tells how large the process grew. Runs in a process of its own. */
+export async function answerMemory({ step, threads, backend }: MemoryQuestion): Promise<MemoryAnswer> {
+  const config = v4FlashConfig(step);
+  const source = new CountingSource(new SyntheticSource(config));
+  const model = await createModel(source, { backend, threads });
+  const [prompt, tokens] = [64, 8];
+  let generated = 0;
+  const tokenIds = randomTokens(config.vocabSize, prompt);
+  for await (const chunk of model.generate({ tokenIds, maxTokens: tokens, ignoreEos: true }))
+    generated += chunk.tokenId >= 0 ? 1 : 0;
+  if (generated !== tokens) throw new BenchError(`generate gave ${generated} of ${tokens} tokens`);
+  return {
+    peakBytes: process.resourceUsage().maxRSS * 1024,
+    weightBytes: source.count.bytes,
+    stateBytes: model.createSequence({ maxTokens: prompt + tokens }).bytes, // as generate makes one
+  };
+}
+
+/** Peak resident memory of load and generate, against what must be there: weights in their own format, and the state. */
+export function memoryCases(c: BenchContext): BenchCase[] {
+  const { layers, experts, vocab } = c.step;
+  return [
+    {
+      name: 'memory',
+      shape: `v4-flash layers=${layers} experts=${experts} vocab=${vocab}`,
+      target: 1.1,
+      atMost: true,
+      async run(threads) {
+        const main = builtCli();
+        if (main === undefined) throw new SkipCase('the command line is not built');
+        const [need, free] = [1.3 * v4FlashBytes(c.step) + 5e8, freemem()];
+        if (need > free)
+          throw new SkipCase(
+            `it needs about ${(need / 1e9).toFixed(1)} GB of memory, ${(free / 1e9).toFixed(1)} are free`,
+          );
+        const question: MemoryQuestion = { step: c.step, threads, backend: c.native ? 'cpu' : 'js' };
+        const { stdout } = await promisify(execFile)(process.execPath, [
+          main,
+          'bench',
+          '--memory-of',
+          JSON.stringify(question),
+        ]);
+        const { peakBytes, weightBytes, stateBytes } = JSON.parse(stdout) as MemoryAnswer;
+        return { median: peakBytes / 2 ** 20, unit: 'MiB', ceiling: (weightBytes + stateBytes) / 2 ** 20 };
+      },
+    },
+  ];
+}

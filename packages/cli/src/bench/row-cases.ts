@@ -1,0 +1,191 @@
+import { createGemmKernels } from '@megamoe/gemm-native';
+import { Sampler } from '@megamoe/sampler';
+import { createSfGeometry, sfOffset, swizzleScales } from '@megamoe/sf-layout';
+import { checkClose, checkSame, lazy, Random } from './data';
+import { alternate, compare } from './measure';
+import { BenchError, type BenchCase, type BenchContext } from './types';
+
+/** Buffers used in turn, so that together they are more than a last-level cache holds. */
+function turns<T>(buffers: readonly T[]): () => T {
+  let at = 0;
+  return () => {
+    const buffer = buffers[at]!;
+    at = (at + 1) % buffers.length;
+    return buffer;
+  };
+}
+
+/** Float32 rows to NVFP4 with a given global scale; counted in bytes read, against copying as many. */
+export function quantizeCases(c: BenchContext): BenchCase[] {
+  const [m, k, copies] = c.quick ? [64, 256, 2] : [2048, 4096, 4];
+  const inputs = lazy(() => {
+    const first = new Random(5).floats(m * k);
+    return [first, ...Array.from({ length: copies - 1 }, () => first.slice())];
+  });
+  return [
+    {
+      name: 'quantize',
+      shape: `rows=${m} k=${k}`,
+      target: 1.1,
+      run(threads) {
+        const next = turns(inputs());
+        const kernels = c.gemm(threads);
+        const offsets = Int32Array.of(m);
+        const scale = Float32Array.of(4 / (6 * 448));
+        const [codes, sf] = [new Uint8Array((m * k) / 2), new Uint8Array((m * k) / 16)];
+        const run = (): void => kernels.stageNvfp4(next(), k, null, offsets, scale, codes, sf);
+        run();
+        const rows = 4; // of the plain twin, which is bound to the same bytes
+        const twin = createGemmKernels({ backend: 'js' });
+        const [wantCodes, wantSf] = [new Uint8Array((rows * k) / 2), new Uint8Array((rows * k) / 16)];
+        twin.stageNvfp4(inputs()[0]!, k, null, Int32Array.of(rows), scale, wantCodes, wantSf);
+        checkSame('stageNvfp4 codes', codes, wantCodes);
+        checkSame('stageNvfp4 scales', sf, wantSf);
+        return compare(c, threads, run, [{ kind: 'copy', amount: 4 * m * k }]);
+      },
+    },
+  ];
+}
+
+/** Block scales to the 128x4 layout. */
+export function swizzleCases(c: BenchContext): BenchCase[] {
+  const swizzle = (label: 'hot' | 'cold', rows: number, kSf: number, copies: number): BenchCase => ({
+    name: `swizzle-${label}`,
+    shape: `rows=${rows} k_sf=${kSf} layout=128x4`,
+    oneThread: true,
+    target: 0.95,
+    run(threads) {
+      const geometry = createSfGeometry({ rows, kSf, l: 1, layout: '128x4' });
+      const sf = new Random(9).scales(rows * kSf);
+      const next = turns(
+        Array.from({ length: copies }, () => ({ sf: sf.slice(), out: new Uint8Array(geometry.allocationBytes) })),
+      );
+      const first = next();
+      swizzleScales(first.sf, geometry, first.out);
+      for (let r = 0; r < rows; r += 37) {
+        for (let s = 0; s < kSf; s += 5)
+          checkSame('swizzleScales', [first.out[sfOffset(geometry, r, s)]!], [sf[r * kSf + s]!]);
+      }
+      const run = (): void => {
+        const { sf: from, out } = next();
+        swizzleScales(from, geometry, out);
+      };
+      return compare(c, threads, run, [{ kind: 'copy', amount: rows * kSf, hot: label === 'hot' }]);
+    },
+  });
+  return c.quick
+    ? [swizzle('hot', 256, 32, 1), swizzle('cold', 512, 64, 2)]
+    : [swizzle('hot', 1024, 256, 1), swizzle('cold', 32768, 256, 8)];
+}
+
+/** One draw with temperature, top-k and top-p, against one pass that finds the largest logit. Both read cold logits. */
+export function samplingCases(c: BenchContext): BenchCase[] {
+  const vocab = c.quick ? 4096 : 129_280;
+  return [
+    {
+      name: 'sampling',
+      shape: `vocab=${vocab} temperature=0.8 top_k=50 top_p=0.95`,
+      oneThread: true,
+      target: 3,
+      atMost: true,
+      run(threads) {
+        const first = new Random(11).floats(vocab, 3);
+        const copies = c.quick ? 4 : 160; // 83 MB
+        const next = turns([first, ...Array.from({ length: copies - 1 }, () => first.slice())]);
+        const params = { temperature: 0.8, topK: 50, topP: 0.95, seed: 1 };
+        const sampler = new Sampler({ vocabSize: vocab, params, promptIds: [0] });
+        const greedy = new Sampler({ vocabSize: vocab, params: { temperature: 0 }, promptIds: [0] });
+        const best = first.indexOf(first.reduce((m, x) => Math.max(m, x)));
+        checkSame('Sampler greedy', [greedy.sample(first).tokenId], [best]);
+        const { tokenId } = sampler.sample(first);
+        const better = first.filter((x) => x > first[tokenId]!).length;
+        if (better >= 50) throw new BenchError(`Sampler: token ${tokenId} is number ${better + 1}, past top_k = 50`);
+        // A few draws to a run: one is too short for the clock's jitter.
+        const draws = 8;
+        const { seconds, rates } = alternate(
+          c,
+          threads,
+          () => {
+            for (let i = 0; i < draws; i++) sampler.sample(next());
+          },
+          [{ kind: 'max', amount: 4 * vocab * draws }],
+        );
+        return { median: (seconds / draws) * 1e6, unit: 'us', ceiling: ((4 * vocab) / rates[0]!) * 1e6 };
+      },
+    },
+  ];
+}
+
+/** RMS norm of rows with a weight: reads and writes as many bytes as a copy. */
+export function normCases(c: BenchContext): BenchCase[] {
+  const [m, d, copies] = c.quick ? [32, 256, 2] : [512, 4096, 8];
+  return [
+    {
+      name: 'rms-norm',
+      shape: `m=${m} d=${d}`,
+      run(threads) {
+        const random = new Random(13);
+        const x = random.floats(m * d);
+        const weight = random.floats(d);
+        const next = turns(Array.from({ length: copies }, () => ({ x: x.slice(), out: new Float32Array(m * d) })));
+        const kernels = c.gemm(threads);
+        const first = next();
+        kernels.rmsNorm(first.x, m, d, weight, 1e-6, first.out);
+        for (const r of [0, m - 1]) {
+          let square = 0;
+          for (let i = 0; i < d; i++) square += x[r * d + i]! ** 2;
+          const want = (x[r * d + 3]! * weight[3]!) / Math.sqrt(square / d + 1e-6);
+          checkClose('rmsNorm', first.out[r * d + 3]!, want, Math.abs(want) * 1e-5);
+        }
+        const run = (): void => {
+          const { x: from, out } = next();
+          kernels.rmsNorm(from, m, d, weight, 1e-6, out);
+        };
+        return compare(c, threads, run, [{ kind: 'copy', amount: 4 * m * d }]);
+      },
+    },
+  ];
+}
+
+/** Hyper-connections before and after a block: 4 streams mixed by a [24, 4*D] float32 matrix. */
+export function hyperConnectionCases(c: BenchContext): BenchCase[] {
+  const [hc, d] = c.quick ? [4, 256] : [4, 4096];
+  const mixes = (2 + hc) * hc;
+  const hyper = (t: number, copies: number): BenchCase => ({
+    name: 'hyper-connections',
+    shape: `tokens=${t} hc=${hc} d=${d}`,
+    run(threads) {
+      const random = new Random(t);
+      const streams = random.floats(t * hc * d);
+      const fn = random.floats(mixes * hc * d, 0.01);
+      const fns = turns(Array.from({ length: copies }, () => fn.slice()));
+      const base = random.floats(mixes);
+      const gain = Float32Array.of(1, 1, 1);
+      const blockOut = random.floats(t * d);
+      const outputs = () => [new Float32Array(t * hc), new Float32Array(t * hc * hc), new Float32Array(t * d)] as const;
+      const [post, comb, collapsed] = outputs();
+      const kernels = c.gemm(threads);
+      kernels.hcPre(streams, t, hc, d, fn, base, gain, 1e-6, 1e-6, 20, post, comb, collapsed);
+      const [wantPost, wantComb, wantCollapsed] = outputs();
+      const twin = createGemmKernels({ backend: 'js' });
+      twin.hcPre(streams, 1, hc, d, fn, base, gain, 1e-6, 1e-6, 20, wantPost, wantComb, wantCollapsed);
+      for (let i = 0; i < hc * hc; i++) checkClose('hcPre comb', comb[i]!, wantComb[i]!, 1e-4);
+      for (let i = 0; i < hc; i++) checkClose('hcPre post', post[i]!, wantPost[i]!, 1e-4);
+      for (let i = 0; i < d; i += 17) checkClose('hcPre', collapsed[i]!, wantCollapsed[i]!, 1e-3);
+      const run = (): void => {
+        kernels.hcPre(streams, t, hc, d, fns(), base, gain, 1e-6, 1e-6, 20, post, comb, collapsed);
+        kernels.hcPost(streams, blockOut, t, hc, d, post, comb);
+      };
+      // Read fn and, twice, the streams and the block; write the streams and the collapsed row.
+      const bytes = 4 * (mixes * hc * d + t * d * (3 * hc + 2));
+      const operations = 2 * t * hc * d * (mixes + 1 + hc + 1);
+      return t === 1
+        ? compare(c, threads, run, [{ kind: 'read', amount: bytes }])
+        : compare(c, threads, run, [
+            { kind: 'fma', amount: operations },
+            { kind: 'read', amount: bytes },
+          ]);
+    },
+  });
+  return [hyper(1, c.quick ? 2 : 32), hyper(c.quick ? 16 : 512, 1)];
+}

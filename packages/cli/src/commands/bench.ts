@@ -1,0 +1,150 @@
+import type { KernelIsa } from '@megamoe/gemm-native';
+import { ISAS, MAX_THREADS, type BackendName } from '@megamoe/model';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { appendHistory, parseHistory, type BenchOrigin } from '../bench/history';
+import { answerMemory, type MemoryQuestion } from '../bench/memory-cases';
+import { plotHistory, threeDigits } from '../bench/plot';
+import { runBench, runtimeOf } from '../bench/run';
+import type { BenchRow } from '../bench/types';
+import { writeFileAtomic } from '../files';
+import type { CliIo } from '../io';
+import { integer } from '../options';
+import { table } from '../table';
+
+interface BenchFlags {
+  readonly filter?: string;
+  readonly json?: boolean;
+  readonly threads: readonly number[];
+  readonly backend: BackendName;
+  readonly isa: KernelIsa;
+  readonly shape?: 'v4-flash' | 'tiny';
+  readonly layers: number;
+  readonly experts: number;
+  readonly context: number;
+  readonly vocab: number;
+  readonly quick?: boolean;
+  readonly csv?: string;
+  readonly plot?: string;
+  readonly memoryOf?: string;
+}
+
+/** Parses `1,2`. */
+function threadList(text: string): number[] {
+  const counts = text.split(',').map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : NaN));
+  if (counts.some((n) => !(n >= 1 && n <= MAX_THREADS)))
+    throw new InvalidArgumentError(`Expected numbers from 1 to ${MAX_THREADS} with commas between, as in 1,2.`);
+  return [...new Set(counts)];
+}
+
+/** `megamoe bench`. */
+export function benchCommand(io: CliIo): Command {
+  return new Command('bench')
+    .description("Measure kernels and whole steps, each beside the machine's limit measured in turn with it.")
+    .option('--filter <text>', 'only rows whose name or shape contains this')
+    .option('--json', 'print one JSON array of {name, shape, threads, median, unit, ceiling, fraction, target}')
+    .option('--threads <list>', 'numbers of threads, as in 1,2 (default: 1 and all processors)', threadList, [
+      ...new Set([1, Math.min(availableParallelism(), MAX_THREADS)]),
+    ])
+    .addOption(new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu']).default('auto'))
+    .addOption(new Option('--isa <name>', 'instruction set of the cpu backend').choices([...ISAS]).default('auto'))
+    .addOption(
+      new Option(
+        '--shape <name>',
+        'only whole steps of this model: random weights of V4-Flash shape, or models/tiny',
+      ).choices(['v4-flash', 'tiny']),
+    )
+    .option('--layers <n>', 'layers of the v4-flash model', integer(2, 61), 2)
+    .option('--experts <n>', 'experts of a layer of it', integer(6, 1024), 64)
+    .option('--context <n>', 'tokens that a decode step of it has behind it', integer(1, 1 << 20), 4096)
+    .option('--vocab <n>', 'tokens of its vocabulary', integer(16, 1 << 20), 129_280)
+    .option('--quick', 'small shapes, few repetitions: shows that it runs, not how fast')
+    .option('--csv <file>', 'append the rows to a history')
+    .option('--plot <file>', 'draw the rows (with --csv, the whole history) as an SVG')
+    .addOption(new Option('--memory-of <json>', 'answer a question of the memory row').hideHelp())
+    .addHelpText('after', '\nExample:\n  megamoe bench --filter w4a4 --threads 1,2')
+    .action((flags: BenchFlags) => bench(io, flags));
+}
+
+async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
+  if (flags.memoryOf !== undefined) {
+    io.out(`${JSON.stringify(await answerMemory(JSON.parse(flags.memoryOf) as MemoryQuestion))}\n`);
+    return;
+  }
+  const { layers, experts, context, vocab, quick = false, csv, plot, json, filter, shape, ...rest } = flags;
+  const before = csv !== undefined && existsSync(csv) ? readFileSync(csv, 'utf8') : '';
+  parseHistory(before); // a wrong file is found before the work, not after
+  const step = { layers, experts, context: quick ? Math.min(context, 256) : context, vocab };
+  io.err(`megamoe: ${runtimeOf(rest)}${quick ? '; --quick figures say nothing about speed' : ''}\n`);
+  const rows = await runBench({
+    ...rest,
+    quick,
+    step,
+    signal: io.signal,
+    ...(filter === undefined ? {} : { filter }),
+    ...(shape === undefined ? {} : { shape }),
+    onRow: (row) => io.err(`megamoe: ${row.name} ${row.shape} x${row.threads}: ${figures(row)}\n`),
+    onSkip: (what, why) => io.err(`megamoe: not measured: ${what}: ${why}\n`),
+  });
+  io.out(json ? `${JSON.stringify(rows)}\n` : benchTable(rows));
+  if (csv === undefined && plot === undefined) return;
+  const text = appendHistory(before, originOf(rest), rows);
+  if (csv !== undefined) {
+    writeFileAtomic(csv, text);
+    io.err(`megamoe: wrote ${csv}\n`);
+  }
+  if (plot !== undefined) {
+    writeFileAtomic(plot, plotHistory(parseHistory(text)));
+    io.err(`megamoe: wrote ${plot}\n`);
+  }
+}
+
+const figures = (row: BenchRow): string =>
+  `${threeDigits(row.median)} ${row.unit} of ${threeDigits(row.ceiling)} = ${row.fraction.toFixed(3)}${promise(row)}`;
+
+/** What is promised of a row, and whether it holds. */
+function promise({ fraction, target, atMost }: BenchRow): string {
+  if (target === undefined) return '';
+  const met = atMost ? fraction <= target : fraction >= target;
+  return ` (${atMost ? '<=' : '>='} ${target}: ${met ? 'yes' : 'no'})`;
+}
+
+function benchTable(rows: readonly BenchRow[]): string {
+  return table(
+    ['name', 'shape', 'threads', 'median', 'unit', 'ceiling', 'fraction', 'target', 'met'],
+    rows.map((row) => [
+      row.name,
+      row.shape,
+      row.threads,
+      threeDigits(row.median),
+      row.unit,
+      threeDigits(row.ceiling),
+      row.fraction.toFixed(3),
+      row.target === undefined ? '' : `${row.atMost ? '<=' : '>='} ${row.target}`,
+      row.target === undefined ? '' : promise(row).endsWith('yes)') ? 'yes' : 'no',
+    ]),
+  );
+}
+
+/** Machine, runtime, commit and time of this run. */
+function originOf(o: { backend: BackendName; isa: KernelIsa }): BenchOrigin {
+  return {
+    date: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+    commit: commitOf(),
+    machine: `${cpus()[0]?.model.trim() ?? 'unknown processor'} x${availableParallelism()}`,
+    runtime: runtimeOf(o),
+  };
+}
+
+/** The commit of the working folder, with `+` when tracked files differ; empty when git or a repository is not there. */
+function commitOf(): string {
+  const git = (...args: string[]): string =>
+    execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  try {
+    return `${git('rev-parse', '--short=12', 'HEAD')}${git('status', '--porcelain', '--untracked-files=no') === '' ? '' : '+'}`;
+  } catch {
+    return '';
+  }
+}
