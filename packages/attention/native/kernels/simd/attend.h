@@ -81,6 +81,11 @@ inline void writeHead(const float* sums, int64_t nextChunk, float weight, bool e
   }
 }
 
+inline const float* keyRow(const AttendParams& p, int64_t r, int64_t j) {
+  const int64_t index = p.keyIndex[r * p.keyCap + j];
+  return index < p.ringCap ? p.ring + index * p.d : p.entries + (index - p.ringCap) * p.d;
+}
+
 inline void attendHeads(const AttendParams& p, int64_t r, int64_t h0, int64_t heads, float* scratch) {
   const int64_t padded = roundUp(heads, kLanes);
   const AttendBuffers b = attendBuffers(p, scratch, padded);
@@ -91,30 +96,32 @@ inline void attendHeads(const AttendParams& p, int64_t r, int64_t h0, int64_t he
     b.top[h] = -kInfinity;
     b.total[h] = 0.0f;
   }
+  Ahead ahead;
+  ahead.lineCount = (p.d + 15) / 16;
   for (int64_t k0 = 0; k0 < count; k0 += kKeyBlock) {
     const int64_t block = least(kKeyBlock, count - k0);
-    for (int64_t j = 0; j < block; j++) {
-      const int64_t index = p.keyIndex[r * p.keyCap + k0 + j];
-      packKey(index < p.ringCap ? p.ring + index * p.d : p.entries + (index - p.ringCap) * p.d, p.d, b.keys + j * kChunk);
-    }
+    for (int64_t j = 0; j < block; j++) packKey(keyRow(p, r, k0 + j), p.d, b.keys + j * kChunk);
+    ahead.count = least(kKeyBlock, count - k0 - block);
+    ahead.row = ahead.line = 0;
+    for (int64_t j = 0; j < ahead.count; j++) ahead.rows[j] = keyRow(p, r, k0 + block + j);
     for (int64_t i = 0, chunk = 0; i < p.d; i += kChunk, chunk++) {
-      const Product product{b.keys + chunk * kKeyBlock * kChunk, kChunk, 1,      b.queries + i * padded, padded,
+      const Product product{b.keys + chunk * kKeyBlock * kChunk, kChunk, b.queries + i * padded, padded,
                             least(kChunk, p.d - i),              b.scores, padded, nullptr};
       if (i == 0) {
-        multiply<Into::kStore>(product, block, padded / kLanes);
+        multiply<Left::kRows, Into::kStore>(product, block, padded / kLanes, ahead);
       } else {
-        multiply<Into::kAdd>(product, block, padded / kLanes);
+        multiply<Left::kRows, Into::kAdd>(product, block, padded / kLanes, ahead);
       }
     }
     foldScores(b, block, padded, p.softmaxScale);
     for (int64_t i = 0, chunk = 0; i < p.d; i += kChunk, chunk++) {
-      const Product product{b.scores, 1,      padded,  b.keys + chunk * kKeyBlock * kChunk, kChunk, block, b.sums + chunk * padded * kChunk,
+      const Product product{b.scores, padded,  b.keys + chunk * kKeyBlock * kChunk, kChunk, block, b.sums + chunk * padded * kChunk,
                             kChunk,   b.shrink};
       const int64_t vectors = (least(kChunk, p.d - i) + kLanes - 1) / kLanes;
       if (k0 == 0) {
-        multiply<Into::kStore>(product, heads, vectors);
+        multiply<Left::kColumns, Into::kStore>(product, heads, vectors, ahead);
       } else {
-        multiply<Into::kScale>(product, heads, vectors);
+        multiply<Left::kColumns, Into::kScale>(product, heads, vectors, ahead);
       }
     }
   }

@@ -16,15 +16,16 @@ inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, in
   const float scale = 1.0f / (squareRoot(static_cast<float>(p.dim)) * squareRoot(static_cast<float>(p.heads)));
   const float* rowWeights = p.headWeights + (p.row0 + r) * p.heads;
   for (int64_t h = 0; h < padded; h++) weights[h] = h < p.heads ? rowWeights[h] * scale : 0.0f;
+  Ahead none;  // entries lie in order: the processor sees what is next
   for (int64_t w0 = begin; w0 < end; w0 += kEntryTile) {
     const int64_t n = least(kEntryTile, end - w0);
     for (int64_t i = 0; i < p.dim; i += kChunk) {
-      const Product product{p.entries + w0 * p.dim + i, p.dim,  1, queries + i * padded, padded, least(kChunk, p.dim - i),
+      const Product product{p.entries + w0 * p.dim + i, p.dim, queries + i * padded, padded, least(kChunk, p.dim - i),
                             products,                   padded, nullptr};
       if (i == 0) {
-        multiply<Into::kStore>(product, n, padded / kLanes);
+        multiply<Left::kRows, Into::kStore>(product, n, padded / kLanes, none);
       } else {
-        multiply<Into::kAdd>(product, n, padded / kLanes);
+        multiply<Left::kRows, Into::kAdd>(product, n, padded / kLanes, none);
       }
     }
     for (int64_t j = 0; j < n; j++) {

@@ -1,7 +1,7 @@
-// Copies in the order in which the products read: channels in chunks of kChunk, so that a chunk of queries and of keys stay in the
-// first-level cache, and sums are over at most kChunk products before they are added up.
+// Copies in the order in which the products read: channels in chunks of kChunk, so that what a chunk needs stays in the fast
+// caches, and sums are over at most kChunk products before they are added up.
 
-constexpr int64_t kChunk = 64;
+constexpr int64_t kChunk = 128;
 
 inline int64_t chunksOf(int64_t d) { return (d + kChunk - 1) / kChunk; }
 
@@ -27,11 +27,15 @@ inline void transpose8(const float* from, int64_t fromRow, float* to, int64_t to
 
 // Queries [heads, d] as [d, padded]: a lane for each head, 0 in lanes past the last. padded = heads rounded up to kLanes.
 inline void packQueries(const float* q, int64_t heads, int64_t d, float* packed, int64_t padded) {
-  const int64_t wholeHeads = heads / 8 * 8, wholeD = d / 8 * 8;
-  for (int64_t i = 0; i < wholeD; i += 8) {
-    for (int64_t h = 0; h < wholeHeads; h += 8) transpose8(q + h * d + i, d, packed + i * padded + h, padded);
+  constexpr int64_t kLine = 16;  // a cache line of every query at a time: rows lie so far apart that few stay cached
+  const int64_t wholeHeads = heads / 8 * 8, wholeD = d / kLine * kLine;
+  for (int64_t i = 0; i < wholeD; i += kLine) {
+    for (int64_t h = 0; h < wholeHeads; h += 8) {
+      transpose8(q + h * d + i, d, packed + i * padded + h, padded);
+      transpose8(q + h * d + i + 8, d, packed + (i + 8) * padded + h, padded);
+    }
     for (int64_t h = wholeHeads; h < heads; h++) {
-      for (int64_t k = i; k < i + 8; k++) packed[k * padded + h] = q[h * d + k];
+      for (int64_t k = i; k < i + kLine; k++) packed[k * padded + h] = q[h * d + k];
     }
   }
   for (int64_t i = wholeD; i < d; i++) {
