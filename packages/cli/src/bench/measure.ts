@@ -38,8 +38,8 @@ export interface Alternated {
  * machine; medians of each.
  */
 export function alternate(c: BenchContext, threads: number, work: () => void, floors: readonly Floor[]): Alternated {
-  const budget = c.quick ? 0.1 : 2.5; // seconds
-  const [least, most] = c.quick ? [3, 9] : [5, 61];
+  const budget = c.quick ? 0.05 : 2.5; // seconds
+  const [least, most] = c.quick ? [3, 5] : [5, 61];
   const times: number[] = [];
   const rates: number[][] = floors.map(() => []);
   const end = performance.now() + budget * 1000;

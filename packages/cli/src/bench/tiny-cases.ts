@@ -23,7 +23,7 @@ export function builtCli(): string | undefined {
 
 /** The shipped model through the public `generate`, and from the shell. */
 export function tinyCases(c: BenchContext): BenchCase[] {
-  const [promptTokens, newTokens] = c.quick ? [64, 16] : [1024, 256];
+  const [promptTokens, newTokens] = c.quick ? [32, 8] : [1024, 256];
   const dir = defaultModel();
   let counted: WeightCount | undefined;
   const countWeights = async (): Promise<WeightCount> => {
@@ -55,7 +55,7 @@ export function tinyCases(c: BenchContext): BenchCase[] {
     const runs: number[] = [];
     const floors: number[] = [];
     let first: number[] | undefined;
-    for (let i = -1; i < (c.quick ? 3 : 7); i++) {
+    for (let i = -1; i < (c.quick ? 2 : 7); i++) {
       c.signal.throwIfAborted();
       const ids: number[] = [];
       let usage: GenerateUsage | undefined;
@@ -117,7 +117,7 @@ export function tinyCases(c: BenchContext): BenchCase[] {
         const first: number[] = [];
         const bare: number[] = [];
         const args = [main, 'generate', '--backend', c.backend, '--threads', String(threads), '--max-tokens', '8'];
-        for (let i = 0; i < (c.quick ? 3 : 9); i++) {
+        for (let i = 0; i < (c.quick ? 1 : 9); i++) {
           c.signal.throwIfAborted();
           first.push(await firstOutput(args));
           bare.push(await firstOutput(['-e', 'process.stdout.write("x")'])); // what Node itself takes
