@@ -141,12 +141,20 @@ describe('history', () => {
   };
 
   it('comes back as it was written, to five digits', () => {
-    const { atMost: _, target: __, ...plain } = row;
-    const text = appendHistory(appendHistory('', origin, [row]), origin, [{ ...plain, name: 'other' }]);
+    const plain: BenchRow = {
+      name: 'other',
+      shape: 'vocab=8',
+      threads: 1,
+      median: 123.456789,
+      unit: 'us',
+      ceiling: 50,
+      fraction: 2.46913578,
+    };
+    const text = appendHistory(appendHistory('', origin, [row]), origin, [plain]);
     expect(text.split('\n')).toHaveLength(4);
     expect(parseHistory(text)).toEqual([
       { ...origin, ...row, median: 123.46, fraction: 2.4691 },
-      { ...origin, ...plain, name: 'other', median: 123.46, fraction: 2.4691 },
+      { ...origin, ...plain, median: 123.46, fraction: 2.4691 },
     ]);
   });
 
