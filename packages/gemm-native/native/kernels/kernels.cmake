@@ -16,7 +16,8 @@ set(MEGAMOE_GEMM_SOURCES
   ${MEGAMOE_GEMM_KERNELS}/dispatch.cc
   ${MEGAMOE_GEMM_KERNELS}/parallel.cc
   ${MEGAMOE_GEMM_KERNELS}/weight.cc
-  ${MEGAMOE_GEMM_KERNELS}/nvfp4/grouped.cc)
+  ${MEGAMOE_GEMM_KERNELS}/nvfp4/grouped.cc
+  ${MEGAMOE_GEMM_KERNELS}/nvfp4/stage.cc)
 megamoe_isa_sources(generic "" linear.cc grouped.cc w4a4.cc w4a16.cc stage.cc rows.cc hyper_connections.cc)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
@@ -28,9 +29,13 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     set(MEGAMOE_AVX2_FLAGS -mavx2 -mfma -mf16c)
     set(MEGAMOE_AVX512_FLAGS ${MEGAMOE_AVX2_FLAGS}
       -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512bf16)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      # GCC 12 warns of its own intrinsics (_mm512_undefined_ps), GCC bug 105593.
+      list(APPEND MEGAMOE_AVX512_FLAGS -Wno-uninitialized -Wno-maybe-uninitialized)
+    endif()
   endif()
   megamoe_isa_sources(avx2 "${MEGAMOE_AVX2_FLAGS}")
-  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}" w4a4.cc w4a4_table.cc)
+  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}" w4a4.cc w4a4_table.cc w4a16.cc stage.cc)
 endif()
 
 megamoe_kernels(gemm-kernels SOURCES ${MEGAMOE_GEMM_SOURCES})

@@ -115,6 +115,7 @@ void check(const KernelTable& table, const Case& c) {
   }
   const std::vector<float> one = runW4A16(table, c, 1);
   CHECK(nmse(one, c.w4a16()) < 1e-12);
+  CHECK(sameBits(runW4A16(*tables().front(), c, 1), one));
   for (const int threads : {2, 5}) CHECK(sameBits(runW4A16(table, c, threads), one));
 }
 

@@ -54,6 +54,14 @@ struct W4A16Kernels {
   void (*panel)(const PanelJob& job);
 };
 
+// Activation staging, see GemmKernels.stageNvfp4.
+struct StageKernels {
+  // Bits of the largest magnitude of n floats, n a multiple of 16: magnitudes order like integers, infinity and NaN on top.
+  std::uint32_t (*amaxBits)(const float* x, std::int64_t n);
+  // Quantizes a row with global scale g; false (and unspecified output) when a value is not finite.
+  bool (*row)(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf);
+};
+
 namespace {
 
 // Rows of an expert are cut into tiles of nearly equal size: 9 rows are 5 and 4, because one row alone costs almost as much as 4.

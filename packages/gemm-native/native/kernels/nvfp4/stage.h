@@ -1,0 +1,12 @@
+// Activation staging (gather and quantize) for any instruction set's kernels.
+#pragma once
+
+#include "../params.h"
+#include "kernels.h"
+
+namespace megamoe::gemm::nvfp4 {
+
+// -1, or the index in x of the first value that is not finite, in the first row that has one.
+std::int64_t stage(const StageKernels& kernels, const StageParams& p, int threads);
+
+}  // namespace megamoe::gemm::nvfp4
