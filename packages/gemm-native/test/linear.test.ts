@@ -7,7 +7,7 @@ import type { Experts } from './backends';
 /** float32 sums of k terms: relative error below k * 2^-24 in the worst case, its root in practice. */
 const NMSE = 1e-12;
 
-/** m, n, k, groups: one, odd, tile edges (16 lanes, 8 weight rows, pairs of rows), a real ratio. */
+/** m, n, k, groups: one, odd, tile edges (lanes, panels of 4 weight rows, tiles of 3 and 6 rows, chunks of 1024 k, blocks of 256 weight rows). */
 const SHAPES: [number, number, number, number][] = [
   [1, 1, 1, 1],
   [2, 3, 5, 2],
@@ -16,7 +16,14 @@ const SHAPES: [number, number, number, number][] = [
   [7, 31, 33, 1],
   [17, 20, 100, 8],
   [4, 65, 512, 1],
+  [6, 6, 1025, 1],
+  [13, 5, 1100, 2],
+  [9, 261, 33, 1],
 ];
+
+/** Bytes of a dense weight as the addon packs it: panels of 4 rows, rows of whole cache lines. */
+const paddedBytes = (matrices: number, n: number, k: number, size: number): number =>
+  matrices * Math.ceil(n / 4) * 4 * Math.ceil((k * size) / 64) * 64;
 
 describe('linear', () => {
   for (const [m, n, k, groups] of SHAPES) {
@@ -28,12 +35,13 @@ describe('linear', () => {
       it.each(['f32', 'bf16'] as const)('%s matches the reference', (dtype) => {
         const data = dtype === 'f32' ? source.values : source.bits;
         const w = kernels.packLinear({ n, k, groups, dtype, data });
+        const bytes = kernels.backend === 'js' ? data.byteLength : paddedBytes(groups, n, k, data.BYTES_PER_ELEMENT);
         expect({ n: w.n, k: w.k, groups: w.groups, dtype: w.dtype, bytes: w.bytes }).toEqual({
           n,
           k,
           groups,
           dtype,
-          bytes: data.byteLength,
+          bytes,
         });
         const out = poisoned(m * groups * n);
         kernels.linear(w, odd(x, NaN), m, out);
@@ -126,7 +134,9 @@ describe('groupedGemm', () => {
             data: data.slice((expert * parts + part) * size, (expert * parts + part + 1) * size),
           }),
         });
-        expect(w.bytes).toBe(data.byteLength);
+        const bytes =
+          kernels.backend === 'js' ? data.byteLength : paddedBytes(numExperts, n, k, data.BYTES_PER_ELEMENT);
+        expect(w.bytes).toBe(bytes);
         const out = poisoned(rows * n);
         kernels.groupedGemm(w, a, expertOffsets, null, out);
         expectClose(out, want, { nmse: NMSE, shape: [rows, n] });

@@ -38,14 +38,15 @@ void linearCase(const KernelTable& table, std::int64_t m, std::int64_t n, std::i
         sum += double(x[static_cast<std::size_t>((r * groups + c / n) * k + i)]) * values[static_cast<std::size_t>(c * k + i)];
       want[static_cast<std::size_t>(r * groups * n + c)] = sum;
     }
-  const std::vector<float> got = run(table, f32, x.data(), m, 1);
-  CHECK(nmse(got, want) < 1e-12);
-  CHECK(sameBits(run(table, bf16, x.data(), m, 1), got));
-  for (const int threads : {2, 5}) CHECK(sameBits(run(table, f32, x.data(), m, threads), got));
-  for (std::int64_t r = 0; r < m; r++) {
-    const std::vector<float> alone = run(table, f32, x.data() + r * groups * k, 1, 2);
-    const auto begin = got.begin() + r * groups * n;
-    CHECK(sameBits(alone, std::vector<float>(begin, begin + groups * n)));
+  for (const Weight* w : {&f32, &bf16}) {
+    const std::vector<float> got = run(table, *w, x.data(), m, 1);
+    CHECK(nmse(got, want) < 1e-12);
+    for (const int threads : {2, 5}) CHECK(sameBits(run(table, *w, x.data(), m, threads), got));
+    for (std::int64_t r = 0; r < m; r++) {
+      const std::vector<float> alone = run(table, *w, x.data() + r * groups * k, 1, 2);
+      const auto begin = got.begin() + r * groups * n;
+      CHECK(sameBits(alone, std::vector<float>(begin, begin + groups * n)));
+    }
   }
 }
 
@@ -71,6 +72,9 @@ int main() {
       for (const std::int64_t n : {1, 7, 8, 9, 33})
         for (const std::int64_t k : {1, 15, 16, 17, 100}) linearCase(*table, m, n, k, 1 + (m + n + k) % 3);
     linearCase(*table, 9, 100, 512, 2);
+    for (const std::int64_t m : {4, 6, 7, 13})
+      for (const std::int64_t k : {33, 1024, 1025, 2100}) linearCase(*table, m, 9, k, 1);
+    linearCase(*table, 8, 261, 40, 1);
     embedCase(*table);
   }
   return megamoe::test::finish();

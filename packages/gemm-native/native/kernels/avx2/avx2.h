@@ -7,4 +7,7 @@ namespace megamoe::gemm::avx2 {
 
 extern const KernelTable kTable;
 
+void linear(const LinearParams& p, int threads);
+void groupedDense(const GroupedA16Params& p, int threads);
+
 }  // namespace megamoe::gemm::avx2

@@ -2,17 +2,32 @@
 #include "avx2.h"
 
 #include "../generic/generic.h"
+#include "../nvfp4/grouped.h"
+#include "../nvfp4/stage.h"
+#include "stage.h"
+#include "w4a16.h"
+#include "w4a4.h"
 
 namespace megamoe::gemm::avx2 {
 
+namespace {
+
+void groupedW4A4(const GroupedW4A4Params& p, int threads) { nvfp4::groupedW4A4(kW4A4, p, threads); }
+
+void groupedW4A16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(kW4A16, p, threads); }
+
+std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kStage, p, threads); }
+
+}  // namespace
+
 const KernelTable kTable = {
     "avx2",
-    generic::linear,
-    generic::groupedW4A4,
-    generic::groupedW4A16,
-    generic::groupedDense,
+    linear,
+    groupedW4A4,
+    groupedW4A16,
+    groupedDense,
     generic::gatherRows,
-    generic::stage,
+    stage,
     generic::swiglu,
     generic::scatterExperts,
     generic::addInPlace,

@@ -22,10 +22,10 @@ std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kSta
 
 const KernelTable kTable = {
     "avx512",
-    generic::linear,
+    linear,
     groupedW4A4,
     groupedW4A16,
-    generic::groupedDense,
+    groupedDense,
     generic::gatherRows,
     stage,
     generic::swiglu,

@@ -39,32 +39,47 @@ void dots(const float* w, const float* x, std::int64_t xStride, std::int64_t k, 
 
 struct RowTag {};
 
-// Weight rows [row, row + rows) as float32: themselves, or decoded to this thread's scratch.
-const float* floatRows(const DenseBlock& b, std::int64_t row, std::int64_t rows) {
-  if (!b.isBf16) return static_cast<const float*>(b.w) + row * b.k;
-  float* out = threadScratch<float, RowTag>(kTileRows * b.k);
-  const std::uint16_t* bits = static_cast<const std::uint16_t*>(b.w) + row * b.k;
-  const std::int64_t count = rows * b.k;  // a local: stores through memcpy could alias b
-  for (std::int64_t i = 0; i < count; i++) {
-    const std::uint32_t word = static_cast<std::uint32_t>(bits[i]) << 16;
-    std::memcpy(out + i, &word, sizeof word);
+// One line of weights, n values of it, as float32.
+void decodeLine(const std::uint8_t* line, bool isBf16, std::int64_t n, float* out) {
+  if (!isBf16) {
+    std::memcpy(out, line, static_cast<std::size_t>(n) * sizeof(float));
+    return;
   }
+  std::uint16_t bits[kDenseLine / 2];
+  std::memcpy(bits, line, sizeof bits);
+  for (std::int64_t i = 0; i < n; i++) out[i] = decodeBf16(bits[i]);
+}
+
+// Row `row` of a matrix as float32.
+void decodeRow(const Weight& w, std::int64_t matrix, std::int64_t row, float* out) {
+  const bool isBf16 = w.format == Format::bf16;
+  const std::int64_t inLine = kDenseLine / (isBf16 ? 2 : 4), k = w.k;
+  const std::uint8_t* line = w.denseRow(matrix, row);
+  for (std::int64_t i = 0; i < k; i += inLine, line += kDenseRows * kDenseLine)
+    decodeLine(line, isBf16, std::min(inLine, k - i), out + i);
+}
+
+// Weight rows [row, row + rows) as float32, on this thread's scratch.
+const float* floatRows(const DenseBlock& b, std::int64_t row, std::int64_t rows) {
+  float* out = threadScratch<float, RowTag>(kTileRows * b.w->k);
+  for (std::int64_t r = 0; r < rows; r++) decodeRow(*b.w, b.matrix, row + r, out + r * b.w->k);
   return out;
 }
 
 }  // namespace
 
 void denseBlock(const DenseBlock& b) {
+  const std::int64_t k = b.w->k;
   for (std::int64_t n = b.n0; n < b.n1; n += kTileRows) {
     const std::int64_t rows = std::min(kTileRows, b.n1 - n);
     const float* w = floatRows(b, n, rows);
     std::int64_t r = b.r0;
     for (; r + 2 <= b.r1; r += 2)
       for (std::int64_t c = 0; c < rows; c++)
-        dots<2>(w + c * b.k, b.x + r * b.xStride, b.xStride, b.k, b.out + r * b.outStride + n + c, b.outStride);
+        dots<2>(w + c * k, b.x + r * b.xStride, b.xStride, k, b.out + r * b.outStride + n + c, b.outStride);
     for (; r < b.r1; r++)
       for (std::int64_t c = 0; c < rows; c++)
-        dots<1>(w + c * b.k, b.x + r * b.xStride, b.xStride, b.k, b.out + r * b.outStride + n + c, b.outStride);
+        dots<1>(w + c * k, b.x + r * b.xStride, b.xStride, k, b.out + r * b.outStride + n + c, b.outStride);
   }
 }
 
@@ -74,8 +89,7 @@ void linear(const LinearParams& p, int threads) {
   parallelFor(groups * tiles, threads, grainOf(p.m * kTileRows * w.k), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end;) {
       const std::int64_t g = i / tiles, next = std::min(end, (g + 1) * tiles);
-      denseBlock({w.matrix(g), w.format == Format::bf16, w.k, (i - g * tiles) * kTileRows,
-                  std::min(w.n, (next - g * tiles) * kTileRows), p.x + g * w.k, groups * w.k, 0, p.m, p.out + g * w.n,
+      denseBlock({&w, g, (i - g * tiles) * kTileRows, std::min(w.n, (next - g * tiles) * kTileRows), p.x + g * w.k, groups * w.k, 0, p.m, p.out + g * w.n,
                   groups * w.n});
       i = next;
     }
@@ -87,12 +101,7 @@ void embed(const EmbedParams& p, int threads) {
   parallelFor(p.t, threads, grainOf(d * p.repeat), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; i++) {
       float* out = p.out + i * p.repeat * d;
-      if (p.w->format == Format::f32) {
-        std::memcpy(out, p.w->matrix(0) + static_cast<std::int64_t>(p.ids[i]) * d * 4, static_cast<std::size_t>(d) * 4);
-      } else {
-        const std::uint16_t* row = reinterpret_cast<const std::uint16_t*>(p.w->matrix(0)) + static_cast<std::int64_t>(p.ids[i]) * d;
-        for (std::int64_t c = 0; c < d; c++) out[c] = decodeBf16(row[c]);
-      }
+      decodeRow(*p.w, 0, p.ids[i], out);
       for (std::int64_t r = 1; r < p.repeat; r++) std::memcpy(out + r * d, out, static_cast<std::size_t>(d) * 4);
     }
   });

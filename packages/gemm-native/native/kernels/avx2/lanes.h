@@ -1,0 +1,111 @@
+// Vectors of AVX2 and FMA for the templates in ../x86. Types of an anonymous namespace: what is instantiated with them stays in its file.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace megamoe::gemm::avx2 {
+namespace {
+
+// 8 float32 lanes.
+struct F32 {
+  using Reg = __m256;
+  static constexpr int kLanes = 8;
+  static constexpr int kMaxRows = 3;                   // 3 x 4 sums and 4 operands: all 16 registers
+  static constexpr int kBatches[] = {0, 2, 1, 1};  // by rows: four registers each of weights that are read ahead of their use
+
+  static Reg zero() { return _mm256_setzero_ps(); }
+  static Reg splat(float v) { return _mm256_set1_ps(v); }
+  static Reg load(const float* p) { return _mm256_loadu_ps(p); }
+  // The first n < 8 values, then zeros; nothing behind them is touched.
+  static Reg loadFirst(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+  static void store(float* p, Reg v) { _mm256_storeu_ps(p, v); }
+  static void storeFirst(float* p, int n, Reg v) { _mm256_maskstore_ps(p, first(n), v); }
+  static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
+  static Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
+  static Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
+  // The second operand when one is NaN.
+  static Reg min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
+  static Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
+
+  // Keeps the loads of these eight in front of all that uses them.
+  template <class R>
+  static void hold(R (&a)[4], R (&b)[4]) {
+#if defined(__GNUC__)
+    __asm__ volatile("" : "+x"(a[0]), "+x"(a[1]), "+x"(a[2]), "+x"(a[3]), "+x"(b[0]), "+x"(b[1]), "+x"(b[2]), "+x"(b[3]));
+#endif
+  }
+
+  // 16 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a mask.
+  using Bits = __m256i;
+  static Bits loadBits(const std::uint16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static Reg lowHalves(Bits b) { return _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)); }
+  static Reg highHalves(Bits b) { return _mm256_castsi256_ps(_mm256_and_si256(b, _mm256_set1_epi32(-65536))); }
+  // Every second value of a and then of b.
+  static Reg evens(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0x88)); }
+  static Reg odds(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0xdd)); }
+
+  // The sums of the lanes of four registers, by one tree: (l, l+2), (l, l+1) in each half, then the halves.
+  static __m128 sums(Reg a, Reg b, Reg c, Reg d) {
+    const Reg ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const Reg cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const Reg all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+  }
+
+  // Lanes where !(v < +infinity): NaN and +infinity.
+  static std::uint32_t notBelowInfinity(Reg v) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(__builtin_inff()), _CMP_NLT_UQ)));
+  }
+  static std::uint32_t atLeast(Reg v, Reg floor) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(v, floor, _CMP_GE_OQ)));
+  }
+
+ private:
+  static Reg inOrder(Reg v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8)); }
+  static __m256i first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+};
+
+// 8 float64 lanes in two registers, read from float32.
+struct F64 {
+  struct Reg {
+    __m256d low, high;
+  };
+  static constexpr int kMaxRows = 1;
+
+  static Reg zero() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+  static Reg splat(double v) { return {_mm256_set1_pd(v), _mm256_set1_pd(v)}; }
+  static Reg load(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
+  static void store(double* p, Reg v) {
+    _mm256_storeu_pd(p, v.low);
+    _mm256_storeu_pd(p + 4, v.high);
+  }
+  static void store(float* p, Reg v) {  // rounded
+    _mm_storeu_ps(p, _mm256_cvtpd_ps(v.low));
+    _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(v.high));
+  }
+  static Reg add(Reg a, Reg b) { return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)}; }
+  static Reg mul(Reg a, Reg b) { return {_mm256_mul_pd(a.low, b.low), _mm256_mul_pd(a.high, b.high)}; }
+  static Reg div(Reg a, Reg b) { return {_mm256_div_pd(a.low, b.low), _mm256_div_pd(a.high, b.high)}; }
+  static Reg fma(Reg a, Reg b, Reg c) {
+    return {_mm256_fmadd_pd(a.low, b.low, c.low), _mm256_fmadd_pd(a.high, b.high, c.high)};
+  }
+  static Reg min(Reg a, Reg b) { return {_mm256_min_pd(a.low, b.low), _mm256_min_pd(a.high, b.high)}; }
+  static Reg max(Reg a, Reg b) { return {_mm256_max_pd(a.low, b.low), _mm256_max_pd(a.high, b.high)}; }
+  // v * 2^n for integers |n| < 1023 that are held as the low bits of (n + 1.5 * 2^52).
+  static Reg scaleByPower(Reg v, Reg shifted) {
+    return {scaleHalf(v.low, shifted.low), scaleHalf(v.high, shifted.high)};
+  }
+
+ private:
+  static __m256d scaleHalf(__m256d v, __m256d shifted) {
+    const __m256i n = _mm256_slli_epi64(_mm256_castpd_si256(shifted), 52);
+    return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(v), n));
+  }
+};
+
+}  // namespace
+}  // namespace megamoe::gemm::avx2

@@ -1,0 +1,96 @@
+// Vectors of AVX-512 for the templates in ../x86. Types of an anonymous namespace: what is instantiated with them stays in its file.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace megamoe::gemm::avx512 {
+namespace {
+
+// 16 float32 lanes.
+struct F32 {
+  using Reg = __m512;
+  static constexpr int kLanes = 16;
+  static constexpr int kMaxRows = 6;                            // 6 x 4 sums and 7 operands: 31 of the 32 registers
+  static constexpr int kBatches[] = {0, 2, 1, 1, 1, 1, 1};  // by rows: four registers each of weights that are read ahead of their use
+
+  static Reg zero() { return _mm512_setzero_ps(); }
+  static Reg splat(float v) { return _mm512_set1_ps(v); }
+  static Reg load(const float* p) { return _mm512_loadu_ps(p); }
+  // The first n < 16 values, then zeros; nothing behind them is touched.
+  static Reg loadFirst(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  static void store(float* p, Reg v) { _mm512_storeu_ps(p, v); }
+  static void storeFirst(float* p, int n, Reg v) { _mm512_mask_storeu_ps(p, first(n), v); }
+  static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
+  static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
+  static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  // The second operand when one is NaN.
+  static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
+  static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+
+  // Keeps the loads of these eight in front of all that uses them.
+  template <class R>
+  static void hold(R (&a)[4], R (&b)[4]) {
+#if defined(__GNUC__)
+    __asm__ volatile("" : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(b[0]), "+v"(b[1]), "+v"(b[2]), "+v"(b[3]));
+#endif
+  }
+
+  // 32 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a mask.
+  using Bits = __m512i;
+  static Bits loadBits(const std::uint16_t* p) { return _mm512_loadu_si512(p); }
+  static Reg lowHalves(Bits b) { return _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)); }
+  static Reg highHalves(Bits b) { return _mm512_castsi512_ps(_mm512_and_si512(b, _mm512_set1_epi32(-65536))); }
+  // Every second value of a and then of b.
+  static Reg evens(Reg a, Reg b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
+  }
+  static Reg odds(Reg a, Reg b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
+  }
+
+  // The sums of the lanes of four registers, by one tree: (l, l+2), (l, l+1) in each quarter, then the quarters.
+  static __m128 sums(Reg a, Reg b, Reg c, Reg d) {
+    const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    const Reg all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  }
+
+  // Lanes where !(v < +infinity): NaN and +infinity.
+  static std::uint32_t notBelowInfinity(Reg v) {
+    return _mm512_cmp_ps_mask(v, _mm512_set1_ps(__builtin_inff()), _CMP_NLT_UQ);
+  }
+  static std::uint32_t atLeast(Reg v, Reg floor) { return _mm512_cmp_ps_mask(v, floor, _CMP_GE_OQ); }
+
+ private:
+  static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+};
+
+// 8 float64 lanes, read from float32.
+struct F64 {
+  using Reg = __m512d;
+  static constexpr int kMaxRows = 6;
+
+  static Reg zero() { return _mm512_setzero_pd(); }
+  static Reg splat(double v) { return _mm512_set1_pd(v); }
+  static Reg load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+  static void store(double* p, Reg v) { _mm512_storeu_pd(p, v); }
+  static void store(float* p, Reg v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }  // rounded
+  static Reg add(Reg a, Reg b) { return _mm512_add_pd(a, b); }
+  static Reg mul(Reg a, Reg b) { return _mm512_mul_pd(a, b); }
+  static Reg div(Reg a, Reg b) { return _mm512_div_pd(a, b); }
+  static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_pd(a, b, c); }
+  static Reg min(Reg a, Reg b) { return _mm512_min_pd(a, b); }
+  static Reg max(Reg a, Reg b) { return _mm512_max_pd(a, b); }
+  // v * 2^n for integers |n| < 1023 that are held as the low bits of (n + 1.5 * 2^52).
+  static Reg scaleByPower(Reg v, Reg shifted) {
+    const __m512i n = _mm512_slli_epi64(_mm512_castpd_si512(shifted), 52);
+    return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(v), n));
+  }
+};
+
+}  // namespace
+}  // namespace megamoe::gemm::avx512

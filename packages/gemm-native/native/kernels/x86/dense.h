@@ -1,0 +1,244 @@
+// Dense products of float32 rows with BF16 or float32 weights, for any vector width.
+//
+// One result is, per chunk of k: kLanes partial sums by FMA (lane = k mod kLanes), a fixed tree over them, and the chunks added in
+// ascending k. Nothing in that depends on how many rows or columns share a tile, so a row's bits are its own.
+//
+// A tile is up to V::kMaxRows rows of x by one panel of 4 weight rows, decoded as it is read. The rows of x are copied together first: where
+// they lie, 4 KiB multiples apart, they share the sets of the first cache. So few rows read the weights once, in one stream; more rows
+// pass over a block of weights that stays in the second-level cache.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "../params.h"
+#include "ranges.h"
+
+namespace megamoe::gemm::x86 {
+
+// out[r, n] = x[r] . w[n] for rows [r0, r1) and weight rows [n0, n1); n0 begins a panel.
+struct DenseBlock {
+  const Weight* w;  // f32 or bf16
+  std::int64_t matrix, n0, n1;
+  const float* x;
+  std::int64_t xStride, r0, r1;
+  float* out;
+  std::int64_t outStride;
+};
+
+constexpr std::int64_t kChunk = 1024;      // k in one chunk; part of the promise about bits
+constexpr std::int64_t kBlockPanels = 64;  // panels that all rows pass over: 512 KB of BF16
+constexpr std::int64_t kAhead = 32768;     // bytes from a use of weights to the lines that are asked for
+constexpr int kColumns = static_cast<int>(kDenseRows);
+
+// How a line of weights becomes float32 lanes: a register of T values is read and gives kParts vectors. BF16 splits a register
+// into its even and odd values, which is a shift and a mask; x is copied in the same order.
+template <class V, class T>
+struct Decode;
+
+template <class V>
+struct Decode<V, float> {
+  static constexpr int kParts = 1;
+  using Raw = typename V::Reg;
+  static Raw load(const float* w) { return V::load(w); }
+  static typename V::Reg part(Raw raw, int) { return raw; }
+};
+
+template <class V>
+struct Decode<V, std::uint16_t> {
+  static constexpr int kParts = 2;
+  using Raw = typename V::Bits;
+  static Raw load(const std::uint16_t* w) { return V::loadBits(w); }
+  static typename V::Reg part(Raw raw, int odd) { return odd == 0 ? V::lowHalves(raw) : V::highHalves(raw); }
+};
+
+// Rows [0, R) of x, k values each, copied together as [steps][R][kLanes] in the order of Decode, with zeros up to a whole line.
+template <class V, int R, class T>
+static void packRows(const float* x, std::int64_t stride, std::int64_t k, float* out) {
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kParts = Decode<V, T>::kParts, kStep = kParts * V::kLanes;
+  for (int r = 0; r < R; r++) {
+    const float* row = x + r * stride;
+    float* o = out + r * V::kLanes;
+    for (std::int64_t i = 0; i < k; i += kLine)
+      for (int s = 0; s < kLine; s += kStep, o += kParts * R * V::kLanes) {
+        typename V::Reg v[2] = {V::zero(), V::zero()};
+        for (int part = 0; part < kParts; part++) {
+          const std::int64_t left = k - i - s - part * V::kLanes;
+          const float* from = row + i + s + part * V::kLanes;
+          if (left >= V::kLanes)
+            v[part] = V::load(from);
+          else if (left > 0)
+            v[part] = V::loadFirst(from, static_cast<int>(left));
+        }
+        V::store(o, kParts == 1 ? v[0] : V::evens(v[0], v[1]));
+        if constexpr (kParts == 2) V::store(o + R * V::kLanes, V::odds(v[0], v[1]));
+      }
+  }
+}
+
+// Lines [0, Lines) of a panel of T times x, added to acc. Registers of weights are read in batches before any of a batch is used: a
+// core that meets a multiply-add after every load has too few loads under way to fill the memory bus (0.75 against 0.98 of it).
+template <class V, int R, int Lines, bool Ahead, class T>
+static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R][kColumns]) {
+  using D = Decode<V, T>;
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kStep = D::kParts * V::kLanes, kSteps = kLine / kStep * Lines;
+  constexpr int kBatch = V::kBatches[R] > kSteps ? kSteps : V::kBatches[R];
+#pragma GCC unroll 4
+  for (int s = 0; s < kSteps; s += kBatch) {
+    typename D::Raw raw[kBatch][kColumns];
+#pragma GCC unroll 4
+    for (int i = 0; i < kBatch; i++)
+      for (int c = 0; c < kColumns; c++) {
+        const int at = (s + i) * kStep;
+        raw[i][c] = D::load(w + at / kLine * kColumns * kLine + c * kLine + at % kLine);
+      }
+    if constexpr (kBatch == 2) V::hold(raw[0], raw[1]);
+#pragma GCC unroll 4
+    for (int i = 0; i < kBatch; i++)
+#pragma GCC unroll 2
+      for (int part = 0; part < D::kParts; part++, x += R * V::kLanes) {
+        typename V::Reg xv[R];
+        for (int r = 0; r < R; r++) xv[r] = V::load(x + r * V::kLanes);
+        for (int c = 0; c < kColumns; c++) {
+          const int at = (s + i) * kStep;
+          if (Ahead && part == 0 && at % kLine == 0)
+            _mm_prefetch(reinterpret_cast<const char*>(w + (at / kLine * kColumns + c) * kLine) + kAhead, _MM_HINT_T1);
+          const typename V::Reg wv = D::part(raw[i][c], part);
+          for (int r = 0; r < R; r++) acc[r][c] = V::fma(xv[r], wv, acc[r][c]);
+        }
+      }
+  }
+}
+
+// Adds the sums of one chunk of k to (or, for the first, writes them to) out[R][columns]. x: packRows; w: the panel's lines.
+// IsCold: the weights come from memory; where the arithmetic is long, more of them is asked for while these are used.
+template <class V, int R, bool IsCold, class T>
+static inline void tile(const float* x, const T* w, std::int64_t k, bool isFirst, float* out, std::int64_t outStride, int columns) {
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T));
+  typename V::Reg acc[R][kColumns];
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < kColumns; c++) acc[r][c] = V::zero();
+  std::int64_t lines = (k + kLine - 1) / kLine;
+  for (; lines >= 2; lines -= 2, x += 2 * R * kLine, w += 2 * kColumns * kLine) {
+    addLines<V, R, 2, IsCold && (R > 1)>(x, w, acc);
+  }
+  if (lines > 0) addLines<V, R, 1, false>(x, w, acc);
+  for (int r = 0; r < R; r++) {
+    float sums[kColumns];
+    _mm_storeu_ps(sums, V::sums(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
+    float* o = out + r * outStride;
+    for (int c = 0; c < columns; c++) o[c] = isFirst ? sums[c] : o[c] + sums[c];
+  }
+}
+
+// Rows [r, r + R) against panels [n, end) in k [k0, k0 + k); x: packRows of that.
+template <class V, int R, bool IsCold, class T>
+static void panels(const DenseBlock& b, const float* x, std::int64_t r, std::int64_t n, std::int64_t end, std::int64_t k0,
+                   std::int64_t k) {
+  for (; n < end; n += kColumns)
+    tile<V, R, IsCold>(x, reinterpret_cast<const T*>(b.w->denseRow(b.matrix, n)) + k0 * kColumns, k, k0 == 0,
+                       b.out + r * b.outStride + n, b.outStride, static_cast<int>(least(end - n, kColumns)));
+}
+
+// All of k for few rows, panel by panel: one stream through the weights.
+template <class V, int R, class T>
+static void fewRows(const DenseBlock& b, std::int64_t r) {
+  constexpr std::int64_t kLine = kDenseLine / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t k = b.w->k;
+  float* const x = static_cast<float*>(scratchBytes(Slot::rows, static_cast<std::size_t>((k + kLine) * R) * sizeof(float)));
+  for (std::int64_t k0 = 0; k0 < k; k0 += kChunk)
+    packRows<V, R, T>(b.x + r * b.xStride + k0, b.xStride, least(k - k0, kChunk), x + k0 * R);
+  for (std::int64_t n = b.n0; n < b.n1; n += kColumns)
+    for (std::int64_t k0 = 0; k0 < k; k0 += kChunk)
+      panels<V, R, true, T>(b, x + k0 * R, r, n, least(b.n1, n + kColumns), k0, least(k - k0, kChunk));
+}
+
+// fn(R) with R = count as a constant, 1 <= count <= Max.
+template <int Max, class F>
+static void withRows(std::int64_t count, const F& fn) {
+  if constexpr (Max > 1)
+    if (count < Max) return withRows<Max - 1>(count, fn);
+  fn(std::integral_constant<int, Max>());
+}
+
+constexpr std::int64_t kXLines = 2;  // lines of each row that are asked for during one panel
+
+// Asks for a part of the rows that come next.
+template <int R>
+static void prefetchRows(const DenseBlock& b, std::int64_t r, std::int64_t k) {
+  for (int i = 0; i < R; i++)
+    for (int l = 0; l < kXLines; l++)
+      _mm_prefetch(reinterpret_cast<const char*>(b.x + least(r + i, b.r1 - 1) * b.xStride + k + 16 * l), _MM_HINT_T1);
+}
+
+template <class V, class T>
+static void manyRows(const DenseBlock& b) {
+  float* const x = static_cast<float*>(scratchBytes(Slot::rows, V::kMaxRows * kChunk * sizeof(float)));
+  for (std::int64_t n = b.n0; n < b.n1; n += kBlockPanels * kColumns) {
+    const std::int64_t end = least(b.n1, n + kBlockPanels * kColumns);
+    for (std::int64_t k0 = 0; k0 < b.w->k; k0 += kChunk) {
+      const std::int64_t k = least(b.w->k - k0, kChunk);
+      for (std::int64_t r = b.r0; r < b.r1; r += V::kMaxRows)
+        withRows<V::kMaxRows>(least(b.r1 - r, V::kMaxRows), [&](auto rows) {
+          constexpr int R = decltype(rows)::value;
+          packRows<V, R, T>(b.x + r * b.xStride + k0, b.xStride, k, x);
+          if (r == b.r0) return panels<V, R, true, T>(b, x, r, n, end, k0, k);
+          std::int64_t at = 0;
+          for (std::int64_t panel = n; panel < end; panel += kColumns, at += 16 * kXLines) {
+            if (r + R < b.r1 && at < k) prefetchRows<R>(b, r + R, k0 + at);
+            panels<V, R, false, T>(b, x, r, panel, least(end, panel + kColumns), k0, k);
+          }
+        });
+    }
+  }
+}
+
+template <class V, class T>
+static void blockOf(const DenseBlock& b) {
+  if (b.r1 <= b.r0 || b.n1 <= b.n0) return;
+  if (b.r1 - b.r0 > V::kMaxRows) return manyRows<V, T>(b);
+  withRows<V::kMaxRows>(b.r1 - b.r0, [&](auto rows) { fewRows<V, decltype(rows)::value, T>(b, b.r0); });
+}
+
+template <class V>
+static void denseBlock(const DenseBlock& b) {
+  if (b.w->format == Format::bf16)
+    blockOf<V, std::uint16_t>(b);
+  else
+    blockOf<V, float>(b);
+}
+
+template <class V>
+static void linear(const LinearParams& p, int threads) {
+  const Weight& w = *p.w;
+  const std::int64_t groups = w.matrices, tiles = (w.n + kColumns - 1) / kColumns;
+  auto range = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end;) {
+      const std::int64_t g = i / tiles, next = least(end, (g + 1) * tiles);
+      denseBlock<V>({&w, g, (i - g * tiles) * kColumns, least(w.n, (next - g * tiles) * kColumns), p.x + g * w.k, groups * w.k, 0,
+                     p.m, p.out + g * w.n, groups * w.n});
+      i = next;
+    }
+  };
+  eachRange(groups * tiles, threads, grainFor(p.m * kColumns * w.k), range);
+}
+
+// groupedDense. Threads split the columns and walk all experts, so that their work is equal however tokens fall.
+template <class V>
+static void groupedDense(const GroupedA16Params& p, int threads) {
+  const Weight& w = *p.w;
+  const std::int64_t tiles = (w.n + kColumns - 1) / kColumns, rows = p.expertOffsets[w.matrices - 1];
+  auto range = [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t start = 0;
+    for (std::int64_t e = 0; e < w.matrices; e++) {
+      const std::int64_t stop = p.expertOffsets[e];
+      denseBlock<V>({&w, e, begin * kColumns, least(w.n, end * kColumns), p.a, w.k, start, stop, p.out, w.n});
+      start = stop;
+    }
+  };
+  eachRange(tiles, threads, grainFor(rows * kColumns * w.k), range);
+}
+
+}  // namespace megamoe::gemm::x86

@@ -1,0 +1,24 @@
+// What the templates of this folder share.
+//
+// They are function templates over the vector types of ../avx2/lanes.h and ../avx512/lanes.h. Those types live in anonymous namespaces, so
+// every instantiation belongs to its file and no wide instruction reaches another one. Nothing here may be a plain inline function.
+#pragma once
+
+#include <cstdint>
+
+#include "../parallel.h"
+
+namespace megamoe::gemm::x86 {
+
+constexpr std::int64_t kWorkPerThread = 131072;  // multiply-adds that are worth waking a thread for
+constexpr std::int64_t kCopyWork = 2;            // one element that is read and written, in multiply-adds
+constexpr std::int64_t kExpWork = 8;             // one exponential
+
+// Grain for eachRange when one item costs `work` multiply-adds.
+static inline std::int64_t grainFor(std::int64_t work) {
+  return work >= kWorkPerThread ? 1 : kWorkPerThread / (work > 0 ? work : 1);
+}
+
+static inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+}  // namespace megamoe::gemm::x86
