@@ -1,0 +1,16 @@
+# Fails when an object compiled for one instruction set defines a symbol that the linker may take in place of another file's: code that
+# runs everywhere would then hold instructions that are not there everywhere. -DNM=... -DOBJECTS=a.o|b.o
+string(REPLACE "|" ";" objects "${OBJECTS}")
+list(LENGTH objects count)
+if(count LESS 2)
+  message(FATAL_ERROR "expected the objects of avx2 and avx512, got: ${OBJECTS}")
+endif()
+foreach(object IN LISTS objects)
+  execute_process(COMMAND "${NM}" --defined-only "${object}" OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
+  if(failed OR NOT symbols MATCHES "Kernels")
+    message(FATAL_ERROR "nm found no kernels in ${object}")
+  endif()
+  if(symbols MATCHES "[^\n]* [WVu] [^\n]*")
+    message(FATAL_ERROR "${object} shares ${CMAKE_MATCH_0}")
+  endif()
+endforeach()
