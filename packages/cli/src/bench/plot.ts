@@ -2,7 +2,7 @@ import type { HistoryRow } from './history';
 
 const LEFT = 430;
 const WIDTH = 420;
-const RIGHT = 190;
+const RIGHT = 230;
 const ROW = 18;
 const TOP = 56;
 

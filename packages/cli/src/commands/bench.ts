@@ -76,6 +76,7 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
   const { layers, experts, context, vocab, quick = false, csv, plot, json, filter, shape, ...rest } = flags;
   const before = csv !== undefined && existsSync(csv) ? readFileSync(csv, 'utf8') : '';
   parseHistory(before); // a wrong file is found before the work, not after
+  const origin = originOf(rest);
   const step = { layers, experts, context: quick ? Math.min(context, 256) : context, vocab };
   io.err(`megamoe: ${runtimeOf(rest)}${quick ? '; --quick figures say nothing about speed' : ''}\n`);
   const rows = await runBench({
@@ -90,7 +91,7 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
   });
   io.out(json ? `${JSON.stringify(rows)}\n` : benchTable(rows));
   if (csv === undefined && plot === undefined) return;
-  const text = appendHistory(before, originOf(rest), rows);
+  const text = appendHistory(before, origin, rows);
   if (csv !== undefined) {
     writeFileAtomic(csv, text);
     io.err(`megamoe: wrote ${csv}\n`);
