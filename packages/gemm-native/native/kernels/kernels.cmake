@@ -14,6 +14,7 @@ endfunction()
 
 set(MEGAMOE_GEMM_SOURCES
   ${MEGAMOE_GEMM_KERNELS}/dispatch.cc
+  ${MEGAMOE_GEMM_KERNELS}/hyper_token.cc
   ${MEGAMOE_GEMM_KERNELS}/parallel.cc
   ${MEGAMOE_GEMM_KERNELS}/weight.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/grouped.cc
@@ -34,8 +35,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
       list(APPEND MEGAMOE_AVX512_FLAGS -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()
   endif()
-  megamoe_isa_sources(avx2 "${MEGAMOE_AVX2_FLAGS}" w4a4.cc w4a16.cc stage.cc linear.cc)
-  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}" linear.cc w4a4.cc w4a4_table.cc w4a16.cc stage.cc)
+  megamoe_isa_sources(avx2 "${MEGAMOE_AVX2_FLAGS}" w4a4.cc w4a16.cc stage.cc linear.cc rows.cc hyper_connections.cc)
+  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}" linear.cc rows.cc hyper_connections.cc w4a4.cc w4a4_table.cc w4a16.cc stage.cc)
 endif()
 
 megamoe_kernels(gemm-kernels SOURCES ${MEGAMOE_GEMM_SOURCES})

@@ -9,5 +9,12 @@ extern const KernelTable kTable;
 
 void linear(const LinearParams& p, int threads);
 void groupedDense(const GroupedA16Params& p, int threads);
+void swiglu(const SwigluParams& p, int threads);
+void scatterExperts(const ScatterParams& p, int threads);
+void addInPlace(const AddParams& p, int threads);
+void rmsNorm(const RmsNormParams& p, int threads);
+void hcPre(const HcPreParams& p, int threads);
+void hcPost(const HcPostParams& p, int threads);
+void hcHead(const HcHeadParams& p, int threads);
 
 }  // namespace megamoe::gemm::avx2

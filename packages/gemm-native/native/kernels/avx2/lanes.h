@@ -87,6 +87,7 @@ struct F64 {
     _mm_storeu_ps(p, _mm256_cvtpd_ps(v.low));
     _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(v.high));
   }
+  static Reg sub(Reg a, Reg b) { return {_mm256_sub_pd(a.low, b.low), _mm256_sub_pd(a.high, b.high)}; }
   static Reg add(Reg a, Reg b) { return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)}; }
   static Reg mul(Reg a, Reg b) { return {_mm256_mul_pd(a.low, b.low), _mm256_mul_pd(a.high, b.high)}; }
   static Reg div(Reg a, Reg b) { return {_mm256_div_pd(a.low, b.low), _mm256_div_pd(a.high, b.high)}; }
@@ -95,6 +96,11 @@ struct F64 {
   }
   static Reg min(Reg a, Reg b) { return {_mm256_min_pd(a.low, b.low), _mm256_min_pd(a.high, b.high)}; }
   static Reg max(Reg a, Reg b) { return {_mm256_max_pd(a.low, b.low), _mm256_max_pd(a.high, b.high)}; }
+  // b where v > limit, else a.
+  static Reg replaceAbove(Reg v, Reg limit, Reg a, Reg b) {
+    return {_mm256_blendv_pd(a.low, b.low, _mm256_cmp_pd(v.low, limit.low, _CMP_GT_OQ)),
+            _mm256_blendv_pd(a.high, b.high, _mm256_cmp_pd(v.high, limit.high, _CMP_GT_OQ))};
+  }
   // v * 2^n for integers |n| < 1023 that are held as the low bits of (n + 1.5 * 2^52).
   static Reg scaleByPower(Reg v, Reg shifted) {
     return {scaleHalf(v.low, shifted.low), scaleHalf(v.high, shifted.high)};

@@ -79,12 +79,17 @@ struct F64 {
   static Reg load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
   static void store(double* p, Reg v) { _mm512_storeu_pd(p, v); }
   static void store(float* p, Reg v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }  // rounded
+  static Reg sub(Reg a, Reg b) { return _mm512_sub_pd(a, b); }
   static Reg add(Reg a, Reg b) { return _mm512_add_pd(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm512_mul_pd(a, b); }
   static Reg div(Reg a, Reg b) { return _mm512_div_pd(a, b); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_pd(a, b, c); }
   static Reg min(Reg a, Reg b) { return _mm512_min_pd(a, b); }
   static Reg max(Reg a, Reg b) { return _mm512_max_pd(a, b); }
+  // b where v > limit, else a.
+  static Reg replaceAbove(Reg v, Reg limit, Reg a, Reg b) {
+    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(v, limit, _CMP_GT_OQ), a, b);
+  }
   // v * 2^n for integers |n| < 1023 that are held as the low bits of (n + 1.5 * 2^52).
   static Reg scaleByPower(Reg v, Reg shifted) {
     const __m512i n = _mm512_slli_epi64(_mm512_castpd_si512(shifted), 52);

@@ -28,14 +28,14 @@ const KernelTable kTable = {
     groupedDense,
     generic::gatherRows,
     stage,
-    generic::swiglu,
-    generic::scatterExperts,
-    generic::addInPlace,
-    generic::rmsNorm,
+    swiglu,
+    scatterExperts,
+    addInPlace,
+    rmsNorm,
     generic::embed,
-    generic::hcPre,
-    generic::hcPost,
-    generic::hcHead,
+    hcPre,
+    hcPost,
+    hcHead,
 };
 
 }  // namespace megamoe::gemm::avx512

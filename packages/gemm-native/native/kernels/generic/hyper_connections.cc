@@ -2,18 +2,14 @@
 #include <megamoe/thread_pool.h>
 
 #include <algorithm>
-#include <cmath>
 
+#include "../hyper_token.h"
 #include "../scratch.h"
 #include "generic.h"
 
 namespace megamoe::gemm::generic {
 
 namespace {
-
-// The streams carry every layer's rounding to the logits, and their mixing is a handful of numbers per token: it is done in double
-// and rounded once.
-double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 struct MixTag {};
 
@@ -38,36 +34,6 @@ const double* mixes(const HyperParams& p, std::int64_t count, int threads) {
   return out;
 }
 
-// Divides each line by (its sum + eps); lines start lineStride apart, their elements lie `step` apart.
-void normalise(double* m, std::int64_t hc, std::int64_t lineStride, std::int64_t step, double eps) {
-  for (std::int64_t line = 0; line < hc; line++) {
-    double* at = m + line * lineStride;
-    double sum = eps;
-    for (std::int64_t i = 0; i < hc; i++) sum += at[i * step];
-    for (std::int64_t i = 0; i < hc; i++) at[i * step] /= sum;
-  }
-}
-
-// Softmax over k plus eps, one column normalisation, then iters-1 times rows and columns.
-void sinkhorn(double* m, std::int64_t hc, int iters, double eps) {
-  for (std::int64_t j = 0; j < hc; j++) {
-    double* row = m + j * hc;
-    const double most = *std::max_element(row, row + hc);
-    double sum = 0;
-    for (std::int64_t k = 0; k < hc; k++) sum += row[k] = std::exp(row[k] - most);
-    for (std::int64_t k = 0; k < hc; k++) row[k] = row[k] / sum + eps;
-  }
-  for (int i = 0; i < iters; i++) {
-    if (i > 0) normalise(m, hc, hc, 1, eps);
-    normalise(m, hc, 1, hc, eps);
-  }
-}
-
-// pre[j] of one token from its mixes.
-void preWeights(const HyperParams& p, const double* mix, double factor, double* pre) {
-  for (std::int64_t j = 0; j < p.hc; j++) pre[j] = sigmoid(mix[j] * factor * p.scale[0] + p.base[j]) + p.hcEps;
-}
-
 // out[d] = sum_j pre[j] * streams[j, d], j ascending.
 void collapse(const HyperParams& p, const float* streams, const double* pre, float* out) {
   for (std::int64_t c = 0; c < p.d; c++) {
@@ -88,13 +54,8 @@ void hcPre(const HcPreParams& p, int threads) {
       const float* streams = p.streams + t * width;
       const double factor = rmsFactor(streams, width, p.rmsNormEps);
       double pre[kMaxHc];
-      preWeights(p, m, factor, pre);
-      for (std::int64_t j = 0; j < hc; j++)
-        p.post[t * hc + j] = static_cast<float>(2 * sigmoid(m[hc + j] * factor * p.scale[1] + p.base[hc + j]));
-      double comb[kMaxHc * kMaxHc];
-      for (std::int64_t j = 0; j < hc * hc; j++) comb[j] = m[2 * hc + j] * factor * p.scale[2] + p.base[2 * hc + j];
-      sinkhorn(comb, hc, p.iters, p.hcEps);
-      for (std::int64_t j = 0; j < hc * hc; j++) p.comb[t * hc * hc + j] = static_cast<float>(comb[j]);
+      hcPreWeights(p, m, factor, pre);
+      hcTokenWeights(p, t, m, factor);
       collapse(p, streams, pre, p.collapsed + t * p.d);
     }
   });
@@ -107,7 +68,7 @@ void hcHead(const HcHeadParams& p, int threads) {
     for (std::int64_t t = begin; t < end; t++) {
       const float* streams = p.streams + t * width;
       double pre[kMaxHc];
-      preWeights(p, mix + t * p.hc, rmsFactor(streams, width, p.rmsNormEps), pre);
+      hcPreWeights(p, mix + t * p.hc, rmsFactor(streams, width, p.rmsNormEps), pre);
       collapse(p, streams, pre, p.out + t * p.d);
     }
   });
