@@ -1,6 +1,7 @@
 // Indexer scores: queries of one row, a lane for each head, against entries; relu, and the weighted sum over heads.
 
-constexpr int64_t kEntryTile = 48;  // entries whose scores are held at a time
+// Entries whose scores are held at a time: narrow tiles pass over them more often, so fewer must stay in the first-level cache.
+constexpr int64_t kEntryTile = 3 * kLanes;
 
 inline int64_t scoreScratch(const IndexSelectParams& p) {
   const int64_t padded = roundUp(p.heads, kLanes);
