@@ -1,5 +1,6 @@
 import { createModel } from '@megamoe/model';
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { promisify } from 'node:util';
 import { v4FlashBytes } from './step-cases';
@@ -33,10 +34,24 @@ export async function answerMemory({ step, threads, backend }: MemoryQuestion): 
     generated += chunk.tokenId >= 0 ? 1 : 0;
   if (generated !== tokens) throw new BenchError(`generate gave ${generated} of ${tokens} tokens`);
   return {
-    peakBytes: process.resourceUsage().maxRSS * 1024,
+    peakBytes: peakResidentBytes(),
     weightBytes: source.count.bytes,
     stateBytes: model.createSequence({ maxTokens: prompt + tokens }).bytes, // as generate makes one
   };
+}
+
+/**
+ * Largest resident size of this process. Not `maxRSS` where it can be helped: on Linux that starts at the size of the process that
+ * started this one.
+ */
+function peakResidentBytes(): number {
+  try {
+    const kib = /^VmHWM:\s*(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'));
+    if (kib) return Number(kib[1]) * 1024;
+  } catch {
+    // no /proc here
+  }
+  return process.resourceUsage().maxRSS * 1024;
 }
 
 /** Peak resident memory of load and generate, against what must be there: weights in their own format, and the state. */
