@@ -1,6 +1,9 @@
-export { createGemmKernels } from './create';
+export { createGemmKernels, createLogitsScan } from './create';
+export type { LogitsScan } from './scan';
 export { gemmAddonInfo } from './binding';
 export { measureCeiling } from './ceilings';
+export { swizzleScales128x4 } from './swizzle';
+export type { SwizzleOptions } from './swizzle';
 export type { CeilingKind, CeilingOptions } from './ceilings';
 export type {
   DenseRows,

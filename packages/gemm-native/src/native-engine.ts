@@ -128,15 +128,25 @@ export interface GemmAddon extends AddonBase {
     hcEps: number,
     out: F32,
   ): void;
+  /** Scans of logits: see LogitsScan. A NaN or +Infinity at index i is the answer -1 - i. */
+  scanArgmax(isa: number, x: F32, n: number): number;
+  scanKthLargest(isa: number, x: F32, n: number, k: number): number;
+  scanAtLeast(isa: number, x: F32, n: number, floor: number, ids: I32, values: F32): number;
+}
+
+/** Index of an instruction set of the addon; throws UnsupportedError when it lacks the set here. */
+export function isaIndex(fn: string, addon: GemmAddon, name: string): number {
+  const isa = addon.isas.indexOf(name);
+  if (isa < 0)
+    throw new UnsupportedError(
+      `${fn}: instruction set "${name}" is not available; available: ${addon.isas.join(', ')}`,
+    );
+  return isa;
 }
 
 /** The kernels of the addon with one instruction set and thread count. Throws UnsupportedError when it lacks the set here. */
 export function createNativeEngine(addon: GemmAddon, isaName: string, threads: number): Engine {
-  const isa = addon.isas.indexOf(isaName);
-  if (isa < 0)
-    throw new UnsupportedError(
-      `createGemmKernels: instruction set "${isaName}" is not available; available: ${addon.isas.join(', ')}`,
-    );
+  const isa = isaIndex('createGemmKernels', addon, isaName);
   return {
     backend: 'native',
     isa: isaName,

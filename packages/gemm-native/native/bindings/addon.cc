@@ -4,7 +4,7 @@
 
 namespace megamoe::gemm {
 
-constexpr int kInterfaceVersion = 1;  // INTERFACE_VERSION in src/binding.ts
+constexpr int kInterfaceVersion = 2;  // INTERFACE_VERSION in src/binding.ts
 
 void requireDense(const NapiArgs& args, const Weight& w, bool dense) {
   if ((w.format != Format::nvfp4) != dense)
@@ -45,7 +45,9 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exportWeights(env, exports);
   exportGemm(env, exports);
   exportRows(env, exports);
+  exportScan(env, exports);
   exportCeilings(env, exports);
+  exportSwizzle(env, exports);
   return exports;
 }
 

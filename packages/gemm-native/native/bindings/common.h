@@ -41,6 +41,8 @@ void requireIndices(const NapiArgs& args, const char* name, const std::int32_t* 
 void exportWeights(Napi::Env env, Napi::Object exports);
 void exportGemm(Napi::Env env, Napi::Object exports);
 void exportRows(Napi::Env env, Napi::Object exports);
+void exportScan(Napi::Env env, Napi::Object exports);
 void exportCeilings(Napi::Env env, Napi::Object exports);
+void exportSwizzle(Napi::Env env, Napi::Object exports);
 
 }  // namespace megamoe::gemm

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "params.h"
+#include "scan.h"
 
 namespace megamoe::gemm {
 
@@ -24,6 +25,7 @@ struct KernelTable {
   void (*hcPre)(const HcPreParams&, int threads);
   void (*hcPost)(const HcPostParams&, int threads);
   void (*hcHead)(const HcHeadParams&, int threads);
+  const ScanKernels* scan;
 };
 
 // The tables that can run here, slowest first: the last one is the choice of `auto`.

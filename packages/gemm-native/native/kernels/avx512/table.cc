@@ -4,6 +4,7 @@
 #include "../generic/generic.h"
 #include "../nvfp4/grouped.h"
 #include "../nvfp4/stage.h"
+#include "scan.h"
 #include "stage.h"
 #include "w4a16.h"
 #include "w4a4.h"
@@ -36,6 +37,7 @@ const KernelTable kTable = {
     hcPre,
     hcPost,
     hcHead,
+    &kScan,
 };
 
 }  // namespace megamoe::gemm::avx512

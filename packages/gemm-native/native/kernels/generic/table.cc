@@ -1,4 +1,5 @@
 #include "generic.h"
+#include "scan.h"
 
 namespace megamoe::gemm::generic {
 
@@ -18,6 +19,7 @@ const KernelTable kTable = {
     hcPre,
     hcPost,
     hcHead,
+    &kScan,
 };
 
 }  // namespace megamoe::gemm::generic

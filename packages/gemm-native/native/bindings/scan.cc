@@ -1,0 +1,52 @@
+// Scans of logits. Argument order is that of GemmAddon in src/native-engine.ts.
+#include <algorithm>
+
+#include "common.h"
+
+namespace megamoe::gemm {
+
+namespace {
+
+// name(isa, x, n, ...): the kernels and the logits.
+class Scan : public NapiArgs {
+ public:
+  Scan(const Napi::CallbackInfo& info, const char* name, std::size_t count)
+      : NapiArgs(info, name, count),
+        kernels(*availableTables()[static_cast<std::size_t>(
+                    integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]
+                     ->scan),
+        n(integer(2, "n", 1, 0x7fffffff)),
+        x(f32(1, "x", n)) {}
+
+  const ScanKernels& kernels;
+  const std::int64_t n;
+  const float* const x;
+};
+
+Napi::Value scanArgmax(const Napi::CallbackInfo& info) {
+  const Scan scan(info, "scanArgmax", 3);
+  return Napi::Number::New(info.Env(), static_cast<double>(scan.kernels.argmax(scan.x, scan.n)));
+}
+
+Napi::Value scanKthLargest(const Napi::CallbackInfo& info) {
+  const Scan scan(info, "scanKthLargest", 4);
+  return Napi::Number::New(info.Env(), scan.kernels.kthLargest(scan.x, scan.n, scan.integer(3, "k", 1, scan.n)));
+}
+
+Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
+  const Scan scan(info, "scanAtLeast", 6);
+  const float floor = static_cast<float>(scan.number(3, "floor"));
+  const std::int64_t capacity = std::min(scan.length(4, "ids"), scan.length(5, "values"));
+  return Napi::Number::New(info.Env(), static_cast<double>(scan.kernels.atLeast(scan.x, scan.n, floor, capacity, scan.i32(4, "ids", 0),
+                                                                               scan.f32(5, "values", 0))));
+}
+
+}  // namespace
+
+void exportScan(Napi::Env env, Napi::Object exports) {
+  exports.Set("scanArgmax", Napi::Function::New<scanArgmax>(env, "scanArgmax"));
+  exports.Set("scanKthLargest", Napi::Function::New<scanKthLargest>(env, "scanKthLargest"));
+  exports.Set("scanAtLeast", Napi::Function::New<scanAtLeast>(env, "scanAtLeast"));
+}
+
+}  // namespace megamoe::gemm

@@ -1,0 +1,18 @@
+// Passes over logits, on the calling thread: one pass is shorter than waking another.
+#pragma once
+
+#include <cstdint>
+
+namespace megamoe::gemm {
+
+// x [n], n >= 1, may hold -infinity. NaN and +infinity are found, not followed.
+struct ScanKernels {
+  // Index of the largest, ties to the lowest; -1 - i when x[i] is the first NaN or +infinity.
+  std::int64_t (*argmax)(const float* x, std::int64_t n);
+  // The k-th largest, 1 <= k <= n, ties counted one each; NaN when any is NaN or +infinity.
+  float (*kthLargest)(const float* x, std::int64_t n, std::int64_t k);
+  // How many x[i] >= floor there are; the first `capacity` of them, ascending, go to ids and values. NaN is not at least anything.
+  std::int64_t (*atLeast)(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids, float* values);
+};
+
+}  // namespace megamoe::gemm
