@@ -1,5 +1,5 @@
 import { philox4x32 } from './philox';
-import type { SamplerScratch } from './scratch';
+import { type Candidates, tokenOf } from './scratch';
 import type { Cut } from './select';
 
 /** log of the smallest q that {@link uniform} can give, less a margin for rounding: a lighter token cannot win against `best * q`. */
@@ -11,34 +11,39 @@ function uniform(word: number): number {
 }
 
 /**
- * `argmax(p / q)` over the tokens that `cut` leaves, ties to the lowest id; `q = -log(u)`, u from word `id % 4` of the Philox block with counter
+ * The token of `argmax(p / q)` over the candidates that `cut` leaves, ties to the lowest id; `q = -log(u)`, u from word `id % 4` of the Philox block with counter
  * (floor(id / 4), position, sequence, 0) and the seed's low and high word as key. p needs no normalisation.
  *
  * Tokens too light to win are skipped before their random number is made: with the first score at hand (the likeliest token's), a token can only
  * win when `p > score * q` for the smallest q there is. Then `-log(u) >= 1 - u` and `exp(-y) <= 1 / (1 + y + y^2/2 + y^3/6)` tell most losers
  * without a logarithm or an exponential. None of this changes the winner.
  *
- * @param best the likeliest token
+ * @param best  index of the likeliest candidate
+ * @param words [4] scratch
  */
 export function drawToken(
-  { work, words, vocabSize }: SamplerScratch,
+  candidates: Candidates,
   best: number,
   { floor, lastTie }: Cut,
   seed: number,
   sequence: number,
   position: number,
+  words: Uint32Array,
 ): number {
+  const { work, count } = candidates;
   const k0 = seed >>> 0;
   const k1 = Math.floor(seed / 0x100000000) >>> 0;
   const max = work[best]!;
-  philox4x32(best >>> 2, position, sequence, 0, k0, k1, words);
-  let block = best >>> 2;
-  let winner = best;
-  let score = 1 / -Math.log(uniform(words[best & 3]!));
+  const likeliest = tokenOf(candidates, best);
+  let block = likeliest >>> 2;
+  philox4x32(block, position, sequence, 0, k0, k1, words);
+  let winner = likeliest;
+  let score = 1 / -Math.log(uniform(words[likeliest & 3]!));
   let least = Math.max(floor, max + Math.log(score) + LOG_MIN_Q);
-  for (let id = 0; id < vocabSize; id++) {
-    const x = work[id]!;
-    if (x < least || id === best || (x === floor && id > lastTie)) continue;
+  for (let i = 0; i < count; i++) {
+    const x = work[i]!;
+    if (x < least || i === best || (x === floor && i > lastTie)) continue;
+    const id = tokenOf(candidates, i);
     if (id >>> 2 !== block) {
       block = id >>> 2;
       philox4x32(block, position, sequence, 0, k0, k1, words);

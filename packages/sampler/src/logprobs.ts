@@ -13,15 +13,15 @@ export function logSum(x: Float32Array, max: number): number {
   return Math.log(sum);
 }
 
-/** The `n` largest of `scratch.work` as log-probabilities, best first, ties to the lowest id. */
+/** The `n` largest of `scratch.all` as log-probabilities, best first, ties to the lowest id. */
 export function topLogprobs(scratch: SamplerScratch, n: number, max: number, log: number): TokenLogprob[] {
-  const { work, vocabSize } = scratch;
+  const { work, count } = scratch.all;
   const top: TokenLogprob[] = [];
   if (n === 0) return top;
-  const kth = kthLargest(scratch, n);
+  const kth = kthLargest(scratch, scratch.all, n);
   let ties = n;
-  for (let id = 0; id < vocabSize; id++) if (work[id]! > kth) ties--;
-  for (let id = 0; id < vocabSize; id++) {
+  for (let id = 0; id < count; id++) if (work[id]! > kth) ties--;
+  for (let id = 0; id < count; id++) {
     const x = work[id]!;
     if (x > kth || (x === kth && ties-- > 0)) top.push({ tokenId: id, logprob: x - max - log });
   }

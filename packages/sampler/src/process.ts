@@ -1,6 +1,6 @@
 import { checkCapacity, checkKind, checkLength, checkOneOf, ValueError } from '@megamoe/core';
 import { checkIds, type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
-import { createSamplerScratch, type SamplerScratch } from './scratch';
+import { type Candidates, createSamplerScratch, type SamplerScratch, tokenOf } from './scratch';
 import { type Cut, cutMinP, cutTopP, kthLargest } from './select';
 
 const fround = Math.fround;
@@ -75,11 +75,17 @@ export class LogitsPipeline {
     tail[this.#tailLength - 1] = tokenId;
   }
 
+  /** Throws unless `logits` is a Float32Array of V. */
+  check(fn: string, logits: Float32Array): void {
+    checkKind(fn, 'logits', logits, Float32Array);
+    checkLength(fn, 'logits', logits, 'V', this.scratch.vocabSize);
+  }
+
   /** Copies the raw logits into the scratch; throws for NaN and +Infinity. */
   load(fn: string, logits: Float32Array): void {
-    const { work, vocabSize } = this.scratch;
-    checkKind(fn, 'logits', logits, Float32Array);
-    checkLength(fn, 'logits', logits, 'V', vocabSize);
+    const { all, vocabSize } = this.scratch;
+    const { work } = all;
+    this.check(fn, logits);
     for (let id = 0; id < vocabSize; id++) {
       const x = logits[id]!;
       if (!(x < Infinity)) throw new ValueError(`${fn}: "logits" must be finite or -Infinity, got ${x} at index ${id}`);
@@ -87,9 +93,21 @@ export class LogitsPipeline {
     }
   }
 
-  /** The steps that a greedy choice sees too: masks, bias, penalties. */
+  /** True when {@link adjust} would change anything in this step. */
+  get adjusts(): boolean {
+    const { allowedTokenIds, minTokens } = this.params;
+    return (
+      allowedTokenIds !== undefined ||
+      this.#badWords.length > 0 ||
+      (this.#nOutput < minTokens && this.#stopIds.length > 0) ||
+      this.#biasIds.length > 0 ||
+      this.#nSeen > 0
+    );
+  }
+
+  /** The steps that a greedy choice sees too: masks, bias, penalties. `scratch.all` holds the raw logits. */
   adjust(logits: Float32Array): void {
-    const { work } = this.scratch;
+    const { work } = this.scratch.all;
     const { allowedTokenIds, minTokens } = this.params;
     if (allowedTokenIds) {
       work.fill(-Infinity);
@@ -111,11 +129,11 @@ export class LogitsPipeline {
     const from = this.#tailLength - n;
     if (from < 0) return;
     for (let i = 0; i < n; i++) if (this.#tail[from + i] !== word[i]) return;
-    this.scratch.work[word[n]!] = -Infinity;
+    this.scratch.all.work[word[n]!] = -Infinity;
   }
 
   #penalize(counts: Int32Array, seen: Int32Array): void {
-    const { work } = this.scratch;
+    const { work } = this.scratch.all;
     const repetition = fround(this.params.repetitionPenalty);
     const frequency = fround(this.params.frequencyPenalty);
     const presence = fround(this.params.presencePenalty);
@@ -130,22 +148,21 @@ export class LogitsPipeline {
   }
 
   /** Divides by the temperature. */
-  scale(): void {
-    const { work, vocabSize } = this.scratch;
+  scale({ work, count }: Candidates): void {
     const temperature = fround(this.params.temperature);
     if (temperature === 1) return;
-    for (let id = 0; id < vocabSize; id++) work[id] = work[id]! / temperature;
+    for (let i = 0; i < count; i++) work[i] = work[i]! / temperature;
   }
 
-  /** The likeliest token, ties to the lowest id; throws when nothing is left or float32 overflowed. */
-  best(fn: string): number {
-    const { work, vocabSize } = this.scratch;
+  /** Index of the likeliest candidate, ties to the lowest; throws when nothing is left or float32 overflowed. */
+  best(fn: string, candidates: Candidates): number {
+    const { work, count } = candidates;
     let best = 0;
     let max = work[0]!;
-    for (let id = 1; id < vocabSize; id++) {
-      if (work[id]! > max) {
-        max = work[id]!;
-        best = id;
+    for (let i = 1; i < count; i++) {
+      if (work[i]! > max) {
+        max = work[i]!;
+        best = i;
       }
     }
     if (max === -Infinity) {
@@ -154,20 +171,22 @@ export class LogitsPipeline {
       );
     }
     if (max === Infinity) {
-      throw new ValueError(`${fn}: logit ${best} overflows float32 after penalties and temperature`);
+      throw new ValueError(
+        `${fn}: logit ${tokenOf(candidates, best)} overflows float32 after penalties and temperature`,
+      );
     }
     return best;
   }
 
   /** min_p, top_k, top_p: finds {@link cut}. `max` is the largest logit. */
-  truncate(max: number): void {
+  truncate(candidates: Candidates, max: number): void {
     const { topK, topP, minP } = this.params;
     const cut = this.cut;
     cut.floor = -Infinity;
     cut.lastTie = 0x7fffffff;
-    if (minP > 0) cutMinP(this.scratch, max, minP, cut);
-    if (topK > 0) cut.floor = Math.max(cut.floor, kthLargest(this.scratch, topK));
-    if (topP < 1) cutTopP(this.scratch, max, topP, cut);
+    if (minP > 0) cutMinP(candidates, max, minP, cut);
+    if (topK > 0) cut.floor = Math.max(cut.floor, kthLargest(this.scratch, candidates, topK));
+    if (topP < 1) cutTopP(this.scratch, candidates, max, topP, cut);
   }
 }
 
@@ -213,12 +232,13 @@ export function processLogits(
   for (let i = 0; i < outputIds.length; i++) pipeline.accept(outputIds[i]!);
   pipeline.load(fn, logits);
   pipeline.adjust(logits);
-  const { work } = pipeline.scratch;
+  const { all } = pipeline.scratch;
+  const { work } = all;
   if (stage !== 'penalties' && !resolved.greedy) {
-    pipeline.scale();
-    const max = work[pipeline.best(fn)]!;
+    pipeline.scale(all);
+    const max = work[pipeline.best(fn, all)]!;
     if (stage === 'truncation') {
-      pipeline.truncate(max);
+      pipeline.truncate(all, max);
       const { floor, lastTie } = pipeline.cut;
       for (let id = 0; id < vocabSize; id++) {
         const x = work[id]!;
@@ -226,7 +246,7 @@ export function processLogits(
       }
     }
   } else {
-    pipeline.best(fn);
+    pipeline.best(fn, all);
   }
   out.set(work);
   return out;

@@ -3,7 +3,8 @@ import { drawToken } from './draw';
 import { logSum, topLogprobs } from './logprobs';
 import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { LogitsPipeline } from './process';
-import { createSamplerScratch, type SamplerScratch } from './scratch';
+import { findFew, type LogitsScan } from './scan';
+import { type Candidates, createSamplerScratch, type SamplerScratch } from './scratch';
 
 /** A token and its log-probability (natural logarithm). */
 export interface TokenLogprob {
@@ -36,6 +37,8 @@ export interface SamplerOptions {
   readonly stopIds?: readonly number[];
   /** Buffers shared with other samplers of the same vocabulary that run on this thread. Default: its own. */
   readonly scratch?: SamplerScratch;
+  /** Faster passes over the logits; the tokens are the same with and without. Default: none. */
+  readonly scan?: LogitsScan;
 }
 
 const MAX_U32 = 0xffffffff;
@@ -53,10 +56,11 @@ export class Sampler {
   readonly sequence: number;
   readonly params: ResolvedSamplingParams;
   readonly #pipeline: LogitsPipeline;
+  readonly #scan: LogitsScan | undefined;
   #position: number;
 
   /** @throws ValueError or KindError that names the parameter */
-  constructor({ vocabSize, params, promptIds, sequence = 0, stopIds = [], scratch }: SamplerOptions) {
+  constructor({ vocabSize, params, promptIds, sequence = 0, stopIds = [], scratch, scan }: SamplerOptions) {
     const fn = 'Sampler';
     this.params = resolveSamplingParams(params, vocabSize, fn);
     checkInteger(fn, 'sequence', sequence, 0, MAX_U32);
@@ -70,6 +74,7 @@ export class Sampler {
       stopIds,
       scratch ?? createSamplerScratch(vocabSize),
     );
+    this.#scan = scan;
     this.seed = this.params.seed ?? randomSeed();
     this.sequence = sequence;
     this.#position = promptIds.length;
@@ -89,28 +94,55 @@ export class Sampler {
   sample(logits: Float32Array): SampleResult {
     const fn = 'Sampler.sample';
     const pipeline = this.#pipeline;
-    const { scratch } = pipeline;
+    const { all } = pipeline.scratch;
     const { logprobs, greedy } = this.params;
+    if (this.#scan !== undefined && logprobs === undefined) {
+      const tokenId = this.#sampleByScan(fn, this.#scan, logits);
+      if (tokenId >= 0) return { tokenId };
+    }
     pipeline.load(fn, logits);
     let max = 0;
     let log = 0;
     let top: TokenLogprob[] | undefined;
     if (logprobs !== undefined) {
-      max = scratch.work[pipeline.best(fn)]!;
-      log = logSum(scratch.work, max);
-      top = topLogprobs(scratch, logprobs, max, log);
+      max = all.work[pipeline.best(fn, all)]!;
+      log = logSum(all.work, max);
+      top = topLogprobs(pipeline.scratch, logprobs, max, log);
     }
     pipeline.adjust(logits);
-    if (!greedy) pipeline.scale();
-    let tokenId = pipeline.best(fn);
-    if (!greedy) {
-      pipeline.truncate(scratch.work[tokenId]!);
-      tokenId = drawToken(scratch, tokenId, pipeline.cut, this.seed, this.sequence, this.#position);
-    }
+    const tokenId = greedy ? pipeline.best(fn, all) : this.#draw(fn, all);
     if (top === undefined) return { tokenId };
     const logprob = logits[tokenId]! - max - log;
     if (!top.some((entry) => entry.tokenId === tokenId)) top.push({ tokenId, logprob });
     return { tokenId, logprob, topLogprobs: top };
+  }
+
+  /** The token, or -1 when the whole vocabulary is to be worked on. */
+  #sampleByScan(fn: string, scan: LogitsScan, logits: Float32Array): number {
+    const pipeline = this.#pipeline;
+    const { all, few, vocabSize } = pipeline.scratch;
+    pipeline.check(fn, logits);
+    let processed = logits;
+    if (pipeline.adjusts) {
+      if (scan.argmax(logits, vocabSize) < 0) return -1; // a NaN is an error wherever it is, under a mask too
+      processed = all.work;
+      processed.set(logits);
+      pipeline.adjust(logits);
+    }
+    if (this.params.greedy) {
+      const best = scan.argmax(processed, vocabSize);
+      return best >= 0 && processed[best]! > -Infinity ? best : -1;
+    }
+    return findFew(scan, pipeline, processed, few) ? this.#draw(fn, few) : -1;
+  }
+
+  /** Temperature, truncation and draw. */
+  #draw(fn: string, candidates: Candidates): number {
+    const pipeline = this.#pipeline;
+    pipeline.scale(candidates);
+    const best = pipeline.best(fn, candidates);
+    pipeline.truncate(candidates, candidates.work[best]!);
+    return drawToken(candidates, best, pipeline.cut, this.seed, this.sequence, this.#position, pipeline.scratch.words);
   }
 
   /**

@@ -1,5 +1,5 @@
 import { expNegative } from './exp';
-import { BUCKETS, type SamplerScratch } from './scratch';
+import { BUCKETS, type Candidates, type SamplerScratch } from './scratch';
 
 const fround = Math.fround;
 
@@ -14,21 +14,21 @@ function sortKey(bits: number): number {
 }
 
 /**
- * The k-th largest of `work`, 1 <= k <= V, by radix selection: one pass over the vocabulary, then passes over the bucket it fell in.
+ * The k-th largest candidate, 1 <= k <= count, by radix selection: one pass over all, then passes over the bucket it fell in.
  * Ties count one each.
  */
-export function kthLargest(scratch: SamplerScratch, k: number): number {
-  const { work, bits, ids, counts, vocabSize } = scratch;
+export function kthLargest(scratch: SamplerScratch, { work, bits, count }: Candidates, k: number): number {
+  const { ids, counts } = scratch;
   counts.fill(0);
-  for (let id = 0; id < vocabSize; id++) {
-    const b = sortKey(bits[id]!) >>> SHIFTS[0];
+  for (let i = 0; i < count; i++) {
+    const b = sortKey(bits[i]!) >>> SHIFTS[0];
     counts[b] = counts[b]! + 1;
   }
   let left = k;
   let bucket = BUCKETS - 1;
   while (counts[bucket]! < left) left -= counts[bucket--]!;
   let n = 0;
-  for (let id = 0; id < vocabSize; id++) if (sortKey(bits[id]!) >>> SHIFTS[0] === bucket) ids[n++] = id;
+  for (let i = 0; i < count; i++) if (sortKey(bits[i]!) >>> SHIFTS[0] === bucket) ids[n++] = i;
   for (let level = 1; level < SHIFTS.length && n > 1; level++) {
     const shift = SHIFTS[level]!;
     const mask = MASKS[level]!;
@@ -39,13 +39,13 @@ export function kthLargest(scratch: SamplerScratch, k: number): number {
     }
     bucket = BUCKETS - 1;
     while (counts[bucket]! < left) left -= counts[bucket--]!;
-    n = keepBucket(scratch, n, shift, mask, bucket);
+    n = keepBucket(ids, bits, n, shift, mask, bucket);
   }
   return work[ids[0]!]!;
 }
 
 /** Cuts the first `n` of `ids` down to those whose key has `bucket` in the bits of this pass; order is kept. */
-function keepBucket({ bits, ids }: SamplerScratch, n: number, shift: number, mask: number, bucket: number): number {
+function keepBucket(ids: Int32Array, bits: Int32Array, n: number, shift: number, mask: number, bucket: number): number {
   let kept = 0;
   for (let i = 0; i < n; i++) {
     const id = ids[i]!;
@@ -54,18 +54,18 @@ function keepBucket({ bits, ids }: SamplerScratch, n: number, shift: number, mas
   return kept;
 }
 
-/** Where a truncation cuts: tokens above `floor` stay, of those at `floor` the ones with id up to `lastTie`. */
+/** Where a truncation cuts: candidates above `floor` stay, of those at `floor` the ones with index up to `lastTie`. */
 export interface Cut {
   floor: number;
   lastTie: number;
 }
 
 /** min_p: drops x when `exp(x - max) < minP`. Raises `cut.floor` to the smallest logit that stays. */
-export function cutMinP({ work, vocabSize }: SamplerScratch, max: number, minP: number, cut: Cut): void {
+export function cutMinP({ work, count }: Candidates, max: number, minP: number, cut: Cut): void {
   const near = max + Math.log(minP) - 1e-6 * (1 + Math.abs(max)); // below this no exp is needed to know
   let floor = max;
-  for (let id = 0; id < vocabSize; id++) {
-    const x = work[id]!;
+  for (let i = 0; i < count; i++) {
+    const x = work[i]!;
     if (x >= near && x < floor && Math.exp(x - max) >= minP) floor = x;
   }
   if (floor > cut.floor) cut.floor = floor;
@@ -75,21 +75,27 @@ export function cutMinP({ work, vocabSize }: SamplerScratch, max: number, minP: 
  * top_p over the tokens at or above `cut.floor`: in ascending order (equal logits: highest id first), tokens are dropped while their
  * cumulative probability is at most 1 - p, both as float32, and at least one stays. A weighted radix selection finds the place.
  */
-export function cutTopP(scratch: SamplerScratch, max: number, topP: number, cut: Cut): void {
-  const { work, bits, ids, weights, masses, vocabSize } = scratch;
+export function cutTopP(
+  scratch: SamplerScratch,
+  { work, bits, count }: Candidates,
+  max: number,
+  topP: number,
+  cut: Cut,
+): void {
+  const { ids, weights, masses } = scratch;
   const limit = fround(1 - fround(topP));
   const floor = cut.floor;
   masses.fill(0);
   let n = 0;
   let total = 0;
-  for (let id = 0; id < vocabSize; id++) {
-    const x = work[id]!;
+  for (let i = 0; i < count; i++) {
+    const x = work[i]!;
     if (x < floor || x === -Infinity) continue;
     const w = expNegative(x - max);
-    weights[id] = w;
+    weights[i] = w;
     total += w;
-    ids[n++] = id;
-    const b = sortKey(bits[id]!) >>> SHIFTS[0];
+    ids[n++] = i;
+    const b = sortKey(bits[i]!) >>> SHIFTS[0];
     masses[b] = masses[b]! + w;
   }
   let below = 0; // mass of everything that is dropped for sure
@@ -97,6 +103,7 @@ export function cutTopP(scratch: SamplerScratch, max: number, topP: number, cut:
     const shift = SHIFTS[level]!;
     const mask = MASKS[level]!;
     if (level > 0) {
+      if (n === 1) break;
       masses.fill(0);
       for (let i = 0; i < n; i++) {
         const b = (sortKey(bits[ids[i]!]!) >>> shift) & mask;
@@ -107,9 +114,9 @@ export function cutTopP(scratch: SamplerScratch, max: number, topP: number, cut:
     while (top > 0 && masses[top] === 0) top--;
     let bucket = 0;
     while (bucket < top && fround((below + masses[bucket]!) / total) <= limit) below += masses[bucket++]!;
-    n = keepBucket(scratch, n, shift, mask, bucket);
+    n = keepBucket(ids, bits, n, shift, mask, bucket);
   }
-  // What is left is one value, ids ascending: drop from the back.
+  // What is left is one value, indices ascending: drop from the back.
   const w = weights[ids[0]!]!;
   let kept = n;
   for (let dropped = 1; kept > 1 && fround((below + dropped * w) / total) <= limit; dropped++) kept--;

@@ -1,0 +1,172 @@
+import { seeded } from '@megamoe/testkit';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type LogitsScan, Sampler, type SamplingParams } from '../src/index';
+import { rawFloor as floorOf } from '../src/scan';
+
+/** A scan by definition, which counts its calls. */
+class NaiveScan implements LogitsScan {
+  calls = 0;
+  argmax(logits: Float32Array, n: number): number {
+    this.calls++;
+    const x = [...logits.subarray(0, n)];
+    const bad = x.findIndex((v) => !(v < Infinity));
+    return bad >= 0 ? -1 - bad : x.indexOf(Math.max(...x));
+  }
+  kthLargest(logits: Float32Array, n: number, k: number): number {
+    this.calls++;
+    const x = [...logits.subarray(0, n)];
+    return x.some((v) => !(v < Infinity)) ? NaN : x.sort((a, b) => b - a)[k - 1]!;
+  }
+  atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number {
+    this.calls++;
+    let count = 0;
+    for (let i = 0; i < n; i++) {
+      if (!(logits[i]! >= floor)) continue;
+      if (count < ids.length) [ids[count], values[count]] = [i, logits[i]!];
+      count++;
+    }
+    return count;
+  }
+}
+
+const VOCAB = 61;
+const id = fc.integer({ min: 0, max: VOCAB - 1 });
+const logit = fc.oneof(
+  fc.integer({ min: -6, max: 6 }).map((n) => n / 2),
+  fc.double({ min: -30, max: 30, noNaN: true }).map(Math.fround),
+  fc.constantFrom(-0, 0, -Infinity, 1e-45, -1e-45, 20, 20.000002),
+);
+const unit = fc.oneof(fc.constantFrom(0.05, 0.1, 0.5, 0.9, 0.95), fc.double({ min: 0.001, max: 1, noNaN: true }));
+const anyParams: fc.Arbitrary<SamplingParams> = fc.record(
+  {
+    temperature: fc.oneof(fc.constantFrom(0, 0.5, 0.7, 1, 3, 1e6), fc.double({ min: 0.01, max: 5, noNaN: true })),
+    topK: fc.integer({ min: -1, max: VOCAB + 2 }),
+    topP: unit,
+    minP: unit,
+    repetitionPenalty: fc.constantFrom(1, 1.1, 2),
+    presencePenalty: fc.double({ min: -2, max: 2, noNaN: true }),
+    frequencyPenalty: fc.constantFrom(0, 0.5),
+    logitBias: fc.array(fc.tuple(id, fc.double({ min: -9, max: 9, noNaN: true }))).map((pairs) => new Map(pairs)),
+    badWords: fc.array(fc.array(id, { minLength: 1, maxLength: 2 }), { maxLength: 3 }),
+    allowedTokenIds: fc.array(id, { minLength: 3 }),
+    minTokens: fc.integer({ min: 0, max: 3 }),
+    logprobs: fc.integer({ min: 0, max: 3 }),
+  },
+  { requiredKeys: [] },
+);
+
+/** What four steps answer, or the error. */
+function run(logits: Float32Array, params: SamplingParams, promptIds: number[], scan: LogitsScan | undefined): unknown {
+  const sampler = new Sampler({
+    vocabSize: logits.length,
+    params: { ...params, seed: 9 },
+    promptIds,
+    stopIds: [3, 4],
+    ...(scan ? { scan } : {}),
+  });
+  const out = [];
+  try {
+    for (let i = 0; i < 4; i++) {
+      out.push(sampler.sample(logits));
+      sampler.accept(out.at(-1)!.tokenId);
+    }
+  } catch (error) {
+    out.push((error as Error).message);
+  }
+  return out;
+}
+
+describe('a scan', () => {
+  it('changes no answer and no error, whatever the knobs', () => {
+    let used = 0;
+    fc.assert(
+      fc.property(
+        fc.array(logit, { minLength: VOCAB, maxLength: VOCAB }),
+        anyParams,
+        fc.array(id, { maxLength: 6 }),
+        fc.tuple(fc.integer({ min: 0, max: 19 }), id, fc.constantFrom(NaN, Infinity)),
+        (values, params, promptIds, [rare, place, bad]) => {
+          const logits = Float32Array.from(values);
+          if (rare === 0) logits[place] = bad;
+          const scan = new NaiveScan();
+          expect(run(logits, params, promptIds, scan)).toEqual(run(logits, params, promptIds, undefined));
+          used += scan.calls;
+        },
+      ),
+      { numRuns: 3000, seed: 5 },
+    );
+    expect(used).toBeGreaterThan(5000);
+  });
+
+  it('changes no answer on a large vocabulary of close logits', () => {
+    const logits = seeded(3).floats(20_000, 1.5);
+    for (const params of [
+      { topK: 50, topP: 0.9, temperature: 0.8 },
+      { topK: 1 },
+      { topK: 5000 }, // more than few
+      { minP: 0.3, temperature: 0.5 },
+      { minP: 0.9, topP: 0.5 },
+      { temperature: 0 },
+      { temperature: 0, repetitionPenalty: 1.3 },
+      { topK: 40, topP: 0.95, temperature: 0.7, frequencyPenalty: 0.5 },
+      { topP: 0.9 },
+    ]) {
+      const scan = new NaiveScan();
+      expect(run(logits, params, [1, 2, 3], scan)).toEqual(run(logits, params, [1, 2, 3], undefined));
+    }
+  });
+
+  it('is asked for what the knobs bound, and not for the rest', () => {
+    const logits = seeded(1).floats(100);
+    const calls = (params: SamplingParams): number => {
+      const scan = new NaiveScan();
+      new Sampler({ vocabSize: 100, params, promptIds: [], scan }).sample(logits);
+      return scan.calls;
+    };
+    expect(calls({ temperature: 0 })).toBe(1);
+    expect(calls({ topK: 5, topP: 0.9 })).toBe(2);
+    expect(calls({ minP: 0.5 })).toBe(2);
+    expect(calls({ topK: 5, logitBias: new Map([[1, 2]]) })).toBe(3);
+    expect(calls({})).toBe(0);
+    expect(calls({ topP: 0.9 })).toBe(0);
+    expect(calls({ topK: 5, logprobs: 2 })).toBe(0);
+  });
+
+  it('keeps every logit that division rounds to the k-th', () => {
+    const f = Math.fround;
+    const work = new Float32Array(1);
+    const rawFloor = (x: number, t: number): number => floorOf(x, t, { work, bits: new Int32Array(work.buffer) });
+    const kth = f(10);
+    for (const temperature of [3, 0.7, 1.9, 5].map(f)) {
+      const floor = rawFloor(kth, temperature);
+      expect(f(floor / temperature)).toBe(f(kth / temperature));
+      const bits = new Int32Array(Float32Array.of(floor).buffer);
+      bits[0]!--;
+      expect(f(new Float32Array(bits.buffer)[0]! / temperature)).toBeLessThan(f(kth / temperature));
+    }
+    expect(rawFloor(kth, 1)).toBe(10);
+    expect(rawFloor(-2, 1)).toBe(-2);
+    expect(rawFloor(0, 4)).toBe(-2 * 2 ** -149); // 2^-148 / 4 = 2^-150 rounds to zero, a tie to even
+    expect(rawFloor(0, 1e6)).toBe(NaN);
+    expect(rawFloor(3e38, 0.5)).toBe(NaN);
+    expect(rawFloor(NaN, 2)).toBe(NaN);
+  });
+
+  it('does not change the logits, and allocates no buffers once warm', () => {
+    const logits = seeded(8).floats(50_000, 3);
+    const copy = logits.slice();
+    const scan: LogitsScan = {
+      argmax: () => 0,
+      kthLargest: () => 2.999,
+      atLeast: (x, n, floor, ids, values) => new NaiveScan().atLeast(x, n, floor, ids, values),
+    };
+    const sampler = new Sampler({ vocabSize: 50_000, params: { seed: 1, topK: 9, topP: 0.9 }, promptIds: [], scan });
+    const step = (): void => sampler.accept(sampler.sample(logits).tokenId);
+    step();
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < 40; i++) step();
+    expect(process.memoryUsage().arrayBuffers).toBeLessThanOrEqual(before);
+    expect(logits).toEqual(copy);
+  });
+});
