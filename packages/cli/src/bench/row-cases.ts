@@ -1,6 +1,6 @@
-import { createGemmKernels } from '@megamoe/gemm-native';
+import { createGemmKernels, swizzleScales128x4 } from '@megamoe/gemm-native';
 import { Sampler } from '@megamoe/sampler';
-import { createSfGeometry, sfOffset, swizzleScales } from '@megamoe/sf-layout';
+import { createSfGeometry, sfOffset } from '@megamoe/sf-layout';
 import { checkClose, checkSame, lazy, Random } from './data';
 import { alternate, compare } from './measure';
 import { BenchError, type BenchCase, type BenchContext } from './types';
@@ -52,7 +52,6 @@ export function swizzleCases(c: BenchContext): BenchCase[] {
   const swizzle = (label: 'hot' | 'cold', rows: number, kSf: number, copies: number): BenchCase => ({
     name: `swizzle-${label}`,
     shape: `rows=${rows} k_sf=${kSf} layout=128x4`,
-    oneThread: true,
     target: 0.95,
     run(threads) {
       const geometry = createSfGeometry({ rows, kSf, l: 1, layout: '128x4' });
@@ -61,14 +60,15 @@ export function swizzleCases(c: BenchContext): BenchCase[] {
         Array.from({ length: copies }, () => ({ sf: sf.slice(), out: new Uint8Array(geometry.allocationBytes) })),
       );
       const first = next();
-      swizzleScales(first.sf, geometry, first.out);
+      const shape = { rows, kSf, threads, backend: c.native ? 'auto' : 'js' } as const;
+      swizzleScales128x4(first.sf, shape, first.out);
       for (let r = 0; r < rows; r += 37) {
         for (let s = 0; s < kSf; s += 5)
-          checkSame('swizzleScales', [first.out[sfOffset(geometry, r, s)]!], [sf[r * kSf + s]!]);
+          checkSame('swizzleScales128x4', [first.out[sfOffset(geometry, r, s)]!], [sf[r * kSf + s]!]);
       }
       const run = (): void => {
         const { sf: from, out } = next();
-        swizzleScales(from, geometry, out);
+        swizzleScales128x4(from, shape, out);
       };
       return compare(c, threads, run, [{ kind: 'copy', amount: rows * kSf, hot: label === 'hot' }]);
     },
@@ -85,7 +85,6 @@ export function samplingCases(c: BenchContext): BenchCase[] {
     {
       name: 'sampling',
       shape: `vocab=${vocab} temperature=0.8 top_k=50 top_p=0.95`,
-      oneThread: true,
       target: 3,
       atMost: true,
       run(threads) {

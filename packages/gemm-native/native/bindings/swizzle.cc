@@ -1,0 +1,28 @@
+// swizzle128x4. Argument order is that of SwizzleAddon in src/swizzle.ts.
+#include "../swizzle/swizzle.h"
+
+#include "common.h"
+
+namespace megamoe::gemm {
+
+namespace {
+
+// swizzle128x4(threads, sf, rows, kSf, out)
+void swizzle(const Napi::CallbackInfo& info) {
+  const NapiArgs args(info, "swizzle128x4", 5);
+  const int threads = static_cast<int>(args.integer(0, "threads", 1, kMaxThreads));
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;
+  const std::int64_t rows = args.integer(2, "rows", 0, kMost), kSf = args.integer(3, "kSf", 0, kMost);
+  args.product("size", rows + kTileRows, kSf + kTileColumns, 1);
+  const std::uint8_t* sf = args.u8(1, "sf", rows * kSf);
+  std::uint8_t* out = args.u8(4, "out", swizzledBytes(rows, kSf));
+  swizzle128x4(sf, rows, kSf, out, threads);
+}
+
+}  // namespace
+
+void exportSwizzle(Napi::Env env, Napi::Object exports) {
+  exports.Set("swizzle128x4", Napi::Function::New<swizzle>(env, "swizzle128x4"));
+}
+
+}  // namespace megamoe::gemm
