@@ -26,11 +26,11 @@ export function rawFloor(kth: number, temperature: number, { work, bits }: Pick<
   const floor = Math.fround(kth / temperature);
   work[0] = kth;
   for (let step = 0; step < MAX_STEPS; step++) {
-    const x = word[0]!;
+    const x = work[0]!;
     if (x === 0)
-      wordBits[0] = -0x7fffffff; // below both zeros: the negative number nearest to them
-    else wordBits[0] = wordBits[0]! + (x > 0 ? -1 : 1);
-    if (!(Math.fround(word[0]! / temperature) >= floor)) return x;
+      bits[0] = -0x7fffffff; // below both zeros: the negative number nearest to them
+    else bits[0] = bits[0]! + (x > 0 ? -1 : 1);
+    if (!(Math.fround(work[0]! / temperature) >= floor)) return x;
   }
   return NaN;
 }
