@@ -122,6 +122,7 @@ export async function* generate(model: Model, o: GenerateOptions): AsyncGenerato
     promptIds,
     stopIds,
     ...(index === undefined ? {} : { sequence: index }),
+    ...(model.ops.logitsScan ? { scan: model.ops.logitsScan } : {}),
   });
   const checker = new StopChecker({ stopIds, stopStrings: stopTexts });
   const stream = model.hasTokenizer ? model.tokenizer.createStream() : null;

@@ -1,4 +1,4 @@
-import { createGemmKernels, swizzleScales128x4 } from '@megamoe/gemm-native';
+import { createGemmKernels, createLogitsScan, swizzleScales128x4 } from '@megamoe/gemm-native';
 import { Sampler } from '@megamoe/sampler';
 import { createSfGeometry, sfOffset } from '@megamoe/sf-layout';
 import { checkClose, checkSame, lazy, Random } from './data';
@@ -85,6 +85,7 @@ export function samplingCases(c: BenchContext): BenchCase[] {
     {
       name: 'sampling',
       shape: `vocab=${vocab} temperature=0.8 top_k=50 top_p=0.95`,
+      oneThread: true,
       target: 3,
       atMost: true,
       run(threads) {
@@ -92,8 +93,9 @@ export function samplingCases(c: BenchContext): BenchCase[] {
         const copies = c.quick ? 4 : 160; // 83 MB
         const next = turns([first, ...Array.from({ length: copies - 1 }, () => first.slice())]);
         const params = { temperature: 0.8, topK: 50, topP: 0.95, seed: 1 };
-        const sampler = new Sampler({ vocabSize: vocab, params, promptIds: [0] });
-        const greedy = new Sampler({ vocabSize: vocab, params: { temperature: 0 }, promptIds: [0] });
+        const scan = c.native ? { scan: createLogitsScan({ backend: 'native' }) } : {};
+        const sampler = new Sampler({ vocabSize: vocab, params, promptIds: [0], ...scan });
+        const greedy = new Sampler({ vocabSize: vocab, params: { temperature: 0 }, promptIds: [0], ...scan });
         const best = first.indexOf(first.reduce((m, x) => Math.max(m, x)));
         checkSame('Sampler greedy', [greedy.sample(first).tokenId], [best]);
         const { tokenId } = sampler.sample(first);

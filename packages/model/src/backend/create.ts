@@ -1,6 +1,6 @@
 import { attentionAddonInfo, createAttentionKernels } from '@megamoe/attention';
 import { checkInteger, checkOneOf, UnsupportedError } from '@megamoe/core';
-import { createGemmKernels, gemmAddonInfo, type KernelIsa } from '@megamoe/gemm-native';
+import { createGemmKernels, createLogitsScan, gemmAddonInfo, type KernelIsa } from '@megamoe/gemm-native';
 import type { AddonInfo } from '@megamoe/native-kit';
 import { availableParallelism } from 'node:os';
 import { createHostOps } from './host-ops';
@@ -47,11 +47,12 @@ export function createBackend({ backend = 'auto', threads, isa = 'auto' }: Backe
       `js (${why})`,
       createGemmKernels({ backend: 'js' }),
       createAttentionKernels({ backend: 'js' }),
+      null,
     );
   }
   const options = { backend: 'native', threads: threads ?? availableParallelism(), isa } as const;
   const gemm = createGemmKernels(options);
   const attention = createAttentionKernels(options);
   const count = gemm.threads === 1 ? '1 thread' : `${gemm.threads} threads`;
-  return createHostOps('cpu', `cpu (${gemm.isa}, ${count})`, gemm, attention);
+  return createHostOps('cpu', `cpu (${gemm.isa}, ${count})`, gemm, attention, createLogitsScan(options));
 }

@@ -14,6 +14,7 @@ import {
 import { UnsupportedError } from '@megamoe/core';
 import type { GemmKernels } from '@megamoe/gemm-native';
 import { assignSlots, createRouter, type Router } from '@megamoe/moe-router';
+import type { LogitsScan } from '@megamoe/sampler';
 import type { Tensor, TensorDtype } from '../tensor';
 import type { CompressorHandle, Ops, RouterHandle, RouteSpec, Segment, SequenceStateHandle } from './ops';
 
@@ -82,7 +83,13 @@ function needed<T>(part: T | undefined, what: string, layer: number): T {
 }
 
 /** `Ops` on typed arrays, over any two kernel sets: the JavaScript twins or the addons. */
-export function createHostOps(name: string, description: string, gemm: GemmKernels, attention: AttentionKernels): Ops {
+export function createHostOps(
+  name: string,
+  description: string,
+  gemm: GemmKernels,
+  attention: AttentionKernels,
+  logitsScan: LogitsScan | null,
+): Ops {
   let keyIndex = new Int32Array(0); // gather plan, grown to the largest seen
   let keyCount = new Int32Array(0);
 
@@ -90,6 +97,7 @@ export function createHostOps(name: string, description: string, gemm: GemmKerne
     name,
     description,
     threads: gemm.threads,
+    logitsScan,
 
     alloc: allocate,
     tensor: wrap,

@@ -1,5 +1,6 @@
 import type { LayerSpec, StateSpec, YarnParameters } from '@megamoe/attention';
 import type { ExpertsSource, ExpertsWeight, LinearSource, LinearWeight } from '@megamoe/gemm-native';
+import type { LogitsScan } from '@megamoe/sampler';
 import type { Tensor, TensorDtype } from '../tensor';
 
 /** Rows `row0 .. row0 + n` of a batch: the tokens at positions `p0 .. p0 + n` of one sequence. */
@@ -77,6 +78,8 @@ export interface Ops {
   /** One line for people: instruction set, threads, and why. */
   readonly description: string;
   readonly threads: number;
+  /** Passes over logits on the host, for the sampler; null where the backend has none. */
+  readonly logitsScan: LogitsScan | null;
 
   alloc(dtype: TensorDtype, length: number): Tensor;
   /** A tensor that holds a copy of (or adopts) host data. */
