@@ -119,6 +119,51 @@ void check(const KernelTable& table, const Case& c) {
   for (const int threads : {2, 5}) CHECK(sameBits(runW4A16(table, c, threads), one));
 }
 
+// Many rows take another path; zero scales on either side, whole ranges of them, must add nothing on any path.
+void manyRows(const KernelTable& table) {
+  Case c(7, {150, 0, 9}, 40, 208, 2);
+  Random random(8);
+  for (std::uint8_t& b : c.aSf)
+    if (random.below(4) == 0) b = 0;
+  for (std::uint8_t& b : c.bSf)
+    if (random.below(4) == 0) b = static_cast<std::uint8_t>(random.below(9));  // zeros, subnormals, the first normal
+  for (std::int64_t e = 0; e < 3; e++) {
+    const std::int64_t row = e * c.n;
+    putNvfp4(*c.w, e, 0, c.n, c.bCodes.data() + row * c.k / 2, c.bSf.data() + row * c.k / 16, 1);
+  }
+  check(table, c);
+}
+
+// Blocks of very different size, zeros, subnormals and the largest numbers: an error of each block's own size, and the same bits.
+void extremes(const KernelTable& table) {
+  Case c(9, {11}, 33, 96, 1);
+  Random random(10);
+  for (std::int64_t i = 0; i < c.rows * c.k; i += 16) {
+    const int e = static_cast<int>(random.below(200)) - 110;
+    for (std::int64_t j = i; j < i + 16; j++) c.a[static_cast<std::size_t>(j)] = std::ldexp(c.a[static_cast<std::size_t>(j)], e);
+  }
+  std::fill(c.a.begin(), c.a.begin() + c.k, 0.f);
+  std::fill(c.a.begin() + c.k, c.a.begin() + 2 * c.k, 1e-42f);
+  const std::vector<float> got = runW4A16(table, c, 2);
+  const std::vector<double> want = c.w4a16();
+  for (std::int64_t r = 0; r < c.rows; r++) {
+    double most = 0;
+    for (std::int64_t i = r * c.k; i < (r + 1) * c.k; i++) most = std::fmax(most, std::fabs(double(c.a[static_cast<std::size_t>(i)])));
+    const double bound = 448.0 * 6 * static_cast<double>(c.k) * (most * 0x1p-22 + 0x1p-122);
+    for (std::int64_t i = r * c.n; i < (r + 1) * c.n; i++)
+      CHECK(std::fabs(got[static_cast<std::size_t>(i)] - want[static_cast<std::size_t>(i)]) <= bound);
+  }
+  CHECK(sameBits(got, runW4A16(*tables().front(), c, 1)));
+  c.a[static_cast<std::size_t>(3 * c.k + 5)] = std::nanf("");
+  c.a[static_cast<std::size_t>(4 * c.k + 90)] = INFINITY;
+  const std::vector<float> bad = runW4A16(table, c, 2);
+  for (std::int64_t i = 0; i < c.rows * c.n; i++) {
+    const bool isBad = i / c.n == 3 || i / c.n == 4;
+    CHECK(std::isnan(bad[static_cast<std::size_t>(i)]) == isBad);
+    CHECK(isBad || bad[static_cast<std::size_t>(i)] == got[static_cast<std::size_t>(i)]);
+  }
+}
+
 void badScales() {
   std::vector<std::uint8_t> sf(1000, 0x7e);
   CHECK(findBadScale(sf.data(), 1000) == -1);
@@ -141,6 +186,9 @@ int main() {
         for (const std::int64_t parts : {1, 2})
           if (n % parts == 0) check(*table, Case(seed++, {0, 3, 17, 0, 1}, n, k, parts));
     check(*table, Case(99, {40}, 320, 512, 2));  // large enough for several threads
+    check(*table, Case(98, {1, 0, 5, 2, 70, 8}, 160, 1024, 2));
+    manyRows(*table);
+    extremes(*table);
   }
   badScales();
   return megamoe::test::finish();

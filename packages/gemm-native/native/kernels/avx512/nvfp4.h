@@ -33,6 +33,15 @@ inline __m512i lanes(const std::uint8_t* p) {
 }
 inline __m512 floatLanes(const std::uint8_t* p) { return _mm512_castsi512_ps(lanes(p)); }
 
+// The same pointer, as far as the compiler knows another one: what is read through it is read again, not kept in registers that the
+// accumulators need.
+inline const std::uint8_t* reread(const std::uint8_t* p) {
+#if defined(__GNUC__)
+  __asm__ volatile("" : "+r"(p));  // volatile: two of them are two
+#endif
+  return p;
+}
+
 inline __m512i decodeLow(__m512i codes, __m512i table) { return _mm512_permutexvar_epi8(codes, table); }
 inline __m512i decodeHigh(__m512i codes, __m512i table) { return _mm512_permutexvar_epi8(_mm512_srli_epi16(codes, 4), table); }
 

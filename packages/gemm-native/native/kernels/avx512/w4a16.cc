@@ -17,20 +17,24 @@ constexpr std::int64_t kRow = 56;  // bytes of a packed row in a block
 constexpr std::int64_t kDigits = 48;
 constexpr std::int64_t kCodes = 128;  // where the codes of a superblock begin
 
+// How far ahead weights are fetched into the second-level cache, from where the processor itself fetches them further. Into the first
+// level, or nearer, it is slower: too few loads can be on their way.
+constexpr std::int64_t kAhead = 12 * kSuperblockBytes;
+
 struct Weights {
   __m512i step[4];
 };
 
-// The exact integer dot product, Horner's rule over the digits.
+// The exact integer dot product: a sum for each digit, so that no chain of vpdpbusd is longer than four.
 inline __m512i dot(const Weights& w, const std::uint8_t* digits, __m512i start) {
-  __m512i sum = _mm512_setzero_si512();
-#pragma GCC unroll 3
-  for (int d = 0; d < 3; d++) {
-    if (d > 0) sum = _mm512_slli_epi32(sum, 8);
+  __m512i upper = _mm512_setzero_si512(), middle = _mm512_setzero_si512(), lower = start;
 #pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) sum = _mm512_dpbusd_epi32(sum, w.step[g], lanes(digits + d * 16 + g * 4));
+  for (int g = 0; g < 4; g++) {
+    upper = _mm512_dpbusd_epi32(upper, w.step[g], lanes(digits + g * 4));
+    middle = _mm512_dpbusd_epi32(middle, w.step[g], lanes(digits + 16 + g * 4));
+    lower = _mm512_dpbusd_epi32(lower, w.step[g], lanes(digits + 32 + g * 4));
   }
-  return _mm512_add_epi32(sum, start);
+  return _mm512_add_epi32(_mm512_slli_epi32(_mm512_add_epi32(_mm512_slli_epi32(upper, 8), middle), 8), lower);
 }
 
 // Two roundings, not a fused one: the product of t and the scale is not exact.
@@ -38,32 +42,52 @@ inline __m512 add(__m512 acc, __m512i integer, __m512 scale) {
   return _mm512_add_ps(acc, _mm512_mul_ps(_mm512_cvtepi32_ps(integer), scale));
 }
 
+// One half of the panel: with both, the weights of a block and the sums would not fit the registers beside 16 accumulators.
 template <int Rows>
-inline void addRows(const std::uint8_t* tile, const Weights& left, const Weights& right, __m512 scale0, __m512 scale1,
-                    __m512 (*acc)[2]) {
+inline void addRows(const std::uint8_t* tile, const Weights& w, __m512 scale, int half, __m512 (*acc)[2]) {
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; r++) {
     const __m512i start = lanes(tile + Rows * kDigits + r * 4);
     const __m512 factor = floatLanes(tile + Rows * (kDigits + 4) + r * 4);
-    acc[r][0] = add(acc[r][0], dot(left, tile + r * kDigits, start), _mm512_mul_ps(scale0, factor));
-    acc[r][1] = add(acc[r][1], dot(right, tile + r * kDigits, start), _mm512_mul_ps(scale1, factor));
+    acc[r][half] = add(acc[r][half], dot(w, tile + r * kDigits, start), _mm512_mul_ps(scale, factor));
   }
 }
 
-// One row: the next superblock is loaded while this one is used, as in w4a4.cc.
+// One row, both halves at once, so that each digit is read once and six sums run beside each other. Codes are loaded two blocks
+// ahead of their use.
 struct Stream {
-  __m512i table, codes[16];
-  __m512 acc[1][2];
-
-  Weights decode(int i) const {
-    return {{decodeLow(codes[i], table), decodeHigh(codes[i], table), decodeLow(codes[i + 1], table), decodeHigh(codes[i + 1], table)}};
-  }
+  __m512i table, codes[8];
+  __m512 acc[2];
 
   template <int B>
-  void block(const std::uint8_t* tile, const std::uint8_t* next, __m512i s0, __m512i s1) {
-    const Weights left = decode(B * 4), right = decode(B * 4 + 2);
-    for (int i = 0; i < 4; i++) codes[B * 4 + i] = load(next + kCodes + (B * 4 + i) * 64);
-    addRows<1>(tile + B * kRow, left, right, scales<B>(s0), scales<B>(s1), acc);
+  void block(const std::uint8_t* tile, const std::uint8_t* w) {
+    constexpr int now = B % 2 * 4;
+    const Weights left = {{decodeLow(codes[now], table), decodeHigh(codes[now], table), decodeLow(codes[now + 1], table),
+                           decodeHigh(codes[now + 1], table)}};
+    const Weights right = {{decodeLow(codes[now + 2], table), decodeHigh(codes[now + 2], table), decodeLow(codes[now + 3], table),
+                            decodeHigh(codes[now + 3], table)}};
+    const std::uint8_t* next = w + kCodes + (B + 2) * 256 + (B + 2 >= kBlocks ? kCodes : 0);
+    for (int i = 0; i < 4; i++) codes[now + i] = load(next + i * 64);
+    const std::uint8_t* digits = tile + B * kRow;
+    const __m512i start = lanes(digits + kDigits);
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i sum[3][2] = {{zero, zero}, {zero, zero}, {start, start}};
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) {
+      _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + (B * 4 + g) * 64), _MM_HINT_T1);
+      if (B == 3 && g > 1) _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + (14 + g) * 64), _MM_HINT_T1);
+#pragma GCC unroll 3
+      for (int d = 0; d < 3; d++) {
+        const __m512i a = lanes(digits + d * 16 + g * 4);
+        sum[d][0] = _mm512_dpbusd_epi32(sum[d][0], left.step[g], a);
+        sum[d][1] = _mm512_dpbusd_epi32(sum[d][1], right.step[g], a);
+      }
+    }
+    const __m512 factor = floatLanes(digits + kDigits + 4);
+    for (int h = 0; h < 2; h++) {
+      const __m512i upper = _mm512_add_epi32(_mm512_slli_epi32(sum[0][h], 8), sum[1][h]);
+      acc[h] = add(acc[h], _mm512_add_epi32(_mm512_slli_epi32(upper, 8), sum[2][h]), _mm512_mul_ps(scales<B>(load(w + h * 64)), factor));
+    }
   }
 };
 
@@ -71,53 +95,54 @@ void streamRow(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) 
   Stream s;
   s.table = loadCodeTable();
   const std::uint8_t* w = job.panel;
-  __m512i next0 = load(w), next1 = load(w + 64);
-  for (int i = 0; i < 16; i++) s.codes[i] = load(w + kCodes + i * 64);
-  s.acc[0][0] = s.acc[0][1] = _mm512_setzero_ps();
-  for (std::int64_t b = 0; b < job.superblocks; b++, tile += kBlocks * kRow) {
-    w += kSuperblockBytes;
-    const __m512i s0 = next0, s1 = next1;
-    next0 = load(w);
-    next1 = load(w + 64);
-    s.block<0>(tile, w, s0, s1);
-    s.block<1>(tile, w, s0, s1);
-    s.block<2>(tile, w, s0, s1);
-    s.block<3>(tile, w, s0, s1);
+  for (int i = 0; i < 8; i++) s.codes[i] = load(w + kCodes + i * 64);
+  s.acc[0] = s.acc[1] = _mm512_setzero_ps();
+  for (std::int64_t b = 0; b < job.superblocks; b++, tile += kBlocks * kRow, w += kSuperblockBytes) {
+    s.block<0>(tile, w);
+    s.block<1>(tile, w);
+    s.block<2>(tile, w);
+    s.block<3>(tile, w);
   }
-  storeRow(job.out, row, s.acc[0][0], s.acc[0][1], 1.f);
+  storeRow(job.out, row, s.acc[0], s.acc[1], 1.f);
 }
 
-template <int Rows>
-void computeTile(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) {
+template <int Rows, bool IsCold>
+void tileOf(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) {
   const __m512i table = loadCodeTable();
   __m512 acc[Rows][2];
   for (int r = 0; r < Rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
   const std::uint8_t* w = job.panel;
   for (std::int64_t sb = 0; sb < job.superblocks; sb++, w += kSuperblockBytes) {
     for (int i = 0; i < kSuperblockBytes; i += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(w + 2 * kSuperblockBytes + i), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(w + 4 * kSuperblockBytes + i), _MM_HINT_T0);
     const __m512i line0 = load(w), line1 = load(w + 64);
 #pragma GCC unroll 1
     for (int b = 0; b < kBlocks; b++, tile += Rows * kRow) {
       const std::uint8_t* c = w + kCodes + b * 256;
-      const __m512i c0 = load(c), c1 = load(c + 64), c2 = load(c + 128), c3 = load(c + 192);
-      const Weights left = {{decodeLow(c0, table), decodeHigh(c0, table), decodeLow(c1, table), decodeHigh(c1, table)}};
-      const Weights right = {{decodeLow(c2, table), decodeHigh(c2, table), decodeLow(c3, table), decodeHigh(c3, table)}};
-      addRows<Rows>(tile, left, right, scalesOf(line0, b), scalesOf(line1, b), acc);
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; h++) {
+        const __m512i c0 = load(c + h * 128), c1 = load(c + h * 128 + 64);
+        const Weights weights = {{decodeLow(c0, table), decodeHigh(c0, table), decodeLow(c1, table), decodeHigh(c1, table)}};
+        addRows<Rows>(reread(tile), weights, scalesOf(h == 0 ? line0 : line1, b), h, acc);
+      }
     }
   }
   for (int r = 0; r < Rows; r++) storeRow(job.out, row + r, acc[r][0], acc[r][1], 1.f);
 }
 
 using Tile = void (*)(const PanelJob&, const std::uint8_t*, std::int64_t);
-constexpr Tile kTile[kTileRows] = {streamRow,      computeTile<2>, computeTile<3>, computeTile<4>,
-                                   computeTile<5>, computeTile<6>, computeTile<7>, computeTile<8>};
+
+// By rows of a tile, 1 to 8: the first tile of a panel finds its weights in memory, later ones in the cache.
+constexpr Tile kFirst[kTileRows] = {streamRow,       tileOf<2, true>, tileOf<3, true>, tileOf<4, true>,
+                                    tileOf<5, true>, tileOf<6, true>, tileOf<7, true>, tileOf<8, true>};
+constexpr Tile kLater[kTileRows] = {streamRow,        tileOf<2, false>, tileOf<3, false>, tileOf<4, false>,
+                                    tileOf<5, false>, tileOf<6, false>, tileOf<7, false>, tileOf<8, false>};
 
 void panel(const PanelJob& job) {
   const std::int64_t tiles = tileCount(job.rows);
   for (std::int64_t i = 0; i < tiles; i++) {
     const std::int64_t begin = tileStart(job.rows, tiles, i), rows = tileStart(job.rows, tiles, i + 1) - begin;
-    kTile[rows - 1](job, job.tiles + begin * kBlocks * kRow * job.superblocks, begin);
+    (i == 0 ? kFirst : kLater)[rows - 1](job, job.tiles + begin * kBlocks * kRow * job.superblocks, begin);
   }
 }
 
