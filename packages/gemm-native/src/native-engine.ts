@@ -128,9 +128,9 @@ export interface GemmAddon extends AddonBase {
     hcEps: number,
     out: F32,
   ): void;
-  /** Scans of logits: see LogitsScan. A NaN or +Infinity at index i is the answer -1 - i. */
+  /** Scans of logits: see LogitsScan. */
   scanArgmax(isa: number, x: F32, n: number): number;
-  scanKthLargest(isa: number, x: F32, n: number, k: number): number;
+  scanTop(isa: number, x: F32, n: number, k: number, temperature: number, ids: I32, values: F32): number;
   scanAtLeast(isa: number, x: F32, n: number, floor: number, ids: I32, values: F32): number;
 }
 

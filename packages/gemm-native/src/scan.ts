@@ -15,15 +15,19 @@ export interface LogitsScan {
    */
   argmax(logits: Float32Array, n: number): number;
   /**
-   * The k-th largest of the first n, 1 <= k <= n, ties counted one each.
-   * @returns NaN when a NaN or +Infinity is among them
+   * The k largest of the first n, and all that tie with the k-th after a division: every i with
+   * `fround(logits[i] / temperature) >= fround(kth / temperature)`, kth being the k-th largest, ties counted one each.
+   * @param k           1 to n
+   * @param temperature a float32 number above 0
+   * @param ids         i32
+   * @param values      f32, not divided
+   * @returns how many there are; the first of them, as many as fit, are in `ids` and `values`, ids ascending. -1 when a NaN or +Infinity is
+   *          among the logits, or when the quotients overflow or underflow.
    */
-  kthLargest(logits: Float32Array, n: number, k: number): number;
+  top(logits: Float32Array, n: number, k: number, temperature: number, ids: Int32Array, values: Float32Array): number;
   /**
-   * How many of the first n are at least `floor`. The first of them, as many as fit, go to `ids` and `values`, ids ascending.
+   * Every i of the first n with `logits[i] >= floor`, answered as by `top`.
    * @param floor a float32 number
-   * @param ids    i32
-   * @param values f32
    */
   atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number;
 }
@@ -46,17 +50,18 @@ export class CheckedScan implements LogitsScan {
     return this.#engine.argmax(logits, n);
   }
 
-  kthLargest(logits: Float32Array, n: number, k: number): number {
-    checkLogits('kthLargest', logits, n);
-    checkInteger('kthLargest', 'k', k, 1, n);
-    return this.#engine.kthLargest(logits, n, k);
+  top(logits: Float32Array, n: number, k: number, temperature: number, ids: Int32Array, values: Float32Array): number {
+    checkLogits('top', logits, n);
+    checkInteger('top', 'k', k, 1, n);
+    checkNumber('top', 'temperature', temperature, 2 ** -149, 3.5e38);
+    checkFound('top', ids, values);
+    return this.#engine.top(logits, n, k, temperature, ids, values);
   }
 
   atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number {
     checkLogits('atLeast', logits, n);
     if (floor !== -Infinity) checkNumber('atLeast', 'floor', floor, -3.5e38, 3.5e38);
-    checkBuffer('atLeast', 'ids', ids, Int32Array, '0', 0);
-    checkBuffer('atLeast', 'values', values, Float32Array, '0', 0);
+    checkFound('atLeast', ids, values);
     return this.#engine.atLeast(logits, n, floor, ids, values);
   }
 }
@@ -66,14 +71,19 @@ function checkLogits(fn: string, logits: Float32Array, n: number): void {
   checkBuffer(fn, 'logits', logits, Float32Array, 'n', n);
 }
 
+function checkFound(fn: string, ids: Int32Array, values: Float32Array): void {
+  checkBuffer(fn, 'ids', ids, Int32Array, '0', 0);
+  checkBuffer(fn, 'values', values, Float32Array, '0', 0);
+}
+
 /** The scans of the addon with one instruction set. */
 export function nativeScan(addon: GemmAddon, isa: number): ScanEngine {
   return {
     argmax(logits, n) {
       return addon.scanArgmax(isa, logits, n);
     },
-    kthLargest(logits, n, k) {
-      return addon.scanKthLargest(isa, logits, n, k);
+    top(logits, n, k, temperature, ids, values) {
+      return addon.scanTop(isa, logits, n, k, temperature, ids, values);
     },
     atLeast(logits, n, floor, ids, values) {
       return addon.scanAtLeast(isa, logits, n, floor, ids, values);

@@ -29,12 +29,21 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
       expect(scan.argmax(logits, n)).toBe(x.indexOf(sorted[0]!));
       for (const k of new Set([1, 2, 5, 64, 300, n >> 1, n - 1, n])) {
         if (k < 1 || k > n) continue;
-        const kth = scan.kthLargest(logits, n, k);
-        expect(kth + 0).toBe(sorted[k - 1]! + 0);
+        const kth = sorted[k - 1]!;
+        const none = new Int32Array(0);
+        for (const temperature of [0.7, 3].map(Math.fround)) {
+          const tied = x.filter((v) => Math.fround(v / temperature) >= Math.fround(kth / temperature)).length;
+          expect(scan.top(logits, n, k, temperature, none, new Float32Array(9))).toBe(tied);
+        }
         const want = [...x.keys()].filter((i) => x[i]! >= kth);
         const capacity = Math.min(want.length, 100);
         const ids = odd(new Int32Array(capacity).fill(-7), -7);
         const values = odd(new Float32Array(capacity).fill(NaN), NaN);
+        expect(scan.top(logits, n, k, 1, ids, values)).toBe(want.length);
+        expect([...ids]).toEqual(want.slice(0, capacity));
+        expect([...values]).toEqual(want.slice(0, capacity).map((i) => x[i]));
+        ids.fill(-7);
+        values.fill(NaN);
         expect(scan.atLeast(logits, n, kth, ids, values)).toBe(want.length);
         expect([...ids]).toEqual(want.slice(0, capacity));
         expect([...values]).toEqual(want.slice(0, capacity).map((i) => x[i]));
@@ -51,7 +60,7 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
         y[at] = bad;
         y[n - 1] = bad;
         expect(scan.argmax(y, n)).toBe(-1 - at);
-        expect(scan.kthLargest(y, n, 1)).toBe(NaN);
+        expect(scan.top(y, n, 1, 1, new Int32Array(1), new Float32Array(1))).toBe(-1);
       }
     }
   });
@@ -67,6 +76,28 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
     expect(scan.argmax(x, 2)).toBe(0);
   });
 
+  it('counts what division rounds to the k-th, and says when that is far away', () => {
+    const f = Math.fround;
+    const below = (x: number, steps: number): number => {
+      const word = Float32Array.of(x);
+      new Int32Array(word.buffer)[0]! += x > 0 ? -steps : steps;
+      return word[0]!;
+    };
+    const ids = new Int32Array(70);
+    const values = new Float32Array(70);
+    for (const kth of [10, -3.3, 1e-30].map(f)) {
+      const x = Float32Array.from({ length: 70 }, (_, i) => below(kth, i));
+      for (const t of [1, 3, 0.7, 1.9, 5].map(f)) {
+        const want = x.filter((v) => f(v / t) === f(kth / t));
+        expect(scan.top(x, 70, 1, t, ids, values)).toBe(want.length);
+        expect([...values.subarray(0, want.length)]).toEqual([...want]);
+      }
+    }
+    expect(scan.top(Float32Array.of(0, -(2 ** -148), -(2 ** -147)), 3, 1, 4, ids, values)).toBe(2); // 2^-150 rounds to zero
+    expect(scan.top(Float32Array.of(3e38, 1), 2, 1, 0.5, ids, values)).toBe(-1);
+    expect(scan.top(Float32Array.of(0, 1), 2, 2, f(1e6), ids, values)).toBe(-1);
+  });
+
   it('refuses what it cannot scan', () => {
     const x = Float32Array.of(1, 2);
     const ids = new Int32Array(2);
@@ -74,8 +105,9 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
     expect(() => scan.argmax(x, 3)).toThrow('argmax: "logits" must hold at least n = 3 elements, got 2');
     expect(() => scan.argmax(x, 0)).toThrow('argmax: "n" must be an integer in [1, 2147483647], got 0');
     expect(() => scan.argmax([1] as unknown as Float32Array, 1)).toThrow('"logits" must be a Float32Array, got Array');
-    expect(() => scan.kthLargest(x, 2, 0)).toThrow('kthLargest: "k" must be an integer in [1, 2], got 0');
-    expect(() => scan.kthLargest(x, 2, 3)).toThrow('kthLargest: "k" must be an integer in [1, 2], got 3');
+    expect(() => scan.top(x, 2, 0, 1, ids, values)).toThrow('top: "k" must be an integer in [1, 2], got 0');
+    expect(() => scan.top(x, 2, 3, 1, ids, values)).toThrow('top: "k" must be an integer in [1, 2], got 3');
+    expect(() => scan.top(x, 2, 1, 0, ids, values)).toThrow('top: "temperature" must be');
     expect(() => scan.atLeast(x, 2, NaN, ids, values)).toThrow('atLeast: "floor" must be');
     expect(() => scan.atLeast(x, 2, 0, values as unknown as Int32Array, values)).toThrow('"ids" must be a Int32Array');
     expect(() => scan.atLeast(x, 2, 0, ids, ids as unknown as Float32Array)).toThrow('"values" must be a Float32Array');

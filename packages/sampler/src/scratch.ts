@@ -17,7 +17,7 @@ export function tokenOf({ tokens }: Candidates, i: number): number {
   return tokens === undefined ? i : tokens[i]!;
 }
 
-/** Work buffers of a sampler; see {@link createSamplerScratch}. The contents mean nothing between calls. */
+/** Work buffers of a sampler; see {@link createSamplerScratch}. What they hold between calls means nothing, but for zeros in `masses`. */
 export interface SamplerScratch {
   readonly vocabSize: number;
   /** [V] processed logits. */
@@ -30,7 +30,7 @@ export interface SamplerScratch {
   readonly weights: Float64Array;
   /** [2048] */
   readonly counts: Int32Array;
-  /** [2048] */
+  /** [2048] zeros between uses. */
   readonly masses: Float64Array;
   /** [4] */
   readonly words: Uint32Array;

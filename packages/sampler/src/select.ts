@@ -19,6 +19,7 @@ function sortKey(bits: number): number {
  */
 export function kthLargest(scratch: SamplerScratch, { work, bits, count }: Candidates, k: number): number {
   const { ids, counts } = scratch;
+  if (k >= count) return smallest(work, count);
   counts.fill(0);
   for (let i = 0; i < count; i++) {
     const b = sortKey(bits[i]!) >>> SHIFTS[0];
@@ -42,6 +43,13 @@ export function kthLargest(scratch: SamplerScratch, { work, bits, count }: Candi
     n = keepBucket(ids, bits, n, shift, mask, bucket);
   }
   return work[ids[0]!]!;
+}
+
+/** The smallest of the first `count`. */
+function smallest(work: Float32Array, count: number): number {
+  let least = work[0]!;
+  for (let i = 1; i < count; i++) if (work[i]! < least) least = work[i]!;
+  return least;
 }
 
 /** Cuts the first `n` of `ids` down to those whose key has `bucket` in the bits of this pass; order is kept. */
@@ -85,7 +93,6 @@ export function cutTopP(
   const { ids, weights, masses } = scratch;
   const limit = fround(1 - fround(topP));
   const floor = cut.floor;
-  masses.fill(0);
   let n = 0;
   let total = 0;
   for (let i = 0; i < count; i++) {
@@ -95,25 +102,23 @@ export function cutTopP(
     weights[i] = w;
     total += w;
     ids[n++] = i;
-    const b = sortKey(bits[i]!) >>> SHIFTS[0];
-    masses[b] = masses[b]! + w;
   }
   let below = 0; // mass of everything that is dropped for sure
   for (let level = 0; level < SHIFTS.length; level++) {
+    if (level > 0 && n === 1) break;
     const shift = SHIFTS[level]!;
     const mask = MASKS[level]!;
-    if (level > 0) {
-      if (n === 1) break;
-      masses.fill(0);
-      for (let i = 0; i < n; i++) {
-        const b = (sortKey(bits[ids[i]!]!) >>> shift) & mask;
-        masses[b] = masses[b]! + weights[ids[i]!]!;
-      }
+    let first = BUCKETS - 1;
+    let last = 0; // the last bucket with anything in it always keeps something
+    for (let i = 0; i < n; i++) {
+      const b = (sortKey(bits[ids[i]!]!) >>> shift) & mask;
+      masses[b] = masses[b]! + weights[ids[i]!]!;
+      if (b < first) first = b;
+      if (b > last) last = b;
     }
-    let top = BUCKETS - 1; // the last bucket with anything in it always keeps something
-    while (top > 0 && masses[top] === 0) top--;
-    let bucket = 0;
-    while (bucket < top && fround((below + masses[bucket]!) / total) <= limit) below += masses[bucket++]!;
+    let bucket = first;
+    while (bucket < last && fround((below + masses[bucket]!) / total) <= limit) below += masses[bucket++]!;
+    masses.fill(0, first, last + 1); // it is all zeros between uses
     n = keepBucket(ids, bits, n, shift, mask, bucket);
   }
   // What is left is one value, indices ascending: drop from the back.

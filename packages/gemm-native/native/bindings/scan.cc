@@ -28,9 +28,12 @@ Napi::Value scanArgmax(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(scan.kernels.argmax(scan.x, scan.n)));
 }
 
-Napi::Value scanKthLargest(const Napi::CallbackInfo& info) {
-  const Scan scan(info, "scanKthLargest", 4);
-  return Napi::Number::New(info.Env(), scan.kernels.kthLargest(scan.x, scan.n, scan.integer(3, "k", 1, scan.n)));
+Napi::Value scanTop(const Napi::CallbackInfo& info) {
+  const Scan scan(info, "scanTop", 7);
+  const std::int64_t k = scan.integer(3, "k", 1, scan.n), capacity = std::min(scan.length(5, "ids"), scan.length(6, "values"));
+  const float temperature = static_cast<float>(scan.number(4, "temperature"));
+  return Napi::Number::New(info.Env(), static_cast<double>(scan.kernels.top(scan.x, scan.n, k, temperature, capacity,
+                                                                           scan.i32(5, "ids", 0), scan.f32(6, "values", 0))));
 }
 
 Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
@@ -45,7 +48,7 @@ Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
 
 void exportScan(Napi::Env env, Napi::Object exports) {
   exports.Set("scanArgmax", Napi::Function::New<scanArgmax>(env, "scanArgmax"));
-  exports.Set("scanKthLargest", Napi::Function::New<scanKthLargest>(env, "scanKthLargest"));
+  exports.Set("scanTop", Napi::Function::New<scanTop>(env, "scanTop"));
   exports.Set("scanAtLeast", Napi::Function::New<scanAtLeast>(env, "scanAtLeast"));
 }
 

@@ -1,8 +1,31 @@
 import type { ScanEngine } from '../scan';
 
+/** Floats that {@link floorOf} tries before it gives up. */
+const MAX_STEPS = 64;
+
 /** The scans in TypeScript, by their definition. */
 export function createJsScan(): ScanEngine {
   let copy = new Float32Array(0); // what a selection sorts; it only ever grows, so that a warm call allocates nothing
+  const word = new Float32Array(1);
+  const wordBits = new Int32Array(word.buffer);
+
+  /**
+   * The smallest float32 whose quotient by `temperature` is that of `kth`, rounded: division may round smaller logits to one value. NaN
+   * when it is far away (overflow, underflow).
+   */
+  function floorOf(kth: number, temperature: number): number {
+    const quotient = Math.fround(kth / temperature);
+    word[0] = kth;
+    for (let step = 0; step < MAX_STEPS; step++) {
+      const x = word[0]!;
+      if (x === 0)
+        wordBits[0] = -0x7fffffff; // below both zeros: the negative number nearest to them
+      else wordBits[0] = wordBits[0]! + (x > 0 ? -1 : 1);
+      if (!(Math.fround(word[0]! / temperature) >= quotient)) return x;
+    }
+    return NaN;
+  }
+
   return {
     argmax(logits, n) {
       let best = 0;
@@ -14,31 +37,34 @@ export function createJsScan(): ScanEngine {
       return best;
     },
 
-    kthLargest(logits, n, k) {
+    top(logits, n, k, temperature, ids, values) {
       if (copy.length < n) copy = new Float32Array(n);
       for (let i = 0; i < n; i++) {
         const x = logits[i]!;
-        if (!(x < Infinity)) return NaN;
+        if (!(x < Infinity)) return -1;
         copy[i] = x;
       }
-      return quickSelect(copy, n, n - k);
+      const floor = floorOf(quickSelect(copy, n, n - k), Math.fround(temperature));
+      return Number.isNaN(floor) ? -1 : atLeast(logits, n, floor, ids, values);
     },
 
-    atLeast(logits, n, floor, ids, values) {
-      const capacity = Math.min(ids.length, values.length);
-      let count = 0;
-      for (let i = 0; i < n; i++) {
-        const x = logits[i]!;
-        if (!(x >= floor)) continue;
-        if (count < capacity) {
-          ids[count] = i;
-          values[count] = x;
-        }
-        count++;
-      }
-      return count;
-    },
+    atLeast,
   };
+}
+
+function atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number {
+  const capacity = Math.min(ids.length, values.length);
+  let count = 0;
+  for (let i = 0; i < n; i++) {
+    const x = logits[i]!;
+    if (!(x >= floor)) continue;
+    if (count < capacity) {
+      ids[count] = i;
+      values[count] = x;
+    }
+    count++;
+  }
+  return count;
 }
 
 /** The value that would stand at `rank` if the first n of `a` were sorted, ascending; changes their order (Hoare's selection). */

@@ -5,6 +5,6 @@
 
 namespace megamoe::gemm::avx2 {
 
-const ScanKernels kScan = {x86::argmax<F32>, x86::kthLargest<F32>, x86::atLeast<F32>};
+const ScanKernels kScan = {x86::argmax<F32>, x86::top<F32>, x86::atLeast<F32>};
 
 }  // namespace megamoe::gemm::avx2

@@ -2,11 +2,32 @@
 #include "scan.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 
 #include "../scratch.h"
+
+namespace megamoe::gemm {
+
+bool scanFloor(float kth, float temperature, float* floor) {
+  constexpr int kMostSteps = 64;
+  const float quotient = kth / temperature;
+  *floor = kth;
+  for (int step = 0; step < kMostSteps; step++) {
+    std::uint32_t bits;
+    std::memcpy(&bits, floor, sizeof bits);
+    // The next float below: both zeros have the negative number nearest to them.
+    bits = *floor == 0.f ? 0x80000001u : bits >> 31 != 0 ? bits + 1 : bits - 1;
+    float below;
+    std::memcpy(&below, &bits, sizeof below);
+    if (!(below / temperature >= quotient)) return true;
+    *floor = below;
+  }
+  return false;
+}
+
+}  // namespace megamoe::gemm
 
 namespace megamoe::gemm::generic {
 
@@ -25,16 +46,6 @@ std::int64_t argmax(const float* x, std::int64_t n) {
   return best;
 }
 
-float kthLargest(const float* x, std::int64_t n, std::int64_t k) {
-  float* copy = threadScratch<float, ScanTag>(n);
-  for (std::int64_t i = 0; i < n; i++) {
-    if (!(x[i] < kInfinity)) return std::nanf("");
-    copy[i] = x[i];
-  }
-  std::nth_element(copy, copy + k - 1, copy + n, std::greater<float>());
-  return copy[k - 1];
-}
-
 std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids, float* values) {
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < n; i++) {
@@ -48,8 +59,20 @@ std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t c
   return count;
 }
 
+std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity, std::int32_t* ids,
+                 float* values) {
+  float* copy = threadScratch<float, ScanTag>(n);
+  for (std::int64_t i = 0; i < n; i++) {
+    if (!(x[i] < kInfinity)) return -1;
+    copy[i] = x[i];
+  }
+  std::nth_element(copy, copy + k - 1, copy + n, std::greater<float>());
+  float floor;
+  return scanFloor(copy[k - 1], temperature, &floor) ? atLeast(x, n, floor, capacity, ids, values) : -1;
+}
+
 }  // namespace
 
-const ScanKernels kScan = {argmax, kthLargest, atLeast};
+const ScanKernels kScan = {argmax, top, atLeast};
 
 }  // namespace megamoe::gemm::generic

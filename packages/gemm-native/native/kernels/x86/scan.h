@@ -37,11 +37,14 @@ static std::int64_t countAtLeast(const float* x, std::int64_t n, float floor) {
   return count;
 }
 
-// The largest value that at least k of x reach, 1 <= k <= n: the k-th largest. `most` is the largest of x.
+// The largest value that at least k of x reach, 1 <= k <= n: the k-th largest. `most` is the largest of x. With `slack` keys of slack,
+// a value that is reached by at least k and at most that much too low.
 template <class V>
-static float select(const float* x, std::int64_t n, std::int64_t k, float most) {
+static float select(const float* x, std::int64_t n, std::int64_t k, float most, std::int64_t slack) {
   std::int64_t low = keyOf(-__builtin_inff()), high = keyOf(most);
-  while (low < high) {
+  const std::int64_t near = high - (std::int64_t{3} << 23);  // an eighth of the largest, when that is positive: mostly low enough
+  if (near > low && countAtLeast<V>(x, n, valueOf(near)) >= k) low = near;
+  while (low + slack < high) {
     const std::int64_t middle = low + (high - low + 1) / 2;
     if (countAtLeast<V>(x, n, valueOf(middle)) >= k)
       low = middle;
@@ -60,22 +63,30 @@ static float largestLane(typename V::Reg v) {
   return most;
 }
 
+// The largest of n values, n a multiple of kLanes.
+template <class V>
+static float largest(const float* x, std::int64_t n) {
+  typename V::Reg most = V::splat(-__builtin_inff());
+  for (std::int64_t i = 0; i < n; i += V::kLanes) most = V::max(most, V::load(x + i));
+  return largestLane<V>(most);
+}
+
 // Maxima of whole groups: maxima[b*kLanes + l] of the kGroup vectors of block b. False when a NaN or +infinity is among them.
 template <class V>
 static bool groupMaxima(const float* x, std::int64_t blocks, float* maxima) {
   std::uint32_t bad = 0;
   for (std::int64_t b = 0; b < blocks; b++, x += kGroup * V::kLanes) {
     typename V::Reg most[4];
-    for (int i = 0; i < 4; i++) {
-      most[i] = V::load(x + i * V::kLanes);
-      bad |= V::notBelowInfinity(most[i]);
-    }
-    for (std::int64_t g = 4; g < kGroup; g += 4)
-      for (int i = 0; i < 4; i++) {
-        const typename V::Reg v = V::load(x + (g + i) * V::kLanes);
-        bad |= V::notBelowInfinity(v);
-        most[i] = V::max(most[i], v);
+    for (int i = 0; i < 4; i++) most[i] = V::splat(-__builtin_inff());
+    for (std::int64_t g = 0; g < kGroup; g += 8) {
+      typename V::Reg v[2][4];  // all eight loads before the first use: more of them are under way
+      for (int i = 0; i < 8; i++) v[i / 4][i % 4] = V::load(x + (g + i) * V::kLanes);
+      V::hold(v[0], v[1]);
+      for (int i = 0; i < 8; i++) {
+        bad |= V::notBelowInfinity(v[i / 4][i % 4]);
+        most[i % 4] = V::max(most[i % 4], v[i / 4][i % 4]);
       }
+    }
     V::store(maxima + b * V::kLanes, V::max(V::max(most[0], most[1]), V::max(most[2], most[3])));
   }
   return bad == 0;
@@ -92,9 +103,9 @@ static std::int64_t argmax(const float* x, std::int64_t n) {
       if (!(x[i] < __builtin_inff())) return -1 - i;
   std::int64_t bestBlock = 0;
   float best = -__builtin_inff();
-  for (std::int64_t b = 0; b < blocks; b++) {
-    const float most = largestLane<V>(V::load(maxima + b * V::kLanes));
-    if (most > best) best = most, bestBlock = b;
+  if (blocks > 0) {
+    best = largest<V>(maxima, blocks * V::kLanes);
+    while (V::atLeast(V::load(maxima + bestBlock * V::kLanes), V::splat(best)) == 0) bestBlock++;
   }
   for (std::int64_t i = blocks * width; i < n; i++)
     if (x[i] > best) best = x[i], bestBlock = blocks;
@@ -115,55 +126,68 @@ static std::int64_t gather(const float* x, std::int64_t n, float floor, float* o
   return count;
 }
 
+// Appends those of x[begin, end) that are at least floor; those past the capacity are only counted.
 template <class V>
-static float kthLargest(const float* x, std::int64_t n, std::int64_t k) {
-  const std::int64_t width = kGroup * V::kLanes, blocks = n / width, groups = blocks * V::kLanes;
-  float* maxima = static_cast<float*>(scratchBytes(Slot::scan, static_cast<std::size_t>(groups + n) * sizeof(float)));
-  bool isGood = groupMaxima<V>(x, blocks, maxima);
-  float most = -__builtin_inff();
-  for (std::int64_t i = blocks * width; i < n; i++) {
-    isGood = isGood && x[i] < __builtin_inff();
-    most = x[i] > most ? x[i] : most;
-  }
-  if (!isGood) return __builtin_nanf("");
-  float mostOfGroups = -__builtin_inff();
-  for (std::int64_t b = 0; b < blocks; b++) {
-    const float m = largestLane<V>(V::load(maxima + b * V::kLanes));
-    mostOfGroups = m > mostOfGroups ? m : mostOfGroups;
-  }
-  most = mostOfGroups > most ? mostOfGroups : most;
-  if (k > groups / 2) return select<V>(x, n, k, most);  // the bound would hold back too little
-  const float bound = select<V>(maxima, groups, k, mostOfGroups);
-  const typename V::Reg floor = V::splat(bound);
-  float* const found = maxima + groups;
-  std::int64_t count = 0;
-  for (std::int64_t b = 0; b < blocks; b++)
-    if (V::atLeast(V::load(maxima + b * V::kLanes), floor) != 0) count += gather<V>(x + b * width, width, bound, found + count);
-  count += gather<V>(x + blocks * width, n - blocks * width, bound, found + count);
-  return select<V>(found, count, k, most);
-}
-
-template <class V>
-static std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids, float* values) {
+static void append(const float* x, std::int64_t begin, std::int64_t end, float floor, std::int64_t capacity, std::int32_t* ids,
+                   float* values, std::int64_t* count) {
   const typename V::Reg f = V::splat(floor);
-  std::int64_t count = 0;
   const auto take = [&](std::int64_t i) {
-    if (count < capacity) {
-      ids[count] = static_cast<std::int32_t>(i);
-      values[count] = x[i];
+    if (*count < capacity) {
+      ids[*count] = static_cast<std::int32_t>(i);
+      values[*count] = x[i];
     }
-    count++;
+    ++*count;
   };
-  std::int64_t i = 0;
-  for (; i + 4 * V::kLanes <= n; i += 4 * V::kLanes) {
+  std::int64_t i = begin;
+  for (; i + 4 * V::kLanes <= end; i += 4 * V::kLanes) {
     std::uint32_t masks[4];
     for (int v = 0; v < 4; v++) masks[v] = V::atLeast(V::load(x + i + v * V::kLanes), f);
     if ((masks[0] | masks[1] | masks[2] | masks[3]) == 0) continue;
     for (int v = 0; v < 4; v++)
       for (std::uint32_t mask = masks[v]; mask != 0; mask &= mask - 1) take(i + v * V::kLanes + __builtin_ctz(mask));
   }
-  for (; i < n; i++)
+  for (; i < end; i++)
     if (x[i] >= floor) take(i);
+}
+
+template <class V>
+static std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids, float* values) {
+  std::int64_t count = 0;
+  append<V>(x, 0, n, floor, capacity, ids, values, &count);
+  return count;
+}
+
+template <class V>
+static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity, std::int32_t* ids,
+                        float* values) {
+  const std::int64_t width = kGroup * V::kLanes, blocks = n / width, groups = blocks * V::kLanes;
+  float* maxima = static_cast<float*>(scratchBytes(Slot::scan, static_cast<std::size_t>(groups + n) * sizeof(float)));
+  bool isGood = groupMaxima<V>(x, blocks, maxima);
+  float mostOfRest = -__builtin_inff();
+  for (std::int64_t i = blocks * width; i < n; i++) {
+    isGood = isGood && x[i] < __builtin_inff();
+    mostOfRest = x[i] > mostOfRest ? x[i] : mostOfRest;
+  }
+  if (!isGood) return -1;
+  const float mostOfGroups = largest<V>(maxima, groups), most = mostOfGroups > mostOfRest ? mostOfGroups : mostOfRest;
+  float floor;
+  if (k > groups / 2) {  // a bound would hold back too little
+    if (!scanFloor(select<V>(x, n, k, most, 0), temperature, &floor)) return -1;
+    return atLeast<V>(x, n, floor, capacity, ids, values);
+  }
+  const float bound = select<V>(maxima, groups, k, mostOfGroups, 1 << 13);
+  const auto eachBlock = [&](float from, const auto& fn) {
+    const typename V::Reg f = V::splat(from);
+    for (std::int64_t b = 0; b < blocks; b++)
+      if (V::atLeast(V::load(maxima + b * V::kLanes), f) != 0) fn(b * width, (b + 1) * width);
+    fn(blocks * width, n);
+  };
+  float* const found = maxima + groups;
+  std::int64_t count = 0;
+  eachBlock(bound, [&](std::int64_t begin, std::int64_t end) { count += gather<V>(x + begin, end - begin, bound, found + count); });
+  if (!scanFloor(select<V>(found, count, k, most, 0), temperature, &floor)) return -1;
+  count = 0;
+  eachBlock(floor, [&](std::int64_t begin, std::int64_t end) { append<V>(x, begin, end, floor, capacity, ids, values, &count); });
   return count;
 }
 

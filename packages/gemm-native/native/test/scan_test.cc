@@ -1,0 +1,67 @@
+// Scans of logits against their definition, on buffers of exact size, for lengths around vectors and groups.
+#include <algorithm>
+#include <functional>
+#include <limits>
+
+#include "../kernels/scan.h"
+#include "support.h"
+
+using namespace megamoe;
+using namespace megamoe::gemm;
+using namespace megamoe::gemm::test;
+
+namespace {
+
+std::vector<float> logits(std::int64_t n, int kind) {
+  Random random(static_cast<std::uint64_t>(n * 10 + kind));
+  std::vector<float> x = random.floats(n);
+  for (float& v : x) {
+    if (kind == 1) v = static_cast<float>(random.below(7)) - 3.f;             // ties, zeros
+    if (kind == 2 && random.below(10) > 0) v = -std::numeric_limits<float>::infinity();
+    if (kind == 3) v = 1.5f;
+  }
+  return x;
+}
+
+void scanCase(const ScanKernels& scan, const std::vector<float>& x, std::int64_t k, float temperature) {
+  const std::int64_t n = static_cast<std::int64_t>(x.size());
+  std::vector<float> sorted = x;
+  std::sort(sorted.begin(), sorted.end(), std::greater<float>());
+  CHECK(scan.argmax(x.data(), n) == std::find(x.begin(), x.end(), sorted[0]) - x.begin());
+  std::vector<std::int32_t> want;
+  const float kth = sorted[static_cast<std::size_t>(k - 1)] / temperature;
+  for (std::int64_t i = 0; i < n; i++)
+    if (x[static_cast<std::size_t>(i)] / temperature >= kth) want.push_back(static_cast<std::int32_t>(i));
+  for (const std::size_t capacity : {want.size(), want.size() / 2}) {
+    std::vector<std::int32_t> ids(capacity, -7);
+    std::vector<float> values = poisoned(static_cast<std::int64_t>(capacity));
+    CHECK(scan.top(x.data(), n, k, temperature, static_cast<std::int64_t>(capacity), ids.data(), values.data()) ==
+          static_cast<std::int64_t>(want.size()));
+    bool same = true;
+    for (std::size_t i = 0; i < capacity; i++) same = same && ids[i] == want[i] && values[i] == x[static_cast<std::size_t>(want[i])];
+    CHECK(same);
+  }
+  CHECK(scan.atLeast(x.data(), n, sorted[0], 0, nullptr, nullptr) == std::count(x.begin(), x.end(), sorted[0]));
+}
+
+void badCase(const ScanKernels& scan, std::vector<float> x, std::size_t at, float bad) {
+  x[at] = bad;
+  CHECK(scan.argmax(x.data(), static_cast<std::int64_t>(x.size())) == -1 - static_cast<std::int64_t>(at));
+  CHECK(scan.top(x.data(), static_cast<std::int64_t>(x.size()), 1, 1.f, 0, nullptr, nullptr) == -1);
+}
+
+}  // namespace
+
+int main() {
+  for (const KernelTable* table : tables())
+    for (const std::int64_t n : {1, 7, 8, 16, 17, 255, 256, 512, 513, 1030, 9000})
+      for (int kind = 0; kind < 4; kind++) {
+        const std::vector<float> x = logits(n, kind);
+        for (const std::int64_t k : {std::int64_t{1}, std::int64_t{20}, n / 2, n})
+          if (k >= 1 && k <= n)
+            for (const float temperature : {1.f, 0.7f, 3.f}) scanCase(*table->scan, x, k, temperature);
+        for (const float bad : {std::nanf(""), -std::nanf(""), std::numeric_limits<float>::infinity()})
+          for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) badCase(*table->scan, x, static_cast<std::size_t>(at), bad);
+      }
+  return megamoe::test::finish();
+}
