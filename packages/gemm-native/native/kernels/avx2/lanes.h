@@ -46,12 +46,13 @@ struct F32 {
   static Reg evens(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0x88)); }
   static Reg odds(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0xdd)); }
 
-  // The sums of the lanes of four registers, by one tree: (l, l+2), (l, l+1) in each half, then the halves.
+  // The sums of the lanes of four registers, in double and rounded once: the halves, then (l, l+1), then the rest.
   static __m128 sums(Reg a, Reg b, Reg c, Reg d) {
-    const Reg ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-    const Reg cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    const Reg all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-    return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    const __m256d ab = _mm256_hadd_pd(halves(a), halves(b)), cd = _mm256_hadd_pd(halves(c), halves(d));
+    return _mm256_cvtpd_ps(_mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
+  }
+  static __m256d halves(Reg v) {
+    return _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
   }
 
   // Lanes where !(v < +infinity): NaN and +infinity.
