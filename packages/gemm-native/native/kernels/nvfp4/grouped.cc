@@ -1,8 +1,9 @@
 // Compiled without instruction-set flags: grouping, threads and scratch; the work itself is in the kernels of each set.
 //
-// Rows are packed first (by all threads when it is worth it). Then threads take chunks of (expert, panels) from a common counter until
-// none is left: chunks hold about the same work however tokens fall on experts, so that threads end together, also when one
-// of them starts late. An output element is always computed by one thread in one order, so its bits do not depend on any of this.
+// Rows are packed first (by all threads when it is worth it). Then every (expert with rows, panel) is a unit of work, and each thread has
+// a run of units of about the same cost however tokens fall on experts. It goes through its run in order, because kernels fetch
+// what follows ahead of time; a thread that is done takes units from the end of another's run, so that all end together, also when
+// one of them started late. An output element is always computed by one thread in one order: its bits do not depend on any of this.
 #include "grouped.h"
 
 #include <megamoe/thread_pool.h>
@@ -16,54 +17,122 @@ namespace megamoe::gemm::nvfp4 {
 
 namespace {
 
-constexpr std::int64_t kChunksPerThread = 32;
 constexpr std::int64_t kPackPerThread = 1 << 16;  // elements of A that are worth waking a thread
 constexpr std::int64_t kCostPerThread = 1000;     // the same in units of superblockCost, some 10 us
 
 // Time of one superblock of one panel against `rows` rows, in arbitrary units: reading it, and computing with it.
 std::int64_t superblockCost(std::int64_t rows) { return std::max<std::int64_t>(3, rows + 1); }
 
-// A walk over the chunks of all experts in order.
-class Chunks {
+struct Unit {
+  std::int64_t expert, start, end, panel;  // rows [start, end)
+};
+
+// Units in order of (expert, panel); experts without rows have none.
+class Units {
  public:
-  Chunks(const GroupedParams& p, int threads) : p_(p), panels_(p.w->panels()), superblocks_(superblocksOf(p.w->k)) {
-    std::int64_t start = 0;
-    for (std::int64_t e = 0; e < p.w->matrices; e++) {
-      total_ += p.expertOffsets[e] > start ? panelCost(p.expertOffsets[e] - start) * panels_ : 0;
-      start = p.expertOffsets[e];
-    }
-    workers_ = static_cast<int>(std::clamp<std::int64_t>(total_ / kCostPerThread, 1, threads));
-    chunkCost_ = workers_ == 1 ? total_ : total_ / (workers_ * kChunksPerThread);
+  explicit Units(const GroupedParams& p) : p_(p), panels_(p.w->panels()), superblocks_(superblocksOf(p.w->k)) {
+    eachGroup([&](std::int64_t, std::int64_t start, std::int64_t end) {
+      count_ += panels_;
+      cost_ += panels_ * panelCost(end - start);
+      return true;
+    });
   }
 
-  int workers() const { return workers_; }
+  std::int64_t cost() const { return cost_; }
 
-  // fn(e, start, end, firstPanel, lastPanel) for every chunk that this thread gets from `next`.
+  // The unit before which there is `share` / `of` of the cost.
+  std::int64_t boundary(std::int64_t share, std::int64_t of) const {
+    const std::int64_t target = cost_ / of * share + cost_ % of * share / of;
+    std::int64_t units = 0, before = 0, found = count_;
+    eachGroup([&](std::int64_t, std::int64_t start, std::int64_t end) {
+      const std::int64_t each = panelCost(end - start);
+      if (before + panels_ * each > target) {
+        found = units + (target - before) / each;
+        return false;
+      }
+      before += panels_ * each;
+      units += panels_;
+      return true;
+    });
+    return found;
+  }
+
+  Unit operator[](std::int64_t index) const {
+    Unit unit{};
+    std::int64_t left = index / panels_;
+    eachGroup([&](std::int64_t e, std::int64_t start, std::int64_t end) {
+      unit = {e, start, end, index % panels_};
+      return left-- > 0;
+    });
+    return unit;
+  }
+
+ private:
+  // fn(e, start, end) for every expert that has rows, until it returns false.
   template <class F>
-  void take(std::atomic<std::int64_t>& next, F&& fn) const {
-    std::int64_t start = 0, before = 0, mine = next.fetch_add(1);
+  void eachGroup(F&& fn) const {
+    std::int64_t start = 0;
     for (std::int64_t e = 0; e < p_.w->matrices; e++) {
       const std::int64_t end = p_.expertOffsets[e];
-      if (end > start) {
-        const std::int64_t step = std::clamp<std::int64_t>(chunkCost_ / panelCost(end - start), 1, panels_);
-        const std::int64_t count = (panels_ + step - 1) / step;
-        for (; mine < before + count; mine = next.fetch_add(1)) {
-          const std::int64_t first = (mine - before) * step;
-          fn(e, start, end, first, std::min(panels_, first + step));
-        }
-        before += count;
-      }
+      if (end > start && !fn(e, start, end)) return;
       start = end;
     }
   }
 
- private:
   std::int64_t panelCost(std::int64_t rows) const { return superblocks_ * superblockCost(rows); }
 
   const GroupedParams& p_;
   const std::int64_t panels_, superblocks_;
-  std::int64_t total_ = 0, chunkCost_ = 0;
-  int workers_ = 1;
+  std::int64_t count_ = 0, cost_ = 0;
+};
+
+// What is left of each thread's run of units: the owner takes from the front, others from the back.
+class Runs {
+ public:
+  Runs(const Units& units, int count) : count_(count) {
+    for (int i = 0; i < count; i++) runs_[i].left = pack(units.boundary(i, count), units.boundary(i + 1, count));
+  }
+
+  // The next unit for thread i, or -1 when none is left anywhere.
+  std::int64_t take(int i) {
+    const std::int64_t own = takeFrom(runs_[i], true);
+    if (own >= 0) return own;
+    for (;;) {
+      int longest = -1;
+      std::int64_t most = 0;
+      for (int j = 0; j < count_; j++) {
+        const std::uint64_t left = runs_[j].left.load(std::memory_order_relaxed);
+        if (size(left) > most) most = size(left), longest = j;
+      }
+      if (longest < 0) return -1;
+      const std::int64_t other = takeFrom(runs_[longest], false);
+      if (other >= 0) return other;
+    }
+  }
+
+ private:
+  struct alignas(64) Run {
+    std::atomic<std::uint64_t> left{0};  // first unit, and one past the last, in 32 bits each
+  };
+
+  static std::uint64_t pack(std::int64_t begin, std::int64_t end) {
+    return static_cast<std::uint64_t>(begin) << 32 | static_cast<std::uint64_t>(end);
+  }
+  static std::int64_t begin(std::uint64_t left) { return static_cast<std::int64_t>(left >> 32); }
+  static std::int64_t end(std::uint64_t left) { return static_cast<std::int64_t>(left & 0xffffffffu); }
+  static std::int64_t size(std::uint64_t left) { return end(left) - begin(left); }
+
+  static std::int64_t takeFrom(Run& run, bool front) {
+    std::uint64_t left = run.left.load(std::memory_order_relaxed);
+    while (size(left) > 0) {
+      const std::uint64_t rest = front ? pack(begin(left) + 1, end(left)) : pack(begin(left), end(left) - 1);
+      if (run.left.compare_exchange_weak(left, rest, std::memory_order_relaxed)) return front ? begin(left) : end(left) - 1;
+    }
+    return -1;
+  }
+
+  Run runs_[ThreadPool::kMaxThreads];
+  const int count_;
 };
 
 // fn(row, rows, groupRows) for tiles [begin, end) of all experts.
@@ -113,21 +182,22 @@ void grouped(const Kernels& kernels, const GroupedParams& p, const float* rowSca
       pack(row, count, groupRows, tiles + row * rowBytes, factors + row);
     });
   });
-  const Chunks chunks(p, threads);
-  std::atomic<std::int64_t> next{0};
-  parallelFor(chunks.workers(), chunks.workers(), 1, [&](std::int64_t, std::int64_t) {
-    chunks.take(next, [&](std::int64_t e, std::int64_t start, std::int64_t end, std::int64_t first, std::int64_t last) {
-      void* scratch = scratchBytes(Slot::panel, static_cast<std::size_t>(kernels.scratchBytes(end - start, superblocks)));
-      for (std::int64_t panel = first; panel < last; panel++) {
+  const Units units(p);
+  const int workers = static_cast<int>(std::clamp<std::int64_t>(units.cost() / kCostPerThread, 1, threads));
+  Runs runs(units, workers);
+  parallelFor(workers, workers, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; i++)
+      for (std::int64_t next = runs.take(static_cast<int>(i)); next >= 0; next = runs.take(static_cast<int>(i))) {
+        const Unit u = units[next];
+        const std::int64_t count = u.end - u.start, c0 = u.panel * kColumns;
+        void* scratch = scratchBytes(Slot::panel, static_cast<std::size_t>(kernels.scratchBytes(count, superblocks)));
         alignas(64) float alpha[kColumns];
-        panelAlpha(p, e, panel, alpha);
-        const std::int64_t c0 = panel * kColumns;
-        kernels.panel({w.panel(e, panel), superblocks, tiles + start * rowBytes, end - start,
-                       {alpha, rowFactors ? factors + start : nullptr, rowScale == nullptr ? nullptr : rowScale + start, p.out + start * w.n + c0, w.n,
-                        static_cast<int>(std::min(kColumns, w.n - c0))},
+        panelAlpha(p, u.expert, u.panel, alpha);
+        kernels.panel({w.panel(u.expert, u.panel), superblocks, tiles + u.start * rowBytes, count,
+                       {alpha, rowFactors ? factors + u.start : nullptr, rowScale == nullptr ? nullptr : rowScale + u.start,
+                        p.out + u.start * w.n + c0, w.n, static_cast<int>(std::min(kColumns, w.n - c0))},
                        scratch});
       }
-    });
   });
 }
 
