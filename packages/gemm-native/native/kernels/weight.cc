@@ -75,9 +75,12 @@ void putDense(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t ro
   const std::int64_t rowBytes = w.k * (w.format == Format::f32 ? 4 : 2);
   for (std::int64_t r = 0; r < rows; r++) {
     const std::uint8_t* src = static_cast<const std::uint8_t*>(data) + r * rowBytes;
-    std::uint8_t* line = const_cast<std::uint8_t*>(w.denseRow(matrix, row0 + r));
-    for (std::int64_t at = 0; at < rowBytes; at += kDenseLine, line += kDenseRows * kDenseLine)
-      std::memcpy(line, src + at, static_cast<std::size_t>(std::min(kDenseLine, rowBytes - at)));
+    for (std::int64_t k0 = 0, at = 0; k0 < w.k; k0 += kDenseChunk) {
+      std::uint8_t* line = const_cast<std::uint8_t*>(w.denseRow(matrix, row0 + r, k0));
+      const std::int64_t end = std::min(rowBytes, at + Weight::denseRowBytes(w.format, kDenseChunk));
+      for (; at < end; at += kDenseLine, line += kDenseRows * kDenseLine)
+        std::memcpy(line, src + at, static_cast<std::size_t>(std::min(kDenseLine, rowBytes - at)));
+    }
   }
 }
 

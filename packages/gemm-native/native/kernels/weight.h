@@ -1,8 +1,9 @@
 // Packed weights: one block of memory for a stack of matrices [matrices][n, k] (groups of a linear, or experts).
 //
-// f32, bf16: panels of 4 rows, cut into lines of 64 bytes along k: line 0 of the four rows, line 1 of the four rows, and so on. A kernel that
-// takes four rows at a time then reads one stream, however few rows of activations there are. Missing rows of the last panel, and what
-// is behind k in the last line, are zeros.
+// f32, bf16: chunks of 1024 k, each with all rows in panels of 4, and a panel cut into lines of 64 bytes along k: line 0 of the four rows,
+// line 1 of the four rows, and so on. A kernel that takes four rows at a time reads one stream, while the activations of a chunk stay in
+// the first-level cache: with all of k they would share it with the stream, a fifth of the speed. Missing rows of the last panel, and
+// what is behind k in the last line, are zeros.
 // nvfp4: panels of 32 output rows ("columns" of the product), so that one 4-byte vector lane is one output. A panel is a row of
 // superblocks of 64 k, each 1152 bytes = 18 cache lines:
 //   2 lines of scales: line h is columns 16h..16h+15, lane c of it holds the E4M3 scales of blocks 0..3 as bytes 0..3;
@@ -27,6 +28,7 @@ constexpr std::int64_t kBlock = 16;               // k in an NVFP4 block
 
 constexpr std::int64_t kDenseRows = 4;   // rows in a panel of f32 or bf16
 constexpr std::int64_t kDenseLine = 64;  // bytes that lie together
+constexpr std::int64_t kDenseChunk = 1024;  // k
 
 // Superblocks of 64 k in a row of k.
 constexpr std::int64_t superblocksOf(std::int64_t k) { return (k + nvfp4::kSuperblock - 1) / nvfp4::kSuperblock; }
@@ -60,9 +62,12 @@ class Weight {
     return matrix(matrixIndex) + p * superblocksOf(k) * nvfp4::kSuperblockBytes;
   }
 
-  // First line of a row of an f32 or bf16 matrix; the next one is kDenseRows lines further.
-  const std::uint8_t* denseRow(std::int64_t matrixIndex, std::int64_t row) const {
-    return matrix(matrixIndex) + row / kDenseRows * kDenseRows * denseRowBytes(format, k) + row % kDenseRows * kDenseLine;
+  // First line of a row of an f32 or bf16 matrix in the chunk that begins at k0; the next one is kDenseRows lines further.
+  const std::uint8_t* denseRow(std::int64_t matrixIndex, std::int64_t row, std::int64_t k0) const {
+    const std::int64_t rows = (n + kDenseRows - 1) / kDenseRows * kDenseRows, left = k - k0;
+    const std::int64_t inChunk = denseRowBytes(format, left < kDenseChunk ? left : kDenseChunk);
+    return matrix(matrixIndex) + rows * denseRowBytes(format, k0) + row / kDenseRows * kDenseRows * inChunk +
+           row % kDenseRows * kDenseLine;
   }
 
   const Format format;

@@ -12,8 +12,7 @@ namespace {
 struct F32 {
   using Reg = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kMaxRows = 3;                   // 3 x 4 sums and 4 operands: all 16 registers
-  static constexpr int kBatches[] = {0, 2, 1, 1};  // by rows: four registers each of weights that are read ahead of their use
+  static constexpr int kMaxRows = 3;  // 3 x 4 sums and 4 operands: all 16 registers
 
   static Reg zero() { return _mm256_setzero_ps(); }
   static Reg splat(float v) { return _mm256_set1_ps(v); }

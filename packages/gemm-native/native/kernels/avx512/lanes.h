@@ -12,8 +12,7 @@ namespace {
 struct F32 {
   using Reg = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kMaxRows = 6;                            // 6 x 4 sums and 7 operands: 31 of the 32 registers
-  static constexpr int kBatches[] = {0, 2, 1, 1, 1, 1, 1};  // by rows: four registers each of weights that are read ahead of their use
+  static constexpr int kMaxRows = 6;  // 6 x 4 sums and 7 operands: 31 of the 32 registers
 
   static Reg zero() { return _mm512_setzero_ps(); }
   static Reg splat(float v) { return _mm512_set1_ps(v); }

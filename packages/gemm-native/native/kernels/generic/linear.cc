@@ -54,9 +54,11 @@ void decodeLine(const std::uint8_t* line, bool isBf16, std::int64_t n, float* ou
 void decodeRow(const Weight& w, std::int64_t matrix, std::int64_t row, float* out) {
   const bool isBf16 = w.format == Format::bf16;
   const std::int64_t inLine = kDenseLine / (isBf16 ? 2 : 4), k = w.k;
-  const std::uint8_t* line = w.denseRow(matrix, row);
-  for (std::int64_t i = 0; i < k; i += inLine, line += kDenseRows * kDenseLine)
-    decodeLine(line, isBf16, std::min(inLine, k - i), out + i);
+  for (std::int64_t k0 = 0; k0 < k; k0 += kDenseChunk) {
+    const std::uint8_t* line = w.denseRow(matrix, row, k0);
+    for (std::int64_t i = k0; i < std::min(k, k0 + kDenseChunk); i += inLine, line += kDenseRows * kDenseLine)
+      decodeLine(line, isBf16, std::min(inLine, k - i), out + i);
+  }
 }
 
 // Weight rows [row, row + rows) as float32, on this thread's scratch.

@@ -28,7 +28,7 @@ struct DenseBlock {
   std::int64_t outStride;
 };
 
-constexpr std::int64_t kChunk = 1024;      // k in one chunk; part of the promise about bits
+constexpr std::int64_t kChunk = kDenseChunk;  // k in one chunk; part of the promise about bits
 constexpr std::int64_t kBlockPanels = 64;  // panels that all rows pass over: 512 KB of BF16
 constexpr std::int64_t kAhead = 32768;     // bytes from a use of weights to the lines that are asked for
 constexpr int kColumns = static_cast<int>(kDenseRows);
@@ -78,42 +78,33 @@ static void packRows(const float* x, std::int64_t stride, std::int64_t k, float*
   }
 }
 
-// Lines [0, Lines) of a panel of T times x, added to acc. Registers of weights are read in batches before any of a batch is used: a
-// core that meets a multiply-add after every load has too few loads under way to fill the memory bus (0.75 against 0.98 of it).
+// Two lines (or the last one) of a panel times x, added to acc. Ahead: lines that are used later are asked for meanwhile.
 template <class V, int R, int Lines, bool Ahead, class T>
 static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R][kColumns]) {
   using D = Decode<V, T>;
-  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kStep = D::kParts * V::kLanes, kSteps = kLine / kStep * Lines;
-  constexpr int kBatch = V::kBatches[R] > kSteps ? kSteps : V::kBatches[R];
-#pragma GCC unroll 4
-  for (int s = 0; s < kSteps; s += kBatch) {
-    typename D::Raw raw[kBatch][kColumns];
-#pragma GCC unroll 4
-    for (int i = 0; i < kBatch; i++)
-      for (int c = 0; c < kColumns; c++) {
-        const int at = (s + i) * kStep;
-        raw[i][c] = D::load(w + at / kLine * kColumns * kLine + c * kLine + at % kLine);
-      }
-    if constexpr (kBatch == 2) V::hold(raw[0], raw[1]);
-#pragma GCC unroll 4
-    for (int i = 0; i < kBatch; i++)
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kStep = D::kParts * V::kLanes;
+#pragma GCC unroll 2
+  for (int line = 0; line < Lines; line++, w += kColumns * kLine)
+#pragma GCC unroll 2
+    for (int s = 0; s < kLine; s += kStep) {
+      typename D::Raw raw[kColumns];
+      for (int c = 0; c < kColumns; c++) raw[c] = D::load(w + c * kLine + s);
 #pragma GCC unroll 2
       for (int part = 0; part < D::kParts; part++, x += R * V::kLanes) {
         typename V::Reg xv[R];
         for (int r = 0; r < R; r++) xv[r] = V::load(x + r * V::kLanes);
         for (int c = 0; c < kColumns; c++) {
-          const int at = (s + i) * kStep;
-          if (Ahead && part == 0 && at % kLine == 0)
-            _mm_prefetch(reinterpret_cast<const char*>(w + (at / kLine * kColumns + c) * kLine) + kAhead, _MM_HINT_T1);
-          const typename V::Reg wv = D::part(raw[i][c], part);
+          if (Ahead && part == 0 && s == 0) _mm_prefetch(reinterpret_cast<const char*>(w + c * kLine) + kAhead, _MM_HINT_T1);
+          const typename V::Reg wv = D::part(raw[c], part);
           for (int r = 0; r < R; r++) acc[r][c] = V::fma(xv[r], wv, acc[r][c]);
         }
       }
-  }
+    }
 }
 
 // Adds the sums of one chunk of k to (or, for the first, writes them to) out[R][columns]. x: packRows; w: the panel's lines.
-// IsCold: the weights come from memory; where the arithmetic is long, more of them is asked for while these are used.
+// IsCold: the weights come from memory. For one or two rows the processor's own prefetching keeps up with them; with more arithmetic in
+// between it falls behind (0.6 of read bandwidth for four rows instead of 0.8).
 template <class V, int R, bool IsCold, class T>
 static inline void tile(const float* x, const T* w, std::int64_t k, bool isFirst, float* out, std::int64_t outStride, int columns) {
   constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T));
@@ -122,7 +113,7 @@ static inline void tile(const float* x, const T* w, std::int64_t k, bool isFirst
     for (int c = 0; c < kColumns; c++) acc[r][c] = V::zero();
   std::int64_t lines = (k + kLine - 1) / kLine;
   for (; lines >= 2; lines -= 2, x += 2 * R * kLine, w += 2 * kColumns * kLine) {
-    addLines<V, R, 2, IsCold && (R > 1)>(x, w, acc);
+    addLines<V, R, 2, IsCold && (R > 2)>(x, w, acc);
   }
   if (lines > 0) addLines<V, R, 1, false>(x, w, acc);
   for (int r = 0; r < R; r++) {
@@ -138,11 +129,11 @@ template <class V, int R, bool IsCold, class T>
 static void panels(const DenseBlock& b, const float* x, std::int64_t r, std::int64_t n, std::int64_t end, std::int64_t k0,
                    std::int64_t k) {
   for (; n < end; n += kColumns)
-    tile<V, R, IsCold>(x, reinterpret_cast<const T*>(b.w->denseRow(b.matrix, n)) + k0 * kColumns, k, k0 == 0,
+    tile<V, R, IsCold>(x, reinterpret_cast<const T*>(b.w->denseRow(b.matrix, n, k0)), k, k0 == 0,
                        b.out + r * b.outStride + n, b.outStride, static_cast<int>(least(end - n, kColumns)));
 }
 
-// All of k for few rows, panel by panel: one stream through the weights.
+// Few rows: one stream through the weights, chunk by chunk.
 template <class V, int R, class T>
 static void fewRows(const DenseBlock& b, std::int64_t r) {
   constexpr std::int64_t kLine = kDenseLine / static_cast<std::int64_t>(sizeof(T));
@@ -150,9 +141,8 @@ static void fewRows(const DenseBlock& b, std::int64_t r) {
   float* const x = static_cast<float*>(scratchBytes(Slot::rows, static_cast<std::size_t>((k + kLine) * R) * sizeof(float)));
   for (std::int64_t k0 = 0; k0 < k; k0 += kChunk)
     packRows<V, R, T>(b.x + r * b.xStride + k0, b.xStride, least(k - k0, kChunk), x + k0 * R);
-  for (std::int64_t n = b.n0; n < b.n1; n += kColumns)
-    for (std::int64_t k0 = 0; k0 < k; k0 += kChunk)
-      panels<V, R, true, T>(b, x + k0 * R, r, n, least(b.n1, n + kColumns), k0, least(k - k0, kChunk));
+  for (std::int64_t k0 = 0; k0 < k; k0 += kChunk)
+    panels<V, R, true, T>(b, x + k0 * R, r, b.n0, b.n1, k0, least(k - k0, kChunk));
 }
 
 // fn(R) with R = count as a constant, 1 <= count <= Max.
