@@ -79,5 +79,13 @@ export interface Engine extends SharedMethods {
     alpha: Float32Array | null,
     out: Float32Array,
   ): void;
+  groupedGemmBf16(
+    storage: object,
+    shape: ExpertsShape,
+    a: Float32Array,
+    expertOffsets: Int32Array,
+    alpha: Float32Array,
+    out: Float32Array,
+  ): void;
   embed(storage: object, n: number, k: number, ids: Int32Array, t: number, repeat: number, out: Float32Array): void;
 }

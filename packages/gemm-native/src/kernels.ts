@@ -106,6 +106,27 @@ export class CheckedKernels implements GemmKernels {
     if (rows > 0) this.#engine.groupedGemm(w.storage, w, a, expertOffsets, alpha, out);
   }
 
+  groupedGemmBf16(
+    weight: ExpertsWeight,
+    a: Float32Array,
+    expertOffsets: Int32Array,
+    alpha: Float32Array,
+    out: Float32Array,
+  ): void {
+    const fn = 'groupedGemmBf16';
+    const w = expertsWeight(fn, weight, this.#engine);
+    const { numExperts, n, k, parts } = w;
+    if (w.format !== 'nvfp4') throw new ValueError(`${fn}: "w" must hold nvfp4 weights, got ${w.format}`);
+    const rows = checkOffsets(fn, expertOffsets);
+    checkLength(fn, 'expertOffsets', expertOffsets, 'numExperts', numExperts);
+    checkBuffer(fn, 'a', a, Float32Array, 'R*k', rows * k);
+    checkBuffer(fn, 'alpha', alpha, Float32Array, 'numExperts*parts', numExperts * parts);
+    checkAlpha(fn, alpha, expertOffsets, parts);
+    checkBuffer(fn, 'out', out, Float32Array, 'R*n', rows * n);
+    checkDisjoint(fn, 'out', out, rows * n, 'a', a, rows * k);
+    if (rows > 0) this.#engine.groupedGemmBf16(w.storage, w, a, expertOffsets, alpha, out);
+  }
+
   gatherRows(x: Float32Array, d: number, slotToken: Int32Array, rows: number, out: Float32Array): void {
     const fn = 'gatherRows';
     checkInteger(fn, 'd', d, 1);

@@ -47,6 +47,16 @@ export interface GemmAddon extends AddonBase {
     alpha: F32 | null,
     out: F32,
   ): void;
+  groupedGemmBf16(
+    isa: number,
+    threads: number,
+    w: NativeWeight,
+    parts: number,
+    a: F32,
+    expertOffsets: I32,
+    alpha: F32,
+    out: F32,
+  ): void;
   gatherRows(isa: number, threads: number, x: F32, d: number, slotToken: I32, rows: number, out: F32): void;
   /** Returns -1, or the index in x of a value that is not finite; so does stageNvfp4Dynamic. */
   stageNvfp4(
@@ -196,6 +206,9 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
     },
     groupedGemm(w, { parts }, a, offsets, alpha, out) {
       addon.groupedGemm(isa, threads, w as NativeWeight, parts, a, offsets, alpha, out);
+    },
+    groupedGemmBf16(w, { parts }, a, offsets, alpha, out) {
+      addon.groupedGemmBf16(isa, threads, w as NativeWeight, parts, a, offsets, alpha, out);
     },
     gatherRows(x, d, slotToken, rows, out) {
       addon.gatherRows(isa, threads, x, d, slotToken, rows, out);

@@ -122,7 +122,8 @@ export interface GemmKernels {
   ): void;
 
   /**
-   * Float32 activations against any format (W4A16 for nvfp4): `out = alpha * (a . w)`.
+   * Float32 activations against any format (W4A16 for nvfp4): `out = alpha * (a . w)`. For nvfp4 the native result has the same bits on
+   * every instruction set (README, "Numeric rules"), and a NaN or infinity in a row makes all of that row's results NaN there.
    * @param a     [R, K] f32; rows are grouped by expert
    * @param alpha [E*parts] f32 for nvfp4, null for bf16 and f32
    * @param out   [R, N] f32
@@ -132,6 +133,21 @@ export interface GemmKernels {
     a: Float32Array,
     expertOffsets: Int32Array,
     alpha: Float32Array | null,
+    out: Float32Array,
+  ): void;
+
+  /**
+   * BF16 activations against nvfp4 weights: `a` is rounded to BF16 (nearest even; magnitudes below 2^-100 are 0), products are added in
+   * float32 in a fixed order, each with a single rounding: the same bits on every backend (README, "Numeric rules").
+   * @param a     [R, K] f32; rows are grouped by expert
+   * @param alpha [E*parts] f32
+   * @param out   [R, N] f32
+   */
+  groupedGemmBf16(
+    w: ExpertsWeight,
+    a: Float32Array,
+    expertOffsets: Int32Array,
+    alpha: Float32Array,
     out: Float32Array,
   ): void;
 

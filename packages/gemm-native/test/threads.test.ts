@@ -53,6 +53,11 @@ const OPERATIONS: Record<string, (k: GemmKernels) => ArrayLike<number>> = {
     k.groupedGemm(pack(k, experts), x, offsets, alpha, out);
     return out;
   },
+  groupedGemmBf16(k) {
+    const out = poisoned(few[2]! * N);
+    k.groupedGemmBf16(pack(k, experts), x, few, alpha, out);
+    return out;
+  },
   stageNvfp4Dynamic(k) {
     const all = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16), new Float32Array(T)] as const;
     k.stageNvfp4Dynamic(x, D, null, T, ...all);
@@ -108,13 +113,44 @@ it.each(Object.keys(OPERATIONS))('%s: the same bits for every number of threads'
   }
 });
 
-it.each(['groupedGemmW4A4', 'stageNvfp4Dynamic', 'gatherRows', 'scatterExperts', 'addInPlace', 'rmsNorm', 'embed'])(
-  '%s: the same bits on every backend',
-  (name) => {
-    const want = OPERATIONS[name]!(BACKENDS[0]!.kernels);
-    for (const { kernels } of BACKENDS) expectBytes(OPERATIONS[name]!(kernels), want);
-  },
-);
+it.each([
+  'groupedGemmW4A4',
+  'groupedGemmBf16',
+  'stageNvfp4Dynamic',
+  'gatherRows',
+  'scatterExperts',
+  'addInPlace',
+  'rmsNorm',
+  'embed',
+])('%s: the same bits on every backend', (name) => {
+  const want = OPERATIONS[name]!(BACKENDS[0]!.kernels);
+  for (const { kernels } of BACKENDS) expectBytes(OPERATIONS[name]!(kernels), want);
+});
+
+it('groupedGemm of NVFP4 weights: the same bits on every instruction set, alone or among many, NaN where a row has one', () => {
+  const bad = x.slice();
+  bad[5 * D + 7] = NaN;
+  bad[40 * D] = -Infinity;
+  const results = ISAS.map((isa) => {
+    const kernels = createGemmKernels({ backend: 'native', isa, threads: 2 });
+    const packed = pack(kernels, experts);
+    const out = poisoned(T * N);
+    kernels.groupedGemm(packed, bad, offsets, alpha, out);
+    for (const row of [0, 29]) {
+      const alone = poisoned(N);
+      kernels.groupedGemm(packed, bad.subarray(row * D, (row + 1) * D), Int32Array.of(1, 1, 1), alpha, alone);
+      expectBytes(alone, out.subarray(row * N, (row + 1) * N));
+    }
+    return out;
+  });
+  for (const out of results) {
+    expectBytes(out, results[0]!);
+    for (let i = 0; i < out.length; i++) {
+      const row = Math.floor(i / N);
+      if (Number.isNaN(out[i]!) !== (row === 5 || row === 40)) expect.fail(`row ${row} is ${out[i]}`);
+    }
+  }
+});
 
 it.each(BACKENDS)('$name allocates no buffers once warm', ({ kernels }) => {
   const d = D / 4;
@@ -135,6 +171,7 @@ it.each(BACKENDS)('$name allocates no buffers once warm', ({ kernels }) => {
     kernels.stageNvfp4Dynamic(x, D, null, 3, codes, sf, rowScale);
     kernels.groupedGemmW4A4(weight, codes, sf, few, alpha, rowScale, out);
     kernels.groupedGemm(weight, x, offsets, alpha, out);
+    kernels.groupedGemmBf16(weight, x, few, alpha, out);
     kernels.swiglu(gateUp, T, D, 10, out);
     kernels.scatterExperts(x, D, slots, weights, T, 4, out);
     kernels.hcPre(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, 20, post, comb, out);

@@ -134,6 +134,13 @@ struct Products {
     table.groupedW4A16(p, threads);
   }
 
+  void bf16(const KernelTable& table, int threads) {
+    GroupedA16Params p{};
+    fill(p);
+    p.a = x.data();
+    table.groupedBf16(p, threads);
+  }
+
   void stage(const KernelTable& table, int threads) {
     StageParams p{};
     p.x = x.data();
@@ -177,6 +184,8 @@ void products(const Bench& b, Shape s, int threads) {
                 q.stage(*b.table, threads);
                 q.w4a4(*b.table, threads);
               }));
+    if (m == 8 || m == 64 || m == 512)
+      b.compare("bf16" + each + shape, Kind::vdpbf16ps, threads, ops * static_cast<double>(m), step([&] { q.bf16(*b.table, threads); }));
     if (m == 8 || m == 64 || m == 512)
       b.compare("w4a16" + each + shape, Kind::vdpbf16ps, threads, ops * static_cast<double>(m), step([&] { q.w4a16(*b.table, threads); }));
   }

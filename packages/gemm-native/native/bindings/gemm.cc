@@ -54,6 +54,15 @@ void groupedGemm(const Napi::CallbackInfo& info) {
   if (rows > 0) (p.w->format == Format::nvfp4 ? call.table.groupedW4A16 : call.table.groupedDense)(p, call.threads);
 }
 
+void groupedGemmBf16(const Napi::CallbackInfo& info) {
+  const Call call(info, "groupedGemmBf16", 8);
+  GroupedA16Params p{};
+  const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
+  requireDense(call, *p.w, false);
+  p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
+  if (rows > 0) call.table.groupedBf16(p, call.threads);
+}
+
 void embed(const Napi::CallbackInfo& info) {
   const Call call(info, "embed", 7);
   EmbedParams p{};
@@ -74,6 +83,7 @@ void exportGemm(Napi::Env env, Napi::Object exports) {
   exports.Set("linear", Napi::Function::New<linear>(env, "linear"));
   exports.Set("groupedGemmW4A4", Napi::Function::New<groupedGemmW4A4>(env, "groupedGemmW4A4"));
   exports.Set("groupedGemm", Napi::Function::New<groupedGemm>(env, "groupedGemm"));
+  exports.Set("groupedGemmBf16", Napi::Function::New<groupedGemmBf16>(env, "groupedGemmBf16"));
   exports.Set("embed", Napi::Function::New<embed>(env, "embed"));
 }
 

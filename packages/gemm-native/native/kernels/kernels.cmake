@@ -19,7 +19,7 @@ set(MEGAMOE_GEMM_SOURCES
   ${MEGAMOE_GEMM_KERNELS}/weight.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/grouped.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/stage.cc)
-megamoe_isa_sources(generic "" linear.cc grouped.cc w4a4.cc w4a16.cc stage.cc rows.cc hyper_connections.cc scan.cc)
+megamoe_isa_sources(generic "" linear.cc grouped.cc w4a4.cc w4a16.cc bf16.cc stage.cc rows.cc hyper_connections.cc scan.cc)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set(MEGAMOE_GEMM_X86 1)
@@ -35,8 +35,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
       list(APPEND MEGAMOE_AVX512_FLAGS -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()
   endif()
-  megamoe_isa_sources(avx2 "${MEGAMOE_AVX2_FLAGS}" w4a4.cc w4a16.cc stage.cc linear.cc rows.cc hyper_connections.cc scan.cc)
-  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}" linear.cc rows.cc hyper_connections.cc scan.cc w4a4.cc w4a4_table.cc w4a16.cc stage.cc)
+  megamoe_isa_sources(avx2 "${MEGAMOE_AVX2_FLAGS}" w4a4.cc w4a16.cc bf16.cc stage.cc linear.cc rows.cc hyper_connections.cc scan.cc)
+  megamoe_isa_sources(avx512 "${MEGAMOE_AVX512_FLAGS}" linear.cc rows.cc hyper_connections.cc scan.cc w4a4.cc w4a4_table.cc w4a16.cc bf16.cc stage.cc)
 endif()
 
 megamoe_kernels(gemm-kernels SOURCES ${MEGAMOE_GEMM_SOURCES})

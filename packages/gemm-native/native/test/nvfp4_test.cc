@@ -65,6 +65,23 @@ struct Case {
     return out;
   }
 
+  // The rule of bf16_rule.h, word by word.
+  std::vector<float> bf16() const {
+    std::vector<float> out = poisoned(rows * n);
+    for (std::int64_t r = 0; r < rows; r++)
+      for (std::int64_t c = 0; c < n; c++) {
+        const std::int64_t e = expertOf(r), b0 = (e * n + c) * k;
+        float acc = 0;
+        for (std::int64_t i = 0; i < k; i += 8)
+          for (const int j : {2, 0, 6, 4, 3, 1, 7, 5}) {
+            const float scale = decodeE4m3(bSf[static_cast<std::size_t>((b0 + i) / 16)]);
+            acc = std::fma(decodeBf16(encodeBf16(a[static_cast<std::size_t>(r * k + i + j)])), value(bCodes, b0 + i + j) * scale, acc);
+          }
+        out[static_cast<std::size_t>(r * n + c)] = alpha[static_cast<std::size_t>(e * parts + c / (n / parts))] * acc;
+      }
+    return out;
+  }
+
   std::vector<double> w4a16() const {
     std::vector<double> out(static_cast<std::size_t>(rows * n));
     for (std::int64_t r = 0; r < rows; r++)
@@ -108,6 +125,19 @@ std::vector<float> runW4A16(const KernelTable& table, const Case& c, int threads
   return out;
 }
 
+std::vector<float> runBf16(const KernelTable& table, const Case& c, int threads) {
+  std::vector<float> out = poisoned(c.rows * c.n);
+  GroupedA16Params p{};
+  p.w = c.w.get();
+  p.parts = c.parts;
+  p.expertOffsets = c.offsets.data();
+  p.alpha = c.alpha.data();
+  p.out = out.data();
+  p.a = c.a.data();
+  table.groupedBf16(p, threads);
+  return out;
+}
+
 void check(const KernelTable& table, const Case& c) {
   for (const bool dynamic : {false, true}) {
     const std::vector<float> want = c.w4a4(dynamic);
@@ -117,6 +147,8 @@ void check(const KernelTable& table, const Case& c) {
   CHECK(nmse(one, c.w4a16()) < 1e-12);
   CHECK(sameBits(runW4A16(*tables().front(), c, 1), one));
   for (const int threads : {2, 5}) CHECK(sameBits(runW4A16(table, c, threads), one));
+  const std::vector<float> bf16 = c.bf16();
+  for (const int threads : {1, 3}) CHECK(sameBits(runBf16(table, c, threads), bf16));
 }
 
 // Many rows take another path; zero scales on either side, whole ranges of them, must add nothing on any path.

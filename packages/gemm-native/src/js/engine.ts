@@ -2,6 +2,7 @@ import { badScale, findBadScale, notFinite } from '../checks';
 import type { Engine, ExpertsBuilder, ExpertsShape, LinearBuilder } from '../engine';
 import { MAX_HC } from '../limits';
 import type { DenseRows, Nvfp4Rows } from '../types';
+import { Bf16Scratch, FusedMultiplyAdd, groupedBf16 } from './bf16';
 import { HyperConnections } from './hyper-connections';
 import { denseRows, dot, embedRows, RowScratch } from './linear';
 import type { DenseStorage } from './linear';
@@ -45,6 +46,8 @@ function createDense({ numExperts, n, k, parts, format }: ExpertsShape): Experts
 export function createJsEngine(): Engine {
   const pairDot = makePairDot();
   const scratch = new RowScratch();
+  const fma = new FusedMultiplyAdd();
+  const bf16Scratch = new Bf16Scratch();
   const hyper = new HyperConnections(MAX_HC);
   return {
     backend: 'js',
@@ -101,6 +104,9 @@ export function createJsEngine(): Engine {
         }
         start = end;
       }
+    },
+    groupedGemmBf16(storage, { n, k, parts }, a, expertOffsets, alpha, out) {
+      groupedBf16(fma, bf16Scratch, scratch, storage as Nvfp4Storage, n, k, parts, a, expertOffsets, alpha, out);
     },
     gatherRows,
     stageNvfp4(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf) {

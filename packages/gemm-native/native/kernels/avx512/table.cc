@@ -4,6 +4,7 @@
 #include "../generic/generic.h"
 #include "../nvfp4/grouped.h"
 #include "../nvfp4/stage.h"
+#include "bf16.h"
 #include "scan.h"
 #include "stage.h"
 #include "w4a16.h"
@@ -17,6 +18,8 @@ void groupedW4A4(const GroupedW4A4Params& p, int threads) { nvfp4::groupedW4A4(k
 
 void groupedW4A16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(kW4A16, p, threads); }
 
+void groupedBf16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(kBf16, p, threads); }
+
 std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kStage, p, threads); }
 
 }  // namespace
@@ -26,6 +29,7 @@ const KernelTable kTable = {
     linear,
     groupedW4A4,
     groupedW4A16,
+    groupedBf16,
     groupedDense,
     generic::gatherRows,
     stage,

@@ -10,6 +10,7 @@ extern const KernelTable kTable;
 void linear(const LinearParams& p, int threads);
 void groupedW4A4(const GroupedW4A4Params& p, int threads);
 void groupedW4A16(const GroupedA16Params& p, int threads);
+void groupedBf16(const GroupedA16Params& p, int threads);
 void groupedDense(const GroupedA16Params& p, int threads);
 void gatherRows(const GatherParams& p, int threads);
 std::int64_t stage(const StageParams& p, int threads);

@@ -13,6 +13,8 @@ void groupedW4A4(const GroupedW4A4Params& p, int threads) { nvfp4::groupedW4A4(k
 
 void groupedW4A16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(kW4A16, p, threads); }
 
+void groupedBf16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(kBf16, p, threads); }
+
 // Threads split the output columns and walk all experts: every thread has the same work however tokens fall on experts.
 void groupedDense(const GroupedA16Params& p, int threads) {
   const Weight& w = *p.w;

@@ -8,6 +8,7 @@ const KernelTable kTable = {
     linear,
     groupedW4A4,
     groupedW4A16,
+    groupedBf16,
     groupedDense,
     gatherRows,
     stage,

@@ -1,0 +1,115 @@
+// BF16 activations by the rule of bf16_rule.h: weights are decoded to scaled BF16 pairs, exactly, for a few superblocks at a time that
+// stay in the first-level cache while all rows pass; then it is a plain BF16 product.
+#include "bf16.h"
+
+#include "../nvfp4/bf16_rule.h"
+#include "nvfp4.h"
+
+namespace megamoe::gemm::avx512 {
+
+namespace {
+
+constexpr std::int64_t kDepth = 4;                      // superblocks that are prepared together
+constexpr std::int64_t kPairs = kSuperblock / 2;        // of k, in a superblock
+constexpr std::int64_t kPairBytes = kColumns * 4;       // [column] of two BF16
+constexpr std::int64_t kPrepared = kDepth * kPairs * kPairBytes;
+constexpr std::int64_t kRowBytes = kPairs * 4;          // of a packed row in a superblock
+constexpr std::int64_t kAhead = 12 * kSuperblockBytes;  // see w4a4.cc
+
+// E2M1 in BF16; twice, because vpermw looks at 5 bits of an index and a code has 4.
+alignas(64) constexpr std::uint16_t kValues[32] = {
+    0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0,
+    0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0,
+};
+
+// The pair of codes at bit 0 of the two halves of each lane, times the scale.
+inline __m512i scaledPair(__m512i codes, __m512i table, __m512 scale) {
+  const __m512i pair = _mm512_permutexvar_epi16(codes, table);
+  const __m512 upper = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000u)))), scale);
+  const __m512 lower = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)), scale);
+  return _mm512_or_si512(_mm512_castps_si512(upper), _mm512_srli_epi32(_mm512_castps_si512(lower), 16));
+}
+
+void prepare(const std::uint8_t* w, std::int64_t superblocks, std::uint8_t* out) {
+  const __m512i table = _mm512_load_si512(kValues);
+  for (std::int64_t sb = 0; sb < superblocks; sb++, w += kSuperblockBytes) {
+    for (int i = 0; i < kSuperblockBytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + i), _MM_HINT_T1);
+    for (int b = 0; b < kBlocks; b++, out += 8 * kPairBytes)
+      for (int h = 0; h < 2; h++) {
+        const __m512 scale = _mm512_mul_ps(scalesOf(load(w + h * 64), b), _mm512_set1_ps(0x1p120f));
+        for (int z = 0; z < 2; z++) {
+          const __m512i codes = load(w + 128 + ((b * 2 + h) * 2 + z) * 64);
+          std::uint8_t* pairs = out + z * 4 * kPairBytes + h * 64;
+          _mm512_store_si512(pairs, scaledPair(codes, table, scale));
+          _mm512_store_si512(pairs + kPairBytes, scaledPair(_mm512_srli_epi16(codes, 4), table, scale));
+          _mm512_store_si512(pairs + 2 * kPairBytes, scaledPair(_mm512_srli_epi16(codes, 8), table, scale));
+          _mm512_store_si512(pairs + 3 * kPairBytes, scaledPair(_mm512_srli_epi16(codes, 12), table, scale));
+        }
+      }
+  }
+}
+
+template <int Rows>
+void tile(const std::uint8_t* w, std::int64_t pairs, const std::uint8_t* a, float* sums) {
+  __m512 acc[Rows][2];
+  for (int r = 0; r < Rows; r++) {
+    acc[r][0] = _mm512_load_ps(sums + r * kColumns);
+    acc[r][1] = _mm512_load_ps(sums + r * kColumns + 16);
+  }
+#pragma GCC unroll 2
+  for (std::int64_t p = 0; p < pairs; p++, w += kPairBytes, a += Rows * 4) {
+    const __m512bh left = reinterpret_cast<__m512bh>(load(w)), right = reinterpret_cast<__m512bh>(load(w + 64));
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; r++) {
+      const __m512bh v = reinterpret_cast<__m512bh>(lanes(a + r * 4));
+      acc[r][0] = _mm512_dpbf16_ps(acc[r][0], left, v);
+      acc[r][1] = _mm512_dpbf16_ps(acc[r][1], right, v);
+    }
+  }
+  for (int r = 0; r < Rows; r++) {
+    _mm512_store_ps(sums + r * kColumns, acc[r][0]);
+    _mm512_store_ps(sums + r * kColumns + 16, acc[r][1]);
+  }
+}
+
+using Tile = void (*)(const std::uint8_t*, std::int64_t, const std::uint8_t*, float*);
+constexpr Tile kTile[kTileRows] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>, tile<7>, tile<8>};
+
+void panel(const PanelJob& job) {
+  std::uint8_t* weights = static_cast<std::uint8_t*>(job.scratch);
+  float* sums = reinterpret_cast<float*>(weights + kPrepared);
+  for (std::int64_t i = 0; i < job.rows * kColumns; i += 16) _mm512_store_ps(sums + i, _mm512_setzero_ps());
+  const std::int64_t tiles = tileCount(job.rows);
+  for (std::int64_t sb = 0; sb < job.superblocks; sb += kDepth) {
+    const std::int64_t depth = job.superblocks - sb < kDepth ? job.superblocks - sb : kDepth;
+    prepare(job.panel + sb * kSuperblockBytes, depth, weights);
+    for (std::int64_t i = 0; i < tiles; i++) {
+      const std::int64_t begin = tileStart(job.rows, tiles, i), rows = tileStart(job.rows, tiles, i + 1) - begin;
+      kTile[rows - 1](weights, depth * kPairs, job.tiles + (begin * job.superblocks + sb * rows) * kRowBytes, sums + begin * kColumns);
+    }
+  }
+  for (std::int64_t r = 0; r < job.rows; r++)
+    storeRow(job.out, r, _mm512_load_ps(sums + r * kColumns), _mm512_load_ps(sums + r * kColumns + 16), 1.f);
+}
+
+void packTile(const float* a, std::int64_t k, std::int64_t rows, std::int64_t, std::uint8_t* tile, float* rowFactor) {
+  const std::int64_t padded = (k + kSuperblock - 1) / kSuperblock * kSuperblock;
+  for (std::int64_t r = 0; r < rows; r++, a += k) {
+    rowFactor[r] = 1.f;
+    for (std::int64_t i = 0; i < padded; i += 8)
+      for (int g = 0; g < 4; g++) {
+        // The upper half is added first.
+        const std::uint32_t pair =
+            i < k ? activationBf16(a[i + kOrder[2 * g]]) << 16 | activationBf16(a[i + kOrder[2 * g + 1]]) : 0;
+        std::memcpy(tile + ((i / 2 + g) * rows + r) * 4, &pair, 4);
+      }
+  }
+}
+
+std::int64_t scratch(std::int64_t rows, std::int64_t) { return kPrepared + rows * kColumns * 4; }
+
+}  // namespace
+
+extern const W4A16Kernels kBf16 = {kRowBytes, scratch, packTile, panel};
+
+}  // namespace megamoe::gemm::avx512

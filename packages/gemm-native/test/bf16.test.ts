@@ -1,0 +1,159 @@
+import { E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import { expectBytes, seeded } from '@megamoe/testkit';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { FusedMultiplyAdd } from '../src/js/bf16';
+import { BACKENDS, bf16, odd, pack, poisoned } from './backends';
+import type { Experts } from './backends';
+
+function makeExperts(seed: number, numExperts: number, n: number, k: number, parts: 1 | 2): Experts {
+  const r = seeded(seed);
+  return {
+    numExperts,
+    n,
+    k,
+    parts,
+    codes: r.bytes((numExperts * n * k) / 2),
+    sf: r.scales((numExperts * n * k) / 16, true),
+  };
+}
+
+/** The product in float64 of activations that have been rounded to BF16. */
+function exactly(e: Experts, a: Float32Array, offsets: Int32Array, alpha: Float32Array): Float64Array {
+  const { n, k, parts } = e;
+  const rounded = bf16(a).values;
+  const rows = offsets[offsets.length - 1]!;
+  const out = new Float64Array(rows * n);
+  for (let r = 0; r < rows; r++) {
+    const expert = offsets.findIndex((end) => end > r);
+    for (let c = 0; c < n; c++) {
+      let sum = 0;
+      for (let i = 0; i < k; i++) {
+        const at = (expert * n + c) * k + i;
+        const code = (e.codes[at >> 1]! >> ((at & 1) * 4)) & 15;
+        sum += rounded[r * k + i]! * E2M1_VALUES[code]! * E4M3_VALUES[e.sf[at >> 4]!]!;
+      }
+      out[r * n + c] = alpha[expert * parts + Math.floor((c * parts) / n)]! * sum;
+    }
+  }
+  return out;
+}
+
+const SHAPES: [number[], number, number, 1 | 2][] = [
+  [[1], 1, 16, 1],
+  [[0, 3, 0], 2, 16, 2],
+  [[5, 0, 1], 31, 48, 1],
+  [[17], 33, 32, 1],
+  [[2, 16, 0, 1], 66, 160, 2],
+  [[1, 9], 96, 336, 2],
+];
+
+describe('BF16 activations', () => {
+  it.each(SHAPES)(
+    'rows %j n=%i k=%i parts=%i: near the exact product, with the same bits on every backend',
+    (counts, n, k, parts) => {
+      const e = makeExperts(n + k, counts.length, n, k, parts);
+      const r = seeded(k);
+      let end = 0;
+      const offsets = Int32Array.from(counts, (c) => (end += c));
+      const a = r.floats(end * k);
+      for (let i = 0; i < a.length; i += 7) a[i]! *= 2 ** (r.int(40) - 20);
+      const alpha = r.floats(counts.length * parts);
+      const want = exactly(e, a, offsets, alpha);
+      const power = want.reduce((sum, v) => sum + v * v, 0);
+      const results = BACKENDS.map(({ kernels }) => {
+        const out = poisoned(end * n);
+        kernels.groupedGemmBf16(pack(kernels, e), odd(a, NaN), odd(offsets, 9).subarray(0, counts.length), alpha, out);
+        return out;
+      });
+      for (const out of results) {
+        expectBytes(out, results[0]!, [end, n]);
+        const error = out.reduce((sum, v, i) => sum + (v - want[i]!) ** 2, 0);
+        expect(error).toBeLessThanOrEqual(1e-12 * power);
+      }
+    },
+  );
+
+  it.each(BACKENDS)(
+    '$name: tiny activations are 0, large ones do not overflow early, NaN reaches its row alone',
+    ({ kernels }) => {
+      const [n, k] = [5, 32];
+      const e: Experts = {
+        numExperts: 1,
+        n,
+        k,
+        parts: 1,
+        codes: new Uint8Array((n * k) / 2).fill(0x22),
+        sf: new Uint8Array((n * k) / 16).fill(0x38),
+      };
+      const a = new Float32Array(4 * k);
+      a.fill(2 ** -101, 0, k);
+      a.fill(2 ** -100, k, 2 * k);
+      a.fill(2 ** 120, 2 * k, 3 * k);
+      a.fill(1, 3 * k);
+      a[3 * k + 9] = NaN;
+      const out = poisoned(4 * n);
+      kernels.groupedGemmBf16(pack(kernels, e), a, Int32Array.of(4), Float32Array.of(1), out);
+      const rows = [0, 1, 2, 3].map((r) => out[r * n + n - 1]);
+      expect(rows).toEqual([0, 2 ** -95, 2 ** 125, NaN]);
+    },
+  );
+
+  it.each(BACKENDS)('$name refuses other weights', ({ kernels }) => {
+    const dense = kernels.packExperts({
+      numExperts: 1,
+      n: 2,
+      k: 16,
+      format: 'f32',
+      read: () => ({ data: new Float32Array(32) }),
+    });
+    expect(() => {
+      kernels.groupedGemmBf16(dense, new Float32Array(16), Int32Array.of(1), Float32Array.of(1), new Float32Array(2));
+    }).toThrow('groupedGemmBf16: "w" must hold nvfp4 weights, got f32');
+  });
+});
+
+it('adds a product with one rounding', () => {
+  const fma = new FusedMultiplyAdd();
+  expect(fma.add(1 + 2 ** -7, 1 + 2 ** -7, -1)).toBe(2 ** -6 + 2 ** -14);
+  expect(fma.add(3, 2, Infinity)).toBe(Infinity);
+  // 1 + 2^-24 is a tie and goes to 1; anything more, however little, goes up, and anything less on the other side of 1 + 2^-23 down.
+  expect(fma.add(2 ** -24, 1, 1)).toBe(1);
+  expect(fma.add(1 + 2 ** -7, 2 ** -24, 1)).toBe(1 + 2 ** -23);
+  expect(fma.add(2 ** -80, 2 ** -10, 1 + 2 ** -23)).toBe(1 + 2 ** -23);
+  const odd24 = 2 ** 24 - 1;
+  const floats = fc
+    .tuple(fc.integer({ min: -odd24, max: odd24 }), fc.integer({ min: -40, max: 40 }))
+    .map(([m, e]) => m * 2 ** e);
+  const bfloats = fc
+    .tuple(fc.integer({ min: -255, max: 255 }), fc.integer({ min: -40, max: 40 }))
+    .map(([m, e]) => m * 2 ** e);
+  fc.assert(
+    fc.property(bfloats, bfloats, floats, (a, b, c) => {
+      expect(fma.add(a, b, c)).toBe(exactFma(a, b, c));
+    }),
+    { numRuns: 3000, seed: 4 },
+  );
+});
+
+/** a*b + c in integers of 2^-400, rounded to 24 bits, ties to even. */
+function exactFma(a: number, b: number, c: number): number {
+  const integer = (v: number, bits: number): bigint => {
+    let shift = bits;
+    let m = v;
+    while (!Number.isInteger(m)) {
+      m *= 2;
+      shift--;
+    }
+    return BigInt(m) << BigInt(shift);
+  };
+  const sum = integer(a, 200) * integer(b, 200) + (integer(c, 200) << 200n);
+  const magnitude = sum < 0n ? -sum : sum;
+  const extra = BigInt(Math.max(0, magnitude.toString(2).length - 24));
+  let kept = magnitude >> extra;
+  const rest = magnitude - (kept << extra);
+  const half = extra > 0n ? 1n << (extra - 1n) : 0n;
+  if (extra > 0n && (rest > half || (rest === half && kept % 2n === 1n))) kept++;
+  const value = Number(kept) * 2 ** (Number(extra) - 400);
+  return sum < 0n ? -value : value;
+}
