@@ -1,5 +1,5 @@
-// BF16 activations by the rule of bf16_rule.h: weights are decoded to scaled BF16 pairs, exactly, for a few superblocks at a time that
-// stay in the first-level cache while all rows pass; then it is a plain BF16 product.
+// BF16 activations by the rule of bf16_rule.h: weights are decoded to scaled BF16 pairs, exactly, for as many superblocks at a time as
+// stay in the second-level cache while all rows pass; then it is a plain BF16 product.
 #include "bf16.h"
 
 #include "../nvfp4/bf16_rule.h"
@@ -9,12 +9,11 @@ namespace megamoe::gemm::avx512 {
 
 namespace {
 
-constexpr std::int64_t kDepth = 4;                      // superblocks that are prepared together
+constexpr std::int64_t kDepth = 32;                     // superblocks that are prepared together: 128 KiB
 constexpr std::int64_t kPairs = kSuperblock / 2;        // of k, in a superblock
 constexpr std::int64_t kPairBytes = kColumns * 4;       // [column] of two BF16
 constexpr std::int64_t kPrepared = kDepth * kPairs * kPairBytes;
 constexpr std::int64_t kRowBytes = kPairs * 4;          // of a packed row in a superblock
-constexpr std::int64_t kAhead = 12 * kSuperblockBytes;  // see w4a4.cc
 
 // E2M1 in BF16; twice, because vpermw looks at 5 bits of an index and a code has 4.
 alignas(64) constexpr std::uint16_t kValues[32] = {
@@ -33,7 +32,7 @@ inline __m512i scaledPair(__m512i codes, __m512i table, __m512 scale) {
 void prepare(const std::uint8_t* w, std::int64_t superblocks, std::uint8_t* out) {
   const __m512i table = _mm512_load_si512(kValues);
   for (std::int64_t sb = 0; sb < superblocks; sb++, w += kSuperblockBytes) {
-    for (int i = 0; i < kSuperblockBytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + i), _MM_HINT_T1);
+    prefetch(w + kAhead);
     for (int b = 0; b < kBlocks; b++, out += 8 * kPairBytes)
       for (int h = 0; h < 2; h++) {
         const __m512 scale = _mm512_mul_ps(scalesOf(load(w + h * 64), b), _mm512_set1_ps(0x1p120f));
@@ -56,7 +55,7 @@ void tile(const std::uint8_t* w, std::int64_t pairs, const std::uint8_t* a, floa
     acc[r][0] = _mm512_load_ps(sums + r * kColumns);
     acc[r][1] = _mm512_load_ps(sums + r * kColumns + 16);
   }
-#pragma GCC unroll 2
+#pragma GCC unroll 1
   for (std::int64_t p = 0; p < pairs; p++, w += kPairBytes, a += Rows * 4) {
     const __m512bh left = reinterpret_cast<__m512bh>(load(w)), right = reinterpret_cast<__m512bh>(load(w + 64));
 #pragma GCC unroll 8
@@ -92,17 +91,26 @@ void panel(const PanelJob& job) {
     storeRow(job.out, r, _mm512_load_ps(sums + r * kColumns), _mm512_load_ps(sums + r * kColumns + 16), 1.f);
 }
 
+// activationBf16 of 16 values, in pairs of the rule's order, the one that is added first in the upper half.
+inline __m256i orderedBf16(__m512 x) {
+  const __m256i bits = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
+  const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi16(0x7fff));
+  const __m256i kept = _mm256_maskz_mov_epi16(_mm256_cmpge_epi16_mask(magnitude, _mm256_set1_epi16(kLeastBf16)), bits);
+  const __m256i order = _mm256_setr_epi16(kOrder[1], kOrder[0], kOrder[3], kOrder[2], kOrder[5], kOrder[4], kOrder[7], kOrder[6],
+                                          8 + kOrder[1], 8 + kOrder[0], 8 + kOrder[3], 8 + kOrder[2], 8 + kOrder[5], 8 + kOrder[4],
+                                          8 + kOrder[7], 8 + kOrder[6]);
+  return _mm256_permutexvar_epi16(order, kept);
+}
+
 void packTile(const float* a, std::int64_t k, std::int64_t rows, std::int64_t, std::uint8_t* tile, float* rowFactor) {
   const std::int64_t padded = (k + kSuperblock - 1) / kSuperblock * kSuperblock;
   for (std::int64_t r = 0; r < rows; r++, a += k) {
     rowFactor[r] = 1.f;
-    for (std::int64_t i = 0; i < padded; i += 8)
-      for (int g = 0; g < 4; g++) {
-        // The upper half is added first.
-        const std::uint32_t pair =
-            i < k ? activationBf16(a[i + kOrder[2 * g]]) << 16 | activationBf16(a[i + kOrder[2 * g + 1]]) : 0;
-        std::memcpy(tile + ((i / 2 + g) * rows + r) * 4, &pair, 4);
-      }
+    for (std::int64_t i = 0; i < padded; i += 16) {
+      alignas(32) std::uint32_t pairs[8] = {};
+      if (i < k) _mm256_store_si256(reinterpret_cast<__m256i*>(pairs), orderedBf16(_mm512_loadu_ps(a + i)));
+      for (int g = 0; g < 8; g++) std::memcpy(tile + ((i / 2 + g) * rows + r) * 4, &pairs[g], 4);
+    }
   }
 }
 

@@ -25,6 +25,17 @@ inline __m512i loadCodeTable() { return _mm512_load_si512(kUnsignedCodes); }
 
 inline __m512i load(const std::uint8_t* p) { return _mm512_load_si512(p); }
 
+// How far ahead cold weights are fetched into the second-level cache, from where the processor itself fetches them further. Nearer, or
+// into the first level, it is slower: too few loads can be on their way.
+constexpr std::int64_t kAhead = 12 * kSuperblockBytes;
+
+inline void prefetchLine(const std::uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+
+// A superblock.
+inline void prefetch(const std::uint8_t* p) {
+  for (int i = 0; i < kSuperblockBytes; i += 64) prefetchLine(p + i);
+}
+
 // A 4-byte value in all lanes; tiles are read this way.
 inline __m512i lanes(const std::uint8_t* p) {
   std::int32_t v;

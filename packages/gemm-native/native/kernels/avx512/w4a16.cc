@@ -17,10 +17,6 @@ constexpr std::int64_t kRow = 56;  // bytes of a packed row in a block
 constexpr std::int64_t kDigits = 48;
 constexpr std::int64_t kCodes = 128;  // where the codes of a superblock begin
 
-// How far ahead weights are fetched into the second-level cache, from where the processor itself fetches them further. Into the first
-// level, or nearer, it is slower: too few loads can be on their way.
-constexpr std::int64_t kAhead = 12 * kSuperblockBytes;
-
 struct Weights {
   __m512i step[4];
 };
@@ -74,8 +70,8 @@ struct Stream {
     __m512i sum[3][2] = {{zero, zero}, {zero, zero}, {start, start}};
 #pragma GCC unroll 4
     for (int g = 0; g < 4; g++) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + (B * 4 + g) * 64), _MM_HINT_T1);
-      if (B == 3 && g > 1) _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + (14 + g) * 64), _MM_HINT_T1);
+      prefetchLine(w + kAhead + (B * 4 + g) * 64);  // spread, not in one burst
+      if (B == 3 && g > 1) prefetchLine(w + kAhead + (14 + g) * 64);
 #pragma GCC unroll 3
       for (int d = 0; d < 3; d++) {
         const __m512i a = lanes(digits + d * 16 + g * 4);
@@ -113,8 +109,7 @@ void tileOf(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) {
   for (int r = 0; r < Rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
   const std::uint8_t* w = job.panel;
   for (std::int64_t sb = 0; sb < job.superblocks; sb++, w += kSuperblockBytes) {
-    for (int i = 0; i < kSuperblockBytes; i += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(w + 4 * kSuperblockBytes + i), _MM_HINT_T0);
+    if (IsCold) prefetch(w + kAhead);
     const __m512i line0 = load(w), line1 = load(w + 64);
 #pragma GCC unroll 1
     for (int b = 0; b < kBlocks; b++, tile += Rows * kRow) {

@@ -15,10 +15,6 @@ constexpr float kUndo = 0x1p18f;  // 2^20 for the scales, a quarter for the two 
 
 constexpr std::int64_t kCodes = 128;                   // where the codes of a superblock begin
 
-// How far ahead cold weights are fetched into the second-level cache, from where the processor itself fetches them further. Nearer, or
-// into the first level, it is slower: too few loads can be on their way.
-constexpr std::int64_t kAhead = 12 * kSuperblockBytes;
-
 struct Weights {  // of one half of the panel: four steps of 4 k each
   __m512i step[4];
 };
@@ -32,8 +28,7 @@ void tileOf(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) {
   for (int r = 0; r < Rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
   const std::uint8_t* w = job.panel;
   for (std::int64_t sb = 0; sb < job.superblocks; sb++, w += kSuperblockBytes) {
-    if (IsCold)
-      for (int i = 0; i < kSuperblockBytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + i), _MM_HINT_T1);
+    if (IsCold) prefetch(w + kAhead);
     const __m512i line0 = load(w), line1 = load(w + 64);
 #pragma GCC unroll 1
     for (int b = 0; b < kBlocks; b++, tile += Rows * 24) {

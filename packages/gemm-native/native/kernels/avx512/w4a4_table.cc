@@ -2,8 +2,9 @@
 //
 // The product of two E4M3 scales is looked up and shifted instead of multiplied: a table holds weight scale * 2^-9 * (1 + m/8) for the
 // eight mantissas m, and the row's exponent (plus 9, so that it is never negative) is added to the float's. Additions run where
-// vpdpbusd does not. Weights are decoded and tables made for a few superblocks at a time, which stay in the first-level cache while
-// all rows pass; the accumulators wait in scratch meanwhile. Every term is the same number as in w4a4.cc, so the bits are the same.
+// vpdpbusd does not. Weights are decoded and tables made for as many superblocks at a time as stay in the second-level cache while
+// all rows pass; the accumulators of a longer K wait in scratch meanwhile. Every term is the same number as in w4a4.cc, so the bits are
+// the same.
 //
 // A zero scale would become 2^exponent. It does no harm, because its codes are zeros too (weight.h; packTableTile for rows), and zero
 // times a number is zero.
@@ -15,7 +16,7 @@ namespace megamoe::gemm::avx512 {
 namespace {
 
 constexpr float kUndo = 0.25f;                     // two doubled operands
-constexpr std::int64_t kDepth = 4;                 // superblocks that are prepared together
+constexpr std::int64_t kDepth = 64;                // superblocks that are prepared together: 384 KiB
 constexpr std::int64_t kCodeBytes = 512;           // decoded codes of a block: [half][step][lane][4]
 constexpr std::int64_t kTableBytes = 8 * 32 * 4;   // [mantissa][column]
 constexpr std::int64_t kPrepared = kDepth * kBlocks * (kCodeBytes + kTableBytes);
@@ -24,6 +25,7 @@ void prepare(const std::uint8_t* w, std::int64_t superblocks, std::uint8_t* code
   const __m512i code = loadCodeTable();
   const __m512 up = _mm512_set1_ps(0x1p111f);  // 2^120 of the raw scale, 2^-9 of the exponents
   for (std::int64_t sb = 0; sb < superblocks; sb++, w += kSuperblockBytes) {
+    prefetch(w + kAhead);
     for (int b = 0; b < kBlocks; b++, codes += kCodeBytes, table += kTableBytes) {
       for (int h = 0; h < 2; h++) {
         const std::uint8_t* line = w + 128 + (b * 2 + h) * 128;

@@ -57,15 +57,28 @@ class Units {
     return found;
   }
 
-  Unit operator[](std::int64_t index) const {
-    Unit unit{};
-    std::int64_t left = index / panels_;
-    eachGroup([&](std::int64_t e, std::int64_t start, std::int64_t end) {
-      unit = {e, start, end, index % panels_};
-      return left-- > 0;
-    });
-    return unit;
-  }
+  // A place in the order that moves; moving on by a few units is cheap.
+  class Cursor {
+   public:
+    explicit Cursor(const Units& units) : units_(units) {}
+
+    Unit at(std::int64_t index) {
+      const std::int64_t group = index / units_.panels_;
+      if (group < group_) group_ = -1, expert_ = -1;
+      while (group_ < group) {
+        expert_++;
+        if (begin() < end()) group_++;
+      }
+      return {expert_, begin(), end(), index % units_.panels_};
+    }
+
+   private:
+    std::int64_t begin() const { return expert_ == 0 ? 0 : units_.p_.expertOffsets[expert_ - 1]; }
+    std::int64_t end() const { return units_.p_.expertOffsets[expert_]; }
+
+    const Units& units_;
+    std::int64_t group_ = -1, expert_ = -1;  // the group_-th expert that has rows
+  };
 
  private:
   // fn(e, start, end) for every expert that has rows, until it returns false.
@@ -186,9 +199,10 @@ void grouped(const Kernels& kernels, const GroupedParams& p, const float* rowSca
   const int workers = static_cast<int>(std::clamp<std::int64_t>(units.cost() / kCostPerThread, 1, threads));
   Runs runs(units, workers);
   parallelFor(workers, workers, 1, [&](std::int64_t begin, std::int64_t end) {
+    Units::Cursor cursor(units);
     for (std::int64_t i = begin; i < end; i++)
       for (std::int64_t next = runs.take(static_cast<int>(i)); next >= 0; next = runs.take(static_cast<int>(i))) {
-        const Unit u = units[next];
+        const Unit u = cursor.at(next);
         const std::int64_t count = u.end - u.start, c0 = u.panel * kColumns;
         void* scratch = scratchBytes(Slot::panel, static_cast<std::size_t>(kernels.scratchBytes(count, superblocks)));
         alignas(64) float alpha[kColumns];
