@@ -1,32 +1,28 @@
 import { Command, CommanderError } from 'commander';
-import { benchCommand } from './commands/bench';
-import { doctorCommand } from './commands/doctor';
-import { generateCommand } from './commands/generate';
-import { inspectCommand } from './commands/inspect';
-import { layoutCommand } from './commands/layout';
-import { logitsCommand } from './commands/logits';
-import { quantizeCommand } from './commands/quantize';
 import { EXIT, messageOf, UsageError } from './errors';
 import { processIo, type CliIo } from './io';
 
-/** The program with all its commands; each does its work through `io`. */
-function program(io: CliIo): Command {
+/** The commands, in the order of the help. Each is imported when it is asked for: `generate` need not wait for what only `bench` uses. */
+const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> = {
+  generate: async () => (await import('./commands/generate')).generateCommand,
+  logits: async () => (await import('./commands/logits')).logitsCommand,
+  quantize: async () => (await import('./commands/quantize')).quantizeCommand,
+  inspect: async () => (await import('./commands/inspect')).inspectCommand,
+  layout: async () => (await import('./commands/layout')).layoutCommand,
+  bench: async () => (await import('./commands/bench')).benchCommand,
+  doctor: async () => (await import('./commands/doctor')).doctorCommand,
+};
+
+/** The program with the commands that `argv` may mean: the one that it names, else all, for the help and for suggestions. */
+async function program(io: CliIo, argv: readonly string[]): Promise<Command> {
   const root = new Command('megamoe')
     .description('Run and prove DeepSeek-V4-style mixture-of-experts models in NVFP4.')
     .option('--debug', 'print stack traces of errors')
     .showHelpAfterError('(add --help for the options)')
     .configureOutput({ writeOut: io.out, writeErr: io.err });
-  for (const make of [
-    generateCommand,
-    logitsCommand,
-    quantizeCommand,
-    inspectCommand,
-    layoutCommand,
-    benchCommand,
-    doctorCommand,
-  ]) {
-    root.addCommand(make(io).copyInheritedSettings(root));
-  }
+  const name = argv.find((word) => !word.startsWith('-')) ?? '';
+  const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
+  for (const load of wanted) root.addCommand((await load())(io).copyInheritedSettings(root));
   return root;
 }
 
@@ -41,7 +37,7 @@ export async function runCli(argv: readonly string[], io?: CliIo): Promise<numbe
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   const streams = io ?? processIo(abort.signal);
-  const root = program(streams);
+  const root = await program(streams, argv);
   for (const command of [root, ...root.commands]) command.exitOverride();
   try {
     await root.parseAsync([...argv], { from: 'user' });
