@@ -60,6 +60,9 @@ export interface Engine extends SharedMethods {
   readonly layout: string;
   createLinear(shape: LinearShape): LinearBuilder;
   createExperts(shape: ExpertsShape): ExpertsBuilder;
+  /** Frees storage now; nothing uses it after that. */
+  release(storage: object): void;
+  packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number;
   linear(storage: object, n: number, k: number, groups: number, x: Float32Array, m: number, out: Float32Array): void;
   groupedGemmW4A4(
     storage: object,

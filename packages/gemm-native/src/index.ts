@@ -8,6 +8,8 @@ export type { CeilingKind, CeilingOptions } from './ceilings';
 export type {
   DenseRows,
   ExpertFormat,
+  ExpertPool,
+  ExpertPoolShape,
   ExpertsSource,
   ExpertsWeight,
   GemmKernels,

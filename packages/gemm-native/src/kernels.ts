@@ -8,6 +8,7 @@ import {
   ValueError,
 } from '@megamoe/core';
 import {
+  badScale,
   checkAlpha,
   checkBuffer,
   checkDisjoint,
@@ -15,11 +16,24 @@ import {
   checkIndices,
   checkOffsets,
   checkRowScale,
+  findBadScale,
 } from './checks';
 import type { Engine } from './engine';
+import { checkExpertsShape } from './expert-parts';
 import { MAX_HC } from './limits';
 import { packExperts, packLinear } from './pack';
-import type { ExpertsSource, ExpertsWeight, GemmKernels, KernelBackend, LinearSource, LinearWeight } from './types';
+import { SlotPool } from './pool';
+import type {
+  ExpertFormat,
+  ExpertPool,
+  ExpertPoolShape,
+  ExpertsSource,
+  ExpertsWeight,
+  GemmKernels,
+  KernelBackend,
+  LinearSource,
+  LinearWeight,
+} from './types';
 import { expertsWeight, linearWeight } from './weights';
 
 /** The checks in front of an engine: what gets through cannot make a kernel read or write outside its buffers. */
@@ -42,6 +56,17 @@ export class CheckedKernels implements GemmKernels {
 
   packExperts(source: ExpertsSource): ExpertsWeight {
     return packExperts(this.#engine, source);
+  }
+
+  createExpertPool(shape: ExpertPoolShape): ExpertPool {
+    return new SlotPool(this.#engine, shape);
+  }
+
+  packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number {
+    const fn = 'packedBytes';
+    checkInteger(fn, 'matrices', matrices, 1);
+    checkExpertsShape(fn, { numExperts: 1, n, k, parts: 1, format });
+    return this.#engine.packedBytes(format, matrices, n, k);
   }
 
   linear(weight: LinearWeight, x: Float32Array, m: number, out: Float32Array): void {
@@ -79,7 +104,25 @@ export class CheckedKernels implements GemmKernels {
       checkRowScale(fn, rowScale, rows);
       checkDisjoint(fn, 'out', out, rows * n, 'rowScale', rowScale, rows);
     }
-    if (rows > 0) this.#engine.groupedGemmW4A4(w.storage, w, aCodes, aSf, expertOffsets, alpha, rowScale, out);
+    const { pool } = w;
+    if (pool === null) {
+      if (rows > 0) this.#engine.groupedGemmW4A4(w.storage, w, aCodes, aSf, expertOffsets, alpha, rowScale, out);
+      return;
+    }
+    const bad = findBadScale(aSf, (rows * k) / 16); // here, so that its index counts from the first row
+    if (bad >= 0) throw badScale(fn, 'aSf', aSf[bad]!, bad);
+    pool.eachExpert(w, expertOffsets, (storage, ends, e, start, end) => {
+      this.#engine.groupedGemmW4A4(
+        storage,
+        pool.slotShape,
+        aCodes.subarray((start * k) / 2, (end * k) / 2),
+        aSf.subarray((start * k) / 16, (end * k) / 16),
+        ends,
+        alpha.subarray(e * parts, (e + 1) * parts),
+        rowScale?.subarray(start, end) ?? null,
+        out.subarray(start * n, end * n),
+      );
+    });
   }
 
   groupedGemm(
@@ -103,7 +146,21 @@ export class CheckedKernels implements GemmKernels {
     }
     checkBuffer(fn, 'out', out, Float32Array, 'R*n', rows * n);
     checkDisjoint(fn, 'out', out, rows * n, 'a', a, rows * k);
-    if (rows > 0) this.#engine.groupedGemm(w.storage, w, a, expertOffsets, alpha, out);
+    const { pool } = w;
+    if (pool === null) {
+      if (rows > 0) this.#engine.groupedGemm(w.storage, w, a, expertOffsets, alpha, out);
+      return;
+    }
+    pool.eachExpert(w, expertOffsets, (storage, ends, e, start, end) => {
+      this.#engine.groupedGemm(
+        storage,
+        pool.slotShape,
+        a.subarray(start * k, end * k),
+        ends,
+        alpha?.subarray(e * parts, (e + 1) * parts) ?? null,
+        out.subarray(start * n, end * n),
+      );
+    });
   }
 
   groupedGemmBf16(
@@ -124,7 +181,21 @@ export class CheckedKernels implements GemmKernels {
     checkAlpha(fn, alpha, expertOffsets, parts);
     checkBuffer(fn, 'out', out, Float32Array, 'R*n', rows * n);
     checkDisjoint(fn, 'out', out, rows * n, 'a', a, rows * k);
-    if (rows > 0) this.#engine.groupedGemmBf16(w.storage, w, a, expertOffsets, alpha, out);
+    const { pool } = w;
+    if (pool === null) {
+      if (rows > 0) this.#engine.groupedGemmBf16(w.storage, w, a, expertOffsets, alpha, out);
+      return;
+    }
+    pool.eachExpert(w, expertOffsets, (storage, ends, e, start, end) => {
+      this.#engine.groupedGemmBf16(
+        storage,
+        pool.slotShape,
+        a.subarray(start * k, end * k),
+        ends,
+        alpha.subarray(e * parts, (e + 1) * parts),
+        out.subarray(start * n, end * n),
+      );
+    });
   }
 
   gatherRows(x: Float32Array, d: number, slotToken: Int32Array, rows: number, out: Float32Array): void {

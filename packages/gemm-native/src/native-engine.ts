@@ -21,6 +21,9 @@ export interface GemmAddon extends AddonBase {
   /** Instruction sets that can be used here. */
   readonly isas: readonly string[];
   createWeight(format: number, matrices: number, n: number, k: number): NativeWeight;
+  /** Frees the memory now; the object cannot be used after that. */
+  freeWeight(w: NativeWeight): void;
+  weightBytes(format: number, matrices: number, n: number, k: number): number;
   putDense(w: NativeWeight, matrix: number, row0: number, rows: number, data: F32 | Uint16Array): void;
   putNvfp4(w: NativeWeight, matrix: number, row0: number, rows: number, codes: U8, sf: U8, threads: number): void;
   linear(isa: number, threads: number, w: NativeWeight, x: F32, m: number, out: F32): void;
@@ -186,6 +189,10 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
         },
       };
     },
+    release(storage) {
+      addon.freeWeight(storage as NativeWeight);
+    },
+    packedBytes: (format, matrices, n, k) => addon.weightBytes(FORMAT[format], matrices, n, k),
     linear(w, _n, _k, _groups, x, m, out) {
       addon.linear(isa, threads, w as NativeWeight, x, m, out);
     },

@@ -36,6 +36,8 @@ export interface LinearWeight {
   readonly dtype: 'f32' | 'bf16';
   /** Bytes that it occupies. */
   readonly bytes: number;
+  /** Frees its memory now instead of when it is collected; using it after that is a KindError. */
+  dispose(): void;
 }
 
 /** Number format of expert weights. */
@@ -61,8 +63,44 @@ export interface ExpertsSource {
   /** 2: the n rows are gate rows (w1) and then up rows (w3), n/2 each, with an alpha each; default 1. */
   readonly parts?: 1 | 2;
   readonly format: ExpertFormat;
-  /** Rows [n/parts, K] of one part of one expert; called once for each, in order, and not kept. */
+  /**
+   * Rows [n/parts, K] of one part of one expert. Called once for each, in order, and not kept; with a `pool` it is called when an expert
+   * has rows and is not in the pool, as often as that happens, and what it throws comes out of the product that needed it.
+   */
   read(expert: number, part: number): Nvfp4Rows | DenseRows;
+  /** Packs nothing now; experts are packed into this pool when they are needed. */
+  readonly pool?: ExpertPool;
+}
+
+/** Shape of a pool: of its experts, and how many of them it holds at most. */
+export interface ExpertPoolShape {
+  readonly n: number;
+  readonly k: number;
+  readonly parts?: 1 | 2;
+  readonly format: ExpertFormat;
+  readonly slots: number;
+}
+
+/**
+ * Room for a bounded number of packed experts, shared by any number of {@link ExpertsWeight}s of one shape. When it is full, the expert
+ * that was used longest ago goes out; its memory is written over, never given back and taken again.
+ */
+export interface ExpertPool {
+  readonly n: number;
+  readonly k: number;
+  readonly parts: number;
+  readonly format: ExpertFormat;
+  /** Most experts that it holds. */
+  readonly slots: number;
+  /** Bytes of one of them. */
+  readonly slotBytes: number;
+  /** Bytes that it occupies now: slots are made when they are first needed. */
+  readonly bytes: number;
+  /** Experts that were needed and there, and those that had to be read. */
+  readonly hits: number;
+  readonly misses: number;
+  /** Frees its memory now. Weights that use it cannot be used after that. */
+  dispose(): void;
 }
 
 /** Weights of all experts of one projection, packed once for one backend; opaque but for their shape. */
@@ -72,8 +110,10 @@ export interface ExpertsWeight {
   readonly k: number;
   readonly parts: number;
   readonly format: ExpertFormat;
-  /** Bytes that they occupy. */
+  /** Bytes that they occupy; 0 with a pool, whose bytes they are. */
   readonly bytes: number;
+  /** Frees their memory (or their slots of the pool) now; using them after that is a KindError. */
+  dispose(): void;
 }
 
 /**
@@ -93,6 +133,12 @@ export interface GemmKernels {
 
   /** Packs expert weights part by part, so that no second full copy exists. NaN or negative block scales are a ValueError. */
   packExperts(source: ExpertsSource): ExpertsWeight;
+
+  /** Room for a bounded number of experts, to be given to packExperts. */
+  createExpertPool(shape: ExpertPoolShape): ExpertPool;
+
+  /** Bytes that `matrices` weights [N, K] of a format occupy when they are packed, padding included. */
+  packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number;
 
   /**
    * `out[m, g*N + n] = sum_k x[m, g*K + k] * w[g*N + n, k]`.

@@ -133,9 +133,16 @@ it.each(BACKENDS)('$name survives random arguments: an error or a result, never 
     kernels.packLinear({ n: 3, k: 16, groups: 2, dtype: 'bf16', data: new Uint16Array(96) }),
     pack(kernels, { numExperts: 1, n: 3, k: 16, parts: 1, codes, sf }),
     pack(kernels, { numExperts: 2, n: 2, k: 16, parts: 2, codes: new Uint8Array(32), sf: new Uint8Array(4) }),
+    kernels.packExperts({
+      ...{ numExperts: 2, n: 2, k: 16, parts: 2, format: 'nvfp4' },
+      read: () => ({ codes: new Uint8Array(8), sf: new Uint8Array(1) }),
+      pool: kernels.createExpertPool({ n: 2, k: 16, parts: 2, format: 'nvfp4', slots: 1 }),
+    }),
   ];
   const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(kernels)).filter((m) => m !== 'constructor');
-  expect(methods.sort()).toEqual([...Object.keys(SIGNATURES), 'packLinear', 'packExperts'].sort());
+  expect(methods.sort()).toEqual(
+    [...Object.keys(SIGNATURES), 'packLinear', 'packExperts', 'createExpertPool', 'packedBytes'].sort(),
+  );
   make(kernels, anyCall(methods), [], 2000);
   const done = make(
     kernels,
@@ -149,7 +156,7 @@ it.each(BACKENDS)('$name survives random arguments: an error or a result, never 
 it('the addon itself survives random arguments, without the checks in front of it', () => {
   const addon = loadAddon<GemmAddon>({ packageUrl: import.meta.url, name: 'gemm-native' }).addon;
   const names = Object.keys(addon ?? {}).filter((name) => typeof addon![name as keyof GemmAddon] === 'function');
-  expect(names.length).toBe(addon === undefined ? 0 : 23);
+  expect(names.length).toBe(addon === undefined ? 0 : 25);
   if (addon === undefined) return; // js only: there is no second line to test
   const weights = [0, 1, 2].map((format) => {
     const w = addon.createWeight(format, 2, 3, 16);

@@ -16,19 +16,37 @@ void freeWeight(napi_env env, void* data, void*) {
 }
 
 void require(Napi::Env env, napi_status status, const char* what) {
-  if (status != napi_ok) throw Napi::Error::New(env, std::string("createWeight: ") + what);
+  if (status != napi_ok) throw Napi::Error::New(env, what);
+}
+
+// (format, matrices, n, k), as createWeight and weightBytes take them.
+struct Shape {
+  explicit Shape(const NapiArgs& args)
+      : format(static_cast<Format>(args.integer(0, "format", 0, 2))),
+        matrices(args.integer(1, "matrices", 1, kMost)),
+        n(args.integer(2, "n", 1, kMost)),
+        k(args.integer(3, "k", 1, kMost)) {
+    if (format == Format::nvfp4 && k % kBlock != 0)
+      throw Napi::RangeError::New(args.env(), args.text("k") + " must be a multiple of 16");
+    args.product("size", matrices, n + kPanel, 8 * k);
+  }
+  static constexpr std::int64_t kMost = 1LL << 40;
+  const Format format;
+  const std::int64_t matrices, n, k;
+};
+
+// weightBytes(format, matrices, n, k): what createWeight would allocate
+Napi::Value weightBytes(const Napi::CallbackInfo& info) {
+  const NapiArgs args(info, "weightBytes", 4);
+  const Shape s(args);
+  return Napi::Number::New(info.Env(), static_cast<double>(s.matrices * Weight::bytesOfMatrix(s.format, s.n, s.k)));
 }
 
 // createWeight(format, matrices, n, k) -> { bytes }
 Napi::Value createWeight(const Napi::CallbackInfo& info) {
   const NapiArgs args(info, "createWeight", 4);
-  const Format format = static_cast<Format>(args.integer(0, "format", 0, 2));
-  constexpr std::int64_t kMost = 1LL << 40;
-  const std::int64_t matrices = args.integer(1, "matrices", 1, kMost), n = args.integer(2, "n", 1, kMost),
-                     k = args.integer(3, "k", 1, kMost);
-  if (format == Format::nvfp4 && k % kBlock != 0)
-    throw Napi::RangeError::New(info.Env(), args.text("k") + " must be a multiple of 16");
-  args.product("size", matrices, n + kPanel, 8 * k);
+  const Shape shape(args);
+  const auto [format, matrices, n, k] = shape;
   std::unique_ptr<Weight> weight;
   try {
     weight = std::make_unique<Weight>(format, matrices, n, k);
@@ -38,12 +56,21 @@ Napi::Value createWeight(const Napi::CallbackInfo& info) {
   }
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("bytes", static_cast<double>(weight->bytes));
-  require(info.Env(), napi_type_tag_object(info.Env(), out, &kWeightTag), "cannot tag the object");
-  require(info.Env(), napi_wrap(info.Env(), out, weight.get(), freeWeight, nullptr, nullptr), "cannot wrap the memory");
+  require(info.Env(), napi_type_tag_object(info.Env(), out, &kWeightTag), "createWeight: cannot tag the object");
+  require(info.Env(), napi_wrap(info.Env(), out, weight.get(), freeWeight, nullptr, nullptr), "createWeight: cannot wrap the memory");
   std::int64_t total = 0;
   napi_adjust_external_memory(info.Env(), weight->bytes, &total);
   weight.release();
   return out;
+}
+
+// freeWeight(w): the object is no weight any more.
+void freeWeightNow(const Napi::CallbackInfo& info) {
+  const NapiArgs args(info, "freeWeight", 1);
+  Weight& w = weightArgument(args, info, 0, "w");
+  void* data = nullptr;
+  require(info.Env(), napi_remove_wrap(info.Env(), info[0], &data), "freeWeight: cannot unwrap the memory");
+  freeWeight(info.Env(), &w, nullptr);
 }
 
 // Checks where rows go: putX(w, matrix, row0, rows, ...).
@@ -91,6 +118,8 @@ Weight& weightArgument(const NapiArgs& args, const Napi::CallbackInfo& info, std
 
 void exportWeights(Napi::Env env, Napi::Object exports) {
   exports.Set("createWeight", Napi::Function::New<createWeight>(env, "createWeight"));
+  exports.Set("freeWeight", Napi::Function::New<freeWeightNow>(env, "freeWeight"));
+  exports.Set("weightBytes", Napi::Function::New<weightBytes>(env, "weightBytes"));
   exports.Set("putDense", Napi::Function::New<putDenseRows>(env, "putDense"));
   exports.Set("putNvfp4", Napi::Function::New<putNvfp4Rows>(env, "putNvfp4"));
 }

@@ -62,6 +62,13 @@ export function createJsEngine(): Engine {
     createExperts(shape) {
       return shape.format === 'nvfp4' ? createNvfp4(shape) : createDense(shape);
     },
+    release() {
+      // Typed arrays go when nobody refers to them.
+    },
+    packedBytes(format, matrices, n, k) {
+      const size = matrices * n * k;
+      return format === 'nvfp4' ? size / 2 + size / 16 : size * (format === 'f32' ? 4 : 2);
+    },
     linear(storage, n, k, groups, x, m, out) {
       for (let g = 0; g < groups; g++) {
         denseRows(

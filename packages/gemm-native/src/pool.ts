@@ -1,0 +1,142 @@
+import { checkInteger, KindError, ShapeError } from '@megamoe/core';
+import type { Engine, ExpertsBuilder, ExpertsShape } from './engine';
+import { checkExpertsShape, readPart } from './expert-parts';
+import type { ExpertFormat, ExpertPool, ExpertPoolShape } from './types';
+import type { PackedExpertsWeight } from './weights';
+
+/** Storage for one expert, and whose it holds. */
+interface Slot {
+  readonly builder: ExpertsBuilder;
+  owner: PackedExpertsWeight | null;
+  expert: number;
+}
+
+/** What `createExpertPool` returns. Slots are made when they are first needed and then only refilled. */
+export class SlotPool implements ExpertPool {
+  readonly n: number;
+  readonly k: number;
+  readonly parts: number;
+  readonly format: ExpertFormat;
+  readonly slots: number;
+  readonly slotBytes: number;
+  hits = 0;
+  misses = 0;
+  /** The shape of one slot, as an engine takes it. */
+  readonly slotShape: ExpertsShape;
+  /** Ends of the one expert of a call, made once. */
+  private readonly offsets = new Int32Array(1);
+  /** Filled slots, least recently used first: a Set keeps the order of insertion. */
+  private readonly filled = new Set<Slot>();
+  private readonly empty: Slot[] = [];
+  private disposed = false;
+
+  constructor(
+    private readonly engine: Engine,
+    shape: ExpertPoolShape,
+  ) {
+    const fn = 'createExpertPool';
+    if (typeof shape !== 'object' || shape === null) throw new KindError(`${fn}: "shape" must be an ExpertPoolShape`);
+    const { n, k, parts = 1, format, slots } = shape;
+    checkInteger(fn, 'slots', slots, 1);
+    this.slotShape = checkExpertsShape(fn, { numExperts: 1, n, k, parts, format });
+    [this.n, this.k, this.parts, this.format, this.slots] = [n, k, parts, format, slots];
+    this.slotBytes = engine.packedBytes(format, 1, n, k);
+  }
+
+  get bytes(): number {
+    return (this.filled.size + this.empty.length) * this.slotBytes;
+  }
+
+  /** Throws unless experts of this shape go into this pool, for kernels of this engine. */
+  checkFits(fn: string, shape: ExpertsShape, engine: Engine): void {
+    this.checkAlive(fn);
+    if (engine.layout !== this.engine.layout)
+      throw new KindError(`${fn}: "pool" was made for "${this.engine.layout}", these kernels read "${engine.layout}"`);
+    const text = (s: ExpertsShape): string =>
+      `${s.format} [${s.n}, ${s.k}] in ${s.parts} part${s.parts === 1 ? '' : 's'}`;
+    if (text(shape) === text(this.slotShape)) return;
+    throw new ShapeError(`${fn}: "pool" holds experts of ${text(this.slotShape)}, not ${text(shape)}`);
+  }
+
+  /**
+   * Calls `work` for every expert of `w` that has rows [start, end), with its storage. Experts that are here come first, so that
+   * reading the others cannot push them out before their turn; a row's result does not depend on the order.
+   */
+  eachExpert(
+    w: PackedExpertsWeight,
+    expertOffsets: Int32Array,
+    work: (storage: object, offsets: Int32Array, expert: number, start: number, end: number) => void,
+  ): void {
+    this.checkAlive('ExpertPool');
+    const resident = w.resident as (Slot | null)[];
+    const pending: number[] = [];
+    let start = 0;
+    for (let e = 0; e < expertOffsets.length; e++) {
+      const end = expertOffsets[e]!;
+      const slot = resident[e];
+      if (end > start && slot) {
+        this.hits++;
+        this.filled.delete(slot);
+        this.filled.add(slot);
+        this.offsets[0] = end - start;
+        work(slot.builder.storage, this.offsets, e, start, end);
+      } else if (end > start) pending.push(e);
+      start = end;
+    }
+    for (const e of pending) {
+      const first = e === 0 ? 0 : expertOffsets[e - 1]!;
+      const slot = this.fill(w, e);
+      this.offsets[0] = expertOffsets[e]! - first;
+      work(slot.builder.storage, this.offsets, e, first, expertOffsets[e]!);
+    }
+  }
+
+  /** Lets go of the experts of one weight; their slots are free for others. */
+  release(w: PackedExpertsWeight): void {
+    for (const slot of this.filled) if (slot.owner === w) this.vacate(slot);
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    for (const slot of [...this.filled]) this.vacate(slot);
+    for (const { builder } of this.empty.splice(0)) this.engine.release(builder.storage);
+    this.disposed = true;
+  }
+
+  private checkAlive(fn: string): void {
+    if (this.disposed) throw new KindError(`${fn}: "pool" has been disposed`);
+  }
+
+  private vacate(slot: Slot): void {
+    if (slot.owner) slot.owner.resident[slot.expert] = null;
+    slot.owner = null;
+    this.filled.delete(slot);
+    this.empty.push(slot);
+  }
+
+  /** Reads and packs an expert into a free slot, a new one, or that of the expert that was used longest ago. */
+  private fill(w: PackedExpertsWeight, expert: number): Slot {
+    this.misses++;
+    if (this.empty.length === 0) {
+      if (this.filled.size < this.slots)
+        this.empty.push({ builder: this.engine.createExperts(this.slotShape), owner: null, expert: -1 });
+      else this.vacate(this.filled.values().next().value!);
+    }
+    // Until it is whole it counts as empty: a read that throws leaves nothing half done behind.
+    const slot = this.empty.at(-1)!;
+    for (let p = 0; p < this.parts; p++) slot.builder.put(0, p, readPart('packExperts', w, w.read!, expert, p));
+    this.empty.pop();
+    slot.owner = w;
+    slot.expert = expert;
+    w.resident[expert] = slot;
+    this.filled.add(slot);
+    return slot;
+  }
+}
+
+/** `pool` as one that these kernels can use; throws KindError when it is none. */
+export function slotPool(fn: string, pool: unknown, shape: ExpertsShape, engine: Engine): SlotPool {
+  if (!(pool instanceof SlotPool)) throw new KindError(`${fn}: "pool" must come from createExpertPool`);
+  pool.checkFits(fn, shape, engine);
+  return pool;
+}
