@@ -19,6 +19,7 @@ export type {
   RouteSpec,
   Segment,
   SequenceStateHandle,
+  StatePart,
   StreamShape,
 } from './backend/ops';
 export type { Tensor, TensorDtype } from './tensor';

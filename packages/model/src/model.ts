@@ -24,6 +24,8 @@ import { createWorkspace, type Workspace } from './workspace';
 
 /** How to load a model. */
 export interface LoadOptions extends BackendOptions {
+  /** Operations to run on instead of one of our backends: a backend of your own, or one that looks on. The other choices then do not apply. */
+  readonly ops?: Ops;
   /** Inputs of NVFP4 experts: quantized (W4A4, default) or left in float32 (W4A16). */
   readonly activations?: Activations;
   /** `static`: the checkpoint's calibrated `input_scale` (default, where there is one). `dynamic`: each row's own amax. */
@@ -60,7 +62,7 @@ export interface ForwardOptions {
 export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model> {
   checkLoadOptions('loadModel', o);
   o.signal?.throwIfAborted();
-  const ops = createBackend(o);
+  const ops = o.ops ?? createBackend(o);
   const checkpoint = openCheckpoint(dir);
   try {
     const tokenizer = existsSync(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
@@ -76,7 +78,7 @@ export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model
  */
 export async function createModel(source: WeightSource, o: LoadOptions = {}): Promise<Model> {
   checkLoadOptions('createModel', o);
-  return packModel(source, createBackend(o), o, null, undefined, []);
+  return packModel(source, o.ops ?? createBackend(o), o, null, undefined, []);
 }
 
 function checkLoadOptions(fn: string, { activations, inputScales, maxChunk }: LoadOptions): void {

@@ -1,12 +1,13 @@
 /** The whole model, one prompt, one pass, float64. */
-import { checkInteger } from '@megamoe/core';
-import { attentionLayer } from './attention-layer';
+import { checkInteger, checkLength } from '@megamoe/core';
+import { attentionLayer, type AttentionLayerResult } from './attention-layer';
 import { checkConfig, checkedReader, type ReferenceConfig, type WeightReader } from './config';
-import { hcHead, hcPost, hcPre, type HyperWeights } from './hyper-connections';
+import { hcHead, hcPost, hcPre, type HyperMix, type HyperWeights } from './hyper-connections';
 import { gatherRows, linear } from './linear';
 import type { Activations } from './moe';
-import { moeLayer } from './moe-layer';
+import { moeLayer, type MoeLayerResult } from './moe-layer';
 import { rmsNorm } from './norm';
+import type { Numbers } from './numbers';
 
 /** A named tensor of the trace. */
 export interface TraceTensor {
@@ -34,6 +35,66 @@ export interface ForwardResult {
   readonly trace: ReadonlyMap<string, TraceTensor>;
 }
 
+/** What one layer does on the way. */
+interface LayerResult {
+  readonly before: HyperMix;
+  readonly attention: AttentionLayerResult;
+  readonly ffn: MoeLayerResult;
+  /** [S, hc, D] */
+  readonly streams: Float64Array;
+}
+
+function layerForward(
+  config: ReferenceConfig,
+  weights: WeightReader,
+  layer: number,
+  streams: Numbers,
+  tokenIds: ArrayLike<number>,
+  activations: Activations,
+): LayerResult {
+  const { hiddenSize: d, hcMult: hc, hcEps, hcSinkhornIters: iters, rmsNormEps } = config;
+  const s = tokenIds.length;
+  const shape = { t: s, hc, d, rmsNormEps, hcEps, iters };
+  const name = `layers.${layer}`;
+  const w = checkedReader(weights, `${name}.`);
+  const hyper = (block: string): HyperWeights => ({
+    fn: w(`hc_${block}_fn`, [(2 + hc) * hc, hc * d]),
+    base: w(`hc_${block}_base`, [(2 + hc) * hc]),
+    scale: w(`hc_${block}_scale`, [3]),
+  });
+  const normed = (x: Float64Array, block: string): Float64Array =>
+    rmsNorm(x, w(`${block}_norm.weight`, [d]), { m: s, d, eps: rmsNormEps });
+
+  const before = hcPre(streams, hyper('attn'), shape);
+  const attnWeights = checkedReader(weights, `${name}.attn.`);
+  const attention = attentionLayer(config, attnWeights, layer, normed(before.collapsed, 'attn'), s);
+  const middle = hcPost(streams, attention.out, before, shape);
+  const between = hcPre(middle, hyper('ffn'), shape);
+  const ffnWeights = checkedReader(weights, `${name}.ffn.`);
+  const ffn = moeLayer(config, ffnWeights, layer, normed(between.collapsed, 'ffn'), tokenIds, activations);
+  return { before, attention, ffn, streams: hcPost(middle, ffn.out, between, shape) };
+}
+
+/**
+ * One whole layer: `streams` [S, hc, D] at positions 0 to S-1 before it, [S, hc, D] after it. `weights` and `activations` as in
+ * {@link referenceForward}.
+ */
+export function referenceLayer(
+  config: ReferenceConfig,
+  weights: WeightReader,
+  layer: number,
+  streams: Numbers,
+  tokenIds: ArrayLike<number>,
+  { activations = 'float' }: Pick<ForwardOptions, 'activations'> = {},
+): Float64Array {
+  const fn = 'referenceLayer';
+  checkConfig(fn, config);
+  checkInteger(fn, 'layer', layer, 0, config.numHiddenLayers - 1);
+  checkLength(fn, 'streams', streams, 'S*hc*D', tokenIds.length * config.hcMult * config.hiddenSize);
+  for (let t = 0; t < tokenIds.length; t++) checkInteger(fn, `tokenIds[${t}]`, tokenIds[t]!, 0, config.vocabSize - 1);
+  return layerForward(config, weights, layer, streams, tokenIds, activations).streams;
+}
+
 /**
  * Logits of every position of `tokenIds` [S]. `weights` is asked for each tensor by the name that DeepSeek ships and by its shape
  * (the scalar input scales have shape `[]`); an NVFP4 weight must come dequantized. Token ids outside the vocabulary are an error.
@@ -45,7 +106,7 @@ export function referenceForward(
   { activations = 'float', trace: keep = false }: ForwardOptions = {},
 ): ForwardResult {
   checkConfig('referenceForward', config);
-  const { vocabSize, hiddenSize: d, hcMult: hc, hcEps, hcSinkhornIters: iters, rmsNormEps } = config;
+  const { vocabSize, hiddenSize: d, hcMult: hc, hcEps, rmsNormEps } = config;
   const s = tokenIds.length;
   for (let t = 0; t < s; t++) checkInteger('referenceForward', `tokenIds[${t}]`, tokenIds[t]!, 0, vocabSize - 1);
   const w = checkedReader(weights, '');
@@ -54,7 +115,7 @@ export function referenceForward(
     if (keep) trace.set(name, { shape, data });
   };
 
-  const shape = { t: s, hc, d, rmsNormEps, hcEps, iters };
+  const shape = { t: s, hc, d, rmsNormEps, hcEps };
   const embed = w('embed.weight', [vocabSize, d]);
   // Every stream starts as the token's embedding.
   let streams = gatherRows(
@@ -65,35 +126,13 @@ export function referenceForward(
 
   for (let layer = 0; layer < config.numHiddenLayers; layer++) {
     const name = `layers.${layer}`;
-    const hyper = (block: string): HyperWeights => ({
-      fn: w(`${name}.hc_${block}_fn`, [(2 + hc) * hc, hc * d]),
-      base: w(`${name}.hc_${block}_base`, [(2 + hc) * hc]),
-      scale: w(`${name}.hc_${block}_scale`, [3]),
-    });
-    const normed = (x: Float64Array, block: string): Float64Array =>
-      rmsNorm(x, w(`${name}.${block}_norm.weight`, [d]), { m: s, d, eps: rmsNormEps });
-
-    const before = hcPre(streams, hyper('attn'), shape);
-    const attention = attentionLayer(
-      config,
-      checkedReader(weights, `${name}.attn.`),
-      layer,
-      normed(before.collapsed, 'attn'),
-      s,
-    );
-    streams = hcPost(streams, attention.out, before, shape);
-
-    const between = hcPre(streams, hyper('ffn'), shape);
-    const ffn = moeLayer(
-      config,
-      checkedReader(weights, `${name}.ffn.`),
-      layer,
-      normed(between.collapsed, 'ffn'),
-      tokenIds,
-      activations,
-    );
-    streams = hcPost(streams, ffn.out, between, shape);
-
+    const {
+      before,
+      attention,
+      ffn,
+      streams: after,
+    } = layerForward(config, weights, layer, streams, tokenIds, activations);
+    streams = after;
     record(`${name}.attn_hc_collapsed`, [s, d], before.collapsed);
     record(`${name}.attn_hc_post`, [s, hc], before.post);
     record(`${name}.attn_hc_comb`, [s, hc, hc], before.comb);

@@ -3,6 +3,8 @@ export { compareTensors, coordinatesOf, cosine, firstMismatch, maxAbs, maxUlp, n
 export type { Comparison, Mismatch, MismatchOptions } from './metrics';
 export { dequantizeNvfp4, nvfp4GlobalDecodeScale, nvfp4RowDecodeScales, quantizeNvfp4, roundTripNvfp4 } from './nvfp4';
 export type { Nvfp4Matrix, Nvfp4Shape, RowScales } from './nvfp4';
+export { groupedGemmByBlocks } from './block-gemm';
+export type { BlockGemmResult } from './block-gemm';
 export { groupedGemmExact, roundToFloat32 } from './exact-gemm';
 export type { ExactGemm } from './exact-gemm';
 export { gatherRows, groupedGemm, linear } from './linear';
@@ -33,5 +35,5 @@ export { assembleSf128x4, sfBytes128x4, sfOffset128x4, swizzleSf128x4 } from './
 export { isGreedy, logSoftmax, processLogits } from './sampling';
 export type { SamplingHistory, SamplingKnobs } from './sampling';
 export type { ReferenceConfig, WeightReader } from './config';
-export { referenceForward } from './forward';
+export { referenceForward, referenceLayer } from './forward';
 export type { ForwardOptions, ForwardResult, TraceTensor } from './forward';

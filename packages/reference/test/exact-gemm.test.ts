@@ -6,6 +6,7 @@ import {
   type ExactGemm,
   expertOfRow,
   groupedGemm,
+  groupedGemmByBlocks,
   groupedGemmExact,
   roundToFloat32,
 } from '../src/index';
@@ -98,6 +99,16 @@ describe.each(SIZES)('grouped GEMM %o', (sizes) => {
     const want = Float32Array.from({ length: rows * g.n }, (_, i) => naive(g, Math.floor(i / g.n), i % g.n));
     expectBytes(groupedGemmExact(g), want, [rows, g.n]);
   });
+  it('by blocks: its float64 sum rounds to the exact answer, its rule stays within half an ulp of the sum per block', () => {
+    const { rounded, exact } = groupedGemmByBlocks(g);
+    const want = groupedGemmExact(g);
+    expectBytes(Float32Array.from(exact), want, [rows, g.n]); // random data: none lies on a tie to 2^-45
+    const one = { ...g, n: 1, k: 16, parts: 1, rowScale: null, expertOffsets: [1], alpha: [1] };
+    const alone = { ...one, aCodes: g.aCodes.subarray(0, 8), aSf: g.aSf.subarray(0, 1) };
+    const single = { ...alone, bCodes: g.bCodes.subarray(0, 8), bSf: g.bSf.subarray(0, 1) };
+    expectBytes(groupedGemmByBlocks(single).rounded, groupedGemmExact(single)); // one block: nothing is rounded
+    expectClose(rounded, want, { nmse: 1e-10 }); // at most 66 roundings of 2^-24 in partial sums that cancel little
+  });
   it('agrees with float64 on dequantized operands', () => {
     const a = dequantizeNvfp4({ codes: g.aCodes, sf: g.aSf }, { m: rows, k: g.k, globalDecodeScale: 1 });
     const m = g.expertOffsets.length * g.n;
@@ -115,7 +126,7 @@ it('survives cancellation that float32 cannot', () => {
     first.forEach((code, block) => (out[block * 8] = code));
     return out;
   };
-  const out = groupedGemmExact({
+  const problem: ExactGemm = {
     n: 1,
     k,
     aCodes: codes([7, 7, 1]),
@@ -124,8 +135,18 @@ it('survives cancellation that float32 cannot', () => {
     bSf: Uint8Array.of(0x7e, 0x7e, 1),
     expertOffsets: [1],
     alpha: [1],
-  });
-  expect(out[0]).toBe(2 ** -20);
+  };
+  expect(groupedGemmExact(problem)[0]).toBe(2 ** -20);
+  // By blocks, the last one is added after the first two have cancelled; put it in between and float32 loses it.
+  expect(groupedGemmByBlocks(problem).rounded[0]).toBe(2 ** -20);
+  const between = {
+    ...problem,
+    aCodes: codes([7, 1, 7]),
+    bCodes: codes([7, 1, 15]),
+    aSf: Uint8Array.of(0x7e, 1, 0x7e),
+  };
+  const { rounded, exact } = groupedGemmByBlocks({ ...between, bSf: between.aSf });
+  expect([rounded[0], exact[0]]).toEqual([0, 2 ** -20]);
 });
 
 it('is exact past 2^53', () => {

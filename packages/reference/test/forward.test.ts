@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expectBytes, expectClose, repositoryFile } from '@megamoe/testkit';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type ForwardResult, referenceForward, type TraceTensor } from '../src/index';
+import { type ForwardResult, referenceForward, referenceLayer, type TraceTensor } from '../src/index';
 import { readConfig, readModel, readSafetensors, type Tensors, tensor, values, weightReader } from './checkpoint';
 
 // Hugging Face's float32 run is 4.6e-5 away from exact arithmetic in the worst trace (values up to 38), 9e-6 in the logits.
@@ -125,6 +125,19 @@ describe('prompts', () => {
       const { logits } = referenceForward(config, weights, ids.slice(0, s));
       expectBytes(logits, all.subarray(0, s * config.vocabSize));
     }
+  });
+  it('a layer alone gives what it gives within the model', () => {
+    const ids = [5, 9, 150, 3, 3, 77, 12, 0, 1];
+    const { trace } = referenceForward(config, weights, ids, { trace: true });
+    for (const layer of [1, 2, 5]) {
+      const alone = referenceLayer(config, weights, layer, trace.get(`layers.${layer - 1}.streams`)!.data, ids);
+      expectBytes(alone, trace.get(`layers.${layer}.streams`)!.data as Float64Array);
+    }
+    expect(() => referenceLayer(config, weights, 6, [], [])).toThrow('"layer" must be an integer in [0, 5], got 6');
+    expect(() => referenceLayer(config, weights, 0, [1], [5])).toThrow(
+      '"streams" must have length S*hc*D = 256, got 1',
+    );
+    expect(() => referenceLayer(config, weights, 0, new Float64Array(256), [160])).toThrow('"tokenIds[0]"');
   });
   it('refuses ids outside the vocabulary', () => {
     expect(() => referenceForward(config, weights, [1, 160])).toThrow('"tokenIds[1]" must be an integer in [0, 159]');

@@ -182,9 +182,18 @@ export function createHostOps(
       buildGatherPlan(spec, state.ringCap, s.p0, s.n, i32OrNull(selected), topk, keyIndex, cap, keyCount);
       attention.attend(state, f32(q), s.row0, s.n, heads, keyIndex, cap, keyCount, f32(sinks), softmaxScale, f32(out));
     },
-    readCompressed(s, layer, entries, out) {
-      const { entries: rows, dim } = needed((s as HostState).inner.layers[layer]!.compressor, 'compressor', layer);
-      for (let i = 0; i < entries * dim; i++) out[i] = rows[i]!;
+    readState(s, layer, part, from, n, out) {
+      const state = (s as HostState).inner.layers[layer]!;
+      if (part === 'window') {
+        const { ring, ringCap, headDim: d } = state;
+        for (let r = 0; r < n; r++) {
+          const at = ((from + r) % ringCap) * d;
+          out.set(ring.subarray(at, at + d), r * d);
+        }
+        return;
+      }
+      const { entries, dim } = needed(state[part], part, layer);
+      out.set(entries.subarray(from * dim, (from + n) * dim));
     },
   };
 }

@@ -25,6 +25,9 @@ export interface SequenceStateHandle {
   rewind(mark: unknown): void;
 }
 
+/** What a layer remembers of a sequence: recent keys, compressed keys, keys of the indexer. */
+export type StatePart = 'window' | 'compressor' | 'indexer';
+
 /** How the experts of a layer are chosen; see `@megamoe/moe-router`. */
 export interface RouteSpec {
   readonly maxTokens: number;
@@ -220,6 +223,9 @@ export interface Ops {
     softmaxScale: number,
     out: Tensor,
   ): void;
-  /** The first `entries` compressed rows of a layer, copied to the host; for traces. */
-  readCompressed(s: SequenceStateHandle, layer: number, entries: number, out: Float32Array): void;
+  /**
+   * What a layer remembers, copied to the host: `window` rows of positions [from, from + n), which must still be held, or entries
+   * [from, from + n) of its `compressor` or `indexer`. For traces and checks, never inside a step.
+   */
+  readState(s: SequenceStateHandle, layer: number, part: StatePart, from: number, n: number, out: Float32Array): void;
 }

@@ -94,7 +94,7 @@ function traceCompressed(
 ): void {
   const entries = visibleEntries(s.p0 + s.n - 1, ratio);
   const data = new Float32Array(entries * c.headDim);
-  ops.readCompressed(s.state, layer, entries, data);
+  ops.readState(s.state, layer, 'compressor', 0, entries, data);
   trace.recordCompressed(layer, entries, c.headDim, data);
   const ids = new Int32Array(chosen ? s.n * c.indexTopk : 0);
   if (chosen) ops.download(ws.selected, 0, ids.length, ids, 0);
