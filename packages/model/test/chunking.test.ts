@@ -1,0 +1,65 @@
+/** Logits are the same bits however a prompt is cut, for any number of threads: random cuts on every engine. */
+import { expectBytes, seeded } from '@megamoe/testkit';
+import fc from 'fast-check';
+import { describe, it } from 'vitest';
+import { ENGINES, MICRO_FLASH, MICRO_WIDE, model, TINY } from './support';
+
+const TOKENS = 200; // past the windows of all three models, and past one compressed entry of 128 in a layer with that ratio
+const MODELS = { 'micro-flash': MICRO_FLASH, 'micro-wide': MICRO_WIDE, tiny: TINY } as const;
+const NATIVE = ENGINES.filter((e) => e.backend === 'cpu');
+
+/** Lengths of chunks that add up to TOKENS; single tokens as likely as long chunks. */
+const cuts = fc
+  .array(fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 9 }), fc.integer({ min: 10, max: 120 })), {
+    minLength: TOKENS,
+    maxLength: TOKENS,
+  })
+  .map((sizes) => {
+    const lengths: number[] = [];
+    for (let left = TOKENS; left > 0;) {
+      const n = Math.min(sizes[lengths.length]!, left);
+      lengths.push(n);
+      left -= n;
+    }
+    return lengths;
+  });
+
+const ALL_SINGLE = Array.from({ length: TOKENS }, () => 1);
+
+describe.each(Object.keys(MODELS) as (keyof typeof MODELS)[])('%s', (name) => {
+  const dir = MODELS[name];
+
+  it.each(ENGINES)('one chunk = any chunks = token by token, %j', { timeout: 120_000 }, async (engine) => {
+    const m = await model(dir, { ...engine, maxChunk: 96 });
+    const [v, random] = [m.config.vocabSize, seeded(5)];
+    const ids = Array.from({ length: TOKENS }, () => random.int(v));
+    const whole = m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
+    const property = fc.property(cuts, (lengths) => {
+      const sequence = m.createSequence();
+      let at = 0;
+      for (const n of lengths) {
+        const part = m.forward([{ sequence, tokenIds: ids.slice(at, at + n) }], { logits: 'all' });
+        expectBytes(part, whole.subarray(at * v, (at + n) * v), [n, v]);
+        at += n;
+      }
+    });
+    const runs = (name === 'tiny' ? 2 : 10) * (engine.backend === 'js' ? 1 : 4);
+    fc.assert(property, { numRuns: runs, seed: 20, examples: [[ALL_SINGLE]] });
+  });
+
+  it('any number of threads gives the same bits', async () => {
+    for (const engine of NATIVE) {
+      let want: Float32Array | undefined;
+      for (const threads of [1, 2, 3]) {
+        const m = await model(dir, { ...engine, threads });
+        const sequence = m.createSequence();
+        const ids = Array.from({ length: 90 }, (_, i) => (i * 37 + 11) % m.config.vocabSize);
+        const prompt = m.forward([{ sequence, tokenIds: ids }], { logits: 'all' });
+        const step = m.forward([{ sequence, tokenIds: [7] }]);
+        const got = new Float32Array([...prompt, ...step]);
+        want ??= got;
+        expectBytes(got, want);
+      }
+    }
+  });
+});
