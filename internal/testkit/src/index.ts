@@ -3,3 +3,5 @@ export type { Seeded } from './seeded';
 export { expectBytes, expectClose } from './compare';
 export { readmeTests } from './readme';
 export { repositoryFile } from './paths';
+export { anyCalls, makeCalls, nearlyRightCalls } from './fuzz';
+export type { FuzzCall } from './fuzz';

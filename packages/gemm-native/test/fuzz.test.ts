@@ -1,43 +1,10 @@
 import { loadAddon } from '@megamoe/native-kit';
-import { seeded } from '@megamoe/testkit';
-import fc from 'fast-check';
+import { anyCalls, makeCalls, nearlyRightCalls } from '@megamoe/testkit';
 import { expect, it } from 'vitest';
 import type { GemmAddon } from '../src/native-engine';
 import { BACKENDS, pack } from './backends';
 
-/** Arguments of every kind, most of them wrong for any place. */
-const anything = fc.oneof(
-  fc.constantFrom<unknown>(
-    undefined,
-    null,
-    true,
-    '',
-    'x',
-    NaN,
-    -1,
-    0,
-    1,
-    2,
-    16,
-    1.5,
-    2 ** 31,
-    2 ** 53,
-    -Infinity,
-    1n,
-    {},
-    [],
-  ),
-  fc.constantFrom<unknown>(() => 0, Symbol.iterator, new ArrayBuffer(8), new DataView(new ArrayBuffer(8)), new Date(0)),
-  fc.integer({ min: 0, max: 40 }).map((n) => seeded(n).floats(n)),
-  fc.integer({ min: 0, max: 40 }).map((n) => seeded(n).bytes(n)),
-  fc.array(fc.integer({ min: -2, max: 5 }), { maxLength: 8 }).map((a) => Int32Array.from(a)),
-  fc.constantFrom<unknown>(new Float64Array(8), new Uint16Array(8), new BigInt64Array(4), new Float32Array(0)),
-);
-
-/**
- * What each method takes: w weight, f Float32Array, b Uint8Array, i Int32Array, n small integer, e small number; a capital may be null.
- * Arguments of the right kind and random size get past the first checks and reach the kernels now and then.
- */
+/** What each method takes, in the letters of `nearlyRightCalls`. */
 const SIGNATURES: Record<string, string> = {
   linear: 'wfnf',
   groupedGemmW4A4: 'wbbifFf',
@@ -56,74 +23,14 @@ const SIGNATURES: Record<string, string> = {
   hcHead: 'fnnnfffeef',
 };
 
-/** The addon takes the number of parts after the weight of a grouped product,. */
-const addonSignature = (name: string): string =>
-  name.startsWith('grouped') ? SIGNATURES[name]!.replace('w', 'wn') : SIGNATURES[name]!;
+/** The same for the addon, which takes the number of parts after the weight of a grouped product. */
+const ADDON_SIGNATURES = Object.fromEntries(
+  Object.entries(SIGNATURES).map(([name, s]) => [name, name.startsWith('grouped') ? s.replace('w', 'wn') : s]),
+);
 
-const size = fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 0, max: 70 }) }, fc.constantFrom(0, 16, 48, 512));
-
-function ofKind(kind: string, weights: readonly unknown[]): fc.Arbitrary<unknown> {
-  switch (kind.toLowerCase()) {
-    case 'w':
-      return fc.constantFrom(...weights);
-    case 'f':
-      return size.map((n) => new Float32Array(n).fill(1));
-    case 'b':
-      return size.map((n) => new Uint8Array(n).fill(0x31));
-    case 'i':
-      return fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 4 }).map((v) => Int32Array.from(v).sort());
-    case 'n':
-      return fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 0, max: 3 }) }, fc.constantFrom(16, 32));
-    default:
-      return fc.constantFrom(0, 1e-6, 1, 10);
-  }
-}
-
-/** Calls that are nearly right: each argument is of its kind nine times in ten. */
-function calls(signatureOf: (name: string) => string, weights: readonly unknown[]): fc.Arbitrary<[string, unknown[]]> {
-  return fc
-    .constantFrom(...Object.keys(SIGNATURES))
-    .chain((name) =>
-      fc.tuple(
-        fc.constant(name),
-        fc.tuple(
-          ...[...signatureOf(name)].map((kind) =>
-            fc.oneof(
-              { weight: 20, arbitrary: ofKind(kind, weights) },
-              { weight: kind < 'a' ? 10 : 0, arbitrary: fc.constant(null) },
-              { weight: 1, arbitrary: anything },
-            ),
-          ),
-        ),
-      ),
-    );
-}
-
-/** Makes calls; each must return or throw an Error. Returns how often each method did its work. */
-function make(
-  target: object,
-  arbitrary: fc.Arbitrary<[string, unknown[]]>,
-  lead: readonly unknown[],
-  numRuns: number,
-): Record<string, number> {
-  const done: Record<string, number> = {};
-  fc.assert(
-    fc.property(arbitrary, ([name, args]) => {
-      const f = target[name as keyof typeof target] as (...a: unknown[]) => unknown;
-      try {
-        f.apply(target, [...lead, ...args]);
-        done[name] = (done[name] ?? 0) + 1;
-      } catch (error) {
-        expect(error).toBeInstanceOf(Error);
-      }
-    }),
-    { numRuns, seed: 11 },
-  );
-  return done;
-}
-
-const anyCall = (names: readonly string[]): fc.Arbitrary<[string, unknown[]]> =>
-  fc.tuple(fc.constantFrom(...names), fc.array(anything, { maxLength: 15 }));
+/** Functions of the addon that take an instruction set but no number of threads, and a number of threads but no instruction set. */
+const SCANS = { scanArgmax: 'fn', scanTop: 'fnneif', scanAtLeast: 'fneif' };
+const SWIZZLE = { swizzle128x4: 'bnnb' };
 
 it.each(BACKENDS)('$name survives random arguments: an error or a result, never a crash', ({ kernels }) => {
   const codes = new Uint8Array(24);
@@ -143,13 +50,8 @@ it.each(BACKENDS)('$name survives random arguments: an error or a result, never 
   expect(methods.sort()).toEqual(
     [...Object.keys(SIGNATURES), 'packLinear', 'packExperts', 'createExpertPool', 'packedBytes'].sort(),
   );
-  make(kernels, anyCall(methods), [], 2000);
-  const done = make(
-    kernels,
-    calls((name) => SIGNATURES[name]!, weights),
-    [],
-    12_000,
-  );
+  makeCalls(kernels, anyCalls(methods), [], 2000);
+  const done = makeCalls(kernels, nearlyRightCalls(SIGNATURES, weights), [], 12_000);
   expect(Object.keys(done).length).toBeGreaterThan(10); // most methods were reached with arguments that they accept
 });
 
@@ -166,7 +68,10 @@ it('the addon itself survives random arguments, without the checks in front of i
     }
     return w;
   });
-  make(addon, anyCall(names), [], 4000);
-  const done = make(addon, calls(addonSignature, weights), [0, 2], 12_000);
+  makeCalls(addon, anyCalls(names), [], 4000);
+  const done = makeCalls(addon, nearlyRightCalls(ADDON_SIGNATURES, weights), [0, 2], 12_000);
   expect(Object.keys(done).length).toBeGreaterThan(10);
+  const scans = makeCalls(addon, nearlyRightCalls(SCANS), [0], 4000);
+  expect(Object.keys(scans).sort()).toEqual(Object.keys(SCANS).sort());
+  expect(makeCalls(addon, nearlyRightCalls(SWIZZLE), [2], 2000)).toHaveProperty('swizzle128x4');
 });
