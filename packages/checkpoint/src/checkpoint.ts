@@ -1,5 +1,4 @@
-import { checkInteger, UnsupportedError } from '@megamoe/core';
-import { dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
+import { checkInteger } from '@megamoe/core';
 import { readConfig } from './config/config';
 import type { GenerationConfig } from './config/generation';
 import { readGenerationConfig } from './config/generation';
@@ -10,49 +9,12 @@ import { badFile, listText, shapeText } from './fail';
 import { elementCount } from './safetensors/dtypes';
 import type { TensorInfo, TensorStore } from './safetensors/store';
 import { openTensorStore } from './safetensors/store';
-import { checkBlockScales, checkNoNaN, checkWeights, decodeFloats, decodeInts } from './tensors/decode';
+import { checkNoNaN, decodeFloats, decodeInts } from './tensors/decode';
 import type { ExpertMatrix } from './tensors/layout';
+import type { ExpertTensor, LinearTensor } from './tensors/matrix';
 import type { ModuleInfo, ModuleTable } from './tensors/modules';
 import { buildModuleTable } from './tensors/modules';
-
-/** A matrix as BF16 bits, row-major. */
-export interface Bf16Tensor {
-  readonly format: 'bf16';
-  readonly n: number;
-  readonly k: number;
-  /** [N, K] BF16 bits. */
-  readonly data: Uint16Array;
-}
-
-/** A matrix as float32, row-major. F16 comes as this too: it fits exactly. */
-export interface F32Tensor {
-  readonly format: 'f32';
-  readonly n: number;
-  readonly k: number;
-  /** [N, K]. */
-  readonly data: Float32Array;
-}
-
-/** A matrix in NVFP4, as ModelOpt stores it: `w = e2m1(code) * e4m3(sf) * weightGlobalDecodeScale`. */
-export interface Nvfp4Tensor {
-  readonly format: 'nvfp4';
-  readonly n: number;
-  readonly k: number;
-  /** [N, K/2] two E2M1 codes a byte, even column in the low nibble. */
-  readonly codes: Uint8Array;
-  /** [N, K/16] E4M3 block scales, linear (not swizzled); none is NaN or negative. */
-  readonly sf: Uint8Array;
-  /** `weight_scale_2`, finite and above 0. */
-  readonly weightGlobalDecodeScale: number;
-  /** `input_scale`; absent for experts that no calibration token reached. */
-  readonly inputGlobalDecodeScale?: number;
-}
-
-/** A dense matrix. */
-export type LinearTensor = Bf16Tensor | F32Tensor;
-
-/** A routed expert's matrix. */
-export type ExpertTensor = Bf16Tensor | F32Tensor | Nvfp4Tensor;
+import { MatrixReader } from './tensors/read-matrix';
 
 /**
  * An open checkpoint. Opening reads headers and checks every tensor's name, dtype and shape against config.json; data is read
@@ -75,12 +37,14 @@ export interface Checkpoint {
   read(name: string): Uint8Array;
   /** F32, BF16 or F16 decoded to float32. `name` is the file's own; `shape`, when given, must be the stored one. */
   readF32(name: string, shape?: readonly number[]): Float32Array;
-  /** A dense matrix by canonical module name, as in `layers.0.attn.wq_a`. NaN and infinity are errors. NVFP4 is dequantized. */
+  /** A dense matrix by canonical module name, as in `layers.0.attn.wq_a`, in the format that it is stored in. NaN and infinity are errors. */
   linear(module: string, n: number, k: number): LinearTensor;
   /** Rows `[row0, row0 + rows)` of it, for readers that do not want the whole matrix in memory: the result's `n` is `rows`. */
   linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor;
   /** A routed expert's matrix: w1 gate [I, D], w3 up [I, D], w2 down [D, I]. Scales are checked. */
   expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor;
+  /** The E8M0 scales [N, K/32] of a routed expert's matrix in MXFP4, without its codes; undefined for other formats. */
+  expertE8m0(layer: number, expert: number, matrix: ExpertMatrix): Uint8Array | undefined;
   /** A tensor that is never quantized, as float32, by canonical name, as in `layers.0.attn_norm.weight`. NaN is an error. */
   vector(name: string, length: number): Float32Array;
   /** An integer tensor by canonical name, as in `layers.0.ffn.gate.tid2eid`, whose expert ids are checked. */
@@ -89,11 +53,10 @@ export interface Checkpoint {
   close(): void;
 }
 
-const WHAT_IS_READ = 'BF16, F32, F16 and ModelOpt NVFP4 (U8 weight, weight_scale, weight_scale_2)';
-
 class OpenCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly modules: ReadonlyMap<string, ModuleInfo>;
+  readonly #matrices: MatrixReader;
 
   constructor(
     readonly dir: string,
@@ -106,6 +69,9 @@ class OpenCheckpoint implements Checkpoint {
   ) {
     this.tensors = store.tensors;
     this.modules = table.modules;
+    this.#matrices = new MatrixReader(store, (warning) => {
+      if (!warnings.includes(warning)) warnings.push(warning);
+    });
   }
 
   read(name: string): Uint8Array {
@@ -138,12 +104,17 @@ class OpenCheckpoint implements Checkpoint {
         tensor: info.weight.name,
       });
     }
-    return info.format === 'nvfp4' ? this.#dequantized(info, row0, rows) : this.#plainMatrix(info, row0, rows);
+    return this.#matrices.read(info, row0, rows);
   }
 
   expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor {
-    const info = this.#module(`layers.${layer}.ffn.experts.${expert}.${matrix}`);
-    return info.format === 'nvfp4' ? this.#nvfp4(info, 0, info.n) : this.#plainMatrix(info, 0, info.n);
+    const info = this.#expertModule(layer, expert, matrix);
+    return this.#matrices.read(info, 0, info.n);
+  }
+
+  expertE8m0(layer: number, expert: number, matrix: ExpertMatrix): Uint8Array | undefined {
+    const info = this.#expertModule(layer, expert, matrix);
+    return info.format === 'mxfp4' ? this.#matrices.e8m0(info, 0, info.n) : undefined;
   }
 
   vector(name: string, length: number): Float32Array {
@@ -183,6 +154,10 @@ class OpenCheckpoint implements Checkpoint {
     this.store.close();
   }
 
+  #expertModule(layer: number, expert: number, matrix: ExpertMatrix): ModuleInfo {
+    return this.#module(`layers.${layer}.ffn.experts.${expert}.${matrix}`);
+  }
+
   #module(name: string): ModuleInfo {
     const info = this.modules.get(name);
     if (!info) throw badFile(this.dir, 'config.json calls for no such module', { tensor: name });
@@ -194,69 +169,12 @@ class OpenCheckpoint implements Checkpoint {
     if (!info) throw badFile(this.dir, 'config.json calls for no such tensor', { tensor: name });
     return info;
   }
-
-  #unsupported(info: ModuleInfo): UnsupportedError {
-    const { name, format, weight } = info;
-    return new UnsupportedError(
-      `${weight.file}: module "${name}" is stored as ${format}; what can be read is ${WHAT_IS_READ}`,
-    );
-  }
-
-  #plainMatrix(info: ModuleInfo, row0: number, n: number): LinearTensor {
-    const { format, k, weight } = info;
-    if (format !== 'bf16' && format !== 'f32' && format !== 'f16') throw this.#unsupported(info);
-    const rowBytes = k * (format === 'f32' ? 4 : 2);
-    const start = info.offset + row0 * rowBytes;
-    const bytes = this.store.read(weight.name, start, start + n * rowBytes);
-    const data = format === 'bf16' ? new Uint16Array(bytes.buffer, 0, n * k) : decodeFloats(weight, bytes);
-    checkWeights(weight, data, k, row0);
-    return data instanceof Uint16Array ? { format: 'bf16', n, k, data } : { format: 'f32', n, k, data };
-  }
-
-  #dequantized(info: ModuleInfo, row0: number, rows: number): F32Tensor {
-    const { n, k, codes, sf, weightGlobalDecodeScale } = this.#nvfp4(info, row0, rows);
-    this.#warnOnce('NVFP4 matrices outside the routed experts are dequantized to float32 when they are read');
-    const shape = { m: n, k, globalDecodeScale: globalDecodeScale(weightGlobalDecodeScale) };
-    return { format: 'f32', n, k, data: dequantizeNvfp4(codes, sf, shape) };
-  }
-
-  #nvfp4(info: ModuleInfo, row0: number, n: number): Nvfp4Tensor {
-    const { k, weight, companions } = info;
-    const sfInfo = companions.get('weight_scale')!;
-    const codes = this.store.read(weight.name, (row0 * k) / 2, ((row0 + n) * k) / 2);
-    const sf = this.store.read(sfInfo.name, (row0 * k) / 16, ((row0 + n) * k) / 16);
-    checkBlockScales(sfInfo, sf, codes, k / 16, row0);
-    const globalInfo = companions.get('weight_scale_2')!;
-    const weightGlobalDecodeScale = this.#scalar(globalInfo);
-    if (!(weightGlobalDecodeScale > 0 && weightGlobalDecodeScale < Infinity)) {
-      throw badFile(globalInfo.file, `expected a finite number above 0, found ${weightGlobalDecodeScale}`, {
-        tensor: globalInfo.name,
-      });
-    }
-    const inputInfo = companions.get('input_scale');
-    const input = inputInfo ? this.#scalar(inputInfo) : 0;
-    if (!(input >= 0 && input < Infinity)) {
-      throw badFile(inputInfo!.file, `expected a finite number above 0, found ${input}`, { tensor: inputInfo!.name });
-    }
-    if (inputInfo && input === 0)
-      this.#warnOnce(`${inputInfo.file}: tensor "${inputInfo.name}" is 0 and counts as absent`);
-    const common = { format: 'nvfp4', n, k, codes, sf, weightGlobalDecodeScale } as const;
-    return input === 0 ? common : { ...common, inputGlobalDecodeScale: input };
-  }
-
-  #scalar(info: TensorInfo): number {
-    return decodeFloats(info, this.store.read(info.name))[0]!;
-  }
-
-  #warnOnce(warning: string): void {
-    if (!this.warnings.includes(warning)) this.warnings.push(warning);
-  }
 }
 
 /** Routed experts without `input_scale` beside others that have one: no calibration token reached them. */
 function uncalibratedWarning(modules: ReadonlyMap<string, ModuleInfo>): string[] {
   const nvfp4 = [...modules.values()].filter((m) => m.format === 'nvfp4');
-  const without = nvfp4.filter((m) => !m.companions.has('input_scale'));
+  const without = nvfp4.filter((m) => !m.companions.has('input_scale') && !m.companions.has('input_global_scale'));
   if (without.length === 0) return [];
   return [
     `${without.length} of ${nvfp4.length} NVFP4 modules have no input_scale: ${listText(
@@ -273,9 +191,9 @@ function uncalibratedWarning(modules: ReadonlyMap<string, ModuleInfo>): string[]
  * @param dir path of the folder
  */
 export function openCheckpoint(dir: string): Checkpoint {
-  const { config, quantizationConfig, warnings } = readConfig(dir);
+  const { config, quantizationConfig, expertDtype, warnings } = readConfig(dir);
   const generation = readGenerationConfig(dir, config.vocabSize);
-  const manifest = readManifest(dir, quantizationConfig);
+  const manifest = readManifest(dir, quantizationConfig, expertDtype);
   const store = openTensorStore(dir);
   try {
     const table = buildModuleTable(config, store.tensors, dir);

@@ -1,5 +1,19 @@
 export { openCheckpoint } from './checkpoint';
-export type { Bf16Tensor, Checkpoint, ExpertTensor, F32Tensor, LinearTensor, Nvfp4Tensor } from './checkpoint';
+export type { Checkpoint } from './checkpoint';
+export { FP8_TILE, matrixRowBytes, matrixRows, matrixToFloat32 } from './tensors/matrix';
+export type {
+  Bf16Tensor,
+  ExpertTensor,
+  F32Tensor,
+  Fp8Tensor,
+  LinearTensor,
+  MatrixTensor,
+  Mxfp4Tensor,
+  Nvfp4Tensor,
+} from './tensors/matrix';
+export { formatName, formatSummary, formatTable, moduleBytes } from './tensors/summary';
+export type { FormatRow } from './tensors/summary';
+export { implausibleGlobalScale } from './tensors/plausible';
 export { parseConfig, readConfig } from './config/config';
 export type { ParsedConfig } from './config/config';
 export type { CompressRatio, ModelConfig, ScoringFunc, YarnParameters } from './config/types';
@@ -8,7 +22,7 @@ export type { GenerationConfig } from './config/generation';
 export type { QuantizationManifest } from './config/manifest';
 export { canonicalName } from './tensors/names';
 export type { ExpertMatrix } from './tensors/layout';
-export type { ModuleFormat, ModuleInfo } from './tensors/modules';
+export type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './tensors/modules';
 export { SafetensorsFile } from './safetensors/file';
 export { parseHeader, readHeaderLength } from './safetensors/header';
 export type { SafetensorsHeader, TensorEntry } from './safetensors/header';

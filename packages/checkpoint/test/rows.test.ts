@@ -1,6 +1,6 @@
 import { expectBytes, repositoryFile } from '@megamoe/testkit';
 import { expect, it } from 'vitest';
-import { openCheckpoint } from '../src/index';
+import { matrixToFloat32, openCheckpoint } from '../src/index';
 
 it.each([
   ['models/tiny', 'layers.1.attn.wq_b', 512, 128, 'bf16'],
@@ -18,7 +18,7 @@ it.each([
   ] as const) {
     const part = checkpoint.linearRows(module, n, k, row0, rows);
     expect([part.format, part.n, part.k]).toEqual([format, rows, k]);
-    expectBytes(part.data, whole.data.subarray(row0 * k, (row0 + rows) * k), [rows, k]);
+    expectBytes(matrixToFloat32(part), matrixToFloat32(whole).subarray(row0 * k, (row0 + rows) * k), [rows, k]);
   }
   expect(() => checkpoint.linearRows(module, n, k, -1, 1)).toThrow(
     'Checkpoint.linearRows: "row0" must be an integer in',

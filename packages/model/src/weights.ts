@@ -1,6 +1,7 @@
 import type { LayerSpec } from '@megamoe/attention';
 import type { ExpertTensor, LinearTensor, ModelConfig } from '@megamoe/checkpoint';
-import { CheckpointError, decodeBf16Array } from '@megamoe/core';
+import { matrixRows, matrixToFloat32 } from '@megamoe/checkpoint';
+import { CheckpointError } from '@megamoe/core';
 import type { ExpertsWeight, LinearWeight } from '@megamoe/gemm-native';
 import type { CompressorHandle, HyperWeights, Ops } from './backend/ops';
 import type { Tensor } from './tensor';
@@ -168,8 +169,7 @@ export class WeightLoader {
   private rows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
     const { source } = this;
     if (source.linearRows) return source.linearRows(module, n, k, row0, rows);
-    const whole = source.linear(module, n, k);
-    return { ...whole, n: rows, data: whole.data.subarray(row0 * k, (row0 + rows) * k) } as LinearTensor;
+    return matrixRows(source.linear(module, n, k), row0, rows);
   }
 
   /** Modules [n, k] with the same input, packed as one linear: their rows in the order given. */
@@ -177,8 +177,8 @@ export class WeightLoader {
     const formats = modules.map((m) => this.rows(m, n, k, 0, 0).format);
     const dtype = formats.every((f) => f === 'bf16') ? 'bf16' : 'f32';
     const part = (row0: number, rows: number): Float32Array | Uint16Array => {
-      const { data } = this.rows(modules[Math.floor(row0 / n)]!, n, k, row0 % n, rows);
-      return dtype === 'f32' && data instanceof Uint16Array ? decodeBf16Array(data) : data;
+      const t = this.rows(modules[Math.floor(row0 / n)]!, n, k, row0 % n, rows);
+      return dtype === 'bf16' && t.format === 'bf16' ? t.data : matrixToFloat32(t);
     };
     const data = (row0: number, rows: number): Float32Array | Uint16Array => {
       const first = Math.min(rows, n - (row0 % n)); // up to the end of the module
@@ -202,7 +202,8 @@ export class WeightLoader {
     const weightScale = new Float32Array(e * parts);
     const inputScale = new Float32Array(e).fill(NaN);
     const take = (expert: number, part: number): ExpertTensor => this.source.expert(layer, expert, names[part]!);
-    const { format } = take(0, 0);
+    const stored = take(0, 0).format;
+    const format = stored === 'fp8' || stored === 'mxfp4' ? 'f32' : stored;
     const weight = this.ops.packExperts({
       numExperts: e,
       n,
@@ -212,13 +213,14 @@ export class WeightLoader {
       read: (expert, part) => {
         const t = take(expert, part);
         const name = `layers.${layer}.ffn.experts.${expert}.${names[part]!}`;
-        if (t.format !== format || t.n !== n / parts || t.k !== k) {
+        if (t.format !== stored || t.n !== n / parts || t.k !== k) {
           throw new CheckpointError(
-            `${name}: expected ${format} [${n / parts}, ${k}] like the layer's other experts, found ${t.format} [${t.n}, ${t.k}]`,
+            `${name}: expected ${stored} [${n / parts}, ${k}] like the layer's other experts, found ${t.format} [${t.n}, ${t.k}]`,
             { tensor: name },
           );
         }
-        if (t.format !== 'nvfp4') return { data: t.data };
+        if (t.format === 'bf16') return { data: t.data };
+        if (t.format !== 'nvfp4') return { data: matrixToFloat32(t) };
         weightScale[expert * parts + part] = t.weightGlobalDecodeScale;
         // One staging serves w1 and w3: the larger scale holds both, and alpha uses what was staged.
         const g = t.inputGlobalDecodeScale;

@@ -5,6 +5,15 @@ export { dequantizeNvfp4, nvfp4GlobalDecodeScale, nvfp4RowDecodeScales, quantize
 export type { Nvfp4Matrix, Nvfp4Shape, RowScales } from './nvfp4';
 export { groupedGemmByBlocks } from './block-gemm';
 export type { BlockGemmResult } from './block-gemm';
+export {
+  dequantizeCompressedTensors,
+  dequantizeFp8,
+  dequantizeMxfp4,
+  quantizeCompressedTensors,
+  quantizeFp8,
+  quantizeMxfp4,
+} from './formats';
+export type { CompressedTensorsMatrix, Fp8Matrix, MatrixShape, Mxfp4Matrix } from './formats';
 export { groupedGemmExact, roundToFloat32 } from './exact-gemm';
 export type { ExactGemm } from './exact-gemm';
 export { gatherRows, groupedGemm, linear } from './linear';

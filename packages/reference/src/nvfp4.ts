@@ -1,21 +1,11 @@
 /** NVFP4 by its definition (FORMATS A2, NVIDIA ModelOpt): every code is found by searching the grid for the nearest value. */
 import { checkFinite, checkLength, checkMultiple, checkPositive, E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import { nearest } from './grid';
 import type { Numbers } from './numbers';
 
 const BLOCK = 16;
 const E2M1_GRID = E2M1_VALUES.subarray(0, 8); // 0 .5 1 1.5 2 3 4 6
 const E4M3_GRID = E4M3_VALUES.subarray(0, 0x7f); // 0 to 448, ascending
-
-/** Index of the value of an ascending `grid` nearest to `x`, a tie going to the even index; beyond the ends, the end. */
-function nearest(grid: Float32Array, x: number): number {
-  let best = 0;
-  for (let i = 1; i < grid.length; i++) {
-    const now = Math.abs(grid[i]! - x);
-    const before = Math.abs(grid[best]! - x);
-    if (now < before || (now === before && i % 2 === 0)) best = i;
-  }
-  return best;
-}
 
 /** A global decode scale for all rows, or one for each row. */
 export type RowScales = number | Numbers;

@@ -12,6 +12,8 @@ export interface ParsedConfig {
   readonly config: ModelConfig;
   /** `quantization_config` as it stands, for {@link parseManifest}. */
   readonly quantizationConfig: Readonly<Record<string, unknown>> | undefined;
+  /** `expert_dtype`: `fp4` or `fp8` in DeepSeek's own checkpoints. */
+  readonly expertDtype: string | undefined;
   /** What was assumed because the file does not say it. */
   readonly warnings: readonly string[];
 }
@@ -198,7 +200,12 @@ export function parseConfig(json: Record<string, unknown>, file = 'config.json')
     tieWordEmbeddings: raw.tie_word_embeddings,
   };
   checkConsistency(config, fail);
-  return { config, quantizationConfig: raw.quantization_config ?? undefined, warnings };
+  return {
+    config,
+    quantizationConfig: raw.quantization_config ?? undefined,
+    expertDtype: raw.expert_dtype ?? undefined,
+    warnings,
+  };
 }
 
 /** {@link parseConfig} of `DIR/config.json`. */

@@ -12,11 +12,15 @@ export interface QuantizationManifest {
   readonly method: string | undefined;
   /** `quant_algo`, as in `NVFP4` or `MIXED_PRECISION`. */
   readonly algorithm: string | undefined;
+  /** `format` of compressed-tensors, as in `nvfp4-pack-quantized`. */
+  readonly format: string | undefined;
+  /** `expert_dtype` of config.json: `fp4` or `fp8`. */
+  readonly expertDtype: string | undefined;
   /** `moe_quant_algo`: the routed experts' algorithm where it differs. */
   readonly moeAlgorithm: string | undefined;
   /** Elements that share a block scale. */
   readonly groupSize: number | undefined;
-  /** Patterns of modules that are not quantized, as they stand (`*` matches anything). */
+  /** Patterns of modules that are not quantized, as they stand (`*` matches anything; `re:` begins a regular expression). */
   readonly ignore: readonly string[];
   /** Module (or module prefix) to algorithm. */
   readonly layers: ReadonlyMap<string, string>;
@@ -27,7 +31,11 @@ const texts = (v: unknown): string[] => (Array.isArray(v) ? v.filter((x): x is s
 const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 
 /** Reads a `quantization_config` (of config.json) or a `quantization` (of hf_quant_config.json). Fields of odd types count as absent. */
-export function parseManifest(json: Readonly<Record<string, unknown>>, source: string): QuantizationManifest {
+export function parseManifest(
+  json: Readonly<Record<string, unknown>>,
+  source: string,
+  expertDtype?: string,
+): QuantizationManifest {
   const layers = new Map<string, string>();
   if (isRecord(json.quantized_layers)) {
     for (const [name, entry] of Object.entries(json.quantized_layers)) {
@@ -39,6 +47,8 @@ export function parseManifest(json: Readonly<Record<string, unknown>>, source: s
     source,
     method: text(json.quant_method),
     algorithm: text(json.quant_algo),
+    format: text(json.format),
+    expertDtype,
     moeAlgorithm: text(json.moe_quant_algo),
     groupSize: typeof json.group_size === 'number' ? json.group_size : undefined,
     ignore: [...texts(json.ignore), ...texts(json.exclude_modules), ...texts(json.modules_to_not_convert)],
@@ -50,12 +60,13 @@ export function parseManifest(json: Readonly<Record<string, unknown>>, source: s
 export function readManifest(
   dir: string,
   quantizationConfig: Readonly<Record<string, unknown>> | undefined,
+  expertDtype?: string,
 ): QuantizationManifest | undefined {
-  if (quantizationConfig) return parseManifest(quantizationConfig, 'config.json');
+  if (quantizationConfig) return parseManifest(quantizationConfig, 'config.json', expertDtype);
   const path = join(dir, 'hf_quant_config.json');
   if (!existsSync(path)) return undefined;
   const { quantization } = readJsonObject(path);
-  return isRecord(quantization) ? parseManifest(quantization, 'hf_quant_config.json') : undefined;
+  return isRecord(quantization) ? parseManifest(quantization, 'hf_quant_config.json', expertDtype) : undefined;
 }
 
 /** Whether `text` matches a glob in which `*` stands for any characters; takes time in proportion to the two lengths at worst. */
@@ -80,8 +91,23 @@ function matchesGlob(glob: string, text: string): boolean {
   return g === glob.length;
 }
 
+/**
+ * A regular expression of compressed-tensors (`re:.*self_attn.*`) as a glob. Only `.*`, an escaped or bare dot and the anchors `^` and `$` are
+ * read: a hostile expression could keep a full engine busy for ever, and this is for a warning only. Undefined for others.
+ */
+function globOfRegex(pattern: string): string | undefined {
+  const body = pattern.replace(/^\^/, '').replace(/\\\./g, '.');
+  const isWhole = body.endsWith('$');
+  const glob = (isWhole ? body.slice(0, -1) : `${body}.*`).replace(/\.\*/g, '*'); // a match begins at the start and may end early
+  return /^[\w.*-]*$/.test(glob) ? glob : undefined;
+}
+
 /** Whether a pattern of an ignore list covers a module: its whole name or a leading part of it that ends at a dot. */
 export function matchesPattern(pattern: string, module: string): boolean {
+  if (pattern.startsWith('re:')) {
+    const glob = globOfRegex(pattern.slice(3));
+    return glob !== undefined && matchesGlob(glob, module);
+  }
   return matchesGlob(pattern, module) || matchesGlob(`${pattern}.*`, module);
 }
 
@@ -93,6 +119,9 @@ function listedAlgorithm(manifest: QuantizationManifest, module: string): string
   }
   return undefined;
 }
+
+/** Formats that `expert_dtype` means beside DeepSeek's FP8. */
+const EXPERT_DTYPES: Readonly<Record<string, ModuleFormat>> = { fp4: 'mxfp4', fp8: 'fp8' };
 
 /** What the manifest leads one to expect of a module; `undefined` when it says nothing. */
 function expectedFormat(
@@ -109,8 +138,10 @@ function expectedFormat(
   if (ignored) return manifest.method === 'fp8' ? undefined : 'unquantized';
   if (manifest.algorithm === 'NVFP4') return 'nvfp4';
   const isProjection = /\.attn\.(?:wq_a|wq_b|wkv|wo_a|wo_b|indexer\.wq_b)$|\.shared_experts\./.test(module.name);
-  if (manifest.method === 'fp8' && isProjection) return 'fp8';
-  return undefined;
+  if (manifest.format === 'nvfp4-pack-quantized') return routed || isProjection ? 'nvfp4' : undefined;
+  if (manifest.method !== 'fp8') return undefined;
+  if (routed) return EXPERT_DTYPES[manifest.expertDtype ?? ''];
+  return isProjection ? 'fp8' : undefined;
 }
 
 /** Whether two formats are the same to a manifest: it does not tell BF16, F16 and F32 apart. */

@@ -80,6 +80,7 @@ export const configSchema = z.object({
   tie_word_embeddings: z.boolean().default(false),
   attention_bias: z.literal(false).default(false),
   mlp_bias: z.literal(false).default(false),
+  expert_dtype: z.string().nullish(),
   quantization_config: z.record(z.string(), z.unknown()).nullish(),
 });
 

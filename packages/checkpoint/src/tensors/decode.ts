@@ -1,6 +1,7 @@
 import { decodeBf16Array, decodeF16, E4M3_VALUES } from '@megamoe/core';
 import { badFile, shapeText } from '../fail';
 import type { TensorInfo } from '../safetensors/store';
+import { FP8_TILE } from './matrix';
 
 /** Element types that decode to float32 without loss. */
 export const FLOAT_DTYPES: readonly string[] = ['F32', 'BF16', 'F16'];
@@ -93,4 +94,62 @@ export function checkBlockScales(info: TensorInfo, sf: Uint8Array, codes: Uint8A
         throw badFile(info.file, `${where} is 0, but its codes are not`, { tensor: info.name });
     }
   }
+}
+
+/** Throws at the first NaN of FP8 codes with rows of `k` from `row0` on. */
+export function checkFp8Codes(info: TensorInfo, codes: Uint8Array, k: number, row0: number): void {
+  // Four codes at a time: magnitude 0x7f plus one reaches the top bit.
+  const words = new Uint32Array(codes.buffer, codes.byteOffset, codes.length >> 2);
+  let at = 0;
+  while (at < words.length && (((words[at]! & 0x7f7f7f7f) + 0x01010101) & 0x80808080) === 0) at++;
+  at *= 4;
+  while (at < codes.length && (codes[at]! & 0x7f) !== 0x7f) at++;
+  if (at === codes.length) return;
+  throw badFile(
+    info.file,
+    `expected finite weights, found NaN (0x${codes[at]!.toString(16)}) at row ${row0 + Math.floor(at / k)}, column ${at % k}`,
+    { tensor: info.name },
+  );
+}
+
+/**
+ * Checks FP8 scales: they must be finite and at least 0, and 0 only over codes that are 0 too.
+ *
+ * @param stored scales of the tiles that the rows touch, [tiles of rows, ceil(K/128)]
+ * @param codes  [N, K] E4M3
+ * @param o      `first`: the row of the stored matrix that comes first here; `tile0`: its tile's row in the scale tensor
+ */
+export function checkFp8Scales(
+  info: TensorInfo,
+  stored: Float32Array,
+  codes: Uint8Array,
+  { n, k, first, tile0 }: { n: number; k: number; first: number; tile0: number },
+): void {
+  const tiles = Math.ceil(k / FP8_TILE);
+  for (let i = 0; i < stored.length; i++) {
+    const scale = stored[i]!;
+    if (scale > 0 && scale < Infinity) continue;
+    const [row, column] = [Math.floor(i / tiles), i % tiles];
+    const where = `scale at row ${tile0 + row}, column ${column}`;
+    if (scale !== 0) {
+      const want = Number.isNaN(scale) ? 'is NaN' : `expected a finite number above 0, found ${scale}`;
+      throw badFile(info.file, Number.isNaN(scale) ? `${where} ${want}` : `${where}: ${want}`, { tensor: info.name });
+    }
+    const from = Math.max(0, row * FP8_TILE - (first % FP8_TILE));
+    const to = Math.min(n, (row + 1) * FP8_TILE - (first % FP8_TILE));
+    for (let r = from; r < to; r++) {
+      const tile = codes.subarray(r * k + column * FP8_TILE, r * k + Math.min(k, (column + 1) * FP8_TILE));
+      if (tile.some((c) => (c & 0x7f) !== 0))
+        throw badFile(info.file, `${where} is 0, but its weights are not`, { tensor: info.name });
+    }
+  }
+}
+
+/** Throws at the first NaN (255) of E8M0 scales with rows of `kSf` from `row0` on. */
+export function checkE8m0(info: TensorInfo, e8m0: Uint8Array, kSf: number, row0: number): void {
+  const at = e8m0.indexOf(255);
+  if (at < 0) return;
+  throw badFile(info.file, `block scale at row ${row0 + Math.floor(at / kSf)}, block ${at % kSf} is NaN (0xff)`, {
+    tensor: info.name,
+  });
 }

@@ -1,25 +1,43 @@
 import { CheckpointError } from '@megamoe/core';
 import type { ModelConfig } from '../config/types';
-import { badFile, listText, shapeText } from '../fail';
+import { badFile, listText } from '../fail';
 import type { TensorInfo } from '../safetensors/store';
+import { classify, COMPANIONS, expectTensor } from './classify';
 import type { LinearSlot, TensorSlot } from './layout';
 import { modelSlots } from './layout';
 import { canonicalName, isDerivedTensor, isDraftTensor } from './names';
 
-/** How a module's matrix is stored. The last three are recognised, but cannot be read yet. */
-export type ModuleFormat = 'bf16' | 'f32' | 'f16' | 'nvfp4' | 'fp8' | 'mxfp4' | 'compressed-tensors';
+/** How a module's matrix is stored. */
+export type ModuleFormat = 'bf16' | 'f32' | 'f16' | 'fp8' | 'mxfp4' | 'nvfp4';
+
+/** Whose names and global scales an NVFP4 module has: ModelOpt's multiply on decoding, those of compressed-tensors divide. */
+export type ScaleConvention = 'modelopt' | 'compressed-tensors';
+
+/** Where a matrix lies in a tensor [experts, rows, width] that holds those of all experts. */
+export interface FusedPlace {
+  readonly experts: number;
+  /** Rows of one expert: 2I of gate_up_proj. */
+  readonly rows: number;
+  readonly index: number;
+  /** First row within the expert: I for w3. */
+  readonly row: number;
+}
 
 /** A matrix of the model: how it is stored and in which tensors. */
 export interface ModuleInfo {
   /** Canonical name, as in `layers.0.attn.wq_a`. */
   readonly name: string;
   readonly format: ModuleFormat;
+  /** Set for nvfp4. */
+  readonly convention?: ScaleConvention;
   readonly n: number;
   readonly k: number;
   /** The matrix itself. Experts that transformers fused share one. */
   readonly weight: TensorInfo;
   /** Byte offset of the matrix in `weight`; above 0 only for fused experts. */
   readonly offset: number;
+  /** Set for fused experts; `weight` and `companions` are then those of all of them. */
+  readonly fused?: FusedPlace;
   /** The scales beside it, by their last name, as in `weight_scale`. */
   readonly companions: ReadonlyMap<string, TensorInfo>;
 }
@@ -32,90 +50,20 @@ export interface ModuleTable {
   readonly warnings: readonly string[];
 }
 
-const FLOAT_FORMATS: Readonly<Record<string, ModuleFormat>> = { BF16: 'bf16', F32: 'f32', F16: 'f16' };
-const COMPANIONS = [
-  'weight_scale',
-  'weight_scale_2',
-  'input_scale',
-  'scale',
-  'weight_packed',
-  'weight_global_scale',
-  'input_global_scale',
-  'weight_shape',
-] as const;
 const MAX_MISSING = 1000;
 
-function expectTensor(info: TensorInfo, dtypes: readonly string[], shapes: readonly (readonly number[])[]): void {
-  const sameShape = shapes.some((s) => s.length === info.shape.length && s.every((n, i) => n === info.shape[i]));
-  if (dtypes.includes(info.dtype) && sameShape) return;
-  const want = `${dtypes.join(' or ')} ${shapes.map(shapeText).join(' or ')}`;
-  throw badFile(info.file, `expected ${want}, found ${info.dtype} ${shapeText(info.shape)}`, { tensor: info.name });
-}
-
-/** Decides by dtype, companions and shape how a module is stored. */
-function classify(slot: LinearSlot, weight: TensorInfo, companions: ReadonlyMap<string, TensorInfo>): ModuleInfo {
-  const { name, n, k } = slot;
-  const info = (format: ModuleFormat): ModuleInfo => ({ name, format, n, k, weight, offset: 0, companions });
-  const stray = (allowed: readonly string[]): void => {
-    for (const [key, tensor] of companions) {
-      if (allowed.includes(key)) continue;
-      throw badFile(tensor.file, `does not belong beside a ${weight.dtype} weight (${weight.name})`, {
-        tensor: tensor.name,
-      });
-    }
-  };
-  if (companions.has('weight_packed') || companions.has('weight_global_scale')) return info('compressed-tensors');
-  const float = FLOAT_FORMATS[weight.dtype];
-  if (float) {
-    stray([]);
-    expectTensor(weight, [weight.dtype], [[n, k]]);
-    return info(float);
-  }
-  if (weight.dtype === 'F8_E4M3') return info('fp8');
-  if (weight.dtype === 'I8' || (weight.dtype === 'U8' && companions.has('scale'))) return info('mxfp4');
-  if (weight.dtype !== 'U8') {
-    const want = `BF16, F32, F16 ${shapeText([n, k])} or U8 (NVFP4)`;
-    throw badFile(weight.file, `expected ${want}, found ${weight.dtype} ${shapeText(weight.shape)}`, {
-      tensor: weight.name,
-    });
-  }
-  stray(['weight_scale', 'weight_scale_2', 'input_scale']);
-  if (k % 16 !== 0)
-    throw badFile(weight.file, `NVFP4 needs a width that is a multiple of 16, this is [${n}, ${k}]`, {
-      tensor: weight.name,
-    });
-  for (const key of ['weight_scale', 'weight_scale_2']) {
-    if (!companions.has(key)) {
-      throw badFile(
-        weight.file,
-        `U8 weight without ${name}.${key}: expected weight, weight_scale and weight_scale_2 (NVFP4)`,
-        { tensor: weight.name },
-      );
-    }
-  }
-  expectTensor(weight, ['U8'], [[n, k / 2]]);
-  expectTensor(companions.get('weight_scale')!, ['F8_E4M3'], [[n, k / 16]]);
-  expectTensor(companions.get('weight_scale_2')!, ['F32'], [[], [1]]);
-  const input = companions.get('input_scale');
-  if (input) expectTensor(input, ['F32'], [[], [1]]);
-  return info('nvfp4');
-}
-
-/** The rows of one expert in transformers' fused tensors: gate_up_proj [E, 2I, D], gate rows first, and down_proj [E, D, I]. */
-function classifyFused(slot: LinearSlot, fused: TensorInfo, config: ModelConfig): ModuleInfo {
-  const { name, n, k, expert } = slot;
-  const rows = expert!.matrix === 'w2' ? n : 2 * n;
-  expectTensor(fused, Object.keys(FLOAT_FORMATS), [[config.numExperts, rows, k]]);
-  const elementBytes = fused.dtype === 'F32' ? 4 : 2;
-  const row = expert!.index * rows + (expert!.matrix === 'w3' ? n : 0);
+/** The tensor that holds an expert's matrix in transformers' fused form, and the rows of it: [E, 2I, D] with gate rows first, or [E, D, I]. */
+function fusedPlace({ n, expert }: LinearSlot, config: ModelConfig): { name: string; place: FusedPlace } | undefined {
+  if (!expert) return undefined;
+  const isDown = expert.matrix === 'w2';
   return {
-    name,
-    format: FLOAT_FORMATS[fused.dtype]!,
-    n,
-    k,
-    weight: fused,
-    offset: row * k * elementBytes,
-    companions: new Map(),
+    name: `layers.${expert.layer}.ffn.experts.${isDown ? 'down_proj' : 'gate_up_proj'}`,
+    place: {
+      experts: config.numExperts,
+      rows: isDown ? n : 2 * n,
+      index: expert.index,
+      row: expert.matrix === 'w3' ? n : 0,
+    },
   };
 }
 
@@ -183,22 +131,25 @@ export function buildModuleTable(
       }
       continue;
     }
-    const { name, expert } = slot;
-    const fusedName =
-      expert && `layers.${expert.layer}.ffn.experts.${expert.matrix === 'w2' ? 'down_proj' : 'gate_up_proj'}`;
+    const { name } = slot;
     const weight = take(`${name}.weight`) ?? take(`${name}.weight_packed`);
     const companions = new Map<string, TensorInfo>();
     for (const key of COMPANIONS) {
       const info = take(`${name}.${key}`);
-      if (info) companions.set(key, info);
+      if (info && info !== weight) companions.set(key, info);
     }
     if (weight) {
       modules.set(name, classify(slot, weight, companions));
       continue;
     }
-    const fused = fusedName === undefined ? undefined : take(fusedName);
-    if (fused && companions.size === 0) modules.set(name, classifyFused(slot, fused, config));
-    else missing.push(`${name}.weight`);
+    const fused = companions.size === 0 ? fusedPlace(slot, config) : undefined;
+    const fusedWeight = fused && take(fused.name);
+    if (!fusedWeight) {
+      missing.push(`${name}.weight`);
+      continue;
+    }
+    const scale = take(`${fused.name}_scale_inv`);
+    modules.set(name, classify(slot, fusedWeight, new Map(scale ? [['scale', scale]] : []), fused.place));
   }
   const unknown = [...found.keys()].filter(
     (name) => !used.has(name) && !(name === 'head.weight' && config.tieWordEmbeddings),

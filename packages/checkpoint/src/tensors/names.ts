@@ -41,7 +41,6 @@ const RULES: readonly (readonly [RegExp, string])[] = [
   [/\.mlp\.experts\.(\d+)\.up_proj\./, '.ffn.experts.$1.w3.'],
   [/\.mlp\.experts\.(\d+)\.down_proj\./, '.ffn.experts.$1.w2.'],
   [/\.mlp\./, '.ffn.'],
-  [/\.weight_scale_inv$/, '.scale'],
 ];
 
 /** A name that only transformers uses. */
@@ -55,7 +54,7 @@ const TRANSFORMERS =
 export function canonicalName(name: string): string {
   let out = name;
   if (TRANSFORMERS.test(name)) for (const [pattern, to] of RULES) out = out.replace(pattern, to);
-  return out;
+  return out.replace(/\.weight_scale_inv$/, '.scale'); // also beside DeepSeek's names
 }
 
 /** Draft layers (MTP, DSpark), which this project does not run. */

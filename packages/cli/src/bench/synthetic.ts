@@ -1,5 +1,11 @@
 import type { SavedCompressor, SavedLayer, SavedState } from '@megamoe/attention';
-import type { ExpertTensor, LinearTensor, ModelConfig } from '@megamoe/checkpoint';
+import {
+  matrixRowBytes,
+  matrixRows,
+  type ExpertTensor,
+  type LinearTensor,
+  type ModelConfig,
+} from '@megamoe/checkpoint';
 import type { SavedSequence, WeightSource } from '@megamoe/model';
 import { Random, randomNvfp4, type Nvfp4Matrix } from './data';
 import type { StepShape } from './types';
@@ -126,13 +132,12 @@ export class CountingSource implements WeightSource {
 
   linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
     const { inner } = this;
-    const whole = inner.linearRows ? undefined : inner.linear(module, n, k);
-    const made = whole
-      ? ({ ...whole, n: rows, data: whole.data.subarray(row0 * k, (row0 + rows) * k) } as LinearTensor)
-      : inner.linearRows!(module, n, k, row0, rows);
+    const made = inner.linearRows
+      ? inner.linearRows(module, n, k, row0, rows)
+      : matrixRows(inner.linear(module, n, k), row0, rows);
     if (this.first(module)) {
       const tied = module === 'embed' && this.config.tieWordEmbeddings;
-      this.add(n * k * (made.format === 'bf16' ? 2 : 4), module !== 'embed' || tied ? 1 : 0);
+      this.add(n * matrixRowBytes(made), module !== 'embed' || tied ? 1 : 0);
       if (module === 'head' || tied) this.count.headElements += n * k;
       else if (module !== 'embed') this.count.denseElements += n * k;
     }
@@ -143,7 +148,7 @@ export class CountingSource implements WeightSource {
     const made = this.inner.expert(layer, expert, matrix);
     if (this.first(`${layer}.${expert}.${matrix}`)) {
       const share = this.config.numExpertsPerTok / this.config.numExperts;
-      this.add(made.format === 'nvfp4' ? made.codes.byteLength + made.sf.byteLength : made.data.byteLength, share);
+      this.add(made.n * matrixRowBytes(made), share);
       this.count.expertElements += made.n * made.k * share;
     }
     return made;

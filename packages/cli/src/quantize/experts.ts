@@ -1,5 +1,5 @@
-import type { Checkpoint, TensorToWrite } from '@megamoe/checkpoint';
-import { decodeBf16Array, UnsupportedError, ValueError } from '@megamoe/core';
+import { matrixToFloat32, type Checkpoint, type TensorToWrite } from '@megamoe/checkpoint';
+import { UnsupportedError, ValueError } from '@megamoe/core';
 import {
   amaxOf,
   dequantizeNvfp4,
@@ -93,14 +93,14 @@ export class ExpertQuantizer {
     const t = this.checkpoint.expert(layer, expert, matrix);
     if (t.format === 'nvfp4') {
       throw new UnsupportedError(
-        `quantize: layers.${layer}.ffn.experts.${expert}.${matrix} is NVFP4 already; give BF16, F16 or F32 experts`,
+        `quantize: layers.${layer}.ffn.experts.${expert}.${matrix} is NVFP4 already; give experts in another format`,
       );
     }
     if (t.k % 16 !== 0)
       throw new ValueError(
         `quantize: layers.${layer}.ffn.experts.${expert}.${matrix} has K = ${t.k}, which is no multiple of 16`,
       );
-    return t.data instanceof Uint16Array ? decodeBf16Array(t.data) : t.data;
+    return matrixToFloat32(t);
   }
 
   /** `weight_scale_2` of a matrix; w1 and w3 share one, so that a fused GEMM can use it. */

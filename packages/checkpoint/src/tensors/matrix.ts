@@ -1,0 +1,134 @@
+import { checkKind, decodeBf16Array, E4M3_VALUES } from '@megamoe/core';
+import { dequantizeMxfp4, dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
+
+/** A matrix as BF16 bits, row-major. */
+export interface Bf16Tensor {
+  readonly format: 'bf16';
+  readonly n: number;
+  readonly k: number;
+  /** [N, K] BF16 bits. */
+  readonly data: Uint16Array;
+}
+
+/** A matrix as float32, row-major. F16 comes as this too: it fits exactly. */
+export interface F32Tensor {
+  readonly format: 'f32';
+  readonly n: number;
+  readonly k: number;
+  /** [N, K]. */
+  readonly data: Float32Array;
+}
+
+/** A matrix in FP8 with a scale for every tile of 128 x 128: `w[r, c] = e4m3(codes[r, c]) * scales[r, c / 128]`. */
+export interface Fp8Tensor {
+  readonly format: 'fp8';
+  readonly n: number;
+  readonly k: number;
+  /** [N, K] E4M3; none is NaN. */
+  readonly codes: Uint8Array;
+  /**
+   * [N, ceil(K/128)] float32, finite, at least 0. Each row has its own copy of its tile's scales, so that rows can be cut and stacked
+   * wherever tiles begin; E8M0 scales are powers of two.
+   */
+  readonly scales: Float32Array;
+}
+
+/** A matrix in MXFP4: `w = e2m1(code) * 2^(e8m0 - 127)`. */
+export interface Mxfp4Tensor {
+  readonly format: 'mxfp4';
+  readonly n: number;
+  readonly k: number;
+  /** [N, K/2] two E2M1 codes a byte, even column in the low nibble. */
+  readonly codes: Uint8Array;
+  /** [N, K/32] E8M0; none is NaN (255). 0 is 2^-127. */
+  readonly e8m0: Uint8Array;
+}
+
+/** A matrix in NVFP4, ModelOpt's or compressed-tensors': `w = e2m1(code) * e4m3(sf) * weightGlobalDecodeScale`. */
+export interface Nvfp4Tensor {
+  readonly format: 'nvfp4';
+  readonly n: number;
+  readonly k: number;
+  /** [N, K/2] two E2M1 codes a byte, even column in the low nibble. */
+  readonly codes: Uint8Array;
+  /** [N, K/16] E4M3 block scales, linear (not swizzled); none is NaN or negative. */
+  readonly sf: Uint8Array;
+  /** `weight_scale_2`, or one over `weight_global_scale`; finite and above 0. */
+  readonly weightGlobalDecodeScale: number;
+  /** `input_scale`, or one over `input_global_scale`; absent for experts that no calibration token reached. */
+  readonly inputGlobalDecodeScale?: number;
+}
+
+/** A matrix as it is stored. */
+export type MatrixTensor = Bf16Tensor | F32Tensor | Fp8Tensor | Mxfp4Tensor | Nvfp4Tensor;
+
+/** A dense matrix. */
+export type LinearTensor = MatrixTensor;
+
+/** A routed expert's matrix. */
+export type ExpertTensor = MatrixTensor;
+
+/** Tile of FP8 scales, in both directions. */
+export const FP8_TILE = 128;
+
+/** `out[r, c] = e4m3(codes[r, c]) * scales[r, c / 128]`, rounded once. */
+function dequantizeFp8({ n, k, codes, scales }: Fp8Tensor): Float32Array {
+  const out = new Float32Array(n * k);
+  const tiles = Math.ceil(k / FP8_TILE);
+  for (let r = 0; r < n; r++) {
+    for (let t = 0; t < tiles; t++) {
+      const scale = scales[r * tiles + t]!;
+      const end = r * k + Math.min(k, (t + 1) * FP8_TILE);
+      for (let i = r * k + t * FP8_TILE; i < end; i++) out[i] = E4M3_VALUES[codes[i]!]! * scale;
+    }
+  }
+  return out;
+}
+
+/**
+ * The values of a matrix, [N, K] float32. Exact for BF16, MXFP4 and FP8 with powers of two as scales; else each value is rounded once (FP8) or
+ * twice (NVFP4: the block scale times the global scale, then the product). F32 comes back as it is, not copied.
+ */
+export function matrixToFloat32(tensor: MatrixTensor): Float32Array {
+  checkKind('matrixToFloat32', 'tensor', tensor, Object);
+  switch (tensor.format) {
+    case 'f32':
+      return tensor.data;
+    case 'bf16':
+      return decodeBf16Array(tensor.data);
+    case 'fp8':
+      return dequantizeFp8(tensor);
+    case 'mxfp4':
+      return dequantizeMxfp4(tensor.codes, tensor.e8m0, { m: tensor.n, k: tensor.k });
+    case 'nvfp4':
+      return dequantizeNvfp4(tensor.codes, tensor.sf, {
+        m: tensor.n,
+        k: tensor.k,
+        globalDecodeScale: globalDecodeScale(tensor.weightGlobalDecodeScale),
+      });
+  }
+}
+
+/** Rows `[row0, row0 + rows)` of a matrix that is whole in memory; views, no copies. */
+export function matrixRows(t: MatrixTensor, row0: number, rows: number): MatrixTensor {
+  const cut = <T extends Uint8Array | Uint16Array | Float32Array>(data: T, width: number): T =>
+    data.subarray(row0 * width, (row0 + rows) * width) as T;
+  switch (t.format) {
+    case 'bf16':
+      return { ...t, n: rows, data: cut(t.data, t.k) };
+    case 'f32':
+      return { ...t, n: rows, data: cut(t.data, t.k) };
+    case 'fp8':
+      return { ...t, n: rows, codes: cut(t.codes, t.k), scales: cut(t.scales, Math.ceil(t.k / FP8_TILE)) };
+    case 'mxfp4':
+      return { ...t, n: rows, codes: cut(t.codes, t.k / 2), e8m0: cut(t.e8m0, t.k / 32) };
+    case 'nvfp4':
+      return { ...t, n: rows, codes: cut(t.codes, t.k / 2), sf: cut(t.sf, t.k / 16) };
+  }
+}
+
+/** Bytes of one row of a matrix of this format with its scales, as a checkpoint stores them (an FP8 tile's scale is as good as nothing). */
+export function matrixRowBytes({ format, k }: MatrixTensor): number {
+  const bits = { bf16: 16, f32: 32, fp8: 8, mxfp4: 4 + 8 / 32, nvfp4: 4 + 8 / 16 }[format];
+  return (k * bits) / 8;
+}

@@ -1,0 +1,67 @@
+import type { ModuleInfo } from './modules';
+
+/** Modules that are alike but for their layer and expert. */
+export interface FormatRow {
+  /** Canonical name with `*` for the layer and the expert. */
+  readonly module: string;
+  /** As {@link ModuleInfo.format}, with the writer's convention where there are several. */
+  readonly format: string;
+  readonly n: number;
+  readonly k: number;
+  count: number;
+  /** Bytes of weights and scales. */
+  bytes: number;
+}
+
+/** Bytes of a module: its part of the weight, and its part of the scales beside it. */
+export function moduleBytes({ n, k, weight, fused, companions }: ModuleInfo): number {
+  // A fused tensor [E, rows, ...] holds many modules of the same width.
+  const share = fused ? n / (fused.rows * fused.experts) : 1;
+  let bytes = weight.bytes * share;
+  for (const info of companions.values()) bytes += info.bytes * share;
+  return k === 0 ? 0 : bytes;
+}
+
+/** What a module's format is called in tables. */
+export function formatName({ format, convention }: ModuleInfo): string {
+  return convention === undefined ? format : `${format} (${convention})`;
+}
+
+/** Which modules are stored how, largest first: the table of `inspect`. */
+export function formatTable(modules: ReadonlyMap<string, ModuleInfo>): FormatRow[] {
+  const rows = new Map<string, FormatRow>();
+  for (const info of modules.values()) {
+    const module = info.name.replace(/^layers\.\d+/, 'layers.*').replace(/experts\.\d+/, 'experts.*');
+    const format = formatName(info);
+    const key = `${module} ${format} ${info.n} ${info.k}`;
+    let row = rows.get(key);
+    if (!row) rows.set(key, (row = { module, format, n: info.n, k: info.k, count: 0, bytes: 0 }));
+    row.count++;
+    row.bytes += moduleBytes(info);
+  }
+  return [...rows.values()].sort((a, b) => b.bytes - a.bytes);
+}
+
+/** The same in one line, as a load reports it: `routed experts 288 nvfp4 (modelopt); shared experts 18 fp8; ...`. */
+export function formatSummary(modules: ReadonlyMap<string, ModuleInfo>): string {
+  const parts = new Map<string, Map<string, number>>();
+  for (const info of modules.values()) {
+    const part = /\.ffn\.experts\./.test(info.name)
+      ? 'routed experts'
+      : /\.shared_experts\./.test(info.name)
+        ? 'shared experts'
+        : /\.attn\./.test(info.name)
+          ? 'attention'
+          : 'others';
+    const counts = parts.get(part) ?? new Map<string, number>();
+    parts.set(part, counts);
+    const format = formatName(info);
+    counts.set(format, (counts.get(format) ?? 0) + 1);
+  }
+  return ['routed experts', 'shared experts', 'attention', 'others']
+    .flatMap((part) => {
+      const counts = parts.get(part);
+      return counts ? [`${part} ${[...counts].map(([format, count]) => `${count} ${format}`).join(', ')}`] : [];
+    })
+    .join('; ');
+}
