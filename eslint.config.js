@@ -65,7 +65,11 @@ export default tseslint.config(
   {
     files: ['**/*.{js,mjs}'],
     languageOptions: {
-      globals: { process: 'readonly', console: 'readonly', URL: 'readonly', Buffer: 'readonly' },
+      globals: Object.fromEntries(
+        ['process', 'console', 'URL', 'Buffer', 'performance', 'setInterval', 'clearInterval', 'AbortController'].map(
+          (name) => [name, 'readonly'],
+        ),
+      ),
     },
   },
   {
