@@ -1,6 +1,8 @@
 // One vector of 16 floats: the vocabulary that ../simd is written in. Included inside the namespace of this instruction set.
 #include <cstdint>
 
+#include "../simd/x86.h"
+
 using Vec = __m512;
 using Bits = unsigned;  // one bit a lane
 

@@ -27,5 +27,3 @@ inline float sumOfSquares(const float* x, int64_t n) {
   }
   return reduceAdd(sum);
 }
-
-inline float squareRoot(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }

@@ -5,26 +5,6 @@ constexpr int64_t kChunk = 128;
 
 inline int64_t chunksOf(int64_t d) { return (d + kChunk - 1) / kChunk; }
 
-// to[j][i] = from[i][j] for 8 x 8.
-inline void transpose8(const float* from, int64_t fromRow, float* to, int64_t toRow) {
-  __m256 x[8], y[8];
-  for (int i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(from + i * fromRow);
-  for (int i = 0; i < 4; i++) {
-    y[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
-    y[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; i++) {
-    x[4 * i] = _mm256_shuffle_ps(y[4 * i], y[4 * i + 2], 0x44);
-    x[4 * i + 1] = _mm256_shuffle_ps(y[4 * i], y[4 * i + 2], 0xee);
-    x[4 * i + 2] = _mm256_shuffle_ps(y[4 * i + 1], y[4 * i + 3], 0x44);
-    x[4 * i + 3] = _mm256_shuffle_ps(y[4 * i + 1], y[4 * i + 3], 0xee);
-  }
-  for (int i = 0; i < 4; i++) {
-    _mm256_storeu_ps(to + i * toRow, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
-    _mm256_storeu_ps(to + (i + 4) * toRow, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
-  }
-}
-
 // Queries [heads, d] as [d, padded]: a lane for each head, 0 in lanes past the last. padded = heads rounded up to kLanes.
 inline void packQueries(const float* q, int64_t heads, int64_t d, float* packed, int64_t padded) {
   constexpr int64_t kLine = 16;  // a cache line of every query at a time: rows lie so far apart that few stay cached

@@ -3,7 +3,7 @@
 
 inline int64_t countAbove(const int32_t* keys, int64_t n, int32_t limit) {
   int64_t count = 0;
-  for (int64_t i = 0; i < n; i += kLanes) count += _mm_popcnt_u32(aboveBits(loadKeys(keys + i), limit));
+  for (int64_t i = 0; i < n; i += kLanes) count += countBits(aboveBits(loadKeys(keys + i), limit));
   return count;
 }
 
@@ -38,7 +38,7 @@ inline void selectTop(const float* scores, float* order, int64_t visible, int64_
     for (Bits left = above | equal; left != 0 && count < topk; left &= left - 1) {
       const Bits lane = left & (0u - left);
       if ((equal & lane) != 0 && ties-- <= 0) continue;
-      selected[count++] = static_cast<int32_t>(i + _mm_popcnt_u32(lane - 1));
+      selected[count++] = static_cast<int32_t>(i + countBits(lane - 1));
     }
   }
 }

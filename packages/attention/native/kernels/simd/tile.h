@@ -95,7 +95,7 @@ struct Ahead {
   void some() {
     constexpr int kLines = 12;  // the fewest tiles that a block of keys takes fetch all of the next block
     for (int i = 0; i < kLines && row < count; i++) {
-      _mm_prefetch(reinterpret_cast<const char*>(rows[row] + line * 16), _MM_HINT_T1);
+      prefetch(rows[row] + line * 16);
       if (++line == lineCount) {
         line = 0;
         row++;

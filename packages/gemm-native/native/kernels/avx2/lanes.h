@@ -1,4 +1,4 @@
-// Vectors of AVX2 and FMA for the templates in ../x86. Types of an anonymous namespace: what is instantiated with them stays in its file.
+// Vectors of AVX2 and FMA for the templates in ../simd. Types of an anonymous namespace: what is instantiated with them stays in its file.
 #pragma once
 
 #include <immintrin.h>
@@ -46,9 +46,9 @@ struct F32 {
   static Reg odds(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0xdd)); }
 
   // The sums of the lanes of four registers, in double and rounded once: the halves, then (l, l+1), then the rest.
-  static __m128 sums(Reg a, Reg b, Reg c, Reg d) {
+  static void sums(Reg a, Reg b, Reg c, Reg d, float* out) {
     const __m256d ab = _mm256_hadd_pd(halves(a), halves(b)), cd = _mm256_hadd_pd(halves(c), halves(d));
-    return _mm256_cvtpd_ps(_mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
+    _mm_storeu_ps(out, _mm256_cvtpd_ps(_mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31))));
   }
   static __m256d halves(Reg v) {
     return _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));

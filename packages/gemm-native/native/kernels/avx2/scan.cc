@@ -1,10 +1,10 @@
 #include "scan.h"
 
-#include "../x86/scan.h"
+#include "../simd/scan.h"
 #include "lanes.h"
 
 namespace megamoe::gemm::avx2 {
 
-const ScanKernels kScan = {x86::argmax<F32>, x86::top<F32>, x86::atLeast<F32>};
+const ScanKernels kScan = {simd::argmax<F32>, simd::top<F32>, simd::atLeast<F32>};
 
 }  // namespace megamoe::gemm::avx2

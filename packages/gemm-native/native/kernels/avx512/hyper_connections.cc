@@ -1,14 +1,14 @@
-#include "../x86/hyper_connections.h"
+#include "../simd/hyper_connections.h"
 
 #include "avx512.h"
 #include "lanes.h"
 
 namespace megamoe::gemm::avx512 {
 
-void hcPre(const HcPreParams& p, int threads) { x86::hcPre<F64>(p, threads); }
+void hcPre(const HcPreParams& p, int threads) { simd::hcPre<F64>(p, threads); }
 
-void hcPost(const HcPostParams& p, int threads) { x86::hcPost<F64>(p, threads); }
+void hcPost(const HcPostParams& p, int threads) { simd::hcPost<F64>(p, threads); }
 
-void hcHead(const HcHeadParams& p, int threads) { x86::hcHead<F64>(p, threads); }
+void hcHead(const HcHeadParams& p, int threads) { simd::hcHead<F64>(p, threads); }
 
 }  // namespace megamoe::gemm::avx512

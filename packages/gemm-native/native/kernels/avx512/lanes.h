@@ -1,4 +1,4 @@
-// Vectors of AVX-512 for the templates in ../x86. Types of an anonymous namespace: what is instantiated with them stays in its file.
+// Vectors of AVX-512 for the templates in ../simd. Types of an anonymous namespace: what is instantiated with them stays in its file.
 #pragma once
 
 #include <immintrin.h>
@@ -50,12 +50,12 @@ struct F32 {
   }
 
   // The sums of the lanes of four registers, by one tree: (l, l+2), (l, l+1) in each quarter, then the quarters.
-  static __m128 sums(Reg a, Reg b, Reg c, Reg d) {
+  static void sums(Reg a, Reg b, Reg c, Reg d, float* out) {
     const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
     const Reg all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
 
   // Lanes where !(v < +infinity): NaN and +infinity.

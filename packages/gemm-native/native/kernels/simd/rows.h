@@ -7,7 +7,7 @@
 #include "../params.h"
 #include "sums.h"
 
-namespace megamoe::gemm::x86 {
+namespace megamoe::gemm::simd {
 
 // exp(y) within 1 ulp of float64 for -708 <= y <= 708; other values are moved to the nearer end, NaN gives anything.
 template <class D>
@@ -117,4 +117,4 @@ static void rmsNorm(const RmsNormParams& p, int threads) {
   eachRange(p.m, threads, grainFor(p.d * kCopyWork), range);
 }
 
-}  // namespace megamoe::gemm::x86
+}  // namespace megamoe::gemm::simd

@@ -11,7 +11,7 @@
 #include "../scan.h"
 #include "ranges.h"
 
-namespace megamoe::gemm::x86 {
+namespace megamoe::gemm::simd {
 
 constexpr std::int64_t kGroup = 32;  // values that share a maximum
 
@@ -191,4 +191,4 @@ static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float te
   return count;
 }
 
-}  // namespace megamoe::gemm::x86
+}  // namespace megamoe::gemm::simd

@@ -8,15 +8,13 @@
 // pass over a block of weights that stays in the second-level cache.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
 #include <type_traits>
 
 #include "../params.h"
 #include "ranges.h"
 
-namespace megamoe::gemm::x86 {
+namespace megamoe::gemm::simd {
 
 // out[r, n] = x[r] . w[n] for rows [r0, r1) and weight rows [n0, n1); n0 begins a panel.
 struct DenseBlock {
@@ -94,7 +92,7 @@ static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R
         typename V::Reg xv[R];
         for (int r = 0; r < R; r++) xv[r] = V::load(x + r * V::kLanes);
         for (int c = 0; c < kColumns; c++) {
-          if (Ahead && part == 0 && s == 0) _mm_prefetch(reinterpret_cast<const char*>(w + c * kLine) + kAhead, _MM_HINT_T1);
+          if (Ahead && part == 0 && s == 0) prefetch(w + c * kLine + kAhead / static_cast<std::int64_t>(sizeof(T)));
           const typename V::Reg wv = D::part(raw[c], part);
           for (int r = 0; r < R; r++) acc[r][c] = V::fma(xv[r], wv, acc[r][c]);
         }
@@ -118,7 +116,7 @@ static inline void tile(const float* x, const T* w, std::int64_t k, bool isFirst
   if (lines > 0) addLines<V, R, 1, false>(x, w, acc);
   for (int r = 0; r < R; r++) {
     float sums[kColumns];
-    _mm_storeu_ps(sums, V::sums(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
+    V::sums(acc[r][0], acc[r][1], acc[r][2], acc[r][3], sums);
     float* o = out + r * outStride;
     for (int c = 0; c < columns; c++) o[c] = isFirst ? sums[c] : o[c] + sums[c];
   }
@@ -160,7 +158,7 @@ template <int R>
 static void prefetchRows(const DenseBlock& b, std::int64_t r, std::int64_t k) {
   for (int i = 0; i < R; i++)
     for (int l = 0; l < kXLines; l++)
-      _mm_prefetch(reinterpret_cast<const char*>(b.x + least(r + i, b.r1 - 1) * b.xStride + k + 16 * l), _MM_HINT_T1);
+      prefetch(b.x + least(r + i, b.r1 - 1) * b.xStride + k + 16 * l);
 }
 
 template <class V, class T>
@@ -231,4 +229,4 @@ static void groupedDense(const GroupedA16Params& p, int threads) {
   eachRange(tiles, threads, grainFor(rows * kColumns * w.k), range);
 }
 
-}  // namespace megamoe::gemm::x86
+}  // namespace megamoe::gemm::simd

@@ -8,7 +8,7 @@
 #include "../hyper_token.h"
 #include "sums.h"
 
-namespace megamoe::gemm::x86 {
+namespace megamoe::gemm::simd {
 
 constexpr int kMixTile = 4;  // rows of fn in a tile
 
@@ -153,4 +153,4 @@ static void hcPost(const HcPostParams& p, int threads) {
   eachRange(p.t * strips, threads, grainFor(kStrip * hc * (hc + 1)), range);
 }
 
-}  // namespace megamoe::gemm::x86
+}  // namespace megamoe::gemm::simd

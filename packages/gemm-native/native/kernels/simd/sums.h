@@ -8,7 +8,7 @@
 
 #include "ranges.h"
 
-namespace megamoe::gemm::x86 {
+namespace megamoe::gemm::simd {
 
 // The sum of eight lanes and of the products a[i]*b[i] for i in [done, n).
 template <class D>
@@ -31,4 +31,4 @@ static float rmsFactor(const float* x, std::int64_t d, double eps) {
   return static_cast<float>(1.0 / std::sqrt(finishSum<D>(sum, x, x, whole, d) / static_cast<double>(d) + eps));
 }
 
-}  // namespace megamoe::gemm::x86
+}  // namespace megamoe::gemm::simd
