@@ -5,7 +5,7 @@ import type { GemmAddon } from './native-engine';
 /** Raised with every change of a native function's arguments; the same number stands in native/bindings/addon.cc. */
 export const INTERFACE_VERSION = 4;
 
-/** The addon, or why there is none. Loading again is cheap: Node keeps modules. */
+/** The addon, or why there is none. Asking again is cheap. */
 export function loadGemmAddon(): AddonResult<GemmAddon> {
   return loadAddon<GemmAddon>({
     packageUrl: import.meta.url,

@@ -53,14 +53,24 @@ function packageRoot(file: string): string | undefined {
   }
 }
 
+/** Addons that loaded. They stay in the process, and looking for their files again would cost more than a small kernel runs. */
+const loaded = new Map<string, AddonResult<object>>();
+
 /**
- * Loads the native addon of a package. Never throws: a missing, damaged or outdated file, or `MEGAMOE_DISABLE_NATIVE` set to
- * anything but 0 in the environment, gives no addon and a reason.
+ * Loads the native addon of a package, or answers with the one that it has loaded. Never throws: a missing, damaged or outdated file, or
+ * `MEGAMOE_DISABLE_NATIVE` set to anything but 0 in the environment, gives no addon and a reason.
  */
 export function loadAddon<T extends object>({ packageUrl, name, interfaceVersion }: LoadAddonOptions): AddonResult<T> {
   const disabled = process.env['MEGAMOE_DISABLE_NATIVE'];
   if (disabled !== undefined && disabled !== '' && disabled !== '0')
     return { info: { name, loaded: false, reason: `disabled by MEGAMOE_DISABLE_NATIVE=${disabled}` } };
+  const key = `${name} ${String(interfaceVersion)} ${packageUrl}`;
+  const found = loaded.get(key) ?? findAddon(packageUrl, name, interfaceVersion);
+  if (found.addon !== undefined) loaded.set(key, found);
+  return found as AddonResult<T>;
+}
+
+function findAddon(packageUrl: string, name: string, interfaceVersion: number | undefined): AddonResult<object> {
   const root = packageRoot(fileURLToPath(packageUrl));
   if (root === undefined)
     return { info: { name, loaded: false, reason: `no package.json at or above ${fileURLToPath(packageUrl)}` } };
@@ -71,9 +81,9 @@ export function loadAddon<T extends object>({ packageUrl, name, interfaceVersion
   const path = candidates.find((file) => existsSync(file));
   if (path === undefined)
     return { info: { name, loaded: false, reason: `not built: looked for ${candidates.join(' and ')}` } };
-  let addon: T & Partial<AddonBase>;
+  let addon: Partial<AddonBase>;
   try {
-    addon = createRequire(packageUrl)(path) as T & Partial<AddonBase>;
+    addon = createRequire(packageUrl)(path) as Partial<AddonBase>;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { info: { name, path, loaded: false, reason: `could not be loaded: ${message.split('\n', 1)[0]}` } };

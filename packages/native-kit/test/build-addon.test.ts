@@ -78,6 +78,11 @@ describe('megamoe-build-addon', () => {
     expect(info.loaded).toBe(canBuild);
     if (addon === undefined) return;
     expect(info).toMatchObject({ isa: 'generic', reason: 'found and loaded' });
+    // A loaded addon is not looked for again; the environment still counts.
+    expect(loadAddon({ packageUrl: pkg.url(), name: 'probe', interfaceVersion: 7 }).info).toBe(info);
+    vi.stubEnv('MEGAMOE_DISABLE_NATIVE', '1');
+    expect(loadAddon({ packageUrl: pkg.url(), name: 'probe', interfaceVersion: 7 }).addon).toBeUndefined();
+    vi.stubEnv('MEGAMOE_DISABLE_NATIVE', '');
     const x = Float32Array.of(1, 2, 3);
     expect(addon.twice(x, 3, false)).toBe(3);
     expect([...x]).toEqual([2, 4, 6]);

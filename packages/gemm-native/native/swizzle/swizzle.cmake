@@ -1,2 +1,21 @@
-# Scale swizzling: a library of its own, the same on every instruction set.
-megamoe_kernels(gemm-swizzle SOURCES "${CMAKE_CURRENT_LIST_DIR}/swizzle.cc")
+# Scale swizzling: a library of its own. avx512.cc alone has flags; swizzle.cc decides what runs.
+set(swizzle_dir "${CMAKE_CURRENT_LIST_DIR}")
+set(swizzle_sources "${swizzle_dir}/swizzle.cc" "${swizzle_dir}/portable.cc")
+set(swizzle_x86 OFF)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+  set(swizzle_x86 ON)
+  list(APPEND swizzle_sources "${swizzle_dir}/avx512.cc")
+  if(MSVC)
+    set(swizzle_avx512 "/arch:AVX512")
+  else()
+    set(swizzle_avx512 "-mavx512f")
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      set(swizzle_avx512 "${swizzle_avx512} -Wno-uninitialized -Wno-maybe-uninitialized")  # GCC bug 105593, as in kernels.cmake
+    endif()
+  endif()
+  set_source_files_properties("${swizzle_dir}/avx512.cc" PROPERTIES COMPILE_FLAGS "${swizzle_avx512}")
+endif()
+megamoe_kernels(gemm-swizzle SOURCES ${swizzle_sources})
+if(swizzle_x86)
+  target_compile_definitions(gemm-swizzle PUBLIC MEGAMOE_SWIZZLE_X86)
+endif()

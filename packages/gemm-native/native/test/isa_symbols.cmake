@@ -6,7 +6,7 @@
 string(REPLACE "," ";" objects "${OBJECTS}")
 set(checked 0)
 foreach(object IN LISTS objects)
-  if(NOT object MATCHES "/(avx2|avx512)/[^/]*$")
+  if(NOT object MATCHES "/(avx2|avx512)(/[^/]*|[.]cc[.]o(bj)?)$")
     continue()
   endif()
   execute_process(COMMAND ${NM} -C --defined-only ${object} OUTPUT_VARIABLE symbols RESULT_VARIABLE result)
