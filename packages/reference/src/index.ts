@@ -46,3 +46,8 @@ export type { SamplingHistory, SamplingKnobs } from './sampling';
 export type { ReferenceConfig, WeightReader } from './config';
 export { referenceForward, referenceLayer } from './forward';
 export type { ForwardOptions, ForwardResult, TraceTensor } from './forward';
+export { explainDump, explainSteps } from './mistakes/explain';
+export type { ExplainProgress } from './mistakes/explain';
+export { MISTAKES } from './mistakes/catalogue';
+export type { MistakeInfo } from './mistakes/catalogue';
+export type { Dump, DumpTensor, Explanation, FoundMistake, RightFit } from './mistakes/types';

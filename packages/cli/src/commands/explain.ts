@@ -1,0 +1,97 @@
+import { SafetensorsFile } from '@megamoe/checkpoint';
+import { explainSteps, type Dump, type DumpTensor, type Explanation, type FoundMistake } from '@megamoe/reference';
+import { Command } from 'commander';
+import { setImmediate } from 'node:timers/promises';
+import type { CliIo } from '../io';
+import { table } from '../table';
+
+/** `megamoe explain DUMP.safetensors`. */
+export function explainCommand(io: CliIo): Command {
+  return new Command('explain')
+    .description('Find which known mistake explains a tensor that disagrees.')
+    .argument('<dump>', 'safetensors file with the inputs, the suspicious output and, in its metadata, the operation')
+    .option('--json', 'print {op, agrees, mistakes, nearest}')
+    .addHelpText(
+      'after',
+      '\nExample:\n  megamoe explain gemm-out.safetensors\n\nHow to write a dump: docs/dumps.md beside this package.' +
+        '\nExit code 0: there is an answer, whatever it is; 1: the dump cannot be read.',
+    )
+    .action(async (file: string, { json }: { json?: boolean }) => {
+      const explanation = await explain(io, readDump(file));
+      const { op, agrees, mistakes, nearest } = explanation;
+      io.out(json ? `${JSON.stringify({ op, agrees, mistakes, nearest })}\n` : explanationText(explanation));
+    });
+}
+
+/** Reads the inputs and outputs of a dump. */
+function readDump(path: string): Dump {
+  const file = new SafetensorsFile(path);
+  try {
+    const tensors = new Map<string, DumpTensor>();
+    for (const [name, { dtype, shape }] of file.tensors) {
+      const wanted = name === 'out' || name.startsWith('in.') || name.startsWith('out.');
+      // What else the file holds is named in the answer, and not read.
+      tensors.set(name, { dtype, shape, bytes: wanted ? file.read(name) : new Uint8Array() });
+    }
+    return { metadata: file.metadata, tensors, file: path };
+  } finally {
+    file.close();
+  }
+}
+
+async function explain(io: CliIo, dump: Dump): Promise<Explanation> {
+  const steps = explainSteps(dump);
+  const wipe = (): void => void (io.isTerminal && io.err('\r\x1b[K'));
+  try {
+    for (;;) {
+      await setImmediate(); // lets an interrupt be heard
+      io.signal.throwIfAborted();
+      const step = steps.next();
+      if (step.done) return step.value;
+      if (io.isTerminal) io.err(`\r\x1b[Ktrying ${step.value.done} of ${step.value.total}`);
+    }
+  } finally {
+    wipe();
+  }
+}
+
+const number = (x: number): string =>
+  x === 0 ? '0' : Math.abs(x) < 1e-3 || Math.abs(x) >= 1e6 ? x.toExponential(2) : x.toPrecision(4);
+
+function mistakeText({ id, cosine, maxAbs, evidence, rule }: FoundMistake, at: number): string {
+  return `${at + 1}. ${id}   cosine ${cosine.toFixed(9)}, max abs ${number(maxAbs)}\n   ${evidence}\n   Right: ${rule}\n`;
+}
+
+/** The answer for people, best first. */
+export function explanationText({ op, agrees, mistakes, nearest, right, notes }: Explanation): string {
+  const { compared, elements, outside } = right;
+  const of = compared < elements ? `${compared} sampled elements of ${elements}` : `${elements} elements`;
+  const parts: string[] = [];
+  if (agrees)
+    parts.push(`${op}: agrees. The right computation reproduces all of ${of} within the precision of the output.\n`);
+  else {
+    const many = mistakes.length > 1 ? `${mistakes.length} known mistakes reproduce` : 'a known mistake reproduces';
+    parts.push(
+      mistakes.length > 0
+        ? `${op}: ${many} the output.\n`
+        : `${op}: none of the known mistakes reproduces the output.\n`,
+      `The right computation: cosine ${right.cosine.toFixed(6)}, max abs ${number(right.maxAbs)}, ${outside} of ${of} differ.\n`,
+    );
+  }
+  if (mistakes.length > 0) parts.push(`\n${mistakes.map(mistakeText).join('\n')}`);
+  if (mistakes.length === 0 && nearest.length > 0) {
+    const rows = nearest.map((m) => [
+      m.id,
+      m.cosine.toFixed(6),
+      number(m.maxAbs),
+      m.cosine > right.cosine ? 'nearer than right' : '',
+    ]);
+    const first = nearest[0]!;
+    parts.push(
+      `\n${table(['nearest', 'cosine', 'max abs', ''], rows)}`,
+      `\n${first.id}: ${first.evidence}\nRight: ${first.rule}\n`,
+    );
+  }
+  if (notes.length > 0) parts.push(`\n${notes.map((note) => `Note: ${note}\n`).join('')}`);
+  return parts.join('');
+}

@@ -1,0 +1,183 @@
+/**
+ * When a computation reproduces an output. It is computed in float64 together with `noise`, a bound on what float32 arithmetic in any
+ * order may add to it. The output fits **tightly** when every element is one that rounding to its dtype can give:
+ * `round(want - noise) <= got <= round(want + noise)`. That is sharper than any relative tolerance, so that mistakes which change little
+ * (one key more in a long window) are told from the right computation even in BF16. It fits **loosely** within one step of the dtype
+ * plus `8 noise` (truncation instead of rounding, sums in an unusual order) plus `slack` (a re-quantized value that lies so near a
+ * rounding boundary that float32 may land on either side).
+ */
+import { decodeBf16, encodeBf16 } from '@megamoe/core';
+import type { FloatDtype, Floats } from './dump';
+import type { Judged, Misfit, Scope } from './types';
+
+/** Half a float32 step, relative. */
+export const UNIT = 2 ** -24;
+
+const DTYPES: Readonly<Record<FloatDtype, { step: number; smallest: number }>> = {
+  F32: { step: 2 ** -23, smallest: 2 ** -149 },
+  BF16: { step: 2 ** -7, smallest: 2 ** -133 },
+  F16: { step: 2 ** -10, smallest: 2 ** -24 },
+};
+
+function roundF16(x: number): number {
+  const a = Math.abs(x);
+  if (!(a < 65520)) return Number.isNaN(x) ? NaN : Math.sign(x) * Infinity;
+  const step = 2 ** (Math.max(Math.floor(Math.log2(a)), -14) - 10);
+  const q = a / step;
+  const floor = Math.floor(q);
+  const rest = q - floor;
+  return Math.sign(x) * (rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor) * step;
+}
+
+/** `x` rounded to `dtype`, nearest, ties to even; overflow becomes infinity. */
+export function roundTo(dtype: FloatDtype, x: number): number {
+  return dtype === 'F32' ? Math.fround(x) : dtype === 'BF16' ? decodeBf16(encodeBf16(x)) : roundF16(x);
+}
+
+/** What a computation says about the sampled elements, [rows, columns] of the sample. */
+export interface Prediction {
+  readonly want: Float64Array;
+  /** Bound of the float32 error; Infinity: never written, so anything may stand there. */
+  readonly noise: Float64Array;
+  /** See above; absent: none. */
+  readonly slack?: Float64Array | undefined;
+}
+
+/** Rows and columns of an output [M, N] that are compared. */
+export interface Sample {
+  readonly rows: Int32Array;
+  readonly columns: Int32Array;
+}
+
+/** The coordinates of element (row, column) of the output seen as [M, N], as text. */
+function place(output: Floats, row: number, column: number, n: number): string {
+  let index = row * n + column;
+  const at: number[] = [];
+  for (let axis = output.shape.length - 1; axis >= 0; axis--) {
+    at.unshift(index % output.shape[axis]!);
+    index = Math.floor(index / output.shape[axis]!);
+  }
+  return `${output.name}[${at.join(', ')}]`;
+}
+
+/** Running sums of a comparison. */
+export class Tally {
+  #gw = 0;
+  #gg = 0;
+  #ww = 0;
+  #error = 0;
+  #compared = 0;
+  #outside = 0;
+  #loose = true;
+  #maxAbs = 0;
+  #misfit: Misfit | undefined;
+
+  /** One element. `fits`: tightly; `near`: loosely. */
+  add(got: number, want: number, fits: boolean, near: boolean, where: () => string): void {
+    this.#compared++;
+    if (Number.isFinite(got) && Number.isFinite(want)) {
+      const d = got - want;
+      this.#gw += got * want;
+      this.#gg += got * got;
+      this.#ww += want * want;
+      this.#error += d * d;
+      if (Math.abs(d) > this.#maxAbs) this.#maxAbs = Math.abs(d);
+    }
+    if (fits) return;
+    this.#outside++;
+    if (!near) this.#loose = false;
+    this.#misfit ??= { where: where(), got, want };
+  }
+
+  result(): Judged {
+    const fits = this.#outside === 0;
+    const zero = this.#gg === 0 || this.#ww === 0;
+    return {
+      tier: fits ? 'tight' : this.#loose ? 'loose' : 'no',
+      cosine: zero ? Number(this.#gg === this.#ww) : this.#gw / Math.sqrt(this.#gg) / Math.sqrt(this.#ww),
+      maxAbs: this.#maxAbs,
+      nmse: this.#error === 0 ? 0 : this.#error / this.#gg,
+      compared: this.#compared,
+      outside: this.#outside,
+      misfit: this.#misfit,
+    };
+  }
+}
+
+/**
+ * Compares a prediction with the output; `blur` is the noise relative to the output (root mean squares). Elements that were never written are left out; when nothing is left,
+ * nothing fits.
+ */
+export function judgeFloats(
+  output: Floats,
+  n: number,
+  { rows, columns }: Sample,
+  { want, noise, slack }: Prediction,
+  misfits?: { rows: Set<number>; columns: Set<number> },
+): Judged & { readonly blur: number } {
+  const { dtype, data } = output;
+  const { step, smallest } = DTYPES[dtype];
+  const tally = new Tally();
+  let [power, blur] = [0, 0];
+  for (let i = 0; i < rows.length; i++) {
+    for (let j = 0; j < columns.length; j++) {
+      const at = i * columns.length + j;
+      const error = noise[at]!;
+      if (error === Infinity) continue;
+      const got = data[rows[i]! * n + columns[j]!]!;
+      const w = want[at]!;
+      const distance = Math.abs(got - w);
+      const fits =
+        distance <= error ||
+        Object.is(got, w) ||
+        (got >= roundTo(dtype, w - error) && got <= roundTo(dtype, w + error)); // false for NaN
+      if (Number.isFinite(got)) power += got * got;
+      blur += error * error;
+      const near = fits || distance <= 8 * error + step * Math.abs(w) + smallest + (slack?.[at] ?? 0);
+      tally.add(got, w, fits, near, () => place(output, rows[i]!, columns[j]!, n));
+      if (!fits && misfits) {
+        misfits.rows.add(rows[i]!);
+        misfits.columns.add(columns[j]!);
+      }
+    }
+  }
+  const judged = { ...tally.result(), blur: blur === 0 ? 0 : Math.sqrt(blur / power) };
+  return judged.compared === 0 && data.length > 0 ? { ...judged, tier: 'no', cosine: 0 } : judged;
+}
+
+/** What computing a sample costs, in multiplications. */
+export interface Cost {
+  readonly perRow: number;
+  readonly perElement: number;
+}
+
+const BUDGET: Readonly<Record<Scope, number>> = { full: 1.5e9, screen: 2.5e7 };
+
+/** `count` of the indices below `n`: those of `first`, the two ends, then others in even distances. */
+function spread(n: number, count: number, first: Iterable<number> = []): Int32Array {
+  if (count >= n) return Int32Array.from({ length: n }, (_, i) => i);
+  const chosen = new Set<number>();
+  const preferred = [...first];
+  const share = Math.max(1, Math.floor(count / 2));
+  for (let i = 0; i < share && i < preferred.length; i++) {
+    chosen.add(preferred[Math.floor((i * preferred.length) / Math.min(share, preferred.length))]!);
+  }
+  if (chosen.size < count) chosen.add(n - 1);
+  for (let i = 0; chosen.size < count && i < count; i++) chosen.add(Math.floor((i * n) / count));
+  for (let i = 0; chosen.size < count; i++) chosen.add(i);
+  return Int32Array.from(chosen).sort();
+}
+
+/** A sample of an output [M, N] within the budget of `scope`; misfits of the right computation come first. */
+export function sampleOf(
+  scope: Scope,
+  { m, n }: { m: number; n: number },
+  { perRow, perElement }: Cost,
+  misfits?: { rows: Set<number>; columns: Set<number> },
+): Sample {
+  const budget = BUDGET[scope];
+  const fewColumns = perRow >= n * perElement ? n : Math.min(n, 96);
+  const rows = Math.max(1, Math.min(m, Math.floor(budget / (perRow + fewColumns * perElement))));
+  const columns = Math.max(fewColumns, Math.min(n, Math.floor((budget / rows - perRow) / perElement)));
+  return { rows: spread(m, rows, misfits?.rows), columns: spread(n, columns, misfits?.columns) };
+}

@@ -1,0 +1,208 @@
+/** Tries the catalogue of mistakes against a dump. */
+import { ATTENTION } from './attention';
+import { ruleOf } from './catalogue';
+import { DumpReader } from './dump';
+import { GEMM } from './gemm';
+import { MOE } from './moe';
+import { PENALTY } from './penalty';
+import { QUANTIZE } from './quantize';
+import { RESIDUAL } from './residual';
+import { ROPE } from './rope';
+import { ROUTE } from './route';
+import { SCALE_LAYOUT } from './scale-layout';
+import type { Candidate, Dump, Explanation, FoundMistake, Judged, Problem, Tier } from './types';
+
+/** Reads a dump of one operation. */
+const OPERATIONS: Readonly<Record<string, (reader: DumpReader) => Problem>> = {
+  scale_layout: SCALE_LAYOUT,
+  quantize_nvfp4: QUANTIZE,
+  grouped_gemm_nvfp4: GEMM,
+  route: ROUTE,
+  moe_nvfp4: MOE,
+  attention: ATTENTION,
+  rope: ROPE,
+  residual_mix: RESIDUAL,
+  penalty: PENALTY,
+};
+
+const NEAREST = 5;
+
+interface Tried {
+  readonly candidate: Candidate;
+  readonly judged: Judged;
+  readonly order: number;
+}
+
+const count = (n: number, of: number): string => (n === of ? `all ${n}` : `${n} of ${of}`);
+const short = (x: number): string => (Number.isFinite(x) && x !== 0 ? Number(x.toPrecision(4)).toString() : String(x));
+
+/** Best of each id first: smallest error; errors within 1 % are equal, then the order of the catalogue decides. */
+function best(tried: readonly Tried[]): Tried[] {
+  const place = ({ candidate: { confirmed = false, rank }, order }: Tried): number =>
+    (confirmed ? 0 : 1e6) + rank * 1e5 + order;
+  const sorted = [...tried].sort((a, b) => a.judged.nmse - b.judged.nmse || place(a) - place(b));
+  const out: Tried[] = [];
+  for (let i = 0; i < sorted.length;) {
+    const limit = sorted[i]!.judged.nmse * 1.01;
+    let end = i + 1;
+    while (end < sorted.length && sorted[end]!.judged.nmse <= limit) end++;
+    out.push(...sorted.slice(i, end).sort((a, b) => place(a) - place(b)));
+    i = end;
+  }
+  const seen = new Set<string>();
+  return out.filter(({ candidate: { id } }) => !seen.has(id) && seen.add(id));
+}
+
+function evidenceOf({ candidate, judged }: Tried, right: Judged, problem: Problem, others: readonly string[]): string {
+  const { reading, detail } = candidate;
+  const parts: string[] = [];
+  if (reading) parts.push(`${reading}.`);
+  const compared = `${judged.compared}${judged.compared === problem.elements ? '' : ` compared of ${problem.elements}`}`;
+  if (judged.tier === 'no') {
+    parts.push(`Does not reproduce the output: ${judged.outside} of ${compared} elements differ`);
+    if (judged.misfit)
+      parts.push(
+        `first ${judged.misfit.where}: the output has ${short(judged.misfit.got)}, this mistake gives ${short(judged.misfit.want)}.`,
+      );
+  } else {
+    parts.push(
+      `Reproduces ${judged.compared === problem.elements ? `all ${judged.compared} elements` : compared} ` +
+        `${judged.tier === 'tight' ? 'within rounding' : "within one step of the output's dtype"} (max abs ${short(judged.maxAbs)});`,
+    );
+    const { misfit } = right;
+    parts.push(
+      `the right computation misses ${count(right.outside, right.compared)} (cosine ${short(right.cosine)})` +
+        (misfit ? `, first ${misfit.where}: got ${short(misfit.got)}, right ${short(misfit.want)}.` : '.'),
+    );
+  }
+  if (detail) parts.push(detail);
+  if (others.length > 0) parts.push(`On this input it coincides with ${others.join(', ')}.`);
+  return parts.join(' ').replace(/differ first/, 'differ, first');
+}
+
+const finite = (x: number): number => (Number.isFinite(x) ? x : 0);
+
+function found(tried: Tried, right: Judged, problem: Problem, others: readonly string[] = []): FoundMistake {
+  return {
+    id: tried.candidate.id,
+    cosine: finite(tried.judged.cosine),
+    maxAbs: finite(tried.judged.maxAbs),
+    evidence: evidenceOf(tried, right, problem, others),
+    rule: ruleOf(tried.candidate.id),
+  };
+}
+
+/** What is not a number in the outputs. */
+function nonFinite(dump: Dump): string[] {
+  const reader = new DumpReader(dump);
+  return [...dump.tensors].flatMap(([name, { dtype, shape }]) => {
+    if (!name.startsWith('out') || !['F32', 'BF16', 'F16'].includes(dtype)) return [];
+    let [nan, infinite] = [0, 0];
+    for (const v of reader.floats(name, shape, 'anything').data) {
+      if (Number.isNaN(v)) nan++;
+      else if (!Number.isFinite(v)) infinite++;
+    }
+    if (nan + infinite === 0) return [];
+    return [`${name} holds ${nan} NaN and ${infinite} infinite elements; cosine and max abs are over the others.`];
+  });
+}
+
+/** How far {@link explainSteps} is: computations tried, and an upper bound of how many there are. */
+export interface ExplainProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** Candidates of a rank: a small sample first, those that survive it in full. */
+function* tryRank(problem: Problem, rank: 0 | 1): Generator<void, Tried[]> {
+  const tried: Tried[] = [];
+  for (const [order, candidate] of problem.candidates.entries()) {
+    if (candidate.rank !== rank) continue;
+    yield;
+    const screened = candidate.judge('screen');
+    tried.push({ candidate, order, judged: screened.tier === 'no' ? screened : candidate.judge('full') });
+  }
+  return tried;
+}
+
+/**
+ * Tries every known mistake of the dump's operation.
+ *
+ * `agrees` when the right computation reproduces the output within the precision of its dtype (see `compare.ts`). Else `mistakes` holds
+ * those that do; one that changes nothing on this input cannot be among them. `nearest` holds the others by cosine.
+ * @throws CheckpointError for a dump that lacks something or contradicts itself
+ */
+export function explainDump(dump: Dump): Explanation {
+  const steps = explainSteps(dump);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** {@link explainDump} step by step, so that a caller can show progress, and stop: a real layer takes a while. */
+export function* explainSteps(dump: Dump): Generator<ExplainProgress, Explanation> {
+  const reader = new DumpReader(dump);
+  const op = reader.word('op', Object.keys(OPERATIONS));
+  yield { done: 0, total: 1 };
+  const problem = OPERATIONS[op]!(reader);
+  const notes = [...problem.notes, ...nonFinite(dump)];
+  const unused = reader.unused();
+  if (unused.length > 0) notes.push(`Not looked at, no part of ${op}: ${unused.join(', ')}.`);
+  const total = problem.candidates.length + 1;
+  let done = 0;
+
+  yield { done: done++, total };
+  const right = problem.right.judge('full');
+  const answer = (agrees: boolean, tried: readonly Tried[], tier: Tier): Explanation => {
+    const listed = agrees ? [] : best(tried.filter(({ judged }) => judged.tier === tier));
+    const ids = listed.map(({ candidate }) => candidate.id);
+    if (ids.length > 1) notes.push(`${ids.join(' and ')} coincide on this input: the output does not tell them apart.`);
+    const nearest = agrees ? [] : best(tried.filter(({ candidate }) => !ids.includes(candidate.id)));
+    nearest.sort((a, b) => finite(b.judged.cosine) - finite(a.judged.cosine) || a.judged.nmse - b.judged.nmse);
+    const { cosine, maxAbs, outside, compared } = right;
+    if (compared < problem.elements) {
+      notes.push(
+        `Compared: ${compared} of ${problem.elements} elements, spread over the output; the rest was not computed.`,
+      );
+    }
+    return {
+      op,
+      agrees,
+      mistakes: listed.map((t) =>
+        found(
+          t,
+          right,
+          problem,
+          ids.filter((id) => id !== t.candidate.id),
+        ),
+      ),
+      nearest: nearest.slice(0, NEAREST).map((t) => found(t, right, problem)),
+      right: { cosine: finite(cosine), maxAbs: finite(maxAbs), outside, compared, elements: problem.elements },
+      notes,
+    };
+  };
+
+  if (right.tier === 'tight') return answer(true, [], 'tight');
+  const tried: Tried[] = [];
+  const rank = function* (which: 0 | 1): Generator<ExplainProgress> {
+    const trying = tryRank(problem, which);
+    for (;;) {
+      const step = trying.next();
+      if (step.done) return void tried.push(...step.value);
+      yield { done: done++, total };
+    }
+  };
+  const fitsTightly = (): boolean => tried.some(({ judged }) => judged.tier === 'tight');
+  yield* rank(0);
+  if (!fitsTightly()) yield* rank(1);
+  if (fitsTightly()) return answer(false, tried, 'tight');
+  if (right.tier === 'loose') {
+    notes.push(
+      problem.looseNote ??
+        `Agrees within one step of the output's dtype; ${right.outside} of ${right.compared} elements are not the nearest value.`,
+    );
+    return answer(true, [], 'loose');
+  }
+  return answer(false, tried, 'loose');
+}
