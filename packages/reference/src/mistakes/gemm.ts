@@ -53,10 +53,15 @@ export function leadingZero(ends: Int32Array): Int32Array {
   return Int32Array.from(ends, (_, e) => (e === 0 ? 0 : ends[e - 1]!));
 }
 
+/** Decoded numbers that are kept. */
+const KEPT_NUMBERS = 3e7;
+
 /** Dots and norms of sampled products, remembered as long as the operands are the same. */
 class Products {
   readonly #known = new Map<string, { dots: Float64Array; bound: Float64Array }>();
   readonly #ids = new Map<object, number>();
+  #kept = 0;
+  readonly #rows = new Map<string, Map<number, { values: Float64Array; length: number }>>();
 
   constructor(
     readonly k: number,
@@ -101,28 +106,39 @@ class Products {
     if (known) return known;
     const dots = new Float64Array(rows.length * columns.length);
     const bound = new Float64Array(dots.length);
-    const { k, n } = this;
-    const decode = ({ codes, sf, order, first }: Operand, row: number): Float64Array => {
-      const r = first ? 0 : row;
-      return decodeRow(codes, r, (block) => E4M3_VALUES[sf[(r * k) / 16 + block]!]!, order, new Float64Array(k));
-    };
+    const { n } = this;
     for (const e of new Set(Array.from(rows, (row) => owner[row]!))) {
       if (e < 0) continue;
       const mine = Array.from(rows.keys()).filter((i) => owner[rows[i]!] === e);
-      const as = mine.map((i) => decode(a, rows[i]!));
-      const lengths = as.map(norm);
+      const as = mine.map((i) => this.#row(a, rows[i]!));
       for (let j = 0; j < columns.length; j++) {
-        const w = decode(b, e * n + columns[j]!);
-        const length = norm(w);
+        const w = this.#row(b, e * n + columns[j]!);
         mine.forEach((i, at) => {
-          dots[i * columns.length + j] = dot(as[at]!, w);
-          bound[i * columns.length + j] = lengths[at]! * length;
+          dots[i * columns.length + j] = dot(as[at]!.values, w.values);
+          bound[i * columns.length + j] = as[at]!.length * w.length;
         });
       }
     }
     const result = { dots, bound };
     if (this.#known.size < 64) this.#known.set(full, result);
     return result;
+  }
+
+  /** A decoded row and its length. Most mistakes leave one operand right: its rows are kept while they are few. */
+  #row({ codes, sf, order, first }: Operand, row: number): { values: Float64Array; length: number } {
+    const { k } = this;
+    const r = first ? 0 : row;
+    const key = `${this.#id(codes)},${this.#id(sf)},${order}`;
+    let known = this.#rows.get(key);
+    if (!known) this.#rows.set(key, (known = new Map()));
+    let decoded = known.get(r);
+    if (decoded) return decoded;
+    const scales = E4M3_VALUES;
+    const values = decodeRow(codes, r, (block) => scales[sf[(r * k) / 16 + block]!]!, order, new Float64Array(k));
+    decoded = { values, length: norm(values) };
+    this.#kept += k;
+    if (this.#kept < KEPT_NUMBERS) known.set(r, decoded);
+    return decoded;
   }
 }
 

@@ -32,13 +32,14 @@ export function decodeRow(
 ): Float64Array {
   const k = out.length;
   const from = FOUND_AT[order];
+  const values = E2M1_VALUES;
   for (let block = 0; block < k / 16; block++) {
     const scale = scales(block);
     const byte0 = (row * k) / 2 + block * 8;
     for (let i = 0; i < 16; i++) {
       const place = from[i]!;
       const byte = codes[byte0 + (place >> 1)]!;
-      out[block * 16 + i] = E2M1_VALUES[place & 1 ? byte >> 4 : byte & 15]! * scale;
+      out[block * 16 + i] = values[place & 1 ? byte >> 4 : byte & 15]! * scale;
     }
   }
   return out;

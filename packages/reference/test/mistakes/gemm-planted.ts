@@ -34,11 +34,12 @@ export interface GemmOptions {
   reversed?: boolean;
 }
 
-const e2m1 = (c: number): number => [0, 0.5, 1, 1.5, 2, 3, 4, 6][c & 7]! * (c & 8 ? -1 : 1);
-const e4m3 = (b: number): number => {
+const MAGNITUDES = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+const e2m1 = (c: number): number => MAGNITUDES[c & 7]! * (c & 8 ? -1 : 1);
+const e4m3 = Array.from({ length: 256 }, (_, b) => {
   const [e, m] = [(b >> 3) & 15, b & 7];
   return (b & 128 ? -1 : 1) * (e ? (1 + m / 8) * 2 ** (e - 7) : m * 2 ** -9);
-};
+});
 
 /** Element k of a packed row as a kernel with a packing mistake reads it. */
 function element(row: Uint8Array, k: number, how: Plant['nibbles']): number {
@@ -87,7 +88,20 @@ export function gemmDump(c: GemmCase, plant: Plant = {}, options: GemmOptions = 
     const seen = { inverted: 1 / a, missing: 1, twice: a * a, first: aGlobal[0]!, right: a }[plant.alpha ?? 'right'];
     return seen * bGlobal[x]!;
   };
+  const decoded = (codes: Uint8Array, sf: Uint8Array, side: 'a' | 'b'): number[][] =>
+    Array.from({ length: (codes.length * 2) / k }, (_, row) =>
+      Array.from({ length: k }, (_, i) => {
+        const code = element(
+          codes.subarray((row * k) / 2, ((row + 1) * k) / 2),
+          i,
+          hits(side) ? plant.nibbles : undefined,
+        );
+        return code * e4m3[sf[row * kSf + (i >> 4)]!]!;
+      }),
+    );
+  const [as, bs] = [decoded(aCodes, aSeen, 'a'), decoded(bCodes, bSeen, 'b')];
   const out: number[] = [];
+  const terms = new Float64Array(k);
   for (let r = 0; r < t; r++) {
     const x = used.findIndex((end) => (plant.rows === 'left' ? end >= r : end > r));
     for (let col = 0; col < n; col++) {
@@ -95,18 +109,8 @@ export function gemmDump(c: GemmCase, plant: Plant = {}, options: GemmOptions = 
         out.push(0);
         continue;
       }
-      const terms: number[] = [];
-      const ar = aCodes.subarray((r * k) / 2, ((r + 1) * k) / 2);
-      const br = bCodes.subarray(((x * n + col) * k) / 2, ((x * n + col + 1) * k) / 2);
-      for (let i = 0; i < k; i++) {
-        const block = i >> 4;
-        terms.push(
-          element(ar, i, hits('a') ? plant.nibbles : undefined) *
-            e4m3(aSeen[r * kSf + block]!) *
-            element(br, i, hits('b') ? plant.nibbles : undefined) *
-            e4m3(bSeen[(x * n + col) * kSf + block]!),
-        );
-      }
+      const [ar, br] = [as[r]!, bs[x * n + col]!];
+      for (let i = 0; i < k; i++) terms[i] = ar[i]! * br[i]!;
       out.push(sum(terms, how) * alpha(x));
     }
   }
