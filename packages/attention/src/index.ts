@@ -8,5 +8,6 @@ export type { LayerSpec, StateSpec } from './spec';
 export { buildGatherPlan, gatherPlanCapacity } from './gather';
 export { SequenceState } from './state';
 export type { StateMark } from './state';
+export { stateBytes } from './layer-state';
 export type { CompressorState, LayerState } from './layer-state';
 export type { SavedCompressor, SavedLayer, SavedState } from './snapshot';

@@ -84,6 +84,19 @@ export function createLayer(spec: LayerSpec, { maxTokens, maxChunk }: StateSpec)
   };
 }
 
+/** Bytes that the arrays of a {@link StateSpec}'s state take. */
+export function stateBytes({ layers, maxTokens, maxChunk }: StateSpec): number {
+  const compressor = (ratio: number, dim: number): number => {
+    const wide = ratio === 4 ? 2 : 1; // overlapping windows: projections twice as wide, and an overlap of two arrays
+    return Math.floor(maxTokens / ratio) * dim + 2 * ratio * wide * dim + (ratio === 4 ? 2 * ratio * dim : 0);
+  };
+  return layers.reduce((sum, { ratio, window, headDim, indexHeadDim = 0 }) => {
+    const ring = (window + maxChunk - 1) * headDim;
+    const entries = ratio === 0 ? 0 : compressor(ratio, headDim);
+    return sum + 4 * (ring + entries + (ratio === 4 ? compressor(4, indexHeadDim) : 0));
+  }, 0);
+}
+
 /** Bytes of all arrays of a layer. */
 export function layerBytes(layer: LayerState): number {
   let bytes = layer.ring.byteLength;

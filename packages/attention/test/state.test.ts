@@ -1,7 +1,7 @@
 import { expectBytes } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SequenceState } from '../src/index';
+import { SequenceState, stateBytes } from '../src/index';
 import type { LayerSpec, SavedState, StateMark } from '../src/index';
 import { BACKENDS } from './backends';
 import { makeInputs, makeOutputs, makeState, run, step } from './layer-run';
@@ -140,6 +140,7 @@ describe('SequenceState', () => {
       }
     }
     expect(state.bytes).toBe(bytes);
+    expect(stateBytes(state.spec)).toBe(bytes);
   });
   it('does not change with the object it was made from', () => {
     const layers = [{ ...SPECS[0]! }];

@@ -6,12 +6,13 @@ import type { QuantizationManifest } from './config/manifest';
 import { compareManifest, readManifest } from './config/manifest';
 import type { ModelConfig } from './config/types';
 import { badFile, listText, shapeText } from './fail';
+import type { ReadBuffers } from './safetensors/buffers';
 import { elementCount } from './safetensors/dtypes';
 import type { TensorInfo, TensorStore } from './safetensors/store';
 import { openTensorStore } from './safetensors/store';
 import { checkNoNaN, decodeFloats, decodeInts } from './tensors/decode';
 import type { ExpertMatrix } from './tensors/layout';
-import type { ExpertTensor, LinearTensor } from './tensors/matrix';
+import type { ExpertScales, ExpertTensor, LinearTensor } from './tensors/matrix';
 import type { ModuleInfo, ModuleTable } from './tensors/modules';
 import { buildModuleTable } from './tensors/modules';
 import { MatrixReader } from './tensors/read-matrix';
@@ -40,9 +41,19 @@ export interface Checkpoint {
   /** A dense matrix by canonical module name, as in `layers.0.attn.wq_a`, in the format that it is stored in. NaN and infinity are errors. */
   linear(module: string, n: number, k: number): LinearTensor;
   /** Rows `[row0, row0 + rows)` of it, for readers that do not want the whole matrix in memory: the result's `n` is `rows`. */
-  linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor;
-  /** A routed expert's matrix: w1 gate [I, D], w3 up [I, D], w2 down [D, I]. Scales are checked. */
-  expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor;
+  linearRows(
+    module: string,
+    n: number,
+    k: number,
+    row0: number,
+    rows: number,
+    /** Memory to read into: the result is good until these are used again. */
+    buffers?: ReadBuffers,
+  ): LinearTensor;
+  /** A routed expert's matrix: w1 gate [I, D], w3 up [I, D], w2 down [D, I]. Scales are checked. `buffers` as in linearRows. */
+  expert(layer: number, expert: number, matrix: ExpertMatrix, buffers?: ReadBuffers): ExpertTensor;
+  /** What `expert` would return, without its data: only scalars are read. */
+  expertScales(layer: number, expert: number, matrix: ExpertMatrix): ExpertScales;
   /** The E8M0 scales [N, K/32] of a routed expert's matrix in MXFP4, without its codes; undefined for other formats. */
   expertE8m0(layer: number, expert: number, matrix: ExpertMatrix): Uint8Array | undefined;
   /** A tensor that is never quantized, as float32, by canonical name, as in `layers.0.attn_norm.weight`. NaN is an error. */
@@ -93,7 +104,7 @@ class OpenCheckpoint implements Checkpoint {
     return this.linearRows(module, n, k, 0, n);
   }
 
-  linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
+  linearRows(module: string, n: number, k: number, row0: number, rows: number, buffers?: ReadBuffers): LinearTensor {
     checkInteger('Checkpoint.linearRows', 'row0', row0, 0, n);
     checkInteger('Checkpoint.linearRows', 'rows', rows, 0, n - row0);
     // A tied model has one matrix for both ends.
@@ -104,12 +115,16 @@ class OpenCheckpoint implements Checkpoint {
         tensor: info.weight.name,
       });
     }
-    return this.#matrices.read(info, row0, rows);
+    return this.store.into(buffers, () => this.#matrices.read(info, row0, rows));
   }
 
-  expert(layer: number, expert: number, matrix: ExpertMatrix): ExpertTensor {
+  expert(layer: number, expert: number, matrix: ExpertMatrix, buffers?: ReadBuffers): ExpertTensor {
     const info = this.#expertModule(layer, expert, matrix);
-    return this.#matrices.read(info, 0, info.n);
+    return this.store.into(buffers, () => this.#matrices.read(info, 0, info.n));
+  }
+
+  expertScales(layer: number, expert: number, matrix: ExpertMatrix): ExpertScales {
+    return this.#matrices.scales(this.#expertModule(layer, expert, matrix));
   }
 
   expertE8m0(layer: number, expert: number, matrix: ExpertMatrix): Uint8Array | undefined {

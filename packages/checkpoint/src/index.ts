@@ -3,6 +3,7 @@ export type { Checkpoint } from './checkpoint';
 export { FP8_TILE, matrixRowBytes, matrixRows, matrixToFloat32 } from './tensors/matrix';
 export type {
   Bf16Tensor,
+  ExpertScales,
   ExpertTensor,
   F32Tensor,
   Fp8Tensor,
@@ -24,6 +25,7 @@ export { canonicalName } from './tensors/names';
 export type { ExpertMatrix } from './tensors/layout';
 export type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './tensors/modules';
 export { SafetensorsFile } from './safetensors/file';
+export { ReadBuffers } from './safetensors/buffers';
 export { parseHeader, readHeaderLength } from './safetensors/header';
 export type { SafetensorsHeader, TensorEntry } from './safetensors/header';
 export { DTYPES, dtypeBits } from './safetensors/dtypes';

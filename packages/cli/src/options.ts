@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseBytes } from './units';
 
 /** A parser of numbers for an option; says what was expected. */
 export function number(what: string, accept: (x: number) => boolean): (text: string) => number {
@@ -19,6 +20,13 @@ export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: stri
   return number(range, (x) => Number.isInteger(x) && x >= min && x <= max);
 }
 
+/** A parser of amounts of memory. */
+export function bytes(text: string): number {
+  const n = parseBytes(text);
+  if (n === undefined) throw new InvalidArgumentError('Expected an amount of memory, as in 8G, 1.5GB, 900MiB.');
+  return n;
+}
+
 /** Collects an option that may be given several times. */
 export function collect<T>(parse: (text: string) => T): (text: string, all?: T[]) => T[] {
   return (text, all = []) => [...all, parse(text)];
@@ -31,6 +39,7 @@ export interface ModelOptions {
   readonly threads?: number | undefined;
   readonly isa: NonNullable<BackendOptions['isa']>;
   readonly activations: 'nvfp4' | 'float';
+  readonly memory?: number | undefined;
 }
 
 /** Options of every command that runs a model. */
@@ -46,12 +55,23 @@ export function addModelOptions(command: Command): Command {
       new Option('--activations <kind>', 'inputs of NVFP4 experts: nvfp4 = W4A4, float = W4A16')
         .choices(['nvfp4', 'float'])
         .default('nvfp4'),
+    )
+    .option(
+      '--memory <amount>',
+      'most memory to take, as in 8G; experts that do not fit are read when they are needed (default: no limit)',
+      bytes,
     );
 }
 
 /** What {@link addModelOptions} asked for, as the model package takes it. */
-export function loadOptions({ backend, threads, isa, activations }: ModelOptions): LoadOptions {
-  return { backend, isa, activations, ...(threads === undefined ? {} : { threads }) };
+export function loadOptions({ backend, threads, isa, activations, memory }: ModelOptions): LoadOptions {
+  return {
+    backend,
+    isa,
+    activations,
+    ...(threads === undefined ? {} : { threads }),
+    ...(memory === undefined ? {} : { memoryLimit: memory }),
+  };
 }
 
 /** The shipped tiny model: beside this package, or in the repository. */

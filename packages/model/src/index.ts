@@ -1,4 +1,4 @@
-export { createModel, loadModel, Model } from './model';
+export { createModel, loadModel, Model, planModel } from './model';
 export type { BatchItem, ForwardOptions, LoadOptions } from './model';
 export { DEFAULT_MAX_TOKENS, stopTokenIds } from './generate';
 export type { FinishReason, GenerateChunk, GenerateOptions, GenerateUsage, Prompt } from './generate';
@@ -6,6 +6,7 @@ export { Sequence } from './sequence';
 export type { SavedSequence, SequenceMark } from './sequence';
 export { ExpertRanges } from './calibrate';
 export type { ExpertAmax } from './calibrate';
+export type { MemoryPlan, PlanPart } from './plan';
 export { Trace } from './trace';
 export type { TracedTensor } from './trace';
 export { addonInfos, createBackend, ISAS, MAX_THREADS } from './backend/create';

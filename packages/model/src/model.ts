@@ -1,6 +1,7 @@
 import {
   loadTokenizer,
   openCheckpoint,
+  type Checkpoint,
   type GenerationConfig,
   type ModelConfig,
   type Tokenizer,
@@ -19,6 +20,7 @@ import type { ExpertRanges } from './calibrate';
 import { StepBatch } from './step-batch';
 import type { Tensor } from './tensor';
 import type { Trace } from './trace';
+import { checkPlan, planMemory, type MemoryPlan, type PlanOptions } from './plan';
 import { layerSpec, loadWeights, type LoadProgress, type ModelWeights, type WeightSource } from './weights';
 import { createWorkspace, type Workspace } from './workspace';
 
@@ -32,6 +34,15 @@ export interface LoadOptions extends BackendOptions {
   readonly inputScales?: 'static' | 'dynamic';
   /** Most tokens that one step computes; longer prompts go in chunks of this size. Default 256. */
   readonly maxChunk?: number;
+  /**
+   * Most bytes of memory that the process should take. Experts that do not fit stay on the disk and are read when tokens are routed to
+   * them; results are the same bits. Default: none, everything is packed at load.
+   */
+  readonly memoryLimit?: number;
+  /** Most routed experts, of all layers, in memory at a time. Default: as many as `memoryLimit` leaves room for. */
+  readonly residentExperts?: number;
+  /** Told what the load will put into memory before it reads any weights. */
+  readonly onPlan?: (plan: MemoryPlan) => void;
   readonly onProgress?: LoadProgress;
   readonly signal?: AbortSignal;
 }
@@ -64,9 +75,38 @@ export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model
   o.signal?.throwIfAborted();
   const ops = o.ops ?? createBackend(o);
   const checkpoint = openCheckpoint(dir);
+  let model: Model | undefined;
   try {
     const tokenizer = existsSync(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
-    return await packModel(checkpoint, ops, o, tokenizer, checkpoint.generation, checkpoint.warnings);
+    model = await packModel(
+      'loadModel',
+      checkpoint,
+      ops,
+      o,
+      tokenizer,
+      checkpoint.generation,
+      checkpoint.warnings,
+      () => checkpoint.close(),
+    );
+    if (model.plan.fits === 'pool') unread.register(model, checkpoint, model);
+    return model;
+  } finally {
+    if (model?.plan.fits !== 'pool') checkpoint.close();
+  }
+}
+
+/** Closes the files of models that read experts from them and were collected without `dispose`. */
+const unread = new FinalizationRegistry<Checkpoint>((checkpoint) => checkpoint.close());
+
+/** What loading a checkpoint folder would put into memory; reads no weights. @throws as {@link loadModel} for what it cannot open. */
+export function planModel(dir: string, o: LoadOptions = {}): MemoryPlan {
+  checkLoadOptions('planModel', o);
+  const ops = createBackend(o);
+  const checkpoint = openCheckpoint(dir);
+  try {
+    const { plan, dispose } = planMemory(checkpoint, ops, planOptions(o));
+    dispose();
+    return plan;
   } finally {
     checkpoint.close();
   }
@@ -78,26 +118,53 @@ export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model
  */
 export async function createModel(source: WeightSource, o: LoadOptions = {}): Promise<Model> {
   checkLoadOptions('createModel', o);
-  return packModel(source, o.ops ?? createBackend(o), o, null, undefined, []);
+  return packModel('createModel', source, o.ops ?? createBackend(o), o, null, undefined, [], () => undefined);
 }
 
-function checkLoadOptions(fn: string, { activations, inputScales, maxChunk }: LoadOptions): void {
+function checkLoadOptions(fn: string, { activations, inputScales, maxChunk, ...o }: LoadOptions): void {
   if (activations !== undefined) checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
   if (inputScales !== undefined) checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
   if (maxChunk !== undefined) checkInteger(fn, 'maxChunk', maxChunk, 1, 65536);
+  if (o.memoryLimit !== undefined) checkInteger(fn, 'memoryLimit', o.memoryLimit, 1);
+  if (o.residentExperts !== undefined) checkInteger(fn, 'residentExperts', o.residentExperts, 1);
+}
+
+const DEFAULT_CHUNK = 256;
+
+function planOptions({ memoryLimit, residentExperts, maxChunk = DEFAULT_CHUNK }: LoadOptions): PlanOptions {
+  return { limitBytes: memoryLimit, residentExperts, maxChunk };
 }
 
 async function packModel(
+  fn: string,
   source: WeightSource,
   ops: Ops,
-  { activations = 'nvfp4', inputScales = 'static', maxChunk = 256, onProgress, signal }: LoadOptions,
+  o: LoadOptions,
   tokenizer: Tokenizer | null,
   generation: GenerationConfig | undefined,
   noticed: readonly string[],
+  close: () => void,
 ): Promise<Model> {
-  const weights = await loadWeights(source, ops, { staticInputScales: inputScales === 'static', onProgress, signal });
+  const { activations = 'nvfp4', inputScales = 'static', maxChunk = DEFAULT_CHUNK, onProgress, signal } = o;
+  const { plan, poolFor, dispose } = planMemory(source, ops, planOptions(o));
+  o.onPlan?.(plan);
+  checkPlan(fn, plan);
+  const totalBytes = plan.loadBytes;
+  const staticInputScales = inputScales === 'static';
+  let weights: ModelWeights;
+  try {
+    weights = await loadWeights(source, ops, { staticInputScales, totalBytes, poolFor, onProgress, signal });
+  } catch (error) {
+    dispose();
+    throw error;
+  }
   const warnings = [...noticed, ...weights.warnings]; // `noticed` may have grown while tensors were read
-  return new Model(ops, source.config, weights, tokenizer, generation, activations, maxChunk, warnings);
+  const free = (): void => {
+    weights.dispose();
+    dispose();
+    close();
+  };
+  return new Model(ops, source.config, weights, tokenizer, generation, activations, maxChunk, warnings, plan, free);
 }
 
 /** A loaded model: its weights packed for a backend, and the buffers of a step. One step runs at a time. */
@@ -107,6 +174,7 @@ export class Model {
   private readonly logitsOfOne: Tensor;
   private readonly logitsOfGroup: Tensor;
   private readonly batch: StepBatch;
+  private disposed = false;
   private readonly seen = new Set<SequenceStateHandle>();
   private readonly observers: { trace: Trace | undefined; ranges: ExpertRanges | undefined };
 
@@ -120,6 +188,9 @@ export class Model {
     readonly maxChunk: number,
     /** What the load noticed and a person should know. */
     readonly warnings: readonly string[],
+    /** What its load was to put into memory. */
+    readonly plan: MemoryPlan,
+    private readonly free: () => void,
   ) {
     this.batch = new StepBatch(maxChunk);
     this.observers = { trace: undefined, ranges: undefined };
@@ -135,6 +206,17 @@ export class Model {
     };
     this.logitsOfOne = ops.alloc('f32', c.vocabSize);
     this.logitsOfGroup = ops.alloc('f32', Math.min(maxChunk, LOGIT_ROWS) * c.vocabSize);
+  }
+
+  /**
+   * Frees the packed weights and closes the files now; without it that happens when the model is collected. Sequences made by it keep
+   * their state. Using the model after that is a ValueError. Twice is fine.
+   */
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    unread.unregister(this);
+    this.free();
   }
 
   /** @throws ValueError when the checkpoint has no tokenizer. */
@@ -228,6 +310,7 @@ export class Model {
   }
 
   private checkBatch(batch: readonly BatchItem[], trace: Trace | undefined): void {
+    if (this.disposed) throw new ValueError('Model.forward: the model has been disposed');
     if (trace && batch.length > 1)
       throw new ValueError(`Model.forward: "trace" takes one sequence, got ${batch.length}`);
     const { seen } = this;

@@ -1,8 +1,15 @@
 import type { LayerSpec } from '@megamoe/attention';
-import type { ExpertTensor, LinearTensor, ModelConfig } from '@megamoe/checkpoint';
-import { matrixRows, matrixToFloat32 } from '@megamoe/checkpoint';
+import {
+  matrixRows,
+  matrixToFloat32,
+  ReadBuffers,
+  type ExpertScales,
+  type ExpertTensor,
+  type LinearTensor,
+  type ModelConfig,
+} from '@megamoe/checkpoint';
 import { CheckpointError } from '@megamoe/core';
-import type { ExpertsWeight, LinearWeight } from '@megamoe/gemm-native';
+import type { ExpertPool, ExpertsSource, ExpertsWeight, LinearWeight } from '@megamoe/gemm-native';
 import type { CompressorHandle, HyperWeights, Ops } from './backend/ops';
 import type { Tensor } from './tensor';
 
@@ -12,9 +19,19 @@ export interface WeightSource {
   /** A dense matrix [n, k], as in `layers.0.attn.wq_a`. */
   linear(module: string, n: number, k: number): LinearTensor;
   /** Some rows of it: where a source has this, no dense matrix is ever whole in memory beside its packed form. */
-  linearRows?(module: string, n: number, k: number, row0: number, rows: number): LinearTensor;
-  /** A routed expert's matrix: w1 and w3 [I, D], w2 [D, I]. */
-  expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertTensor;
+  linearRows?(
+    module: string,
+    n: number,
+    k: number,
+    row0: number,
+    rows: number,
+    /** Memory that the result may lie in: it is packed before these are used again. */
+    buffers?: ReadBuffers,
+  ): LinearTensor;
+  /** A routed expert's matrix: w1 and w3 [I, D], w2 [D, I]. `buffers` as above. */
+  expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3', buffers?: ReadBuffers): ExpertTensor;
+  /** The same without its data; a source that has this can leave experts where they are until they are needed. */
+  expertScales?(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertScales;
   /** A tensor that is never quantized, float32. */
   vector(name: string, length: number): Float32Array;
   /** An integer tensor, as in `layers.0.ffn.gate.tid2eid`. */
@@ -93,18 +110,33 @@ export interface ModelWeights {
   /** True when the routed experts are NVFP4. */
   readonly nvfp4: boolean;
   readonly warnings: readonly string[];
+  /** Frees all of them. */
+  dispose(): void;
 }
 
 /** Loads module by module; nothing is held twice beyond one module. */
 export class WeightLoader {
   readonly warnings: string[] = [];
+  /** Everything packed so far, for those who want to dispose of it. */
+  readonly packed: { dispose(): void }[] = [];
+  private readonly buffers = new ReadBuffers();
 
   constructor(
     private readonly source: WeightSource,
     private readonly ops: Ops,
     /** Take input scales of the checkpoint where there are any. */
     private readonly staticInputScales: boolean,
+    /** Where experts go that are packed when they are needed; null: all are packed now. */
+    private readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null = null,
+    /** Told of every weight that has been packed. */
+    private readonly onPacked: (bytes: number, module: string) => void = () => undefined,
   ) {}
+
+  private keep<T extends LinearWeight | ExpertsWeight>(weight: T, module: string): T {
+    this.packed.push(weight);
+    this.onPacked(weight.bytes, module);
+    return weight;
+  }
 
   private get config(): ModelConfig {
     return this.source.config;
@@ -168,7 +200,7 @@ export class WeightLoader {
   /** Rows `[row0, row0 + rows)` of a matrix, as the source has them. */
   private rows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
     const { source } = this;
-    if (source.linearRows) return source.linearRows(module, n, k, row0, rows);
+    if (source.linearRows) return source.linearRows(module, n, k, row0, rows, this.buffers);
     return matrixRows(source.linear(module, n, k), row0, rows);
   }
 
@@ -192,7 +224,7 @@ export class WeightLoader {
       }
       return all;
     };
-    return this.ops.packLinear({ n: (modules.length * n) / groups, k, groups, dtype, data });
+    return this.keep(this.ops.packLinear({ n: (modules.length * n) / groups, k, groups, dtype, data }), modules[0]!);
   }
 
   /** One expert GEMM of a layer: `names` are its row blocks, as ['w1', 'w3'] or ['w2']. */
@@ -201,33 +233,51 @@ export class WeightLoader {
     const parts = names.length as 1 | 2;
     const weightScale = new Float32Array(e * parts);
     const inputScale = new Float32Array(e).fill(NaN);
-    const take = (expert: number, part: number): ExpertTensor => this.source.expert(layer, expert, names[part]!);
-    const stored = take(0, 0).format;
+    const { source } = this;
+    const scales = (expert: number, part: number): ExpertScales =>
+      source.expertScales?.(layer, expert, names[part]!) ?? source.expert(layer, expert, names[part]!, this.buffers);
+    const stored = scales(0, 0).format;
     const format = stored === 'fp8' || stored === 'mxfp4' ? 'f32' : stored;
-    const weight = this.ops.packExperts({
+    const checkSame = (t: ExpertScales, expert: number, part: number): void => {
+      if (t.format === stored && t.n === n / parts && t.k === k) return;
+      const name = `layers.${layer}.ffn.experts.${expert}.${names[part]!}`;
+      throw new CheckpointError(
+        `${name}: expected ${stored} [${n / parts}, ${k}] like the layer's other experts, found ${t.format} [${t.n}, ${t.k}]`,
+        { tensor: name },
+      );
+    };
+    const note = (t: ExpertScales, expert: number, part: number): void => {
+      if (t.format !== 'nvfp4') return;
+      weightScale[expert * parts + part] = t.weightGlobalDecodeScale!;
+      // One staging serves w1 and w3: the larger scale holds both, and alpha uses what was staged.
+      const g = t.inputGlobalDecodeScale;
+      if (g !== undefined && !(inputScale[expert]! >= g)) inputScale[expert] = g;
+    };
+    const experts: ExpertsSource = {
       numExperts: e,
       n,
       k,
       parts,
       format,
       read: (expert, part) => {
-        const t = take(expert, part);
-        const name = `layers.${layer}.ffn.experts.${expert}.${names[part]!}`;
-        if (t.format !== stored || t.n !== n / parts || t.k !== k) {
-          throw new CheckpointError(
-            `${name}: expected ${stored} [${n / parts}, ${k}] like the layer's other experts, found ${t.format} [${t.n}, ${t.k}]`,
-            { tensor: name },
-          );
-        }
-        if (t.format === 'bf16') return { data: t.data };
-        if (t.format !== 'nvfp4') return { data: matrixToFloat32(t) };
-        weightScale[expert * parts + part] = t.weightGlobalDecodeScale;
-        // One staging serves w1 and w3: the larger scale holds both, and alpha uses what was staged.
-        const g = t.inputGlobalDecodeScale;
-        if (g !== undefined && !(inputScale[expert]! >= g)) inputScale[expert] = g;
-        return { codes: t.codes, sf: t.sf };
+        const t = source.expert(layer, expert, names[part]!, this.buffers);
+        checkSame(t, expert, part);
+        if (!pool) note(t, expert, part);
+        if (t.format === 'nvfp4') return { codes: t.codes, sf: t.sf };
+        return { data: t.format === 'bf16' ? t.data : matrixToFloat32(t) };
       },
-    });
+    };
+    const pool = this.poolFor?.(experts);
+    for (let x = 0; pool && x < e * parts; x++) {
+      const [expert, part] = [Math.floor(x / parts), x % parts];
+      const t = scales(expert, part);
+      checkSame(t, expert, part);
+      note(t, expert, part);
+    }
+    const weight = this.keep(
+      this.ops.packExperts(pool ? { ...experts, pool } : experts),
+      `layers.${layer}.ffn.experts`,
+    );
     if (format !== 'nvfp4') return { weight, inputGlobalDecodeScale: null, alphaW4a4: null, alphaW4a16: null };
     const known = this.fillInputScales(layer, names.join('/'), inputScale);
     const alphaW4a16 = this.ops.tensor(weightScale);
@@ -305,38 +355,50 @@ export function layerSpec(c: ModelConfig, index: number): LayerSpec {
   return ratio === 4 ? { ...spec, indexHeadDim: c.indexHeadDim } : spec;
 }
 
-/** Called after each module of a load. */
-export type LoadProgress = (done: number, total: number, module: string) => void;
+/** Called after each weight of a load, with the bytes packed so far and in all. */
+export type LoadProgress = (doneBytes: number, totalBytes: number, module: string) => void;
+
+/** What a load needs besides the weights' source. */
+export interface LoadWeightsOptions {
+  readonly staticInputScales: boolean;
+  readonly totalBytes: number;
+  readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null;
+  readonly onProgress?: LoadProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /**
- * Reads and packs weights for a backend, giving way to the event loop between layers.
+ * Reads and packs weights for a backend, giving way to the event loop between layers. What was packed before a failure is freed.
  * @throws CheckpointError for a tensor that is missing, misshapen or not a number; the abort reason when `signal` fires.
  */
-export async function loadWeights(
-  source: WeightSource,
-  ops: Ops,
-  o: { staticInputScales: boolean; onProgress?: LoadProgress | undefined; signal?: AbortSignal | undefined },
-): Promise<ModelWeights> {
+export async function loadWeights(source: WeightSource, ops: Ops, o: LoadWeightsOptions): Promise<ModelWeights> {
   const c = source.config;
-  const loader = new WeightLoader(source, ops, o.staticInputScales);
-  const total = c.numHiddenLayers + 2;
-  const step = async (done: number, module: string): Promise<void> => {
-    o.onProgress?.(done, total, module);
+  let done = 0;
+  const loader = new WeightLoader(source, ops, o.staticInputScales, o.poolFor, (bytes, module) => {
+    done += bytes;
+    o.onProgress?.(done, o.totalBytes, module);
+  });
+  const breathe = async (): Promise<void> => {
     await new Promise((resolve) => setImmediate(resolve));
     o.signal?.throwIfAborted();
   };
-  await step(0, 'embed');
-  const embed = loader.linear('embed', c.vocabSize, c.hiddenSize);
-  const layers: LayerWeights[] = [];
-  for (let i = 0; i < c.numHiddenLayers; i++) {
-    await step(i + 1, `layers.${i}`);
-    layers.push(loader.layer(i));
+  const dispose = (): void => loader.packed.forEach((weight) => weight.dispose());
+  try {
+    await breathe();
+    const embed = loader.linear('embed', c.vocabSize, c.hiddenSize);
+    const layers: LayerWeights[] = [];
+    for (let i = 0; i < c.numHiddenLayers; i++) {
+      await breathe();
+      layers.push(loader.layer(i));
+    }
+    await breathe();
+    const head = c.tieWordEmbeddings ? embed : loader.linear('head', c.vocabSize, c.hiddenSize);
+    const headHc = loader.hyper('hc_head', c.hcMult, 1);
+    const norm = loader.vector('norm.weight', c.hiddenSize);
+    const nvfp4 = layers.some((l) => l.moe.w13.weight.format === 'nvfp4');
+    return { embed, layers, headHc, norm, head, nvfp4, warnings: loader.warnings, dispose };
+  } catch (error) {
+    dispose();
+    throw error;
   }
-  await step(total - 1, 'head');
-  const head = c.tieWordEmbeddings ? embed : loader.linear('head', c.vocabSize, c.hiddenSize);
-  const headHc = loader.hyper('hc_head', c.hcMult, 1);
-  const norm = loader.vector('norm.weight', c.hiddenSize);
-  o.onProgress?.(total, total, 'done');
-  const nvfp4 = layers.some((l) => l.moe.w13.weight.format === 'nvfp4');
-  return { embed, layers, headHc, norm, head, nvfp4, warnings: loader.warnings };
 }

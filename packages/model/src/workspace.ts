@@ -56,7 +56,7 @@ export interface Workspace {
 }
 
 /** Allocates the buffers for steps of up to `maxRows` tokens. */
-export function createWorkspace(ops: Ops, c: ModelConfig, w: ModelWeights, maxRows: number): Workspace {
+export function createWorkspace(ops: Ops, c: ModelConfig, w: Pick<ModelWeights, 'nvfp4'>, maxRows: number): Workspace {
   const rows = (width: number): Tensor => ops.alloc('f32', maxRows * width);
   const ints = (width: number): Tensor => ops.alloc('i32', maxRows * width);
   const topk = c.numExpertsPerTok;

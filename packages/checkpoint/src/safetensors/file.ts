@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { CheckpointError, UnsupportedError } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
+import { FRESH, type ReadBuffers } from './buffers';
 import type { TensorEntry } from './header';
 import { LENGTH_BYTES, parseHeader, readHeaderLength } from './header';
 
@@ -59,10 +60,10 @@ export class SafetensorsFile {
   }
 
   /**
-   * The bytes of a tensor, or `[start, end)` of them, in a buffer of their own: any typed array fits over it.
-   * Little-endian, as stored.
+   * The bytes of a tensor, or `[start, end)` of them, at the start of a buffer of their own: any typed array fits over it. With
+   * `buffers` that is memory which later reads write over. Little-endian, as stored.
    */
-  read(name: string, start = 0, end?: number): Uint8Array {
+  read(name: string, start = 0, end?: number, buffers?: ReadBuffers): Uint8Array {
     const entry = this.entry(name);
     const size = entry.end - entry.begin;
     const stop = end ?? size;
@@ -71,8 +72,7 @@ export class SafetensorsFile {
     }
     let out: Uint8Array;
     try {
-      const fresh = Buffer.allocUnsafeSlow(stop - start); // not from the pool: offset 0 of its own ArrayBuffer, not zeroed first
-      out = new Uint8Array(fresh.buffer, 0, stop - start);
+      out = (buffers ?? FRESH).take(stop - start);
     } catch (cause) {
       throw badFile(this.path, `${stop - start} bytes do not fit in memory: ${reasonOf(cause)}`, {
         tensor: name,

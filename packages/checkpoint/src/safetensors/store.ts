@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { badFile, listText, quote, reasonOf } from '../fail';
+import type { ReadBuffers } from './buffers';
 import type { Dtype } from './dtypes';
 import { SafetensorsFile } from './file';
 import type { StrictJson } from './strict-json';
@@ -29,6 +30,8 @@ export interface TensorStore {
   readonly warnings: readonly string[];
   /** The bytes of a tensor, or `[start, end)` of them. */
   read(name: string, start?: number, end?: number): Uint8Array;
+  /** Runs `f`, whose reads go to `buffers` when there are some: what they return is good until the next use of these. */
+  into<T>(buffers: ReadBuffers | undefined, f: () => T): T;
   close(): void;
 }
 
@@ -128,13 +131,23 @@ export function openTensorStore(dir: string): TensorStore {
     if (index?.totalSize !== undefined && index.totalSize !== total) {
       warnings.push(`${INDEX_FILE}: total_size says ${jsonText(index.totalSize)}, the tensors have ${total} bytes`);
     }
+    let current: ReadBuffers | undefined;
     return {
       tensors,
       warnings,
       read(name, start, end) {
         const file = holder.get(name);
         if (!file) throw badFile(dir, 'no such tensor in this checkpoint', { tensor: name });
-        return file.read(name, start, end);
+        return file.read(name, start, end, current);
+      },
+      into(buffers, f) {
+        buffers?.rewind();
+        current = buffers;
+        try {
+          return f();
+        } finally {
+          current = undefined;
+        }
       },
       close,
     };

@@ -68,6 +68,15 @@ export type LinearTensor = MatrixTensor;
 /** A routed expert's matrix. */
 export type ExpertTensor = MatrixTensor;
 
+/** How an expert's matrix comes, and the global scales of one in NVFP4: an {@link ExpertTensor} without its data. */
+export interface ExpertScales {
+  readonly format: ExpertTensor['format'];
+  readonly n: number;
+  readonly k: number;
+  readonly weightGlobalDecodeScale?: number;
+  readonly inputGlobalDecodeScale?: number;
+}
+
 /** Tile of FP8 scales, in both directions. */
 export const FP8_TILE = 128;
 

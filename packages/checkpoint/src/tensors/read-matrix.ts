@@ -2,7 +2,7 @@ import { ceilDiv, E8M0_VALUES } from '@megamoe/core';
 import { badFile } from '../fail';
 import type { TensorInfo, TensorStore } from '../safetensors/store';
 import { checkBlockScales, checkE8m0, checkFp8Codes, checkFp8Scales, checkWeights, decodeFloats } from './decode';
-import type { Bf16Tensor, F32Tensor, Fp8Tensor, MatrixTensor, Mxfp4Tensor, Nvfp4Tensor } from './matrix';
+import type { Bf16Tensor, ExpertScales, F32Tensor, Fp8Tensor, MatrixTensor, Mxfp4Tensor, Nvfp4Tensor } from './matrix';
 import { FP8_TILE } from './matrix';
 import type { ModuleInfo } from './modules';
 import { implausibleGlobalScale } from './plausible';
@@ -40,6 +40,13 @@ export class MatrixReader {
     const e8m0 = this.#store.read(scale.name, (first * k) / 32, ((first + rows) * k) / 32);
     checkE8m0(scale, e8m0, k / 32, first);
     return e8m0;
+  }
+
+  /** What {@link read} gives of a module, without its data. */
+  scales(info: ModuleInfo): ExpertScales {
+    const { format, n, k } = info;
+    if (format === 'nvfp4') return { format, n, k, ...this.#globalScales(info) };
+    return { format: format === 'f16' ? 'f32' : format, n, k };
   }
 
   /** Rows of a weight of `bits` an element. */
@@ -90,6 +97,12 @@ export class MatrixReader {
     const codes = this.#rows(info, row0, n, 4);
     const sf = this.#store.read(sfInfo.name, (row0 * k) / 16, ((row0 + n) * k) / 16);
     checkBlockScales(sfInfo, sf, codes, k / 16, row0);
+    return { format: 'nvfp4', n, k, codes, sf, ...this.#globalScales(info) };
+  }
+
+  /** The scalars of an NVFP4 module, as multipliers. */
+  #globalScales(info: ModuleInfo): Pick<Nvfp4Tensor, 'weightGlobalDecodeScale' | 'inputGlobalDecodeScale'> {
+    const { companions } = info;
     const isDivisor = info.convention === 'compressed-tensors';
     const [globalKey, inputKey] = isDivisor
       ? ['weight_global_scale', 'input_global_scale']
@@ -99,8 +112,7 @@ export class MatrixReader {
     const input = inputInfo ? this.#globalScale(inputInfo, inputKey, isDivisor, true) : 0;
     if (inputInfo && input === 0)
       this.#warnOnce(`${inputInfo.file}: tensor "${inputInfo.name}" is 0 and counts as absent`);
-    const common = { format: 'nvfp4', n, k, codes, sf, weightGlobalDecodeScale } as const;
-    return input === 0 ? common : { ...common, inputGlobalDecodeScale: input };
+    return input === 0 ? { weightGlobalDecodeScale } : { weightGlobalDecodeScale, inputGlobalDecodeScale: input };
   }
 
   /** A global scale as a multiplier. 0 stands only where it may, and stays 0. */

@@ -74,11 +74,12 @@ export function generateCommand(io: CliIo): Command {
 async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Promise<void> {
   if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
   const started = performance.now();
-  const { model: dir, backend, threads, isa, activations, chat, json, stopId, ...sampling } = flags;
+  const { model: dir, backend, threads, isa, activations, memory, chat, json, stopId, ...sampling } = flags;
   const report = loadReporter(io);
   const model = await loadModel(dir, {
-    ...loadOptions({ model: dir, backend, threads, isa, activations }),
+    ...loadOptions({ model: dir, backend, threads, isa, activations, memory }),
     signal: io.signal,
+    onPlan: report.plan,
     onProgress: report.progress,
   });
   report.done(model);

@@ -4,6 +4,7 @@ import { inspectCheckpoint, type InspectReport } from '../inspect';
 import type { CliIo } from '../io';
 import { table } from '../table';
 import { CheckFailed } from '../errors';
+import { bytesText } from '../units';
 
 /** `megamoe inspect DIR`. */
 export function inspectCommand(io: CliIo): Command {
@@ -25,9 +26,6 @@ export function inspectCommand(io: CliIo): Command {
     });
 }
 
-const bytes = (n: number): string =>
-  n >= 1e9 ? `${(n / 1e9).toFixed(2)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(2)} MB` : `${(n / 1e3).toFixed(1)} kB`;
-
 function text(r: InspectReport): string {
   const percent = (n: number): string => (r.scales.blocks === 0 ? '0' : `${((100 * n) / r.scales.blocks).toFixed(2)}%`);
   const modules = table(
@@ -40,5 +38,5 @@ function text(r: InspectReport): string {
       : `\nNVFP4 block scales: ${r.scales.blocks}; saturated at 448: ${percent(r.scales.saturatedScales)}, at the minimum 2^-9: ${percent(r.scales.minimumScales)}, ` +
         `zero: ${percent(r.scales.zeroScales)}, NaN: ${r.scales.nanScales}\n`;
   const warnings = r.warnings.map((w) => `warning: ${w}\n`).join('');
-  return `${r.dir}: ${r.parameters} parameters, ${bytes(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${warnings}`;
+  return `${r.dir}: ${r.parameters} parameters, ${bytesText(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${warnings}`;
 }

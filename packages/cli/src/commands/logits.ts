@@ -68,6 +68,7 @@ async function runLogits(io: CliIo, flags: LogitsFlags): Promise<void> {
     ...loadOptions(flags),
     maxChunk: flags.maxChunk,
     signal: io.signal,
+    onPlan: report.plan,
     onProgress: report.progress,
   });
   report.done(model);

@@ -4,6 +4,7 @@ import {
   createRope,
   ropeRows,
   SequenceState,
+  stateBytes,
   type AttentionKernels,
   type CompressorWeights,
   type LayerState,
@@ -113,6 +114,8 @@ export function createHostOps(
 
     packLinear: (source) => gemm.packLinear(source),
     packExperts: (source) => gemm.packExperts(source),
+    createExpertPool: (shape) => gemm.createExpertPool(shape),
+    packedBytes: (format, matrices, n, k) => gemm.packedBytes(format, matrices, n, k),
     packCompressor: (ape, norm): HostCompressor => ({ kind: 'compressor', ape, norm }),
     createRope,
 
@@ -161,6 +164,7 @@ export function createHostOps(
       gemm.scatterExperts(f32(y), d, i32(slots), f32(weights), t, topk, f32(out)),
 
     createState: (spec) => new HostState(new SequenceState(spec)),
+    stateBytes,
     ropeRows: (rope, positions, n, cos, sin) => ropeRows(rope as Rope, i32(positions), n, f32(cos), f32(sin)),
     rope: (x, m, heads, d, dim, cos, sin, inverse) =>
       attention.rope(f32(x), m, heads, d, dim, f32(cos), f32(sin), inverse),

@@ -1,5 +1,13 @@
 import type { LayerSpec, StateSpec, YarnParameters } from '@megamoe/attention';
-import type { ExpertsSource, ExpertsWeight, LinearSource, LinearWeight } from '@megamoe/gemm-native';
+import type {
+  ExpertFormat,
+  ExpertPool,
+  ExpertPoolShape,
+  ExpertsSource,
+  ExpertsWeight,
+  LinearSource,
+  LinearWeight,
+} from '@megamoe/gemm-native';
 import type { LogitsScan } from '@megamoe/sampler';
 import type { Tensor, TensorDtype } from '../tensor';
 
@@ -94,6 +102,10 @@ export interface Ops {
 
   packLinear(source: LinearSource): LinearWeight;
   packExperts(source: ExpertsSource): ExpertsWeight;
+  /** Room for a bounded number of experts, to be given to packExperts. */
+  createExpertPool(shape: ExpertPoolShape): ExpertPool;
+  /** Bytes that packed weights of a format take. */
+  packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number;
   packCompressor(ape: Float32Array, norm: Float32Array): CompressorHandle;
   createRope(o: { ropeDim: number; theta: number; yarn?: YarnParameters }): RopeHandle;
 
@@ -176,6 +188,8 @@ export interface Ops {
   ): void;
 
   createState(spec: StateSpec): SequenceStateHandle;
+  /** Bytes that createState would take. */
+  stateBytes(spec: StateSpec): number;
   /** cos and sin [n, ropeDim/2] of `positions` [n]. */
   ropeRows(rope: RopeHandle, positions: Tensor, n: number, cos: Tensor, sin: Tensor): void;
   rope(

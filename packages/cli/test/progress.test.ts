@@ -1,0 +1,101 @@
+import { describe, expect, it, vi } from 'vitest';
+import { planText } from '../src/load-progress';
+import { ProgressLine, progressText } from '../src/progress';
+import { bytesText, durationText, parseBytes } from '../src/units';
+import { cli, TINY } from './support';
+
+describe('amounts', () => {
+  it.each([
+    ['8G', 8e9],
+    ['1.5GB', 1.5e9],
+    ['900MiB', 900 * 2 ** 20],
+    ['2 tb', 2e12],
+    ['4096', 4096],
+    ['0', undefined],
+    ['-1G', undefined],
+    ['8X', undefined],
+    ['', undefined],
+    ['9999999T', undefined],
+  ])('%s', (text, want) => expect(parseBytes(text)).toBe(want));
+  it('are written for people', () => {
+    expect([9.468e9, 1.26e6, 512].map(bytesText)).toEqual(['9.47 GB', '1.3 MB', '0.5 kB']);
+    expect([-5, 48_200, 200_000, 7_500_000].map(durationText)).toEqual(['0 s', '48 s', '3 min 20 s', '2 h 5 min']);
+  });
+});
+
+describe('progress', () => {
+  it('shows share, rate and the time that is left', () => {
+    expect(progressText(5e8, 2e9, 2000, 'layers.3')).toBe(
+      '######..................  25%  500.0 MB of 2.00 GB  250.0 MB/s  6 s left  layers.3',
+    );
+    expect(progressText(0, 2e9, 0, 'embed')).toMatch(/ 0%  0\.0 kB of 2\.00 GB  0\.0 kB\/s  \? left/);
+    expect(progressText(0, 0, 1, '')).toMatch(/100%/);
+  });
+  it('is drawn on a terminal only, not at once, ten times a second at most, and taken away', () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    try {
+      const drawn: string[] = [];
+      const line = new ProgressLine({ err: (text) => void drawn.push(text), isTerminal: true });
+      line.update(1, 10, 'a');
+      vi.advanceTimersByTime(600);
+      line.update(2, 10, 'a longer name');
+      line.update(3, 10, 'b');
+      vi.advanceTimersByTime(101);
+      line.update(4, 10, 'c');
+      line.clear();
+      line.clear();
+      expect(drawn).toHaveLength(3);
+      expect(drawn[1]!.length).toBe(drawn[0]!.length); // a shorter text covers the longer one
+      expect(drawn[2]).toMatch(/^\r +\r$/);
+      const quiet = new ProgressLine({ err: () => expect.fail('drawn into a file'), isTerminal: false });
+      vi.advanceTimersByTime(1000);
+      quiet.update(1, 2, 'a');
+      quiet.clear();
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe('--memory', () => {
+  const tokens = ['--token-ids', '0,1000,2000', '--out', '/dev/null/no'];
+  it('prints a plan and says when experts stay on the disk', async () => {
+    const ran = await cli('generate', '--memory', '4G', '--max-tokens', '3');
+    expect([ran.code, ran.out]).toEqual([0, 'The capital of France is Paris.\n']);
+    expect(ran.err).toMatch(
+      /^memory +bytes\n[- ]+\nruntime +\d+\.\d MB\n(.|\n)*experts +5\.3 MB\ntotal +\d+\.\d MB +limit 4\.00 GB\n/,
+    );
+    expect(ran.err).toContain('megamoe: fits, everything is packed at load\n');
+  });
+  it('says how much would be needed, before reading', async () => {
+    const ran = await cli('logits', '--model', TINY, '--memory', '1M', ...tokens);
+    expect([ran.code, ran.out]).toEqual([1, '']);
+    expect(ran.err).toMatch(
+      /megamoe: does not fit: at least \d+\.\d MB are needed\nmegamoe: loadModel: this model needs at least \d+ MB/,
+    );
+  });
+  it('refuses what is no amount', async () => {
+    const ran = await cli('generate', '--memory', 'lots');
+    expect([ran.code, ran.err]).toEqual([2, expect.stringMatching(/Expected an amount of memory, as in 8G/)]);
+  });
+  it('recommends itself where memory is short', () => {
+    const plan = {
+      parts: [{ name: 'experts' as const, bytes: 9e9 }],
+      ...{
+        stateTokens: 4096,
+        totalBytes: 9e9,
+        loadBytes: 9e9,
+        expertBytes: 9e9,
+        limitBytes: undefined,
+        leastBytes: 1e9,
+      },
+      ...{ pooledExperts: 8, experts: 8 },
+    };
+    expect(planText({ ...plan, fits: 'resident' }, 5.5e9)).toMatch(
+      /5\.50 GB of memory are free; with --memory 5G experts stay/,
+    );
+    expect(planText({ ...plan, fits: 'pool', limitBytes: 8e9, pooledExperts: 3 }, 5e9)).toMatch(
+      /experts +9\.00 GB +3 of 8 at a time; all are 9\.00 GB\n(.|\n)*read when tokens are routed to them/,
+    );
+  });
+});

@@ -1,0 +1,244 @@
+import type { ExpertScales, LinearTensor, ModelConfig } from '@megamoe/checkpoint';
+import { ValueError } from '@megamoe/core';
+import type { ExpertPool, ExpertsSource, ExpertsWeight, LinearSource, LinearWeight } from '@megamoe/gemm-native';
+import type { CompressorHandle, Ops } from './backend/ops';
+import { createWorkspace } from './workspace';
+import { layerSpec, WeightLoader, type WeightSource } from './weights';
+
+/** One line of a {@link MemoryPlan}. */
+export interface PlanPart {
+  readonly name:
+    | 'runtime'
+    | 'embed'
+    | 'head'
+    | 'attention'
+    | 'shared experts'
+    | 'router and norms'
+    | 'workspace'
+    | 'state'
+    | 'experts';
+  /** Bytes in memory when the model is loaded. */
+  readonly bytes: number;
+}
+
+/** What a load will put into memory, known before it reads any weights. */
+export interface MemoryPlan {
+  /**
+   * `runtime` is the process as it stands and what reading needs; `state` one sequence of `stateTokens`; `experts` all of them, or the
+   * pool.
+   */
+  readonly parts: readonly PlanPart[];
+  readonly stateTokens: number;
+  readonly totalBytes: number;
+  /** Bytes of weights that are packed at load. */
+  readonly loadBytes: number;
+  /** Packed bytes of all routed experts. */
+  readonly expertBytes: number;
+  /** What was asked for; undefined: no limit. */
+  readonly limitBytes: number | undefined;
+  /** `resident`: everything is packed at load. `pool`: experts are read when they are routed to. `no`: it cannot be loaded. */
+  readonly fits: 'resident' | 'pool' | 'no';
+  /** With `pool`: experts (gate, up and down together) held at a time, and of how many. */
+  readonly pooledExperts: number;
+  readonly experts: number;
+  /** The least limit that would do. */
+  readonly leastBytes: number;
+}
+
+/** Experts of one shape, over all layers. */
+interface ExpertKind {
+  readonly shape: Pick<ExpertsSource, 'n' | 'k' | 'parts' | 'format'>;
+  readonly slotBytes: number;
+  count: number;
+}
+
+/** Memory that reading takes: a few megabytes of a dense matrix at a time, decoded, and what is garbage until it is collected. */
+const READING_BYTES = 64e6;
+const STATE_TOKENS = 4096;
+
+/** A source that answers with formats and shapes only, and remembers which module was asked for last. */
+class Outline implements WeightSource {
+  module = '';
+
+  constructor(private readonly inner: WeightSource) {}
+
+  get config(): ModelConfig {
+    return this.inner.config;
+  }
+
+  linear(module: string, n: number, k: number): LinearTensor {
+    return this.linearRows(module, n, k, 0, 0);
+  }
+
+  linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
+    this.module = module;
+    return this.inner.linearRows ? this.inner.linearRows(module, n, k, row0, rows) : this.inner.linear(module, n, k);
+  }
+
+  expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ReturnType<WeightSource['expert']> {
+    return this.inner.expert(layer, expert, matrix);
+  }
+
+  expertScales(layer: number, _expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertScales {
+    this.module = `layers.${layer}.ffn.experts`;
+    const { format, n, k } = this.inner.expertScales?.(layer, 0, matrix) ?? this.inner.expert(layer, 0, matrix);
+    return { format, n, k, weightGlobalDecodeScale: 1, inputGlobalDecodeScale: 1 };
+  }
+
+  vector(name: string, length: number): Float32Array {
+    this.module = name;
+    this.bytes += length * 4;
+    return new Float32Array(0);
+  }
+
+  ints(name: string, shape: readonly number[]): Int32Array {
+    this.bytes += shape.reduce((a, b) => a * b, 4);
+    this.module = name;
+    return new Int32Array(0);
+  }
+
+  /** Of vectors and tables, which go into memory as they are. */
+  bytes = 0;
+}
+
+/** What a module belongs to in the plan. */
+function partOf(module: string): PlanPart['name'] {
+  if (module === 'embed' || module === 'head') return module;
+  if (module.includes('.attn.')) return 'attention';
+  return module.includes('.shared_experts.') ? 'shared experts' : 'router and norms';
+}
+
+/** What a plan has to keep to. */
+export interface PlanOptions {
+  /** Most bytes of memory that the process may take; experts that do not fit stay on the disk. */
+  readonly limitBytes: number | undefined;
+  /** Most experts to hold at a time. */
+  readonly residentExperts: number | undefined;
+  readonly maxChunk: number;
+}
+
+/** What {@link planMemory} found, and what the loader needs of it. */
+export interface PlannedLoad {
+  readonly plan: MemoryPlan;
+  /** The pool for experts of a shape; null when all are packed at load. */
+  readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null;
+  /** Frees the pools. */
+  readonly dispose: () => void;
+}
+
+/**
+ * Works out what a load puts into memory, by going through it without data: no weight is read, nothing is packed.
+ */
+export function planMemory(
+  source: WeightSource,
+  ops: Ops,
+  { limitBytes, residentExperts, maxChunk }: PlanOptions,
+): PlannedLoad {
+  const c = source.config;
+  const outline = new Outline(source);
+  const dense = new Map<PlanPart['name'], number>();
+  const kinds = new Map<string, ExpertKind>();
+  let nvfp4 = false;
+  const add = (name: PlanPart['name'], bytes: number): void => void dense.set(name, (dense.get(name) ?? 0) + bytes);
+  const meter: Ops = Object.assign(Object.create(ops) as Ops, {
+    tensor: () => ({ dtype: 'f32', length: 0 }) as const,
+    packCompressor: (): CompressorHandle => ({ kind: 'compressor' }),
+    packLinear({ n, k, groups = 1, dtype }: LinearSource): LinearWeight {
+      const bytes = ops.packedBytes(dtype, groups, n, k);
+      add(partOf(outline.module), bytes);
+      return { n, k, groups, dtype, bytes, dispose: () => undefined };
+    },
+    packExperts({ numExperts, n, k, parts = 1, format }: ExpertsSource): ExpertsWeight {
+      const key = `${format} ${n} ${k} ${parts}`;
+      const kind = kinds.get(key) ?? {
+        shape: { n, k, parts, format },
+        slotBytes: ops.packedBytes(format, 1, n, k),
+        count: 0,
+      };
+      kind.count += numExperts;
+      kinds.set(key, kind);
+      nvfp4 ||= format === 'nvfp4';
+      return { numExperts, n, k, parts, format, bytes: 0, dispose: () => undefined };
+    },
+  });
+  const loader = new WeightLoader(outline, meter, false);
+  loader.linear('embed', c.vocabSize, c.hiddenSize);
+  for (let i = 0; i < c.numHiddenLayers; i++) loader.layer(i);
+  if (!c.tieWordEmbeddings) loader.linear('head', c.vocabSize, c.hiddenSize);
+  loader.hyper('hc_head', c.hcMult, 1);
+  loader.vector('norm.weight', c.hiddenSize);
+  add('router and norms', outline.bytes);
+
+  let workspace = 0;
+  const counting = Object.assign(Object.create(ops) as Ops, {
+    alloc(dtype: 'f32' | 'i32' | 'u8', length: number) {
+      workspace += dtype === 'u8' ? length : 4 * length;
+      return { dtype, length };
+    },
+  });
+  createWorkspace(counting, c, { nvfp4 }, maxChunk);
+  workspace += 4 * c.vocabSize * 33; // rows of logits
+
+  const stateTokens = Math.min(STATE_TOKENS, c.maxPositionEmbeddings);
+  const state = ops.stateBytes({
+    layers: c.compressRatios.map((_, i) => layerSpec(c, i)),
+    maxTokens: stateTokens,
+    maxChunk: Math.min(maxChunk, stateTokens),
+  });
+  const all = [...kinds.values()];
+  const largest = Math.max(0, ...all.map((k) => k.slotBytes));
+  const expertBytes = all.reduce((sum, k) => sum + k.count * k.slotBytes, 0);
+  const denseBytes = [...dense.values()].reduce((a, b) => a + b, 0);
+  const runtime = process.memoryUsage().rss + READING_BYTES + largest;
+  const fixed = runtime + denseBytes + workspace + state;
+  const leastBytes = Math.ceil(fixed + all.reduce((sum, k) => sum + k.slotBytes, 0));
+  const experts = c.numExperts * c.numHiddenLayers;
+  // Every kind of expert gets the same share: one that is routed to needs all of its matrices.
+  const share = Math.min(
+    limitBytes === undefined ? 1 : (limitBytes - fixed) / expertBytes,
+    residentExperts === undefined ? 1 : residentExperts / experts,
+  );
+  const slots = all.map((k) => Math.max(1, Math.min(k.count, Math.floor(k.count * share))));
+  const fits = limitBytes !== undefined && limitBytes < leastBytes ? 'no' : share < 1 ? 'pool' : 'resident';
+  const held = fits === 'resident' ? expertBytes : all.reduce((sum, k, i) => sum + slots[i]! * k.slotBytes, 0);
+  const names = ['embed', 'head', 'attention', 'shared experts', 'router and norms'] as const;
+  const parts: PlanPart[] = [
+    { name: 'runtime', bytes: runtime },
+    ...names.flatMap((name) => (dense.has(name) ? [{ name, bytes: dense.get(name)! }] : [])),
+    { name: 'workspace', bytes: workspace },
+    { name: 'state', bytes: state },
+    { name: 'experts', bytes: held },
+  ];
+  const plan: MemoryPlan = {
+    parts,
+    stateTokens,
+    totalBytes: fixed + held,
+    loadBytes: denseBytes + (fits === 'resident' ? expertBytes : 0),
+    expertBytes,
+    limitBytes,
+    fits,
+    pooledExperts: fits === 'resident' ? experts : Math.min(...slots),
+    experts,
+    leastBytes,
+  };
+  if (fits !== 'pool') return { plan, poolFor: null, dispose: () => undefined };
+  const pools = new Map(
+    [...kinds].map(([key, { shape }], i) => [key, ops.createExpertPool({ ...shape, slots: slots[i]! })]),
+  );
+  return {
+    plan,
+    poolFor: ({ n, k, parts = 1, format }) => pools.get(`${format} ${n} ${k} ${parts}`)!,
+    dispose: () => pools.forEach((pool) => pool.dispose()),
+  };
+}
+
+/** Throws ValueError when the plan says that the model cannot be loaded within its limit. */
+export function checkPlan(fn: string, plan: MemoryPlan): void {
+  if (plan.fits !== 'no') return;
+  const mb = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;
+  const rest = plan.parts.filter((p) => p.name !== 'experts');
+  throw new ValueError(
+    `${fn}: this model needs at least ${mb(plan.leastBytes)} of memory with its experts left on the disk ` +
+      `(${rest.map((p) => `${p.name} ${mb(p.bytes)}`).join(', ')}, and one expert of each shape), the limit is ${mb(plan.limitBytes!)}`,
+  );
+}
