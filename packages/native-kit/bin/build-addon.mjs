@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /**
- * Builds the addon of the package in the current folder through cmake-js, when it is missing or its sources changed.
+ * Builds the addon of a package through cmake-js, when it is missing or its sources changed.
  *
- *   megamoe-build-addon [--tests] [--optional] [--quiet]
+ *   megamoe-build-addon [PACKAGE] [--tests] [--optional] [--quiet]
  *
+ * PACKAGE     an installed package, such as @megamoe/gemm-native; left out, the package in the current folder
  * --tests     also builds native/test with CMake and runs it with ctest
  * --optional  no compiler or a failed build is one line on stderr and exit code 0: the js backend is used
  * --quiet     says nothing when nothing is to be done or all goes well
@@ -13,16 +14,18 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeTools, findTools } from './lib/tools.mjs';
-import { readPackage } from './lib/package.mjs';
+import { installedPackage, readPackage } from './lib/package.mjs';
 import { contentHash } from './lib/hash.mjs';
 import { withLock } from './lib/lock.mjs';
 import { buildAddon, buildTests, runTests } from './lib/build.mjs';
 
 const OPTIONS = ['--tests', '--optional', '--quiet', '--help'];
 const args = process.argv.slice(2);
-const unknown = args.find((a) => !OPTIONS.includes(a));
+const [packageName, ...more] = args.filter((a) => !a.startsWith('-'));
+const unknown = args.find((a) => a.startsWith('-') && !OPTIONS.includes(a)) ?? more[0];
 if (unknown !== undefined || args.includes('--help')) {
-  const usage = 'usage: megamoe-build-addon [--tests] [--optional] [--quiet]   (run it in the package to build)';
+  const usage =
+    'usage: megamoe-build-addon [PACKAGE] [--tests] [--optional] [--quiet]   (PACKAGE: installed; default: the one in this folder)';
   if (unknown !== undefined) console.error(`megamoe-build-addon: unknown option ${unknown}`);
   console.error(usage);
   process.exit(unknown === undefined ? 0 : 2);
@@ -97,7 +100,7 @@ function testStep(pkg, hash) {
   return result.ok ? 0 : 1;
 }
 
-const pkg = readPackage(process.cwd());
+const pkg = readPackage(packageName === undefined ? process.cwd() : installedPackage(packageName));
 const tools = findTools(process.env.PATH ?? '');
 if (!tools.ready) {
   const what = pkg.hasAddon ? 'the native addon was not built' : 'the C++ tests were not run';

@@ -1,2 +1,2 @@
-export { loadAddon } from './load-addon';
+export { loadAddon, platformPackage } from './load-addon';
 export type { AddonBase, AddonInfo, AddonResult, LoadAddonOptions } from './load-addon';

@@ -1,17 +1,17 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** What {@link loadAddon} looked for, found and chose: enough for a report such as `megamoe doctor`. */
+/** What {@link loadAddon} tried, found and chose: enough for a report such as `megamoe doctor`. */
 export interface AddonInfo {
-  /** Name of the addon, as in `build/Release/NAME.node`. */
+  /** Name of the addon: its file is `NAME.node`. */
   readonly name: string;
   /** The file that was loaded or that failed to load; absent when none was found or none was looked for. */
   readonly path?: string;
   /** True when the addon can be used. */
   readonly loaded: boolean;
-  /** One sentence: why it is used, or why not. */
+  /** One line: where the addon in use comes from and what was passed over for it; or what was tried, why it failed, and what to do. */
   readonly reason: string;
   /** Instruction set that the addon chose by itself, when it says so. */
   readonly isa?: string;
@@ -39,7 +39,7 @@ export interface AddonResult<T> {
 export interface LoadAddonOptions {
   /** `import.meta.url` of a module of the package that owns the addon. */
   readonly packageUrl: string;
-  /** Name of the addon: the file is `build/Release/NAME.node` or `prebuilds/PLATFORM-ARCH/NAME.node` in that package. */
+  /** Name of the addon: the file is `NAME.node`, in the package's `build/Release` or in its {@link platformPackage}. */
   readonly name: string;
   /** The {@link AddonBase.interfaceVersion} that the caller was written for; left out, any will do. */
   readonly interfaceVersion?: number;
@@ -53,11 +53,57 @@ function packageRoot(file: string): string | undefined {
   }
 }
 
+/** A string field of a package.json; '' when the file or the field cannot be read. */
+function manifestField(file: string, field: 'name' | 'version'): string {
+  try {
+    const value = (JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>)[field];
+    return typeof value === 'string' ? value : '';
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * Name of the package that holds the prebuilt addon of `packageName` for a platform: `PACKAGE-PLATFORM-ARCH`, on Linux followed by
+ * `-gnu` (glibc). Such packages are optional dependencies of `packageName` at its own version; npm installs the one that fits.
+ */
+export function platformPackage(
+  packageName: string,
+  platform: string = process.platform,
+  arch: string = process.arch,
+): string {
+  return `${packageName}-${platform}-${arch}${platform === 'linux' ? '-gnu' : ''}`;
+}
+
+/** A place where the addon may be. */
+interface Candidate {
+  readonly path: string;
+  /** For the report, when it is used. */
+  readonly origin: string;
+}
+
+/** A candidate that was tried: the addon or what is wrong with it. */
+function tryLoad(
+  require: NodeJS.Require,
+  path: string,
+  interfaceVersion: number | undefined,
+): { addon: Partial<AddonBase> } | { failure: string } {
+  try {
+    const addon = require(path) as Partial<AddonBase>;
+    if (interfaceVersion === undefined || addon.interfaceVersion === interfaceVersion) return { addon };
+    return { failure: `is built for interface ${String(addon.interfaceVersion)}, but ${interfaceVersion} is needed` };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { failure: `does not load (${message.split('\n', 1)[0]})` };
+  }
+}
+
 /** Addons that loaded. They stay in the process, and looking for their files again would cost more than a small kernel runs. */
 const loaded = new Map<string, AddonResult<object>>();
 
 /**
- * Loads the native addon of a package, or answers with the one that it has loaded. Never throws: a missing, damaged or outdated file, or
+ * Loads the native addon of a package: the one built from source in `build/Release`, else the prebuilt one of its
+ * {@link platformPackage}; or answers with the one that it has loaded. Never throws: a missing, damaged or outdated file, or
  * `MEGAMOE_DISABLE_NATIVE` set to anything but 0 in the environment, gives no addon and a reason.
  */
 export function loadAddon<T extends object>({ packageUrl, name, interfaceVersion }: LoadAddonOptions): AddonResult<T> {
@@ -74,34 +120,62 @@ function findAddon(packageUrl: string, name: string, interfaceVersion: number | 
   const root = packageRoot(fileURLToPath(packageUrl));
   if (root === undefined)
     return { info: { name, loaded: false, reason: `no package.json at or above ${fileURLToPath(packageUrl)}` } };
-  const candidates = [
-    join(root, 'build', 'Release', `${name}.node`),
-    join(root, 'prebuilds', `${process.platform}-${process.arch}`, `${name}.node`),
+
+  const require = createRequire(packageUrl);
+  const packageName = manifestField(join(root, 'package.json'), 'name');
+  const prebuilt = platformPackage(packageName);
+  const candidates: (() => Candidate | string)[] = [
+    () => {
+      const path = join(root, 'build', 'Release', `${name}.node`);
+      return existsSync(path) ? { path, origin: `built from source: ${path}` } : `${path} is not there`;
+    },
+    () => {
+      try {
+        const path = require.resolve(`${prebuilt}/${name}.node`);
+        const version = manifestField(join(dirname(path), 'package.json'), 'version');
+        return { path, origin: `prebuilt: ${prebuilt} ${version}` };
+      } catch {
+        return `${prebuilt} is not installed`;
+      }
+    },
   ];
-  const path = candidates.find((file) => existsSync(file));
-  if (path === undefined)
-    return { info: { name, loaded: false, reason: `not built: looked for ${candidates.join(' and ')}` } };
-  let addon: Partial<AddonBase>;
-  try {
-    addon = createRequire(packageUrl)(path) as Partial<AddonBase>;
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    return { info: { name, path, loaded: false, reason: `could not be loaded: ${message.split('\n', 1)[0]}` } };
+  const failures: string[] = [];
+  let failed: string | undefined;
+  for (const find of candidates) {
+    const found = find();
+    if (typeof found === 'string') {
+      failures.push(found);
+      continue;
+    }
+    const { path, origin } = found;
+    const result = tryLoad(require, path, interfaceVersion);
+    if ('failure' in result) {
+      failures.push(`${path} ${result.failure}`);
+      failed ??= path;
+      continue;
+    }
+    const { addon } = result;
+    const passedOver = failed === undefined ? '' : `; passed over: ${failures.join('; ')}`;
+    const { isa, cpuFeatures } = addon;
+    return {
+      addon,
+      info: {
+        name,
+        path,
+        loaded: true,
+        reason: origin + passedOver,
+        ...(isa !== undefined && { isa }),
+        ...(cpuFeatures !== undefined && { cpuFeatures }),
+      },
+    };
   }
-  if (interfaceVersion !== undefined && addon.interfaceVersion !== interfaceVersion) {
-    const reason = `built for interface ${String(addon.interfaceVersion)}, but ${interfaceVersion} is needed: build it again`;
-    return { info: { name, path, loaded: false, reason } };
-  }
-  const { isa, cpuFeatures } = addon;
+  const help = `build it with "npx megamoe-build-addon ${packageName}"`;
   return {
-    addon,
     info: {
       name,
-      path,
-      loaded: true,
-      reason: 'found and loaded',
-      ...(isa !== undefined && { isa }),
-      ...(cpuFeatures !== undefined && { cpuFeatures }),
+      loaded: false,
+      reason: `${failed === undefined ? 'not installed' : 'could not be loaded'}: ${failures.join('; ')}; ${help}`,
+      ...(failed !== undefined && { path: failed }),
     },
   };
 }

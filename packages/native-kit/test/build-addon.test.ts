@@ -77,7 +77,7 @@ describe('megamoe-build-addon', () => {
     const { addon, info } = loadAddon<Probe>({ packageUrl: pkg.url(), name: 'probe', interfaceVersion: 7 });
     expect(info.loaded).toBe(canBuild);
     if (addon === undefined) return;
-    expect(info).toMatchObject({ isa: 'generic', reason: 'found and loaded' });
+    expect(info).toMatchObject({ isa: 'generic', reason: `built from source: ${info.path!}` });
     // A loaded addon is not looked for again; the environment still counts.
     expect(loadAddon({ packageUrl: pkg.url(), name: 'probe', interfaceVersion: 7 }).info).toBe(info);
     vi.stubEnv('MEGAMOE_DISABLE_NATIVE', '1');
@@ -100,7 +100,7 @@ describe('megamoe-build-addon', () => {
   it('refuses an addon of another interface', () => {
     const { addon, info } = loadAddon<Probe>({ packageUrl: pkg.url(), name: 'probe', interfaceVersion: 8 });
     expect(addon).toBeUndefined();
-    expect(info.reason).toMatch(canBuild ? /^built for interface 7, but 8 is needed: build it again$/ : /^not built/);
+    expect(info.reason).toMatch(canBuild ? /is built for interface 7, but 8 is needed/ : /^not installed/);
   });
 
   it('does nothing when nothing changed', () => {
@@ -162,5 +162,24 @@ describe('megamoe-build-addon', () => {
       output: expect.stringContaining('neither CMakeLists.txt nor native/test/CMakeLists.txt') as string,
     });
     empty.remove();
+    expect(pkg.build(['@scope/absent'])).toMatchObject({
+      code: 2,
+      output: expect.stringContaining('@scope/absent is not installed for') as string,
+    });
+    expect(pkg.build(['@scope/probe', 'b'])).toMatchObject({ code: 2 });
+  });
+
+  it('builds an installed package by its name', () => {
+    const app = new TestPackage('app');
+    try {
+      app.write('node_modules/@scope/thing/package.json', JSON.stringify({ name: '@scope/thing', version: '1.0.0' }));
+      app.write('node_modules/@scope/thing/CMakeLists.txt', CMAKE.replaceAll('probe', 'thing'));
+      app.write('node_modules/@scope/thing/native/addon.cc', 'never compiled');
+      const { code, output } = app.build(['@scope/thing'], { NODE_PATH: '' });
+      expect(code).toBe(1);
+      expect(output).toMatch(canBuild ? /run "npm install --no-save cmake-js@8 .*" first\n/ : /not on the PATH/);
+    } finally {
+      app.remove();
+    }
   });
 });

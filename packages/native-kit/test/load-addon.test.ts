@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { loadAddon } from '../src/index';
+import { loadAddon, platformPackage } from '../src/index';
 import { TestPackage } from './fixture';
 
 let pkg: TestPackage;
@@ -13,15 +13,34 @@ afterEach(() => {
   pkg.remove();
 });
 
+const PREBUILT = `@scope/probe-${process.platform}-${process.arch}${process.platform === 'linux' ? '-gnu' : ''}`;
+const HELP = 'build it with "npx megamoe-build-addon @scope/probe"';
+const BUILT = () => join(pkg.root, 'build', 'Release', 'probe.node');
+
+/**
+ * Installs a platform package. Its addon is a JavaScript file under a name that `require` resolves first: what is tested is where the
+ * loader looks and what it says; that real addons load is tested in build-addon.test.ts.
+ */
+function prebuild(): string {
+  const dir = `node_modules/${PREBUILT}`;
+  pkg.write(
+    `${dir}/package.json`,
+    JSON.stringify({ name: PREBUILT, version: '1.2.3', exports: { './probe.node': './probe.js' } }),
+  );
+  return pkg.write(`${dir}/probe.js`, "module.exports = { interfaceVersion: 7, isa: 'generic' };");
+}
+
 const load = (interfaceVersion?: number) =>
   loadAddon({ packageUrl: pkg.url(), name: 'probe', ...(interfaceVersion !== undefined && { interfaceVersion }) });
 
 describe('loadAddon', () => {
-  it('says what it looked for when there is nothing', () => {
-    const built = join(pkg.root, 'build', 'Release', 'probe.node');
-    const prebuilt = join(pkg.root, 'prebuilds', `${process.platform}-${process.arch}`, 'probe.node');
+  it('says what it looked for and what to do when there is nothing', () => {
     expect(load()).toEqual({
-      info: { name: 'probe', loaded: false, reason: `not built: looked for ${built} and ${prebuilt}` },
+      info: {
+        name: 'probe',
+        loaded: false,
+        reason: `not installed: ${BUILT()} is not there; ${PREBUILT} is not installed; ${HELP}`,
+      },
     });
   });
 
@@ -35,7 +54,7 @@ describe('loadAddon', () => {
       });
     }
     vi.stubEnv('MEGAMOE_DISABLE_NATIVE', '0');
-    expect(load().info.reason).toMatch(/^not built/);
+    expect(load().info.reason).toMatch(/^not installed/);
   });
 
   it.each([
@@ -47,16 +66,37 @@ describe('loadAddon', () => {
     const { addon, info } = load();
     expect(addon).toBeUndefined();
     expect(info).toMatchObject({ name: 'probe', path, loaded: false });
-    expect(info.reason).toMatch(/^could not be loaded: .+/);
+    expect(info.reason.startsWith(`could not be loaded: ${path} does not load (`)).toBe(true);
+    expect(info.reason.endsWith(`); ${PREBUILT} is not installed; ${HELP}`)).toBe(true);
     expect(info.reason).not.toContain('\n');
   });
 
-  it('finds the package from any depth, and prefers the build to the prebuilt file', () => {
-    pkg.write(`prebuilds/${process.platform}-${process.arch}/probe.node`, '');
-    const at = (path: string) => loadAddon({ packageUrl: pkg.url(path), name: 'probe' }).info.path;
-    expect(at('dist/deep/er/index.js')).toMatch(/prebuilds.*probe\.node$/);
+  it('takes the prebuilt addon of the platform package', () => {
+    const path = prebuild();
+    expect(load(7)).toMatchObject({
+      addon: { interfaceVersion: 7 },
+      info: { path, loaded: true, reason: `prebuilt: ${PREBUILT} 1.2.3`, isa: 'generic' },
+    });
+  });
+
+  it('refuses one of another interface, in one line that says what to do', () => {
+    const path = prebuild();
+    expect(load(8)).toEqual({
+      info: {
+        name: 'probe',
+        path,
+        loaded: false,
+        reason: `could not be loaded: ${BUILT()} is not there; ${path} is built for interface 7, but 8 is needed; ${HELP}`,
+      },
+    });
+  });
+
+  it('prefers a build from source, finds the package from any depth, and passes over a build that does not load', () => {
+    prebuild();
     pkg.write('build/Release/probe.node', '');
-    expect(at('dist/index.js')).toBe(join(pkg.root, 'build', 'Release', 'probe.node'));
+    const { info } = loadAddon({ packageUrl: pkg.url('dist/deep/er/index.js'), name: 'probe', interfaceVersion: 7 });
+    expect(info.loaded).toBe(true);
+    expect(info.reason.startsWith(`prebuilt: ${PREBUILT} 1.2.3; passed over: ${BUILT()} does not load (`)).toBe(true);
   });
 
   it('has an answer where there is no package', () => {
@@ -64,4 +104,13 @@ describe('loadAddon', () => {
       'no package.json at or above /nowhere/index.js',
     );
   });
+});
+
+it.each([
+  ['linux', 'x64', '@scope/probe-linux-x64-gnu'],
+  ['linux', 'arm64', '@scope/probe-linux-arm64-gnu'],
+  ['darwin', 'arm64', '@scope/probe-darwin-arm64'],
+  ['win32', 'x64', '@scope/probe-win32-x64'],
+])('the addon of %s on %s is in %s', (platform, arch, name) => {
+  expect(platformPackage('@scope/probe', platform, arch)).toBe(name);
 });

@@ -18,7 +18,9 @@ export function buildAddon(pkg) {
   try {
     dependencies = resolveBuildDependencies(pkg.root);
   } catch (error) {
-    return { ok: false, output: `${pkg.name}: the packages that build it are not installed: ${error.message}\n` };
+    const install = 'npm install --no-save cmake-js@8 node-addon-api@8 node-api-headers@1';
+    const why = `${error.message.split('\n', 1)[0]}; run "${install}" first`;
+    return { ok: false, output: `${pkg.name}: the packages that build it are not installed: ${why}\n` };
   }
   const runner = fileURLToPath(new URL('./run-cmake-js.mjs', import.meta.url));
   const settings = JSON.stringify({ directory: pkg.root, out: pkg.buildDir, jobs: JOBS, kit: KIT, ...dependencies });

@@ -6,6 +6,16 @@ import { fileURLToPath } from 'node:url';
 /** Root of native-kit. */
 export const KIT = fileURLToPath(new URL('../../', import.meta.url));
 
+/** Root of a package that is installed for the current folder. Exits with a message when it is not. */
+export function installedPackage(name) {
+  try {
+    return dirname(createRequire(join(process.cwd(), 'package.json')).resolve(`${name}/package.json`));
+  } catch {
+    console.error(`megamoe-build-addon: ${name} is not installed for ${process.cwd()}`);
+    process.exit(2);
+  }
+}
+
 /** What the build needs to know about the package in `root`. Exits with a message when it is not one of ours. */
 export function readPackage(root) {
   const manifest = join(root, 'package.json');
