@@ -1,12 +1,11 @@
 import { defineConfig } from 'tsup';
 
-/** One build for every package: ESM, types, source maps; run from the package's folder. */
+/** One build for every package: ESM and types, no source maps (the output is readable, and maps double a package); run from the package's folder. */
 export default defineConfig({
   entry: ['src/index.ts'],
   format: ['esm'],
   target: 'node20',
   dts: true,
-  sourcemap: true,
   clean: true,
   treeshake: true,
   silent: true,

@@ -9,6 +9,8 @@ const PNPM_VERSION = MANIFEST.packageManager.split('@')[1];
 const PNPM = join(ROOT, '.tools', 'node_modules', 'pnpm', 'bin', 'pnpm.cjs');
 const NATIVE_PACKAGES = ['gemm-native', 'attention'];
 
+const SINGLE_PACKAGES = [join(ROOT, 'models', 'tiny')];
+
 const say = (text) => process.stderr.write(`megamoe: ${text}\n`);
 
 /** Stops with a clear message on a Node that is too old. */
@@ -70,7 +72,7 @@ function packageFolders() {
 export function ensureInstalled() {
   checkNode();
   const files = ['pnpm-lock.yaml', 'pnpm-workspace.yaml', 'package.json'].map((f) => join(ROOT, f));
-  files.push(...packageFolders().map((dir) => join(dir, 'package.json')));
+  files.push(...[...packageFolders(), ...SINGLE_PACKAGES].map((dir) => join(dir, 'package.json')));
   unlessStamped(
     'installed',
     () => digest(files, true),

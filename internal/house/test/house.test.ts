@@ -1,18 +1,5 @@
-import { repositoryFile } from '@megamoe/testkit';
-import { execFile } from 'node:child_process';
 import { expect, it } from 'vitest';
-
-const ROOT = repositoryFile('.');
-
-/** Runs a tool of the repository. Not spawnSync: a worker that answers nobody for a minute is given up by the test runner. */
-function run(args: readonly string[], input = ''): Promise<{ code: number; output: string }> {
-  return new Promise((resolve) => {
-    const child = execFile(process.execPath, args, { cwd: ROOT, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
-      resolve({ code: error ? 1 : 0, output: `${stdout}${stderr}` });
-    });
-    child.stdin?.end(input);
-  });
-}
+import { run } from './tools';
 
 /** The output of a tool that fails is the failure's message. */
 async function passes(args: readonly string[]): Promise<void> {
@@ -39,7 +26,7 @@ it('the tree holds: C++ file length, data size, a README and its test in every p
 it('a package that imports against the arrows is refused', async () => {
   const { code, output } = await run(
     ['node_modules/eslint/bin/eslint.js', '--stdin', '--stdin-filename', 'packages/reference/src/against.ts'],
-    "import '@megamoe/moe-router';\n",
+    { input: "import '@megamoe/moe-router';\n" },
   );
   expect(code).toBe(1);
   expect(output).toContain('no-restricted-imports');

@@ -1,8 +1,7 @@
 import { ISAS, MAX_THREADS, type BackendName, type BackendOptions, type LoadOptions } from '@megamoe/model';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { existsSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseBytes } from './units';
 
 /** A parser of numbers for an option; says what was expected. */
@@ -74,14 +73,11 @@ export function loadOptions({ backend, threads, isa, activations, memory }: Mode
   };
 }
 
-/** The shipped tiny model: beside this package, or in the repository. */
+/** Folder of the shipped tiny model, which the command depends on. */
 export function defaultModel(): string {
-  let dir = dirname(realpathSync(fileURLToPath(import.meta.url)));
-  for (;;) {
-    const candidate = join(dir, 'models', 'tiny');
-    if (existsSync(join(candidate, 'config.json'))) return candidate;
-    const up = dirname(dir);
-    if (up === dir) return join('models', 'tiny');
-    dir = up;
+  try {
+    return dirname(createRequire(import.meta.url).resolve('@megamoe/tiny-model/config.json'));
+  } catch {
+    return join('models', 'tiny'); // installed without it: the error that follows names a folder and --model
   }
 }

@@ -1,0 +1,101 @@
+/** What goes to the registry, checked as it goes there: the tarballs that scripts/release/stage.mjs packs. */
+import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { publint } from 'publint';
+import { formatMessage } from 'publint/utils';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ROOT, run } from './tools';
+
+interface Staged {
+  readonly name: string;
+  readonly version: string;
+  readonly file: string;
+  readonly packedBytes: number;
+  readonly files: readonly string[];
+}
+
+/** Largest size of a tarball in kB; 60 for pure TypeScript, whatever is not listed. */
+const BUDGETS: Readonly<Record<string, number>> = {
+  '@megamoe/core': 15,
+  '@megamoe/native-kit': 40,
+  '@megamoe/gemm-native': 150, // with the C++ sources
+  '@megamoe/attention': 90,
+  '@megamoe/tiny-model': 14_000, // the weights
+  megamoe: 120, // every command, the server and its pages
+};
+
+const out = mkdtempSync(join(tmpdir(), 'megamoe-house-'));
+const packages = new Map<string, Staged>();
+
+/** Names are known before anything is packed, so that every package is a test of its own. */
+const NAMES = [
+  'attention',
+  'checkpoint',
+  'core',
+  'gemm-native',
+  'model',
+  'moe-router',
+  'native-kit',
+  'nvfp4-quant',
+  'reference',
+  'sampler',
+  'sf-layout',
+  'tiny-model',
+]
+  .map((name) => `@megamoe/${name}`)
+  .concat('megamoe');
+
+beforeAll(async () => {
+  const { code, output } = await run(['scripts/release/stage.mjs', '--out', out, '--addons', join(out, 'none')]);
+  expect(code, output).toBe(0);
+  const staged = JSON.parse(readFileSync(join(out, 'packages.json'), 'utf8')) as Staged[];
+  for (const p of staged) packages.set(p.name, p);
+});
+afterAll(() => rmSync(out, { recursive: true, force: true }));
+
+it('every public package is known here', () => {
+  expect([...packages.keys()].sort()).toEqual([...NAMES].sort());
+});
+
+describe.each(NAMES)('%s', (name) => {
+  const tarball = () => readFileSync(join(out, packages.get(name)!.file));
+
+  it('publint has nothing to say', async () => {
+    const bytes = tarball();
+    const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+    const { messages, pkg } = await publint({ strict: true, pack: { tarball: buffer } });
+    expect(messages.map((m) => formatMessage(m, pkg, { color: false }))).toEqual([]);
+  });
+
+  it('its types resolve with nodenext and with a bundler', async () => {
+    const { buffer, byteOffset, length } = tarball();
+    const result = await checkPackage(createPackageFromTarballData(new Uint8Array(buffer, byteOffset, length)), {
+      excludeEntrypoints: ['config.json', 'package.json'],
+    });
+    // ESM only, by intent: `require` before Node 20.19 and resolution of before `exports` do not find it.
+    const wrong = result.types
+      ? result.problems.filter(
+          (p) =>
+            p.kind !== 'CJSResolvesToESM' &&
+            !('resolutionKind' in p && ['node10', 'node16-cjs'].includes(p.resolutionKind)),
+        )
+      : ['no types'];
+    expect(wrong).toEqual([]);
+  });
+
+  it('is within its size and has what belongs in it', () => {
+    const { packedBytes, files } = packages.get(name)!;
+    expect(packedBytes / 1e3).toBeLessThan(BUDGETS[name] ?? 60);
+    expect(files).toEqual(expect.arrayContaining(['package.json', 'README.md', 'LICENSE']));
+    expect(files.filter((f) => /(^|\/)(test|bench|goldens)\/|\.map$|\.ts$/.test(f) && !f.endsWith('.d.ts'))).toEqual(
+      [],
+    );
+  });
+});
+
+it('knip finds no unused or undeclared dependency, file or export', { timeout: 600_000 }, async () => {
+  const { code, output } = await run(['internal/house/node_modules/knip/bin/knip.js', '--no-progress'], { cwd: ROOT });
+  expect(code, output).toBe(0);
+});

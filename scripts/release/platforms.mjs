@@ -1,0 +1,20 @@
+/** Platforms that addons are prebuilt for: one package for each addon and platform, with the version of the addon's package. */
+export const PLATFORMS = [
+  { id: 'linux-x64-gnu', os: 'linux', cpu: 'x64', libc: 'glibc' },
+  { id: 'linux-arm64-gnu', os: 'linux', cpu: 'arm64', libc: 'glibc' },
+  { id: 'darwin-x64', os: 'darwin', cpu: 'x64' },
+  { id: 'darwin-arm64', os: 'darwin', cpu: 'arm64' },
+  { id: 'win32-x64', os: 'win32', cpu: 'x64' },
+];
+
+/** Packages that own an addon, by folder; the addon's file is FOLDER.node. */
+export const ADDON_FOLDERS = ['gemm-native', 'attention'];
+
+/** The newest glibc whose symbols a prebuilt addon may ask for. */
+export const MAX_GLIBC = [2, 28];
+
+/** The platform of this process; undefined where no addon is prebuilt for it. */
+export function thisPlatform() {
+  const musl = process.platform === 'linux' && !process.report.getReport().header.glibcVersionRuntime;
+  return musl ? undefined : PLATFORMS.find((p) => p.os === process.platform && p.cpu === process.arch);
+}
