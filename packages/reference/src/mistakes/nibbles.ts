@@ -22,6 +22,21 @@ export const NIBBLE_MISTAKES: readonly { id: string; order: NibbleOrder; rank: 0
   { id: 'nibbles-half-split', order: 'packed-half', rank: 1, reading: 'packed as halves, read as pairs' },
 ];
 
+/** Values of the low and the high nibble of a byte. */
+const LOW = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte & 15]!);
+const HIGH = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte >> 4]!);
+
+/** For each order: the elements that the low and the high nibble of byte j become. */
+const BECOMES = Object.fromEntries(
+  Object.entries(FOUND_AT).map(([order, found]) => [
+    order,
+    {
+      low: Uint8Array.from({ length: 8 }, (_, j) => found.indexOf(2 * j)),
+      high: Uint8Array.from({ length: 8 }, (_, j) => found.indexOf(2 * j + 1)),
+    },
+  ]),
+) as Record<NibbleOrder, { low: Uint8Array; high: Uint8Array }>;
+
 /** `e2m1 * scale` of row `row` of codes [., K/2] with decoded block scales, into `out` [K]. Exact. */
 export function decodeRow(
   codes: Uint8Array,
@@ -31,15 +46,16 @@ export function decodeRow(
   out: Float64Array,
 ): Float64Array {
   const k = out.length;
-  const from = FOUND_AT[order];
-  const values = E2M1_VALUES;
+  const { low, high } = BECOMES[order];
+  const [lows, highs] = [LOW, HIGH];
   for (let block = 0; block < k / 16; block++) {
     const scale = scales(block);
+    const first = block * 16;
     const byte0 = (row * k) / 2 + block * 8;
-    for (let i = 0; i < 16; i++) {
-      const place = from[i]!;
-      const byte = codes[byte0 + (place >> 1)]!;
-      out[block * 16 + i] = values[place & 1 ? byte >> 4 : byte & 15]! * scale;
+    for (let j = 0; j < 8; j++) {
+      const byte = codes[byte0 + j]!;
+      out[first + low[j]!] = lows[byte]! * scale;
+      out[first + high[j]!] = highs[byte]! * scale;
     }
   }
   return out;

@@ -122,6 +122,12 @@ describe('grouped_gemm_nvfp4', () => {
     for (const m of e.nearest) expect(m.evidence).toMatch(/Does not reproduce/);
   });
 
+  it('finds in a sample a mistake that touches two rows of 300', () => {
+    const c: GemmCase = { counts: [100, 101, 99], n: 64, k: 2048, seed: 6 }; // 39 M multiplications: mistakes are screened on a sample
+    const e = expectFirst(gemmDump(c, { rows: 'left' }), 'offsets-searchsorted-left');
+    expect(e.right).toMatchObject({ outside: 2 * 64, compared: 300 * 64 });
+  });
+
   it('takes zero tokens', () => {
     const d = gemmDump({ counts: [0, 0], n: 4, k: 16, seed: 1 });
     expectAgrees(d);
