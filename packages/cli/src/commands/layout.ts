@@ -8,9 +8,11 @@ import {
   type SfVecSize,
 } from '@megamoe/sf-layout';
 import { Command, Option } from 'commander';
+import { UsageError } from '../errors';
 import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
 import { layoutSvg } from '../layout-svg';
+import { placeOf, tileSvg, type ChosenScale } from '../tile-svg';
 import { integer } from '../options';
 
 interface LayoutFlags {
@@ -21,6 +23,8 @@ interface LayoutFlags {
   readonly layout: SfLayout;
   readonly json?: boolean;
   readonly svg?: string;
+  readonly row?: number;
+  readonly atK?: number;
 }
 
 /** `megamoe layout`. */
@@ -38,22 +42,30 @@ export function layoutCommand(io: CliIo): Command {
     .addOption(new Option('--layout <name>', 'order of the bytes').choices([...SF_LAYOUTS]).default('128x4'))
     .option('--json', 'print {allocationBytes, offsets}, offsets in [l][row][kSf] order')
     .option('--svg <file>', 'draw the first tiles with the byte offset of each scale')
-    .addHelpText('after', '\nExample:\n  megamoe layout --rows 200 --k 256 --json')
+    .option('--row <r>', 'with --at-k: show where this row keeps the scale of that element', integer(0))
+    .option('--at-k <k>', 'with --row: an element along K, unpacked', integer(0))
+    .addHelpText(
+      'after',
+      '\nExamples:\n  megamoe layout --rows 200 --k 256 --json' +
+        '\n  megamoe layout --rows 200 --k 256 --row 33 --at-k 85 --svg tile.svg   (the tile in memory, with that byte)',
+    )
     .action((flags: LayoutFlags) => runLayout(io, flags));
 }
 
-function runLayout(io: CliIo, { rows, k, l, sfVec, layout, json, svg }: LayoutFlags): void {
+function runLayout(io: CliIo, { rows, k, l, sfVec, layout, json, svg, row, atK }: LayoutFlags): void {
   const sfVecSize = Number(sfVec) as SfVecSize;
   const geometry = createSfGeometry({ rows, kSf: kSfOf(k, sfVecSize), l, layout });
+  const chosen = chosenScale({ rows, k, l, row, atK, sfVecSize });
   if (svg !== undefined) {
-    writeFileAtomic(svg, layoutSvg(geometry));
+    writeFileAtomic(svg, chosen ? tileSvg(geometry, chosen) : layoutSvg(geometry));
     io.err(`megamoe: wrote ${svg}\n`);
   }
   if (json) {
     io.out(`${JSON.stringify(layoutReport({ rows, k, l, sfVecSize, layout }))}\n`);
     return;
   }
-  if (svg !== undefined) return;
+  if (chosen) io.out(`${placeOf(geometry, chosen).join('\n')}\n`);
+  if (svg !== undefined || chosen) return;
   const { kSf, allocationBytes } = geometry;
   const show = {
     rows: [...new Set([0, 1, 31, 32, 33, 64, 96, 127, 128, rows - 1])].filter((r) => r >= 0 && r < rows),
@@ -66,4 +78,22 @@ function runLayout(io: CliIo, { rows, k, l, sfVec, layout, json, svg }: LayoutFl
   const cell = (x: string | number): string => String(x).padStart(9);
   io.out(`\nByte offsets in batch 0\n${cell('row')}${show.k.map((c) => cell(`k ${c}`)).join('')}\n`);
   for (const row of show.rows) io.out(`${cell(row)}${show.k.map((c) => cell(sfOffset(geometry, row, c))).join('')}\n`);
+}
+
+/** The scale that `--row` and `--at-k` ask for. */
+function chosenScale(flags: {
+  rows: number;
+  k: number;
+  l: number;
+  row: number | undefined;
+  atK: number | undefined;
+  sfVecSize: SfVecSize;
+}): ChosenScale | undefined {
+  const { rows, k, l, row, atK, sfVecSize } = flags;
+  if (row === undefined && atK === undefined) return undefined;
+  if (row === undefined || atK === undefined) throw new UsageError('layout: --row and --at-k go together');
+  if (row >= rows) throw new UsageError(`layout: --row must be below --rows ${rows}, got ${row}`);
+  if (atK >= k) throw new UsageError(`layout: --at-k must be below --k ${k}, got ${atK}`);
+  if (l === 0) throw new UsageError('layout: --row needs a batch, --l is 0');
+  return { row, k: atK, column: Math.floor(atK / sfVecSize) };
 }
