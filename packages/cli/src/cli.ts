@@ -8,6 +8,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> 
   logits: async () => (await import('./commands/logits')).logitsCommand,
   quantize: async () => (await import('./commands/quantize')).quantizeCommand,
   inspect: async () => (await import('./commands/inspect')).inspectCommand,
+  verify: async () => (await import('./commands/verify')).verifyCommand,
   explain: async () => (await import('./commands/explain')).explainCommand,
   layout: async () => (await import('./commands/layout')).layoutCommand,
   bench: async () => (await import('./commands/bench')).benchCommand,

@@ -59,6 +59,7 @@ const page = htmlPage({
         dataTable(EVIL, [{ name: EVIL }, { name: 'n', right: true }], [{ cells: [EVIL, 1], tone: 'bad' }]),
         heatTable(
           EVIL,
+          EVIL,
           [EVIL],
           [{ name: 'group' }, { name: EVIL, cells: [{ strength: 0.5, text: EVIL, detail: EVIL }] }],
         ),
@@ -113,6 +114,7 @@ describe('pages', () => {
   it('say by a sign, not by colour alone, what is wrong', () => {
     const table = heatTable(
       't',
+      'x',
       ['0'],
       [{ name: 'op', cells: [{ strength: 1, bad: true, text: '9', detail: '' }, null] }],
     );
@@ -123,7 +125,7 @@ describe('pages', () => {
   it('put strengths into steps, their ends included', () => {
     const steps = [0, 0.199, 0.2, 0.99, 1, 7, -1].map(
       (strength) =>
-        heatTable('t', ['0'], [{ name: 'op', cells: [{ strength, text: '', detail: '' }] }]).text.match(
+        heatTable('t', 'x', ['0'], [{ name: 'op', cells: [{ strength, text: '', detail: '' }] }]).text.match(
           /class="(h\d)"/,
         )?.[1],
     );

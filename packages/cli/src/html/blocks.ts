@@ -47,15 +47,15 @@ export interface HeatRow {
 
 const STEPS = 5;
 
-/** A heat map as a table: readable by eye, by screen reader and by copy and paste. The names of the rows stay in sight. */
-export function heatTable(label: string, columns: readonly string[], rows: readonly HeatRow[]): Markup {
+/** A heat map as a table: readable by eye, by screen reader and by copy and paste. The names of the rows stay in sight; `corner` says what the columns are. */
+export function heatTable(label: string, corner: string, columns: readonly string[], rows: readonly HeatRow[]): Markup {
   const cell = (c: HeatCell | null): Markup => {
     if (!c) return markup`<td class="none" aria-label="none">\u00b7</td>`;
     const step = Math.min(STEPS - 1, Math.max(0, Math.floor(c.strength * STEPS)));
     return markup`<td class="${c.bad ? 'bad' : `h${step}`}" title="${c.detail}">${c.bad ? '\u2717 ' : ''}${c.text}</td>`;
   };
-  return markup`<div class="scroll" tabindex="0" role="region" aria-label="${label}"><table class="heat">
-<thead><tr><td></td>${columns.map((c) => markup`<th scope="col">${c}</th>`)}</tr></thead>
+  return markup`<div class="scroll fit" tabindex="0" role="region" aria-label="${label}"><table class="heat">
+<thead><tr><td>${corner}</td>${columns.map((c) => markup`<th scope="col">${c}</th>`)}</tr></thead>
 <tbody>${rows.map(({ name, cells }) =>
     cells
       ? markup`<tr><th scope="row">${name}</th>${cells.map(cell)}</tr>

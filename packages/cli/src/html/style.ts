@@ -39,7 +39,8 @@ a{color:var(--accent)}a:focus-visible,summary:focus-visible,.scroll:focus-visibl
 .facts div{background:var(--panel);border-radius:8px;padding:8px 12px;min-width:0}
 .facts dt{color:var(--soft);font-size:.8rem}.facts dd{margin:0;font-weight:600;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;max-width:100%;border:1px solid var(--line);border-radius:8px}
-table{border-collapse:collapse;width:100%;font-size:.87rem}caption{text-align:left;color:var(--soft);padding:6px 10px}
+
+.scroll.fit{width:fit-content}table{border-collapse:collapse;width:100%;font-size:.87rem}caption{text-align:left;color:var(--soft);padding:6px 10px}
 th,td{padding:5px 10px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}tr:last-child>*{border-bottom:0}
 thead th{background:var(--panel);color:var(--soft);font-weight:600;white-space:nowrap}
 th.right,td.right{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
@@ -49,7 +50,7 @@ table.heat th,table.heat td{border:0;padding:3px 6px}
 table.heat thead th{background:none;text-align:center}
 table.heat tbody th{position:sticky;left:0;background:var(--page);font-weight:500;white-space:nowrap;text-align:left;z-index:1}
 table.heat tbody th.group{color:var(--soft);font-weight:600;padding-top:10px}
-table.heat td{text-align:center;min-width:3.4em;border-radius:4px;color:var(--heat-ink);font-variant-numeric:tabular-nums}
+table.heat td{text-align:center;min-width:2.9em;white-space:nowrap;border-radius:4px;color:var(--heat-ink);font-variant-numeric:tabular-nums}
 .h0{background:var(--heat0)}.h1{background:var(--heat1)}.h2{background:var(--heat2)}.h3{background:var(--heat3)}.h4{background:var(--heat4)}
 table.heat td.bad,.swatch.bad{background:var(--bad);color:var(--page);font-weight:700}table.heat td.none{color:var(--soft)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin:8px 0 12px;padding:0;list-style:none;font-size:.85rem}
