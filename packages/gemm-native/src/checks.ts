@@ -104,6 +104,12 @@ export function findBadScale(sf: Uint8Array, n: number): number {
   return -1;
 }
 
+/** Index of the first E4M3 code that is NaN, or -1. */
+export function findNaNCode(codes: Uint8Array): number {
+  for (let i = 0; i < codes.length; i++) if ((codes[i]! & 0x7f) === 0x7f) return i;
+  return -1;
+}
+
 /** The error for {@link findBadScale}. */
 export function badScale(fn: string, arg: string, byte: number, index: number): ValueError {
   const hex = byte.toString(16).padStart(2, '0');

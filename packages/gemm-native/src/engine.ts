@@ -1,4 +1,4 @@
-import type { ExpertFormat, GemmKernels, LinearSource, Nvfp4Rows, DenseRows } from './types';
+import type { ExpertFormat, GemmKernels, WeightRows } from './types';
 
 /** Shape of expert weights. */
 export interface ExpertsShape {
@@ -9,28 +9,20 @@ export interface ExpertsShape {
   readonly format: ExpertFormat;
 }
 
-/** Expert weights while they are filled: storage for all, one part written at a time. */
-export interface ExpertsBuilder {
+/** Weights [matrices, n, k] while they are filled: experts, or the groups of a linear. */
+export interface WeightBuilder {
   readonly storage: object;
   readonly bytes: number;
-  /** Writes rows `part*n/parts ..` of expert `expert`. The rows have been checked. */
-  put(expert: number, part: number, rows: Nvfp4Rows | DenseRows): void;
+  /** Writes rows `[row0, row0 + rows)` of a matrix. They have been checked. */
+  put(matrix: number, row0: number, rows: number, data: WeightRows): void;
 }
 
-/** Shape of a dense weight. */
-export interface LinearShape {
+/** What a product with an nvfp4 linear needs besides its storage. */
+export interface Nvfp4LinearShape {
   readonly groups: number;
   readonly n: number;
   readonly k: number;
-  readonly dtype: LinearSource['dtype'];
-}
-
-/** A dense weight while it is filled. */
-export interface LinearBuilder {
-  readonly storage: object;
-  readonly bytes: number;
-  /** Writes rows `[row0, row0 + rows)` of group `group`. The data have been checked. */
-  put(group: number, row0: number, rows: number, data: Float32Array | Uint16Array): void;
+  readonly parts: number;
 }
 
 /** Methods that an engine has exactly as {@link GemmKernels} has them. */
@@ -58,12 +50,30 @@ export interface Engine extends SharedMethods {
   readonly threads: number;
   /** Name of the packed layout: weights can be used by every engine with the same one. */
   readonly layout: string;
-  createLinear(shape: LinearShape): LinearBuilder;
-  createExperts(shape: ExpertsShape): ExpertsBuilder;
+  createWeight(format: ExpertFormat, matrices: number, n: number, k: number): WeightBuilder;
   /** Frees storage now; nothing uses it after that. */
   release(storage: object): void;
   packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number;
   linear(storage: object, n: number, k: number, groups: number, x: Float32Array, m: number, out: Float32Array): void;
+  /** Float32 activations, nvfp4 weights; alpha [groups*parts]. */
+  linearNvfp4(
+    storage: object,
+    shape: Nvfp4LinearShape,
+    alpha: Float32Array,
+    x: Float32Array,
+    m: number,
+    out: Float32Array,
+  ): void;
+  /** NVFP4 activations; inputScale 0: each row's own. */
+  linearW4A4(
+    storage: object,
+    shape: Nvfp4LinearShape,
+    alpha: Float32Array,
+    inputScale: number,
+    x: Float32Array,
+    m: number,
+    out: Float32Array,
+  ): void;
   groupedGemmW4A4(
     storage: object,
     shape: ExpertsShape,

@@ -1,4 +1,5 @@
 import {
+  ceilDiv,
   checkInteger,
   checkKind,
   checkLength,
@@ -8,9 +9,12 @@ import {
   ShapeError,
   ValueError,
 } from '@megamoe/core';
-import { badScale, findBadScale } from './checks';
+import { badScale, findBadScale, findNaNCode } from './checks';
 import type { ExpertsShape } from './engine';
-import type { DenseRows, ExpertsSource, Nvfp4Rows } from './types';
+import type { DenseRows, ExpertFormat, ExpertsSource, Fp8Rows, Nvfp4Rows, WeightRows } from './types';
+
+/** Formats that weights can be packed in. */
+export const FORMATS: readonly ExpertFormat[] = ['nvfp4', 'fp8', 'bf16', 'f32'];
 
 /** Throws unless the shape is one that experts can have. */
 export function checkExpertsShape(fn: string, shape: ExpertsShape): ExpertsShape {
@@ -20,25 +24,63 @@ export function checkExpertsShape(fn: string, shape: ExpertsShape): ExpertsShape
   checkInteger(fn, 'k', k, 1);
   if (parts !== 1 && parts !== 2) throw new ValueError(`${fn}: "parts" must be one of 1, 2, got ${String(parts)}`);
   if (n % parts !== 0) throw new ShapeError(`${fn}: "n" must be a multiple of parts = ${parts}, got ${n}`);
-  checkOneOf(fn, 'format', format, ['nvfp4', 'bf16', 'f32']);
+  checkOneOf(fn, 'format', format, FORMATS);
   if (format === 'nvfp4') checkMultiple(fn, 'k', k, 16);
   return shape;
 }
 
-/** Throws unless `data` is the typed array that `dtype` is held in. */
-export function checkDense(fn: string, arg: string, dtype: 'f32' | 'bf16', data: unknown): void {
-  if (dtype === 'f32') checkKind(fn, arg, data, Float32Array);
-  else checkKind(fn, arg, data, Uint16Array);
+/** Throws unless the typed array of `got` fits its format. */
+function checkDenseRows(
+  where: string,
+  format: 'f32' | 'bf16',
+  got: Partial<DenseRows>,
+  formula: string,
+  size: number,
+): void {
+  if (format === 'f32') checkKind(where, 'data', got.data, Float32Array);
+  else checkKind(where, 'data', got.data, Uint16Array);
+  checkLength(where, 'data', got.data!, `${formula}*k`, size);
 }
 
 /** Throws unless `got` has the codes and block scales of `rows` rows of k. */
-function checkNvfp4Rows(where: string, got: Partial<Nvfp4Rows>, rows: number, k: number): void {
+function checkNvfp4Rows(where: string, got: Partial<Nvfp4Rows>, formula: string, rows: number, k: number): void {
   checkKind(where, 'codes', got.codes, Uint8Array);
   checkKind(where, 'sf', got.sf, Uint8Array);
-  checkLength(where, 'codes', got.codes, 'n/parts*k/2', (rows * k) / 2);
-  checkLength(where, 'sf', got.sf, 'n/parts*k/16', (rows * k) / 16);
+  checkLength(where, 'codes', got.codes, `${formula}*k/2`, (rows * k) / 2);
+  checkLength(where, 'sf', got.sf, `${formula}*k/16`, (rows * k) / 16);
   const bad = findBadScale(got.sf, got.sf.length);
   if (bad >= 0) throw badScale(where, 'sf', got.sf[bad]!, bad);
+}
+
+/** Throws unless `got` has the codes and tile scales of `rows` rows of k. */
+function checkFp8Rows(where: string, got: Partial<Fp8Rows>, formula: string, rows: number, k: number): void {
+  checkKind(where, 'codes', got.codes, Uint8Array);
+  checkKind(where, 'scales', got.scales, Float32Array);
+  checkLength(where, 'codes', got.codes, `${formula}*k`, rows * k);
+  checkLength(where, 'scales', got.scales, `${formula}*ceil(k/128)`, rows * ceilDiv(k, 128));
+  const nan = findNaNCode(got.codes);
+  if (nan >= 0)
+    throw new ValueError(`${where}: "codes" must not hold NaN, got 0x${got.codes[nan]!.toString(16)} at index ${nan}`);
+  const bad = got.scales.findIndex((s) => !(s >= 0 && s < Infinity));
+  if (bad >= 0)
+    throw new ValueError(
+      `${where}: "scales" must be finite numbers of at least 0, got ${got.scales[bad]} at index ${bad}`,
+    );
+}
+
+/** Throws unless `got` holds `rows` rows of k in this format; `formula` says where the number of rows comes from. */
+export function checkRows(
+  where: string,
+  format: ExpertFormat,
+  got: unknown,
+  formula: string,
+  rows: number,
+  k: number,
+): asserts got is WeightRows {
+  if (typeof got !== 'object' || got === null) throw new KindError(`${where}: must return an object`);
+  if (format === 'nvfp4') checkNvfp4Rows(where, got, formula, rows, k);
+  else if (format === 'fp8') checkFp8Rows(where, got, formula, rows, k);
+  else checkDenseRows(where, format, got, formula, rows * k);
 }
 
 /** Reads one part of one expert and checks what came. */
@@ -48,16 +90,8 @@ export function readPart(
   read: ExpertsSource['read'],
   expert: number,
   part: number,
-): Nvfp4Rows | DenseRows {
-  const where = `${fn}: read(${expert}, ${part})`;
-  const got = read(expert, part) as Partial<Nvfp4Rows> & { data?: Float32Array | Uint16Array };
-  if (typeof got !== 'object' || got === null) throw new KindError(`${where}: must return an object`);
-  const rows = n / parts;
-  if (format === 'nvfp4') {
-    checkNvfp4Rows(where, got, rows, k);
-  } else {
-    checkDense(where, 'data', format, got.data);
-    checkLength(where, 'data', got.data!, 'n/parts*k', rows * k);
-  }
-  return got as Nvfp4Rows | DenseRows;
+): WeightRows {
+  const got: unknown = read(expert, part);
+  checkRows(`${fn}: read(${expert}, ${part})`, format, got, 'n/parts', n / parts, k);
+  return got;
 }

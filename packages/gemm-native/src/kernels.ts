@@ -76,7 +76,24 @@ export class CheckedKernels implements GemmKernels {
     checkBuffer('linear', 'x', x, Float32Array, 'm*groups*k', m * groups * k);
     checkBuffer('linear', 'out', out, Float32Array, 'm*groups*n', m * groups * n);
     checkDisjoint('linear', 'out', out, m * groups * n, 'x', x, m * groups * k);
-    if (m > 0) this.#engine.linear(w.storage, n, k, groups, x, m, out);
+    if (m === 0) return;
+    if (w.nvfp4 === null) this.#engine.linear(w.storage, n, k, groups, x, m, out);
+    else this.#engine.linearNvfp4(w.storage, w.nvfp4Shape!, w.nvfp4.alpha, x, m, out);
+  }
+
+  linearW4A4(weight: LinearWeight, x: Float32Array, m: number, out: Float32Array): void {
+    const fn = 'linearW4A4';
+    const w = linearWeight(fn, 'w', weight, this.#engine);
+    const { n, k, groups, nvfp4 } = w;
+    if (nvfp4 === null || nvfp4.input === null)
+      throw new ValueError(`${fn}: "w" must be nvfp4 with an inputGlobalDecodeScale, got ${w.dtype} without one`);
+    checkInteger(fn, 'm', m, 0);
+    checkBuffer(fn, 'x', x, Float32Array, 'm*groups*k', m * groups * k);
+    checkBuffer(fn, 'out', out, Float32Array, 'm*groups*n', m * groups * n);
+    checkDisjoint(fn, 'out', out, m * groups * n, 'x', x, m * groups * k);
+    if (m === 0) return;
+    const scale = nvfp4.input === 'row' ? 0 : nvfp4.input;
+    this.#engine.linearW4A4(w.storage, w.nvfp4Shape!, nvfp4.alphaW4a4, scale, x, m, out);
   }
 
   groupedGemmW4A4(
@@ -302,6 +319,7 @@ export class CheckedKernels implements GemmKernels {
     const fn = 'embed';
     const w = linearWeight(fn, 'table', table, this.#engine);
     if (w.groups !== 1) throw new ShapeError(`${fn}: "table" must have one group, got ${w.groups}`);
+    if (w.dtype === 'nvfp4') throw new ValueError(`${fn}: "table" must be one of fp8, bf16, f32, got nvfp4`);
     checkInteger(fn, 't', t, 0);
     checkInteger(fn, 'repeat', repeat, 1);
     checkBuffer(fn, 'ids', ids, Int32Array, 't', t);

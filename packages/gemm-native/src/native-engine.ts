@@ -1,8 +1,7 @@
 import { UnsupportedError } from '@megamoe/core';
 import type { AddonBase } from '@megamoe/native-kit';
 import { badScale, notFinite } from './checks';
-import type { Engine, ExpertsShape } from './engine';
-import type { DenseRows, Nvfp4Rows } from './types';
+import type { Engine } from './engine';
 
 /** Memory of packed weights, owned by the addon and freed when it is garbage. */
 export interface NativeWeight {
@@ -10,7 +9,7 @@ export interface NativeWeight {
 }
 
 /** Formats as the addon numbers them. */
-const FORMAT = { f32: 0, bf16: 1, nvfp4: 2 } as const;
+const FORMAT = { f32: 0, bf16: 1, nvfp4: 2, fp8: 3 } as const;
 
 type F32 = Float32Array;
 type I32 = Int32Array;
@@ -25,8 +24,31 @@ export interface GemmAddon extends AddonBase {
   freeWeight(w: NativeWeight): void;
   weightBytes(format: number, matrices: number, n: number, k: number): number;
   putDense(w: NativeWeight, matrix: number, row0: number, rows: number, data: F32 | Uint16Array): void;
+  putFp8(w: NativeWeight, matrix: number, row0: number, rows: number, codes: U8, scales: F32, threads: number): void;
   putNvfp4(w: NativeWeight, matrix: number, row0: number, rows: number, codes: U8, sf: U8, threads: number): void;
   linear(isa: number, threads: number, w: NativeWeight, x: F32, m: number, out: F32): void;
+  linearNvfp4(
+    isa: number,
+    threads: number,
+    w: NativeWeight,
+    parts: number,
+    alpha: F32,
+    x: F32,
+    m: number,
+    out: F32,
+  ): void;
+  /** inputScale 0: each row's own. Returns -1, or the index in x of a value that is not finite. */
+  linearW4A4(
+    isa: number,
+    threads: number,
+    w: NativeWeight,
+    parts: number,
+    alpha: F32,
+    inputScale: number,
+    x: F32,
+    m: number,
+    out: F32,
+  ): number;
   /** Returns -1, or the index in aSf of a byte that is no scale. */
   groupedGemmW4A4(
     isa: number,
@@ -165,27 +187,15 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
     isa: isaName,
     threads,
     layout: 'native',
-    createLinear({ groups, n, k, dtype }) {
-      const storage = addon.createWeight(FORMAT[dtype], groups, n, k);
+    createWeight(format, matrices, n, k) {
+      const storage = addon.createWeight(FORMAT[format], matrices, n, k);
       return {
         storage,
         bytes: storage.bytes,
-        put: (group, row0, rows, data) => addon.putDense(storage, group, row0, rows, data),
-      };
-    },
-    createExperts({ numExperts, n, k, parts, format }: ExpertsShape) {
-      const storage = addon.createWeight(FORMAT[format], numExperts, n, k);
-      const rows = n / parts;
-      return {
-        storage,
-        bytes: storage.bytes,
-        put(expert, part, source) {
-          if (format === 'nvfp4') {
-            const { codes, sf } = source as Nvfp4Rows;
-            addon.putNvfp4(storage, expert, part * rows, rows, codes, sf, threads);
-          } else {
-            addon.putDense(storage, expert, part * rows, rows, (source as DenseRows).data);
-          }
+        put(matrix, row0, rows, source) {
+          if ('sf' in source) addon.putNvfp4(storage, matrix, row0, rows, source.codes, source.sf, threads);
+          else if ('scales' in source) addon.putFp8(storage, matrix, row0, rows, source.codes, source.scales, threads);
+          else addon.putDense(storage, matrix, row0, rows, source.data);
         },
       };
     },
@@ -195,6 +205,13 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
     packedBytes: (format, matrices, n, k) => addon.weightBytes(FORMAT[format], matrices, n, k),
     linear(w, _n, _k, _groups, x, m, out) {
       addon.linear(isa, threads, w as NativeWeight, x, m, out);
+    },
+    linearNvfp4(w, { parts }, alpha, x, m, out) {
+      addon.linearNvfp4(isa, threads, w as NativeWeight, parts, alpha, x, m, out);
+    },
+    linearW4A4(w, { parts }, alpha, inputScale, x, m, out) {
+      const bad = addon.linearW4A4(isa, threads, w as NativeWeight, parts, alpha, inputScale, x, m, out);
+      if (bad >= 0) throw notFinite('linearW4A4', x, bad);
     },
     groupedGemmW4A4(w, { parts }, aCodes, aSf, offsets, alpha, rowScale, out) {
       const bad = addon.groupedGemmW4A4(

@@ -1,12 +1,46 @@
-import { checkInteger, checkLength, checkOneOf, KindError } from '@megamoe/core';
-import { checkDense, checkExpertsShape, readPart } from './expert-parts';
-import { slotPool } from './pool';
+import {
+  checkInteger,
+  checkKind,
+  checkLength,
+  checkMultiple,
+  checkOneOf,
+  checkPositive,
+  KindError,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
+import { MIN_GLOBAL_DECODE_SCALE } from './checks';
 import type { Engine } from './engine';
-import type { ExpertsSource, LinearSource } from './types';
+import { checkExpertsShape, checkRows, FORMATS, readPart } from './expert-parts';
+import { slotPool } from './pool';
+import type { ExpertsSource, LinearFormat, LinearSource, Nvfp4LinearSource, WeightRows } from './types';
 import { PackedExpertsWeight, PackedLinearWeight } from './weights';
+import type { Nvfp4LinearScales } from './weights';
 
 /** Bytes of a dense weight that are read at a time. */
 const READ_BYTES = 8e6;
+
+/** Bytes of an element, without scales. */
+const ELEMENT_BYTES: Readonly<Record<LinearFormat, number>> = { f32: 4, bf16: 2, fp8: 1, nvfp4: 0.5 };
+
+/** Checks the scales of an nvfp4 linear and forms its alphas. */
+function nvfp4Scales(fn: string, source: Nvfp4LinearSource, groups: number): Nvfp4LinearScales {
+  const { n, parts = 1, weightGlobalDecodeScale: weight, inputGlobalDecodeScale: input = null } = source;
+  if (parts !== 1 && parts !== 2) throw new ValueError(`${fn}: "parts" must be one of 1, 2, got ${String(parts)}`);
+  if (n % parts !== 0) throw new ShapeError(`${fn}: "n" must be a multiple of parts = ${parts}, got ${n}`);
+  checkKind(fn, 'weightGlobalDecodeScale', weight, Float32Array);
+  checkLength(fn, 'weightGlobalDecodeScale', weight, 'parts', parts);
+  weight.forEach((scale, i) => checkPositive(fn, `weightGlobalDecodeScale[${i}]`, scale));
+  if (input !== null && input !== 'row' && !(input >= MIN_GLOBAL_DECODE_SCALE && input < Infinity))
+    throw new ValueError(
+      `${fn}: "inputGlobalDecodeScale" must be "row" or a finite number of at least 2^-117, got ${String(input)}`,
+    );
+  const alpha = new Float32Array(groups * parts).map((_, i) => weight[i % parts]!);
+  const alphaW4a4 = typeof input === 'number' ? alpha.map((scale) => scale * Math.fround(input)) : alpha;
+  const bad = alphaW4a4.findIndex((a) => !Number.isFinite(a));
+  if (bad >= 0) throw new ValueError(`${fn}: weight scale times input scale must be finite, got ${alphaW4a4[bad]}`);
+  return { parts, alpha, alphaW4a4, input: typeof input === 'number' ? Math.fround(input) : input };
+}
 
 /** Checks and packs a dense weight; see GemmKernels.packLinear. */
 export function packLinear(engine: Engine, source: LinearSource): PackedLinearWeight {
@@ -16,27 +50,37 @@ export function packLinear(engine: Engine, source: LinearSource): PackedLinearWe
   checkInteger(fn, 'n', n, 1);
   checkInteger(fn, 'k', k, 1);
   checkInteger(fn, 'groups', groups, 1);
-  checkOneOf(fn, 'dtype', dtype, ['f32', 'bf16']);
-  if (typeof data !== 'function') {
-    checkDense(fn, 'data', dtype, data);
-    checkLength(fn, 'data', data, 'groups*n*k', groups * n * k);
-  }
-  const { storage, bytes, put } = engine.createLinear({ groups, n, k, dtype });
-  if (typeof data !== 'function') {
-    for (let g = 0; g < groups; g++) put(g, 0, n, data.subarray(g * n * k, (g + 1) * n * k));
-  } else {
-    const most = Math.max(1, Math.floor(READ_BYTES / (k * (dtype === 'f32' ? 4 : 2))));
-    for (let g = 0; g < groups; g++) {
-      for (let row = 0; row < n; row += most) {
-        const rows = Math.min(most, n - row);
-        const got = data(g * n + row, rows);
-        checkDense(fn, 'data(row0, rows)', dtype, got);
-        checkLength(fn, 'data(row0, rows)', got, 'rows*k', rows * k);
+  checkOneOf(fn, 'dtype', dtype, FORMATS);
+  if (dtype === 'nvfp4') checkMultiple(fn, 'k', k, 16);
+  const scales = source.dtype === 'nvfp4' ? nvfp4Scales(fn, source, groups) : null;
+  // f32 and bf16 come as bare arrays.
+  const rowsOf = (got: unknown): unknown => (dtype === 'f32' || dtype === 'bf16' ? { data: got } : got);
+  const whole = typeof data === 'function' ? null : rowsOf(data);
+  if (whole !== null) checkRows(fn, dtype, whole, 'groups*n', groups * n, k);
+  const { storage, bytes, put } = engine.createWeight(dtype, groups, n, k);
+  const most = typeof data === 'function' ? Math.max(1, Math.floor(READ_BYTES / (k * ELEMENT_BYTES[dtype]))) : n;
+  for (let g = 0; g < groups; g++) {
+    for (let row = 0; row < n; row += most) {
+      const rows = Math.min(most, n - row);
+      if (typeof data === 'function') {
+        const got = rowsOf(data(g * n + row, rows));
+        checkRows(`${fn}: data(${g * n + row}, ${rows})`, dtype, got, 'rows', rows, k);
         put(g, row, rows, got);
+      } else {
+        put(g, row, rows, cutRows(whole as WeightRows, g * n + row, rows, groups * n));
       }
     }
   }
-  return new PackedLinearWeight(n, k, groups, dtype, bytes, engine, storage);
+  return new PackedLinearWeight(n, k, groups, dtype, bytes, engine, storage, scales);
+}
+
+/** Rows `[row0, row0 + rows)` of `all`; views. */
+function cutRows(source: WeightRows, row0: number, rows: number, all: number): WeightRows {
+  const cut = <T extends Uint8Array | Uint16Array | Float32Array>(v: T): T =>
+    v.subarray((row0 * v.length) / all, ((row0 + rows) * v.length) / all) as T;
+  if ('sf' in source) return { codes: cut(source.codes), sf: cut(source.sf) };
+  if ('scales' in source) return { codes: cut(source.codes), scales: cut(source.scales) };
+  return { data: cut(source.data) };
 }
 
 /** Checks and packs expert weights; see GemmKernels.packExperts. */
@@ -48,8 +92,9 @@ export function packExperts(engine: Engine, source: ExpertsSource): PackedExpert
   if (typeof source.read !== 'function') throw new KindError(`${fn}: "read" must be a function`);
   const read: ExpertsSource['read'] = (expert, part) => source.read(expert, part);
   if (pool !== undefined) return new PackedExpertsWeight(shape, engine, null, slotPool(fn, pool, shape, engine), read);
-  const builder = engine.createExperts(shape);
+  const builder = engine.createWeight(format, numExperts, n, k);
+  const rows = n / parts;
   for (let e = 0; e < numExperts; e++)
-    for (let p = 0; p < parts; p++) builder.put(e, p, readPart(fn, shape, read, e, p));
+    for (let p = 0; p < parts; p++) builder.put(e, p * rows, rows, readPart(fn, shape, read, e, p));
   return new PackedExpertsWeight(shape, engine, builder);
 }

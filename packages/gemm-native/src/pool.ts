@@ -1,12 +1,12 @@
 import { checkInteger, KindError, ShapeError } from '@megamoe/core';
-import type { Engine, ExpertsBuilder, ExpertsShape } from './engine';
+import type { Engine, ExpertsShape, WeightBuilder } from './engine';
 import { checkExpertsShape, readPart } from './expert-parts';
 import type { ExpertFormat, ExpertPool, ExpertPoolShape } from './types';
 import type { PackedExpertsWeight } from './weights';
 
 /** Storage for one expert, and whose it holds. */
 interface Slot {
-  readonly builder: ExpertsBuilder;
+  readonly builder: WeightBuilder;
   owner: PackedExpertsWeight | null;
   expert: number;
 }
@@ -119,12 +119,14 @@ export class SlotPool implements ExpertPool {
     this.misses++;
     if (this.empty.length === 0) {
       if (this.filled.size < this.slots)
-        this.empty.push({ builder: this.engine.createExperts(this.slotShape), owner: null, expert: -1 });
+        this.empty.push({ builder: this.engine.createWeight(this.format, 1, this.n, this.k), owner: null, expert: -1 });
       else this.vacate(this.filled.values().next().value!);
     }
     // Until it is whole it counts as empty: a read that throws leaves nothing half done behind.
     const slot = this.empty.at(-1)!;
-    for (let p = 0; p < this.parts; p++) slot.builder.put(0, p, readPart('packExperts', w, w.read!, expert, p));
+    const rows = this.n / this.parts;
+    for (let p = 0; p < this.parts; p++)
+      slot.builder.put(0, p * rows, rows, readPart('packExperts', w, w.read!, expert, p));
     this.empty.pop();
     slot.owner = w;
     slot.expert = expert;

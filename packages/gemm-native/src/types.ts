@@ -14,12 +14,42 @@ export interface KernelOptions {
   isa?: KernelIsa;
 }
 
-/** A dense weight as it is read: row-major [groups*N, K]. */
-export interface LinearSource {
+/** Number format of expert weights. */
+export type ExpertFormat = 'nvfp4' | 'fp8' | 'bf16' | 'f32';
+
+/** Number format of dense weights. */
+export type LinearFormat = ExpertFormat;
+
+/** Rows in NVFP4: codes u8 [rows, K/2] (even element in the low nibble), sf E4M3 [rows, K/16], linear. */
+export interface Nvfp4Rows {
+  readonly codes: Uint8Array;
+  readonly sf: Uint8Array;
+}
+
+/** Rows in FP8: codes E4M3 [rows, K], none NaN; scales [rows, ceil(K/128)], each row with those of its own tile, finite and at least 0. */
+export interface Fp8Rows {
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+}
+
+/** Rows in bf16 (Uint16Array of bit patterns) or f32: [rows, K]. */
+export interface DenseRows {
+  readonly data: Float32Array | Uint16Array;
+}
+
+/** Rows of a weight of any format. */
+export type WeightRows = DenseRows | Fp8Rows | Nvfp4Rows;
+
+/** Shape of a dense weight as it is read: row-major [groups*N, K]. */
+interface LinearSourceShape {
   readonly n: number;
   readonly k: number;
   /** Blocks of a block-diagonal weight; default 1. Group g maps its K inputs to its N outputs. */
   readonly groups?: number;
+}
+
+/** A dense weight in float32 or BF16. */
+export interface DenseLinearSource extends LinearSourceShape {
   readonly dtype: 'f32' | 'bf16';
   /**
    * Float32Array for f32, Uint16Array (bit patterns) for bf16; not referred to after packing. A function gives rows `[row0, row0 + rows)`
@@ -28,30 +58,41 @@ export interface LinearSource {
   readonly data: Float32Array | Uint16Array | ((row0: number, rows: number) => Float32Array | Uint16Array);
 }
 
+/** A dense weight in FP8: `w = e4m3(code) * scale`. */
+export interface Fp8LinearSource extends LinearSourceShape {
+  readonly dtype: 'fp8';
+  /** All rows, or a function that gives some of them. */
+  readonly data: Fp8Rows | ((row0: number, rows: number) => Fp8Rows);
+}
+
+/** A dense weight in NVFP4: `w = e2m1(code) * e4m3(sf) * weightGlobalDecodeScale`. */
+export interface Nvfp4LinearSource extends LinearSourceShape {
+  readonly dtype: 'nvfp4';
+  /** 2: the n rows of a group are those of two modules, n/2 each, with a global scale each; default 1. */
+  readonly parts?: 1 | 2;
+  /** [parts], finite and above 0. */
+  readonly weightGlobalDecodeScale: Float32Array;
+  /** For `linearW4A4`: the scale that inputs are quantized with, or `row` for each row's own. Without it there is no `linearW4A4`. */
+  readonly inputGlobalDecodeScale?: number | 'row';
+  /** All rows, or a function that gives some of them. */
+  readonly data: Nvfp4Rows | ((row0: number, rows: number) => Nvfp4Rows);
+}
+
+/** A dense weight as it is read. */
+export type LinearSource = DenseLinearSource | Fp8LinearSource | Nvfp4LinearSource;
+
 /** A dense weight, packed once for one backend; opaque but for its shape. */
 export interface LinearWeight {
   readonly n: number;
   readonly k: number;
   readonly groups: number;
-  readonly dtype: 'f32' | 'bf16';
+  readonly dtype: LinearFormat;
+  /** How `linearW4A4` quantizes inputs; null: not at all, the weight is for `linear` alone. */
+  readonly inputGlobalDecodeScale: number | 'row' | null;
   /** Bytes that it occupies. */
   readonly bytes: number;
   /** Frees its memory now instead of when it is collected; using it after that is a KindError. */
   dispose(): void;
-}
-
-/** Number format of expert weights. */
-export type ExpertFormat = 'nvfp4' | 'bf16' | 'f32';
-
-/** Rows of one expert's part in NVFP4: codes u8 [rows, K/2] (even element in the low nibble), sf E4M3 [rows, K/16], linear. */
-export interface Nvfp4Rows {
-  readonly codes: Uint8Array;
-  readonly sf: Uint8Array;
-}
-
-/** Rows of one expert's part in bf16 (Uint16Array of bit patterns) or f32: [rows, K]. */
-export interface DenseRows {
-  readonly data: Float32Array | Uint16Array;
 }
 
 /** Expert weights as they are read, one (expert, part) at a time. */
@@ -67,7 +108,7 @@ export interface ExpertsSource {
    * Rows [n/parts, K] of one part of one expert. Called once for each, in order, and not kept; with a `pool` it is called when an expert
    * has rows and is not in the pool, as often as that happens, and what it throws comes out of the product that needed it.
    */
-  read(expert: number, part: number): Nvfp4Rows | DenseRows;
+  read(expert: number, part: number): WeightRows;
   /** Packs nothing now; experts are packed into this pool when they are needed. */
   readonly pool?: ExpertPool;
 }
@@ -128,7 +169,7 @@ export interface GemmKernels {
   readonly isa: string;
   readonly threads: number;
 
-  /** Packs a dense weight. `data` has `groups*n*k` elements and may be dropped afterwards. */
+  /** Packs a dense weight. `data` has `groups*n` rows and may be dropped afterwards. */
   packLinear(source: LinearSource): LinearWeight;
 
   /** Packs expert weights part by part, so that no second full copy exists. NaN or negative block scales are a ValueError. */
@@ -141,11 +182,20 @@ export interface GemmKernels {
   packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number;
 
   /**
-   * `out[m, g*N + n] = sum_k x[m, g*K + k] * w[g*N + n, k]`.
+   * `out[m, g*N + n] = sum_k x[m, g*K + k] * w[g*N + n, k]` with float32 activations, for weights of any format (for nvfp4 by the rule of
+   * `groupedGemm`).
    * @param x   [M, groups*K] f32
    * @param out [M, groups*N] f32
    */
   linear(w: LinearWeight, x: Float32Array, m: number, out: Float32Array): void;
+
+  /**
+   * The same for nvfp4 weights that have an `inputGlobalDecodeScale`: inputs are quantized as by `stageNvfp4` (`row`: `stageNvfp4Dynamic`) and
+   * multiplied as by `groupedGemmW4A4`, bit for bit. NaN or infinity in x is a ValueError that names its index.
+   * @param x   [M, groups*K] f32
+   * @param out [M, groups*N] f32
+   */
+  linearW4A4(w: LinearWeight, x: Float32Array, m: number, out: Float32Array): void;
 
   /**
    * W4A4: `acc = acc + f32(dot * sa * sb)` over 16-element blocks in ascending k, `out = f32(alpha * acc)`, then, when `rowScale` is
@@ -171,7 +221,7 @@ export interface GemmKernels {
    * Float32 activations against any format (W4A16 for nvfp4): `out = alpha * (a . w)`. For nvfp4 the native result has the same bits on
    * every instruction set (README, "Numeric rules"), and a NaN or infinity in a row makes all of that row's results NaN there.
    * @param a     [R, K] f32; rows are grouped by expert
-   * @param alpha [E*parts] f32 for nvfp4, null for bf16 and f32
+   * @param alpha [E*parts] f32 for nvfp4, null for the others
    * @param out   [R, N] f32
    */
   groupedGemm(
@@ -277,7 +327,7 @@ export interface GemmKernels {
 
   /**
    * Rows of an embedding table, each written `repeat` times.
-   * @param table one group, [V, D]
+   * @param table one group, [V, D], not nvfp4
    * @param ids   [T] i32 in [0, V)
    * @param out   [T, repeat, D] f32
    */

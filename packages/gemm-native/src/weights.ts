@@ -1,7 +1,7 @@
 import { KindError } from '@megamoe/core';
-import type { Engine, ExpertsBuilder, ExpertsShape } from './engine';
+import type { Engine, ExpertsShape, Nvfp4LinearShape, WeightBuilder } from './engine';
 import type { SlotPool } from './pool';
-import type { ExpertFormat, ExpertsSource, ExpertsWeight, LinearWeight } from './types';
+import type { ExpertFormat, ExpertsSource, ExpertsWeight, LinearFormat, LinearWeight } from './types';
 
 /** Storage that is let go of at most once; garbage collection frees what nobody disposes of. */
 class Packed {
@@ -30,18 +30,38 @@ class Packed {
   }
 }
 
+/** Scales of an nvfp4 linear. */
+export interface Nvfp4LinearScales {
+  readonly parts: number;
+  /** Weight scales, [groups*parts]: alpha with float32 activations. */
+  readonly alpha: Float32Array;
+  /** Times the input scale, when it is a number: alpha of W4A4. */
+  readonly alphaW4a4: Float32Array;
+  readonly input: number | 'row' | null;
+}
+
 /** What `packLinear` returns: a {@link LinearWeight} with the engine's storage. */
 export class PackedLinearWeight extends Packed implements LinearWeight {
   constructor(
     readonly n: number,
     readonly k: number,
     readonly groups: number,
-    readonly dtype: 'f32' | 'bf16',
+    readonly dtype: LinearFormat,
     readonly bytes: number,
     engine: Engine,
     storage: object,
+    /** Set for nvfp4. */
+    readonly nvfp4: Nvfp4LinearScales | null,
   ) {
     super(engine, storage);
+    this.nvfp4Shape = nvfp4 === null ? null : { groups, n, k, parts: nvfp4.parts };
+  }
+
+  /** Set for nvfp4; made once, because a step makes no objects. */
+  readonly nvfp4Shape: Nvfp4LinearShape | null;
+
+  get inputGlobalDecodeScale(): number | 'row' | null {
+    return this.nvfp4?.input ?? null;
   }
 }
 
@@ -60,7 +80,7 @@ export class PackedExpertsWeight extends Packed implements ExpertsWeight, Expert
   constructor(
     { numExperts, n, k, parts, format }: ExpertsShape,
     engine: Engine,
-    builder: ExpertsBuilder | null,
+    builder: WeightBuilder | null,
     pool: SlotPool | null = null,
     readonly read: ExpertsSource['read'] | null = null,
   ) {

@@ -98,7 +98,7 @@ describe.each(BACKENDS)('arguments on $name', ({ kernels }) => {
     [
       'dtype',
       () => k.packLinear({ ...source, dtype: 'f16' as never }),
-      'ERR_VALUE packLinear: "dtype" must be one of f32, bf16, got f16',
+      'ERR_VALUE packLinear: "dtype" must be one of nvfp4, fp8, bf16, f32, got f16',
     ],
     [
       'data kind',
@@ -128,8 +128,8 @@ describe.each(BACKENDS)('arguments on $name', ({ kernels }) => {
     ],
     [
       'format',
-      () => k.packExperts({ ...expertsSource, format: 'fp8' as never }),
-      'ERR_VALUE packExperts: "format" must be one of nvfp4, bf16, f32, got fp8',
+      () => k.packExperts({ ...expertsSource, format: 'fp6' as never }),
+      'ERR_VALUE packExperts: "format" must be one of nvfp4, fp8, bf16, f32, got fp6',
     ],
     [
       'no reader',

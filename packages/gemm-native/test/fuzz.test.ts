@@ -7,6 +7,7 @@ import { BACKENDS, pack } from './backends';
 /** What each method takes, in the letters of `nearlyRightCalls`. */
 const SIGNATURES: Record<string, string> = {
   linear: 'wfnf',
+  linearW4A4: 'wfnf',
   groupedGemmW4A4: 'wbbifFf',
   groupedGemm: 'wfiFf',
   groupedGemmBf16: 'wfiff',
@@ -23,10 +24,14 @@ const SIGNATURES: Record<string, string> = {
   hcHead: 'fnnnfffeef',
 };
 
-/** The same for the addon, which takes the number of parts after the weight of a grouped product. */
-const ADDON_SIGNATURES = Object.fromEntries(
-  Object.entries(SIGNATURES).map(([name, s]) => [name, name.startsWith('grouped') ? s.replace('w', 'wn') : s]),
-);
+/** The same for the addon, which takes the number of parts after the weight of a grouped product, and the scales of nvfp4 linears. */
+const ADDON_SIGNATURES = {
+  ...Object.fromEntries(
+    Object.entries(SIGNATURES).map(([name, s]) => [name, name.startsWith('grouped') ? s.replace('w', 'wn') : s]),
+  ),
+  linearNvfp4: 'wnffnf',
+  linearW4A4: 'wnfefnf',
+};
 
 /** Functions of the addon that take an instruction set but no number of threads, and a number of threads but no instruction set. */
 const SCANS = { scanArgmax: 'fn', scanTop: 'fnneif', scanAtLeast: 'fneif' };
@@ -38,6 +43,12 @@ it.each(BACKENDS)('$name survives random arguments: an error or a result, never 
   const weights = [
     kernels.packLinear({ n: 2, k: 3, dtype: 'f32', data: new Float32Array(6) }),
     kernels.packLinear({ n: 3, k: 16, groups: 2, dtype: 'bf16', data: new Uint16Array(96) }),
+    kernels.packLinear({ n: 2, k: 3, dtype: 'fp8', data: { codes: new Uint8Array(6), scales: new Float32Array(2) } }),
+    kernels.packLinear({
+      ...{ n: 3, k: 16, groups: 2, dtype: 'nvfp4', weightGlobalDecodeScale: Float32Array.of(1) },
+      inputGlobalDecodeScale: 'row',
+      data: { codes: new Uint8Array(48), sf: new Uint8Array(6) },
+    }),
     pack(kernels, { numExperts: 1, n: 3, k: 16, parts: 1, codes, sf }),
     pack(kernels, { numExperts: 2, n: 2, k: 16, parts: 2, codes: new Uint8Array(32), sf: new Uint8Array(4) }),
     kernels.packExperts({
@@ -58,12 +69,13 @@ it.each(BACKENDS)('$name survives random arguments: an error or a result, never 
 it('the addon itself survives random arguments, without the checks in front of it', () => {
   const addon = loadAddon<GemmAddon>({ packageUrl: import.meta.url, name: 'gemm-native' }).addon;
   const names = Object.keys(addon ?? {}).filter((name) => typeof addon![name as keyof GemmAddon] === 'function');
-  expect(names.length).toBe(addon === undefined ? 0 : 25);
+  expect(names.length).toBe(addon === undefined ? 0 : 28);
   if (addon === undefined) return; // js only: there is no second line to test
-  const weights = [0, 1, 2].map((format) => {
+  const weights = [0, 1, 2, 3].map((format) => {
     const w = addon.createWeight(format, 2, 3, 16);
     for (const matrix of [0, 1]) {
       if (format === 2) addon.putNvfp4(w, matrix, 0, 3, new Uint8Array(24), new Uint8Array(3), 2);
+      else if (format === 3) addon.putFp8(w, matrix, 0, 3, new Uint8Array(48), new Float32Array(3), 2);
       else addon.putDense(w, matrix, 0, 3, format === 0 ? new Float32Array(48) : new Uint16Array(48));
     }
     return w;

@@ -170,7 +170,9 @@ describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
     };
     expect(make({ slots: 0 })).toMatch('createExpertPool: "slots" must be an integer at least 1, got 0');
     expect(make({ k: 24 })).toMatch('createExpertPool: "k" must be a multiple of 16, got 24');
-    expect(make({ format: 'int4' })).toMatch('createExpertPool: "format" must be one of nvfp4, bf16, f32, got int4');
+    expect(make({ format: 'int4' })).toMatch(
+      'createExpertPool: "format" must be one of nvfp4, fp8, bf16, f32, got int4',
+    );
     const pool = kernels.createExpertPool({ ...shape('nvfp4'), slots: 1 });
     const pack = (o: object) => () =>
       kernels.packExperts({ numExperts: 1, ...shape('nvfp4'), read: experts('nvfp4', 1).read, pool, ...o });

@@ -1,7 +1,7 @@
 // Speed of the dense kernels as fractions of ceilings that are measured in between (ceilings.h). BF16 weights rotate through more memory
 // than the last cache holds. For tuning; `megamoe bench` measures the same through the TypeScript interface.
 //
-//   dense_bench [ISA] [THREADS]
+//   dense_bench [ISA] [THREADS] [bf16 or fp8]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -43,15 +43,24 @@ void compare(const std::string& name, Kind kind, int threads, double work, F&& f
   std::fflush(stdout);
 }
 
-void linear(const KernelTable& table, int threads, std::int64_t n, std::int64_t k) {
-  const std::int64_t copies = kSpan / (n * k * 2) + 1, most = 512;
+void linear(const KernelTable& table, int threads, Format format, std::int64_t n, std::int64_t k) {
+  const bool isFp8 = format == Format::fp8;
+  const std::int64_t copies = kSpan / Weight::bytesOfMatrix(format, n, k) + 1, most = 512;
   std::vector<std::unique_ptr<Weight>> weights;
   gemm::test::Random random(1);
   std::vector<std::uint16_t> row(static_cast<std::size_t>(k));
   for (auto& v : row) v = encodeBf16(random.uniform());
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(k));
+  for (auto& v : codes) v = encodeE4m3(448 * random.uniform());
+  const std::vector<float> scales(static_cast<std::size_t>((k + kFp8Tile - 1) / kFp8Tile), 0.01f);
   for (std::int64_t i = 0; i < copies; i++) {
-    weights.push_back(std::make_unique<Weight>(Format::bf16, 1, n, k));
-    for (std::int64_t r = 0; r < n; r++) putDense(*weights.back(), 0, r, 1, row.data());
+    weights.push_back(std::make_unique<Weight>(format, 1, n, k));
+    for (std::int64_t r = 0; r < n; r++) {
+      if (isFp8)
+        putFp8(*weights.back(), 0, r, 1, codes.data(), scales.data(), 1);
+      else
+        putDense(*weights.back(), 0, r, 1, row.data());
+    }
   }
   const std::vector<float> x = random.floats(most * k);
   std::vector<float> out(static_cast<std::size_t>(most * n));
@@ -60,11 +69,11 @@ void linear(const KernelTable& table, int threads, std::int64_t n, std::int64_t 
     table.linear({weights[next++ % weights.size()].get(), x.data(), 1, out.data()}, threads);
   for (const std::int64_t m : {1, 2, 4, 8, 64, 512}) {
     // Up to four rows the weights' bytes are the limit, above the multiply-adds.
-    const double bytes = 2. * static_cast<double>(n * k), operations = 2. * static_cast<double>(m * n * k);
+    const double bytes = (isFp8 ? 1. : 2.) * static_cast<double>(n * k), operations = 2. * static_cast<double>(m * n * k);
     const Kind kind = m <= 4 ? Kind::read : Kind::fma;
-    compare(std::string(table.isa) + " linear bf16 m=" + std::to_string(m), kind, threads, m <= 4 ? bytes : operations, [&] {
-      table.linear({weights[next++ % weights.size()].get(), x.data(), m, out.data()}, threads);
-    });
+    compare(std::string(table.isa) + " linear " + (isFp8 ? "fp8" : "bf16") + " m=" + std::to_string(m), kind, threads,
+            m <= 4 ? bytes : operations,
+            [&] { table.linear({weights[next++ % weights.size()].get(), x.data(), m, out.data()}, threads); });
   }
 }
 
@@ -109,9 +118,12 @@ void scans(const KernelTable& table) {
 int main(int argc, char** argv) {
   const std::string isa = argc > 1 ? argv[1] : "";
   const int threads = argc > 2 ? std::atoi(argv[2]) : 1;
+  const std::string only = argc > 3 ? argv[3] : "";
   for (const KernelTable* table : availableTables()) {
     if (!isa.empty() && isa != table->isa) continue;
-    linear(*table, threads, 4096, 4096);
+    for (const Format format : {Format::bf16, Format::fp8})
+      if (only.empty() || only == (format == Format::fp8 ? "fp8" : "bf16")) linear(*table, threads, format, 4096, 4096);
+    if (!only.empty()) continue;
     hyper(*table, threads, 1);
     scans(*table);
   }

@@ -1,4 +1,5 @@
 // Products: linear, grouped, embedding. Argument order is that of GemmAddon in src/native-engine.ts.
+#include "../kernels/nvfp4/linear.h"
 #include "common.h"
 
 namespace megamoe::gemm {
@@ -15,6 +16,32 @@ void linear(const Napi::CallbackInfo& info) {
   p.x = call.f32(3, "x", call.product("m", p.m, w.matrices, w.k));
   p.out = call.f32(5, "out", call.product("m", p.m, w.matrices, w.n));
   call.table.linear(p, call.threads);
+}
+
+// w, parts and alpha at 2 to 4, then x, m and out from place x on.
+LinearNvfp4Params nvfp4Arguments(const Call& call, const Napi::CallbackInfo& info, std::size_t x) {
+  LinearNvfp4Params p{};
+  const Weight& w = weightArgument(call, info, 2, "w");
+  requireDense(call, w, false);
+  p.w = &w;
+  p.parts = call.integer(3, "parts", 1, 2);
+  p.alpha = call.f32(4, "alpha", w.matrices * p.parts);
+  p.m = call.integer(x + 1, "m", 0, 0x7fffffff / w.matrices);
+  p.x = call.f32(x, "x", call.product("m", p.m, w.matrices, w.k));
+  p.out = call.f32(x + 2, "out", call.product("m", p.m, w.matrices, w.n));
+  return p;
+}
+
+void linearNvfp4(const Napi::CallbackInfo& info) {
+  const Call call(info, "linearNvfp4", 8);
+  nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), call.threads);
+}
+
+Napi::Value linearW4A4(const Napi::CallbackInfo& info) {
+  const Call call(info, "linearW4A4", 9);
+  LinearNvfp4Params p = nvfp4Arguments(call, info, 6);
+  p.inputScale = static_cast<float>(call.number(5, "inputScale"));
+  return Napi::Number::New(info.Env(), static_cast<double>(nvfp4::linearW4A4(call.table, p, call.threads)));
 }
 
 // w, parts, expertOffsets, alpha and out, at the given places; returns R.
@@ -81,6 +108,8 @@ void embed(const Napi::CallbackInfo& info) {
 
 void exportGemm(Napi::Env env, Napi::Object exports) {
   exports.Set("linear", Napi::Function::New<linear>(env, "linear"));
+  exports.Set("linearNvfp4", Napi::Function::New<linearNvfp4>(env, "linearNvfp4"));
+  exports.Set("linearW4A4", Napi::Function::New<linearW4A4>(env, "linearW4A4"));
   exports.Set("groupedGemmW4A4", Napi::Function::New<groupedGemmW4A4>(env, "groupedGemmW4A4"));
   exports.Set("groupedGemm", Napi::Function::New<groupedGemm>(env, "groupedGemm"));
   exports.Set("groupedGemmBf16", Napi::Function::New<groupedGemmBf16>(env, "groupedGemmBf16"));

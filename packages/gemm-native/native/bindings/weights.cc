@@ -22,7 +22,7 @@ void require(Napi::Env env, napi_status status, const char* what) {
 // (format, matrices, n, k), as createWeight and weightBytes take them.
 struct Shape {
   explicit Shape(const NapiArgs& args)
-      : format(static_cast<Format>(args.integer(0, "format", 0, 2))),
+      : format(static_cast<Format>(args.integer(0, "format", 0, 3))),
         matrices(args.integer(1, "matrices", 1, kMost)),
         n(args.integer(2, "n", 1, kMost)),
         k(args.integer(3, "k", 1, kMost)) {
@@ -87,10 +87,23 @@ void putDenseRows(const Napi::CallbackInfo& info) {
   const NapiArgs args(info, "putDense", 5);
   Weight& w = weightArgument(args, info, 0, "w");
   requireDense(args, w, true);
+  if (w.format == Format::fp8) throw Napi::TypeError::New(info.Env(), args.text("w") + " has the wrong format");
   const Place at(args, w);
   const std::int64_t size = at.rows * w.k;
   const void* data = w.format == Format::f32 ? static_cast<const void*>(args.f32(4, "data", size)) : args.u16(4, "data", size);
   if (size > 0) putDense(w, at.matrix, at.row0, at.rows, data);
+}
+
+// putFp8(w, matrix, row0, rows, codes, scales, threads)
+void putFp8Rows(const Napi::CallbackInfo& info) {
+  const NapiArgs args(info, "putFp8", 7);
+  Weight& w = weightArgument(args, info, 0, "w");
+  if (w.format != Format::fp8) throw Napi::TypeError::New(info.Env(), args.text("w") + " has the wrong format");
+  const Place at(args, w);
+  const std::uint8_t* codes = args.u8(4, "codes", at.rows * w.k);
+  const float* scales = args.f32(5, "scales", at.rows * ((w.k + kFp8Tile - 1) / kFp8Tile));
+  const int threads = static_cast<int>(args.integer(6, "threads", 1, kMaxThreads));
+  putFp8(w, at.matrix, at.row0, at.rows, codes, scales, threads);
 }
 
 // putNvfp4(w, matrix, row0, rows, codes, sf, threads)
@@ -121,6 +134,7 @@ void exportWeights(Napi::Env env, Napi::Object exports) {
   exports.Set("freeWeight", Napi::Function::New<freeWeightNow>(env, "freeWeight"));
   exports.Set("weightBytes", Napi::Function::New<weightBytes>(env, "weightBytes"));
   exports.Set("putDense", Napi::Function::New<putDenseRows>(env, "putDense"));
+  exports.Set("putFp8", Napi::Function::New<putFp8Rows>(env, "putFp8"));
   exports.Set("putNvfp4", Napi::Function::New<putNvfp4Rows>(env, "putNvfp4"));
 }
 

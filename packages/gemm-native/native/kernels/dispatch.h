@@ -15,7 +15,7 @@ struct KernelTable {
   void (*groupedW4A4)(const GroupedW4A4Params&, int threads);
   void (*groupedW4A16)(const GroupedA16Params&, int threads);  // nvfp4 weights
   void (*groupedBf16)(const GroupedA16Params&, int threads);   // nvfp4 weights, activations rounded to BF16
-  void (*groupedDense)(const GroupedA16Params&, int threads);  // f32 and bf16 weights
+  void (*groupedDense)(const GroupedA16Params&, int threads);  // f32, bf16 and fp8 weights
   void (*gatherRows)(const GatherParams&, int threads);
   std::int64_t (*stage)(const StageParams&, int threads);  // -1, or the index in x of a value that is not finite
   void (*swiglu)(const SwigluParams&, int threads);

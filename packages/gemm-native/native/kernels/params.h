@@ -8,7 +8,17 @@
 namespace megamoe::gemm {
 
 struct LinearParams {  // out[m, g*N + n] = sum_k x[m, g*K + k] * w[g][n, k]
-  const Weight* w;     // f32 or bf16, matrices = groups
+  const Weight* w;     // f32, bf16 or fp8, matrices = groups
+  const float* x;      // [M, groups*K]
+  std::int64_t m;
+  float* out;          // [M, groups*N]
+};
+
+struct LinearNvfp4Params {  // the same for nvfp4
+  const Weight* w;
+  std::int64_t parts;  // alpha[g*parts + part]; part of column c of a group is c*parts/N
+  const float* alpha;  // [groups*parts]
+  float inputScale;    // of W4A4; 0: each row's own
   const float* x;      // [M, groups*K]
   std::int64_t m;
   float* out;          // [M, groups*N]
@@ -84,7 +94,7 @@ struct RmsNormParams {
 };
 
 struct EmbedParams {
-  const Weight* w;          // f32 or bf16, one matrix
+  const Weight* w;          // f32, bf16 or fp8, one matrix
   const std::int32_t* ids;  // [T]
   std::int64_t t, repeat;
   float* out;  // [T, repeat, K]

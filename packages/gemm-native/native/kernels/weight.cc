@@ -37,7 +37,8 @@ Weight::Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_
   std::memset(data_ + bytes, 0, kReadAhead);
   const bool isPadded = format == Format::nvfp4
                             ? n % kPanel != 0 || k % nvfp4::kSuperblock != 0
-                            : n % kDenseRows != 0 || denseRowBytes(format, k) != k * (format == Format::f32 ? 4 : 2);
+                            : n % kDenseRows != 0 || k * denseElementBytes(format) % kDenseLine != 0 ||
+                                  (format == Format::fp8 && k % kDenseChunk != 0);
   if (isPadded)
     std::memset(data_, 0, static_cast<std::size_t>(bytes));
 }
@@ -72,16 +73,33 @@ void putNvfp4(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t ro
 }
 
 void putDense(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const void* data) {
-  const std::int64_t rowBytes = w.k * (w.format == Format::f32 ? 4 : 2);
+  const std::int64_t size = denseElementBytes(w.format), rowBytes = w.k * size;
   for (std::int64_t r = 0; r < rows; r++) {
     const std::uint8_t* src = static_cast<const std::uint8_t*>(data) + r * rowBytes;
     for (std::int64_t k0 = 0, at = 0; k0 < w.k; k0 += kDenseChunk) {
       std::uint8_t* line = const_cast<std::uint8_t*>(w.denseRow(matrix, row0 + r, k0));
-      const std::int64_t end = std::min(rowBytes, at + Weight::denseRowBytes(w.format, kDenseChunk));
+      const std::int64_t end = std::min(rowBytes, at + kDenseChunk * size);
       for (; at < end; at += kDenseLine, line += kDenseRows * kDenseLine)
         std::memcpy(line, src + at, static_cast<std::size_t>(std::min(kDenseLine, rowBytes - at)));
     }
   }
+}
+
+void putFp8(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes, const float* scales,
+            int threads) {
+  const std::int64_t k = w.k, tiles = (k + kFp8Tile - 1) / kFp8Tile;
+  parallelFor(rows, threads, 1 + 65536 / k, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; r++) {
+      for (std::int64_t k0 = 0; k0 < k; k0 += kDenseChunk) {
+        const std::int64_t tile = k0 / kFp8Tile;
+        std::memcpy(const_cast<std::uint8_t*>(w.denseScales(matrix, row0 + r, k0)), scales + r * tiles + tile,
+                    static_cast<std::size_t>(std::min(kFp8Scales, tiles - tile)) * sizeof(float));
+        std::uint8_t* line = const_cast<std::uint8_t*>(w.denseRow(matrix, row0 + r, k0));
+        for (std::int64_t at = k0; at < std::min(k, k0 + kDenseChunk); at += kDenseLine, line += kDenseRows * kDenseLine)
+          for (std::int64_t i = 0; i < std::min(kDenseLine, k - at); i++) line[i] = packFp8(codes[r * k + at + i]);
+      }
+    }
+  });
 }
 
 }  // namespace megamoe::gemm

@@ -19,6 +19,63 @@ std::vector<float> run(const KernelTable& table, const Weight& w, const float* x
   return out;
 }
 
+// FP8: all codes but NaN, subnormals among them, and scales that differ from row to row as they do where tiles meet in a panel.
+void fp8Case(const KernelTable& table, std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t groups) {
+  Random random(static_cast<std::uint64_t>(m * 1000 + n * 10 + k + 1));
+  const std::int64_t tiles = (k + kFp8Tile - 1) / kFp8Tile;
+  std::vector<std::uint8_t> codes = random.bytes(groups * n * k);
+  for (std::uint8_t& c : codes)
+    if ((c & 0x7f) == 0x7f) c ^= 0x40;
+  std::vector<float> scales(static_cast<std::size_t>(groups * n * tiles));
+  for (float& s : scales) s = 0.001f * (1.5f + random.uniform());
+  const std::vector<float> x = random.floats(m * groups * k);
+  Weight w(Format::fp8, groups, n, k);
+  for (std::int64_t g = 0; g < groups; g++) putFp8(w, g, 0, n, codes.data() + g * n * k, scales.data() + g * n * tiles, 2);
+  std::vector<double> want(static_cast<std::size_t>(m * groups * n));
+  for (std::int64_t r = 0; r < m; r++)
+    for (std::int64_t c = 0; c < groups * n; c++) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < k; i++)
+        sum += double(x[static_cast<std::size_t>((r * groups + c / n) * k + i)]) * decodeE4m3(codes[static_cast<std::size_t>(c * k + i)]) *
+               scales[static_cast<std::size_t>(c * tiles + i / kFp8Tile)];
+      want[static_cast<std::size_t>(r * groups * n + c)] = sum;
+    }
+  const std::vector<float> got = run(table, w, x.data(), m, 1);
+  CHECK(nmse(got, want) < 1e-12);
+  for (const int threads : {2, 5}) CHECK(sameBits(run(table, w, x.data(), m, threads), got));
+  for (std::int64_t r = 0; r < m; r++) {
+    const auto begin = got.begin() + r * groups * n;
+    CHECK(sameBits(run(table, w, x.data() + r * groups * k, 1, 2), std::vector<float>(begin, begin + groups * n)));
+  }
+  if (groups > 1) return;
+  std::vector<float> rows = poisoned(2 * k);  // embedding: one rounding
+  const std::int32_t ids[] = {static_cast<std::int32_t>(n - 1), 0};
+  table.embed({&w, ids, 2, 1, rows.data()}, 1);
+  bool same = true;
+  for (std::int64_t i = 0; i < 2 * k; i++) {
+    const std::int64_t row = ids[i / k], at = i % k;
+    same = same && rows[static_cast<std::size_t>(i)] == decodeE4m3(codes[static_cast<std::size_t>(row * k + at)]) *
+                                                            scales[static_cast<std::size_t>(row * tiles + at / kFp8Tile)];
+  }
+  CHECK(same);
+}
+
+// Every code alone: x picks one of 256 columns, so that the result is the code's value.
+void fp8Codes(const KernelTable& table) {
+  std::vector<std::uint8_t> codes;
+  for (int c = 0; c < 256; c++) codes.push_back((c & 0x7f) == 0x7f ? 0 : static_cast<std::uint8_t>(c));
+  const std::vector<float> scales = {0.5f, 2.f};
+  Weight w(Format::fp8, 1, 1, 256);
+  putFp8(w, 0, 0, 1, codes.data(), scales.data(), 1);
+  bool same = true;
+  for (std::size_t c = 0; c < 256; c++) {
+    std::vector<float> x(256);
+    x[c] = 3.f;
+    same = same && run(table, w, x.data(), 1, 1)[0] == 3.f * decodeE4m3(codes[c]) * scales[c / 128];
+  }
+  CHECK(same);
+}
+
 void linearCase(const KernelTable& table, std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t groups) {
   Random random(static_cast<std::uint64_t>(m * 1000 + n * 10 + k));
   const std::vector<std::uint16_t> bits = toBf16(random.floats(groups * n * k));
@@ -70,10 +127,18 @@ int main() {
   for (const KernelTable* table : tables()) {
     for (const std::int64_t m : {1, 2, 3, 5})
       for (const std::int64_t n : {1, 7, 8, 9, 33})
-        for (const std::int64_t k : {1, 15, 16, 17, 100}) linearCase(*table, m, n, k, 1 + (m + n + k) % 3);
+        for (const std::int64_t k : {1, 15, 16, 17, 100}) {
+          linearCase(*table, m, n, k, 1 + (m + n + k) % 3);
+          fp8Case(*table, m, n, k, 1 + (m + n + k) % 3);
+        }
     linearCase(*table, 9, 100, 512, 2);
     for (const std::int64_t m : {4, 6, 7, 13})
-      for (const std::int64_t k : {33, 1024, 1025, 2100}) linearCase(*table, m, 9, k, 1);
+      for (const std::int64_t k : {33, 64, 128, 192, 1024, 1025, 2100}) {
+        linearCase(*table, m, 9, k, 1);
+        fp8Case(*table, m, 9, k, 1);
+      }
+    fp8Case(*table, 8, 261, 130, 2);
+    fp8Codes(*table);
     linearCase(*table, 8, 261, 40, 1);
     embedCase(*table);
   }

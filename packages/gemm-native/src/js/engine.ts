@@ -1,45 +1,51 @@
 import { badScale, findBadScale, notFinite } from '../checks';
-import type { Engine, ExpertsBuilder, ExpertsShape, LinearBuilder } from '../engine';
+import type { Engine, WeightBuilder } from '../engine';
 import { MAX_HC } from '../limits';
-import type { DenseRows, Nvfp4Rows } from '../types';
+import type { DenseRows, ExpertFormat, Fp8Rows, Nvfp4Rows } from '../types';
 import { Bf16Scratch, FusedMultiplyAdd, groupedBf16 } from './bf16';
 import { HyperConnections } from './hyper-connections';
 import { denseRows, dot, embedRows, RowScratch } from './linear';
-import type { DenseStorage } from './linear';
+import type { DenseStorage, Fp8Storage } from './linear';
 import { decodeNvfp4Row, groupedW4A4, makePairDot } from './nvfp4';
 import type { Nvfp4Storage } from './nvfp4';
+import { LinearW4A4, linearNvfp4 } from './nvfp4-linear';
 import { addInPlace, gatherRows, rmsNorm, scatterExperts, swiglu } from './rows';
 import { stageDynamic, stageStatic } from './stage';
 
-/** NVFP4 storage of all experts, filled part by part. */
-function createNvfp4({ numExperts, n, k, parts }: ExpertsShape): ExpertsBuilder {
-  const storage: Nvfp4Storage = {
-    codes: new Uint8Array((numExperts * n * k) / 2),
-    sf: new Uint8Array((numExperts * n * k) / 16),
-  };
-  return {
-    storage,
-    bytes: storage.codes.length + storage.sf.length,
-    put(expert, part, rows) {
-      const { codes, sf } = rows as Nvfp4Rows;
-      const row = expert * n + (part * n) / parts;
-      storage.codes.set(codes, (row * k) / 2);
-      storage.sf.set(sf, (row * k) / 16);
-    },
-  };
+/** Storage of weights [matrices, n, k], filled row by row. */
+function createWeight(format: ExpertFormat, matrices: number, n: number, k: number): WeightBuilder {
+  const size = matrices * n * k;
+  const bytes = packedBytes(format, matrices, n, k);
+  if (format === 'nvfp4') {
+    const storage: Nvfp4Storage = { codes: new Uint8Array(size / 2), sf: new Uint8Array(size / 16) };
+    const put: WeightBuilder['put'] = (matrix, row0, _rows, data) => {
+      const { codes, sf } = data as Nvfp4Rows;
+      storage.codes.set(codes, ((matrix * n + row0) * k) / 2);
+      storage.sf.set(sf, ((matrix * n + row0) * k) / 16);
+    };
+    return { storage, bytes, put };
+  }
+  if (format === 'fp8') {
+    const tiles = Math.ceil(k / 128);
+    const storage: Fp8Storage = { codes: new Uint8Array(size), scales: new Float32Array(matrices * n * tiles) };
+    const put: WeightBuilder['put'] = (matrix, row0, _rows, data) => {
+      const { codes, scales } = data as Fp8Rows;
+      storage.codes.set(codes, (matrix * n + row0) * k);
+      storage.scales.set(scales, (matrix * n + row0) * tiles);
+    };
+    return { storage, bytes, put };
+  }
+  const storage = format === 'f32' ? new Float32Array(size) : new Uint16Array(size);
+  const put: WeightBuilder['put'] = (matrix, row0, _rows, data) =>
+    storage.set((data as DenseRows).data, (matrix * n + row0) * k);
+  return { storage, bytes, put };
 }
 
-/** BF16 or float32 storage of all experts. */
-function createDense({ numExperts, n, k, parts, format }: ExpertsShape): ExpertsBuilder {
-  const size = numExperts * n * k;
-  const storage: DenseStorage = format === 'f32' ? new Float32Array(size) : new Uint16Array(size);
-  return {
-    storage,
-    bytes: storage.byteLength,
-    put(expert, part, rows) {
-      storage.set((rows as DenseRows).data, (expert * n + (part * n) / parts) * k);
-    },
-  };
+/** Bytes of that storage. */
+function packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number {
+  const size = matrices * n * k;
+  if (format === 'nvfp4') return size / 2 + size / 16;
+  return format === 'fp8' ? size + 4 * matrices * n * Math.ceil(k / 128) : size * (format === 'f32' ? 4 : 2);
 }
 
 /** The kernels in TypeScript. One engine holds its scratch, so every GemmKernels has its own. */
@@ -49,44 +55,28 @@ export function createJsEngine(): Engine {
   const fma = new FusedMultiplyAdd();
   const bf16Scratch = new Bf16Scratch();
   const hyper = new HyperConnections(MAX_HC);
+  const linearW4A4 = new LinearW4A4();
   return {
     backend: 'js',
     isa: 'js',
     threads: 1,
     layout: 'js',
-    createLinear({ groups, n, k, dtype }) {
-      const storage = dtype === 'f32' ? new Float32Array(groups * n * k) : new Uint16Array(groups * n * k);
-      const put: LinearBuilder['put'] = (group, row0, _rows, data) => storage.set(data, (group * n + row0) * k);
-      return { storage, bytes: storage.byteLength, put };
-    },
-    createExperts(shape) {
-      return shape.format === 'nvfp4' ? createNvfp4(shape) : createDense(shape);
-    },
+    createWeight,
     release() {
       // Typed arrays go when nobody refers to them.
     },
-    packedBytes(format, matrices, n, k) {
-      const size = matrices * n * k;
-      return format === 'nvfp4' ? size / 2 + size / 16 : size * (format === 'f32' ? 4 : 2);
-    },
+    packedBytes,
     linear(storage, n, k, groups, x, m, out) {
       for (let g = 0; g < groups; g++) {
-        denseRows(
-          storage as DenseStorage,
-          g * n * k,
-          n,
-          k,
-          x,
-          groups * k,
-          g * k,
-          0,
-          m,
-          out,
-          groups * n,
-          g * n,
-          scratch,
-        );
+        denseRows(storage as DenseStorage, g * n, n, k, x, groups * k, g * k, 0, m, out, groups * n, g * n, scratch);
       }
+    },
+    linearNvfp4(storage, shape, alpha, x, m, out) {
+      linearNvfp4(storage as Nvfp4Storage, shape, alpha, x, m, out, scratch);
+    },
+    linearW4A4(storage, shape, alpha, inputScale, x, m, out) {
+      const bad = linearW4A4.run(pairDot, storage as Nvfp4Storage, shape, alpha, inputScale, x, m, out);
+      if (bad >= 0) throw notFinite('linearW4A4', x, bad);
     },
     groupedGemmW4A4(storage, { n, k, parts }, aCodes, aSf, expertOffsets, alpha, rowScale, out) {
       const rows = expertOffsets[expertOffsets.length - 1]!;
@@ -100,7 +90,7 @@ export function createJsEngine(): Engine {
         const end = expertOffsets[e]!;
         if (end === start) continue;
         if (format !== 'nvfp4') {
-          denseRows(storage as DenseStorage, e * n * k, n, k, a, k, 0, start, end, out, n, 0, scratch);
+          denseRows(storage as DenseStorage, e * n, n, k, a, k, 0, start, end, out, n, 0, scratch);
         } else {
           const row = scratch.floats(k);
           for (let c = 0; c < n; c++) {

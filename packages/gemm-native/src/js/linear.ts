@@ -1,5 +1,13 @@
-/** Row-major values of the js engine: Float32Array, or BF16 bit patterns. */
-export type DenseStorage = Float32Array | Uint16Array;
+import { E4M3_VALUES } from '@megamoe/core';
+
+/** FP8 of the js engine: codes [N, K] and scales [N, ceil(K/128)], all matrices one after the other. */
+export interface Fp8Storage {
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+}
+
+/** Row-major values of the js engine: Float32Array, BF16 bit patterns, or FP8. */
+export type DenseStorage = Float32Array | Uint16Array | Fp8Storage;
 
 /** Scratch for one decoded weight row; it only ever grows, so that a warm call allocates nothing. */
 export class RowScratch {
@@ -13,6 +21,24 @@ export class RowScratch {
       this.words = new Uint32Array(this.row.buffer);
     }
     return this.row;
+  }
+
+  /** Row `row` of k values as float32, from the start of what is returned, or from `row * k` when that is the storage itself. */
+  decode(w: DenseStorage, row: number, k: number): Float32Array {
+    if (w instanceof Float32Array) return w;
+    return w instanceof Uint16Array ? this.decodeBf16(w, row * k, k) : this.decodeFp8(w, row, k);
+  }
+
+  /** Decodes row `row` from FP8; each value is rounded once. */
+  decodeFp8({ codes, scales }: Fp8Storage, row: number, k: number): Float32Array {
+    const out = this.floats(k);
+    const tiles = Math.ceil(k / 128);
+    for (let t = 0; t < tiles; t++) {
+      const scale = scales[row * tiles + t]!;
+      const end = Math.min(k, (t + 1) * 128);
+      for (let i = t * 128; i < end; i++) out[i] = E4M3_VALUES[codes[row * k + i]!]! * scale;
+    }
+    return out;
   }
 
   /** Decodes `bits[start, start + k)` from BF16. */
@@ -41,7 +67,7 @@ export function dot(a: Float32Array, a0: number, w: Float32Array, w0: number, k:
   return s0 + s1 + (s2 + s3);
 }
 
-/** Rows `[r0, r1)` of x [*, xStride] from column `x0`, against n weight rows from element `w0`: out [*, outStride] from column `out0`. */
+/** Rows `[r0, r1)` of x [*, xStride] from column `x0`, against n weight rows from row `w0`: out [*, outStride] from column `out0`. */
 export function denseRows(
   w: DenseStorage,
   w0: number,
@@ -58,10 +84,8 @@ export function denseRows(
   scratch: RowScratch,
 ): void {
   for (let c = 0; c < n; c++) {
-    const at = w0 + c * k;
-    const isFloat = w instanceof Float32Array;
-    const row = isFloat ? w : scratch.decodeBf16(w, at, k);
-    const start = isFloat ? at : 0;
+    const row = scratch.decode(w, w0 + c, k);
+    const start = row === w ? (w0 + c) * k : 0;
     for (let r = r0; r < r1; r++) out[r * outStride + out0 + c] = dot(x, r * xStride + x0, row, start, k);
   }
 }
@@ -77,10 +101,8 @@ export function embedRows(
   scratch: RowScratch,
 ): void {
   for (let i = 0; i < t; i++) {
-    const at = ids[i]! * d;
-    const isFloat = table instanceof Float32Array;
-    const row = isFloat ? table : scratch.decodeBf16(table, at, d);
-    const start = isFloat ? at : 0;
+    const row = scratch.decode(table, ids[i]!, d);
+    const start = row === table ? ids[i]! * d : 0;
     for (let r = 0; r < repeat; r++) {
       const o = (i * repeat + r) * d;
       for (let c = 0; c < d; c++) out[o + c] = row[start + c]!;

@@ -45,6 +45,23 @@ struct F32 {
   static Reg evens(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0x88)); }
   static Reg odds(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0xdd)); }
 
+  // 32 packed FP8 codes. The code and the code one bit further up are the high and low byte of a BF16: interleaved, in each half of the
+  // register by itself, they are 32 of them.
+  using Fp8 = __m256i;
+  static constexpr int kFp8Parts = 4;
+  static constexpr int kFp8Rows = 2;
+  static Fp8 loadFp8(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static Reg fp8Part(Fp8 codes, int i) {
+    const __m256i high = _mm256_and_si256(codes, _mm256_set1_epi8(static_cast<char>(0x87)));
+    const __m256i low = _mm256_and_si256(_mm256_add_epi8(codes, codes), _mm256_set1_epi8(static_cast<char>(0xf0)));
+    const __m256i bf16 = i < 2 ? _mm256_unpacklo_epi8(low, high) : _mm256_unpackhi_epi8(low, high);
+    return (i & 1) == 0 ? lowHalves(bf16) : highHalves(bf16);
+  }
+  static void orderFp8(Reg (&v)[kFp8Parts]) {
+    const Reg a = v[0], b = v[1];
+    v[0] = evens(a, v[2]), v[1] = odds(a, v[2]);
+    v[2] = evens(b, v[3]), v[3] = odds(b, v[3]);
+  }
   // The sums of the lanes of four registers, in double and rounded once: the halves, then (l, l+1), then the rest.
   static void sums(Reg a, Reg b, Reg c, Reg d, float* out) {
     const __m256d ab = _mm256_hadd_pd(halves(a), halves(b)), cd = _mm256_hadd_pd(halves(c), halves(d));

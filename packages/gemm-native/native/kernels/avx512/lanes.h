@@ -49,6 +49,27 @@ struct F32 {
     return _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
   }
 
+  // 64 packed FP8 codes. Part i takes codes 2i and 2i + 1 of every eight: one instruction brings both to their places.
+  using Fp8 = __m512i;
+  static constexpr int kFp8Parts = 4;
+  static constexpr int kFp8Rows = 3;  // 3 x 4 sums twice and 8 operands
+  static Fp8 loadFp8(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
+  static Reg fp8Part(Fp8 codes, int i) {
+    // Byte 3 of a float32 is the code, byte 2 the code one bit further up; bytes 1 and 0 are cleared, like the other bits between.
+    const std::int64_t at = 16 * i;
+    const std::int64_t low = (at << 24) | (((at - 1) & 63) << 16), high = ((at + 8) << 24) | ((at + 7) << 16);
+    const __m512i bits = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(high << 32 | low), codes);
+    return _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0x87f00000u))));
+  }
+  static void orderFp8(Reg (&v)[kFp8Parts]) {
+    // As pairs of float32: pair q of part i is pair 4q + i.
+    const __m512d a = _mm512_castps_pd(v[0]), b = _mm512_castps_pd(v[1]), c = _mm512_castps_pd(v[2]), d = _mm512_castps_pd(v[3]);
+    for (int i = 0; i < kFp8Parts; i++) {
+      const __m512i from = _mm512_setr_epi64(i, 4 + i, 8 + i, 12 + i, 0, 0, 0, 0);
+      v[i] = _mm512_castpd_ps(_mm512_insertf64x4(_mm512_permutex2var_pd(a, from, b),
+                                                 _mm512_castpd512_pd256(_mm512_permutex2var_pd(c, from, d)), 1));
+    }
+  }
   // The sums of the lanes of four registers, by one tree: (l, l+2), (l, l+1) in each quarter, then the quarters.
   static void sums(Reg a, Reg b, Reg c, Reg d, float* out) {
     const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));

@@ -40,24 +40,27 @@ void dots(const float* w, const float* x, std::int64_t xStride, std::int64_t k, 
 struct RowTag {};
 
 // One line of weights, n values of it, as float32.
-void decodeLine(const std::uint8_t* line, bool isBf16, std::int64_t n, float* out) {
-  if (!isBf16) {
+void decodeLine(const std::uint8_t* line, Format format, const float* scales, std::int64_t n, float* out) {
+  if (format == Format::f32) {
     std::memcpy(out, line, static_cast<std::size_t>(n) * sizeof(float));
-    return;
+  } else if (format == Format::bf16) {
+    std::uint16_t bits[kDenseLine / 2];
+    std::memcpy(bits, line, sizeof bits);
+    for (std::int64_t i = 0; i < n; i++) out[i] = decodeBf16(bits[i]);
+  } else {
+    for (std::int64_t i = 0; i < n; i++) out[i] = decodeE4m3(unpackFp8(line[i])) * *scales;
   }
-  std::uint16_t bits[kDenseLine / 2];
-  std::memcpy(bits, line, sizeof bits);
-  for (std::int64_t i = 0; i < n; i++) out[i] = decodeBf16(bits[i]);
 }
 
 // Row `row` of a matrix as float32.
 void decodeRow(const Weight& w, std::int64_t matrix, std::int64_t row, float* out) {
-  const bool isBf16 = w.format == Format::bf16;
-  const std::int64_t inLine = kDenseLine / (isBf16 ? 2 : 4), k = w.k;
+  const std::int64_t inLine = kDenseLine / denseElementBytes(w.format), k = w.k;
   for (std::int64_t k0 = 0; k0 < k; k0 += kDenseChunk) {
     const std::uint8_t* line = w.denseRow(matrix, row, k0);
+    float scales[kFp8Scales] = {};
+    if (w.format == Format::fp8) std::memcpy(scales, w.denseScales(matrix, row, k0), sizeof scales);
     for (std::int64_t i = k0; i < std::min(k, k0 + kDenseChunk); i += inLine, line += kDenseRows * kDenseLine)
-      decodeLine(line, isBf16, std::min(inLine, k - i), out + i);
+      decodeLine(line, w.format, scales + (i - k0) / kFp8Tile, std::min(inLine, k - i), out + i);
   }
 }
 
