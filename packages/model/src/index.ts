@@ -24,5 +24,5 @@ export type {
   StreamShape,
 } from './backend/ops';
 export type { Tensor, TensorDtype } from './tensor';
-export type { Activations } from './layers/moe';
+export type { Activations } from './layers/dense';
 export type { LoadProgress, WeightSource } from './weights';

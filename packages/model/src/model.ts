@@ -14,7 +14,8 @@ import type { Ops, SequenceStateHandle } from './backend/ops';
 import { generate, promptTokenIds, type GenerateChunk, type GenerateOptions, type Prompt } from './generate';
 import { checkTokenIds } from './token-ids';
 import { attentionBlock, type Ropes } from './layers/attention';
-import { moeBlock, type Activations } from './layers/moe';
+import { denseLinear, type Activations } from './layers/dense';
+import { moeBlock } from './layers/moe';
 import { Sequence } from './sequence';
 import type { ExpertRanges } from './calibrate';
 import { StepBatch } from './step-batch';
@@ -146,14 +147,14 @@ async function packModel(
   close: () => void,
 ): Promise<Model> {
   const { activations = 'nvfp4', inputScales = 'static', maxChunk = DEFAULT_CHUNK, onProgress, signal } = o;
-  const { plan, poolFor, dispose } = planMemory(source, ops, planOptions(o));
+  const { plan, formats, poolFor, dispose } = planMemory(source, ops, planOptions(o));
   o.onPlan?.(plan);
   checkPlan(fn, plan);
   const totalBytes = plan.loadBytes;
   const staticInputScales = inputScales === 'static';
   let weights: ModelWeights;
   try {
-    weights = await loadWeights(source, ops, { staticInputScales, totalBytes, poolFor, onProgress, signal });
+    weights = await loadWeights(source, ops, { staticInputScales, formats, totalBytes, poolFor, onProgress, signal });
   } catch (error) {
     dispose();
     throw error;
@@ -350,7 +351,7 @@ export class Model {
       trace?.record(ops, `layers.${i}.attn_hc_post`, ws.post, rows, [hc]);
       trace?.record(ops, `layers.${i}.attn_hc_comb`, ws.comb, rows, [hc, hc]);
       ops.rmsNorm(ws.collapsed, rows, d, w.attnNorm, c.rmsNormEps, ws.normed);
-      attentionBlock(ops, c, ws, w.attention, this.ropes, batch, i, trace);
+      attentionBlock(ops, c, ws, w.attention, this.ropes, batch, i, this.activations, trace);
       trace?.record(ops, `layers.${i}.attn_out`, ws.blockOut, rows, [d]);
       ops.hcPost(ws.streams, ws.blockOut, rows, ws.shape, ws.post, ws.comb);
 
@@ -376,7 +377,7 @@ export class Model {
       ops.upload(ws.lastRows, wantedRow, n, at);
       ops.takeRows(ws.normed, c.hiddenSize, ws.lastRows, n, ws.blockOut);
       const logits = n === 1 ? this.logitsOfOne : this.logitsOfGroup;
-      ops.linear(this.weights.head, ws.blockOut, n, logits);
+      denseLinear(ops, this.weights.head, ws.blockOut, n, this.activations, logits);
       for (let i = 0; i < n; i++) ops.download(logits, i * v, v, result, wantedTo[at + i]! * v);
     }
   }

@@ -2,6 +2,7 @@ import type { ExpertScales, LinearTensor, ModelConfig } from '@megamoe/checkpoin
 import { ValueError } from '@megamoe/core';
 import type { ExpertPool, ExpertsSource, ExpertsWeight, LinearSource, LinearWeight } from '@megamoe/gemm-native';
 import type { CompressorHandle, Ops } from './backend/ops';
+import { ExpertFormats } from './expert-formats';
 import { createWorkspace } from './workspace';
 import { layerSpec, WeightLoader, type WeightSource } from './weights';
 
@@ -122,6 +123,8 @@ export interface PlannedLoad {
   readonly plan: MemoryPlan;
   /** The pool for experts of a shape; null when all are packed at load. */
   readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null;
+  /** How experts are packed, for the loader to do as planned. */
+  readonly formats: ExpertFormats;
   /** Frees the pools. */
   readonly dispose: () => void;
 }
@@ -146,7 +149,7 @@ export function planMemory(
     packLinear({ n, k, groups = 1, dtype }: LinearSource): LinearWeight {
       const bytes = ops.packedBytes(dtype, groups, n, k);
       add(partOf(outline.module), bytes);
-      return { n, k, groups, dtype, bytes, dispose: () => undefined };
+      return { n, k, groups, dtype, inputGlobalDecodeScale: null, bytes, dispose: () => undefined };
     },
     packExperts({ numExperts, n, k, parts = 1, format }: ExpertsSource): ExpertsWeight {
       const key = `${format} ${n} ${k} ${parts}`;
@@ -161,7 +164,8 @@ export function planMemory(
       return { numExperts, n, k, parts, format, bytes: 0, dispose: () => undefined };
     },
   });
-  const loader = new WeightLoader(outline, meter, false);
+  const formats = new ExpertFormats(source);
+  const loader = new WeightLoader(outline, meter, false, formats);
   loader.linear('embed', c.vocabSize, c.hiddenSize);
   for (let i = 0; i < c.numHiddenLayers; i++) loader.layer(i);
   if (!c.tieWordEmbeddings) loader.linear('head', c.vocabSize, c.hiddenSize);
@@ -221,12 +225,13 @@ export function planMemory(
     experts,
     leastBytes,
   };
-  if (fits !== 'pool') return { plan, poolFor: null, dispose: () => undefined };
+  if (fits !== 'pool') return { plan, formats, poolFor: null, dispose: () => undefined };
   const pools = new Map(
     [...kinds].map(([key, { shape }], i) => [key, ops.createExpertPool({ ...shape, slots: slots[i]! })]),
   );
   return {
     plan,
+    formats,
     poolFor: ({ n, k, parts = 1, format }) => pools.get(`${format} ${n} ${k} ${parts}`)!,
     dispose: () => pools.forEach((pool) => pool.dispose()),
   };

@@ -1,7 +1,6 @@
 import type { LayerSpec } from '@megamoe/attention';
 import {
   matrixRows,
-  matrixToFloat32,
   ReadBuffers,
   type ExpertScales,
   type ExpertTensor,
@@ -11,6 +10,8 @@ import {
 import { CheckpointError } from '@megamoe/core';
 import type { ExpertPool, ExpertsSource, ExpertsWeight, LinearWeight } from '@megamoe/gemm-native';
 import type { CompressorHandle, HyperWeights, Ops } from './backend/ops';
+import { expertRows, type ExpertFormats } from './expert-formats';
+import { stackedLinear } from './stacked-linear';
 import type { Tensor } from './tensor';
 
 /** Where weights come from, by DeepSeek's names: an open checkpoint, or anything that makes them. */
@@ -32,6 +33,8 @@ export interface WeightSource {
   expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3', buffers?: ReadBuffers): ExpertTensor;
   /** The same without its data; a source that has this can leave experts where they are until they are needed. */
   expertScales?(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertScales;
+  /** The E8M0 scales of an expert's matrix in MXFP4, without its codes; undefined for other formats. */
+  expertE8m0?(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): Uint8Array | undefined;
   /** A tensor that is never quantized, float32. */
   vector(name: string, length: number): Float32Array;
   /** An integer tensor, as in `layers.0.ffn.gate.tid2eid`. */
@@ -126,6 +129,7 @@ export class WeightLoader {
     private readonly ops: Ops,
     /** Take input scales of the checkpoint where there are any. */
     private readonly staticInputScales: boolean,
+    private readonly formats: ExpertFormats,
     /** Where experts go that are packed when they are needed; null: all are packed now. */
     private readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null = null,
     /** Told of every weight that has been packed. */
@@ -206,38 +210,34 @@ export class WeightLoader {
 
   /** Modules [n, k] with the same input, packed as one linear: their rows in the order given. */
   private stacked(modules: readonly string[], n: number, k: number, groups = 1): LinearWeight {
-    const formats = modules.map((m) => this.rows(m, n, k, 0, 0).format);
-    const dtype = formats.every((f) => f === 'bf16') ? 'bf16' : 'f32';
-    const part = (row0: number, rows: number): Float32Array | Uint16Array => {
-      const t = this.rows(modules[Math.floor(row0 / n)]!, n, k, row0 % n, rows);
-      return dtype === 'bf16' && t.format === 'bf16' ? t.data : matrixToFloat32(t);
-    };
-    const data = (row0: number, rows: number): Float32Array | Uint16Array => {
-      const first = Math.min(rows, n - (row0 % n)); // up to the end of the module
-      if (first === rows) return part(row0, rows);
-      const head = part(row0, first);
-      const all = dtype === 'f32' ? new Float32Array(rows * k) : new Uint16Array(rows * k);
-      all.set(head);
-      for (let at = first; at < rows; at += n) {
-        const count = Math.min(n, rows - at);
-        all.set(part(row0 + at, count), at * k);
-      }
-      return all;
-    };
-    return this.keep(this.ops.packLinear({ n: (modules.length * n) / groups, k, groups, dtype, data }), modules[0]!);
+    const source = stackedLinear(
+      {
+        modules,
+        n,
+        k,
+        groups,
+        isTable: modules[0] === 'embed',
+        inputScales: this.staticInputScales ? 'static' : 'dynamic',
+        read: (module, row0, rows) => this.rows(module, n, k, row0, rows),
+      },
+      (warning) => this.warnings.push(warning),
+    );
+    return this.keep(this.ops.packLinear(source), modules[0]!);
   }
 
   /** One expert GEMM of a layer: `names` are its row blocks, as ['w1', 'w3'] or ['w2']. */
   private experts(layer: number, names: readonly ('w1' | 'w2' | 'w3')[], n: number, k: number): ExpertGemm {
     const e = this.config.numExperts;
     const parts = names.length as 1 | 2;
-    const weightScale = new Float32Array(e * parts);
     const inputScale = new Float32Array(e).fill(NaN);
     const { source } = this;
     const scales = (expert: number, part: number): ExpertScales =>
       source.expertScales?.(layer, expert, names[part]!) ?? source.expert(layer, expert, names[part]!, this.buffers);
     const stored = scales(0, 0).format;
-    const format = stored === 'fp8' || stored === 'mxfp4' ? 'f32' : stored;
+    const packing = this.formats.packing(layer, names, stored);
+    const { format } = packing;
+    const weightScale = packing.weightScale ?? new Float32Array(e * parts);
+    if (packing.warning !== undefined) this.warnings.push(packing.warning);
     const checkSame = (t: ExpertScales, expert: number, part: number): void => {
       if (t.format === stored && t.n === n / parts && t.k === k) return;
       const name = `layers.${layer}.ffn.experts.${expert}.${names[part]!}`;
@@ -263,8 +263,7 @@ export class WeightLoader {
         const t = source.expert(layer, expert, names[part]!, this.buffers);
         checkSame(t, expert, part);
         if (!pool) note(t, expert, part);
-        if (t.format === 'nvfp4') return { codes: t.codes, sf: t.sf };
-        return { data: t.format === 'bf16' ? t.data : matrixToFloat32(t) };
+        return expertRows(t, format);
       },
     };
     const pool = this.poolFor?.(experts);
@@ -281,6 +280,7 @@ export class WeightLoader {
     if (format !== 'nvfp4') return { weight, inputGlobalDecodeScale: null, alphaW4a4: null, alphaW4a16: null };
     const known = this.fillInputScales(layer, names.join('/'), inputScale);
     const alphaW4a16 = this.ops.tensor(weightScale);
+    if (packing.floatInputs) return { weight, inputGlobalDecodeScale: null, alphaW4a4: null, alphaW4a16 };
     if (!known) return { weight, inputGlobalDecodeScale: null, alphaW4a4: alphaW4a16, alphaW4a16 };
     const alpha = weightScale.map((g, i) => g * inputScale[Math.floor(i / parts)]!);
     return {
@@ -360,6 +360,7 @@ export type LoadProgress = (doneBytes: number, totalBytes: number, module: strin
 
 /** What a load needs besides the weights' source. */
 export interface LoadWeightsOptions {
+  readonly formats: ExpertFormats;
   readonly staticInputScales: boolean;
   readonly totalBytes: number;
   readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null;
@@ -374,7 +375,7 @@ export interface LoadWeightsOptions {
 export async function loadWeights(source: WeightSource, ops: Ops, o: LoadWeightsOptions): Promise<ModelWeights> {
   const c = source.config;
   let done = 0;
-  const loader = new WeightLoader(source, ops, o.staticInputScales, o.poolFor, (bytes, module) => {
+  const loader = new WeightLoader(source, ops, o.staticInputScales, o.formats, o.poolFor, (bytes, module) => {
     done += bytes;
     o.onProgress?.(done, o.totalBytes, module);
   });

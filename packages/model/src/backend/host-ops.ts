@@ -120,6 +120,7 @@ export function createHostOps(
     createRope,
 
     linear: (w, x, m, out) => gemm.linear(w, f32(x), m, f32(out)),
+    linearW4A4: (w, x, m, out) => gemm.linearW4A4(w, f32(x), m, f32(out)),
     embed: (table, ids, t, repeat, out) => gemm.embed(table, i32(ids), t, repeat, f32(out)),
     rmsNorm: (x, m, d, weight, eps, out) => gemm.rmsNorm(f32(x), m, d, f32OrNull(weight), eps, f32(out)),
     addInPlace: (out, x, n) => gemm.addInPlace(f32(out), f32(x), n),

@@ -110,6 +110,8 @@ export interface Ops {
   createRope(o: { ropeDim: number; theta: number; yarn?: YarnParameters }): RopeHandle;
 
   linear(w: LinearWeight, x: Tensor, m: number, out: Tensor): void;
+  /** The same with inputs quantized to NVFP4; for weights that have an `inputGlobalDecodeScale`. */
+  linearW4A4(w: LinearWeight, x: Tensor, m: number, out: Tensor): void;
   embed(table: LinearWeight, ids: Tensor, t: number, repeat: number, out: Tensor): void;
   rmsNorm(x: Tensor, m: number, d: number, weight: Tensor | null, eps: number, out: Tensor): void;
   addInPlace(out: Tensor, x: Tensor, n: number): void;

@@ -5,6 +5,7 @@ import type { StepBatch } from '../step-batch';
 import type { Trace } from '../trace';
 import type { AttentionWeights, CompressorBlock } from '../weights';
 import type { Workspace } from '../workspace';
+import { denseLinear, type Activations } from './dense';
 
 /** Rotary frequencies: sliding layers turn by `ropeTheta`; layers with compressed keys by `compressRopeTheta` with YaRN. */
 export interface Ropes {
@@ -22,9 +23,10 @@ function compress(
   indexer: boolean,
   block: CompressorBlock,
   rope: RopeHandle,
+  activations: Activations,
 ): void {
-  ops.linear(block.wkv, ws.normed, batch.rows, ws.compKv);
-  ops.linear(block.wgate, ws.normed, batch.rows, ws.compGate);
+  denseLinear(ops, block.wkv, ws.normed, batch.rows, activations, ws.compKv);
+  denseLinear(ops, block.wgate, ws.normed, batch.rows, activations, ws.compGate);
   for (let i = 0; i < batch.count; i++)
     ops.compress(batch.segment(i), layer, indexer, ws.compKv, ws.compGate, block.pool, c.rmsNormEps, rope);
 }
@@ -41,6 +43,7 @@ export function attentionBlock(
   ropes: Ropes,
   batch: StepBatch,
   layer: number,
+  activations: Activations,
   trace: Trace | undefined,
 ): void {
   const heads = c.numAttentionHeads;
@@ -49,23 +52,23 @@ export function attentionBlock(
   const tables = w.spec.ratio === 0 ? ws.ropeMain : ws.ropeCompress;
   const rope = w.spec.ratio === 0 ? ropes.main : ropes.compress;
 
-  ops.linear(w.wqA, ws.normed, rows, ws.qLora);
+  denseLinear(ops, w.wqA, ws.normed, rows, activations, ws.qLora);
   ops.rmsNorm(ws.qLora, rows, c.qLoraRank, w.qNorm, c.rmsNormEps, ws.qLora);
-  ops.linear(w.wqB, ws.qLora, rows, ws.q);
+  denseLinear(ops, w.wqB, ws.qLora, rows, activations, ws.q);
   ops.rmsNorm(ws.q, rows * heads, headDim, null, c.rmsNormEps, ws.q); // per head, no weight
   ops.rope(ws.q, rows, heads, headDim, ropeHeadDim, tables.cos, tables.sin, false);
 
-  ops.linear(w.wkv, ws.normed, rows, ws.kv);
+  denseLinear(ops, w.wkv, ws.normed, rows, activations, ws.kv);
   ops.rmsNorm(ws.kv, rows, headDim, w.kvNorm, c.rmsNormEps, ws.kv);
   ops.rope(ws.kv, rows, 1, headDim, ropeHeadDim, tables.cos, tables.sin, false);
   for (let i = 0; i < batch.count; i++) ops.writeWindow(batch.segment(i), layer, ws.kv);
 
-  if (w.compressor) compress(ops, c, ws, batch, layer, false, w.compressor, rope);
+  if (w.compressor) compress(ops, c, ws, batch, layer, false, w.compressor, rope, activations);
   if (w.indexer) {
-    compress(ops, c, ws, batch, layer, true, w.indexer, rope);
-    ops.linear(w.indexer.wqB, ws.qLora, rows, ws.indexQ);
+    compress(ops, c, ws, batch, layer, true, w.indexer, rope, activations);
+    denseLinear(ops, w.indexer.wqB, ws.qLora, rows, activations, ws.indexQ);
     ops.rope(ws.indexQ, rows, c.indexNHeads, c.indexHeadDim, ropeHeadDim, tables.cos, tables.sin, false);
-    ops.linear(w.indexer.headWeights, ws.normed, rows, ws.indexWeights);
+    denseLinear(ops, w.indexer.headWeights, ws.normed, rows, activations, ws.indexWeights);
   }
 
   for (let i = 0; i < batch.count; i++) {
@@ -77,8 +80,8 @@ export function attentionBlock(
   }
   // K = V, so the values came in rotated by their own position: turn the sum back by the query's.
   ops.rope(ws.attnOut, rows, heads, headDim, ropeHeadDim, tables.cos, tables.sin, true);
-  ops.linear(w.woA, ws.attnOut, rows, ws.oLora);
-  ops.linear(w.woB, ws.oLora, rows, ws.blockOut);
+  denseLinear(ops, w.woA, ws.attnOut, rows, activations, ws.oLora);
+  denseLinear(ops, w.woB, ws.oLora, rows, activations, ws.blockOut);
 }
 
 /** Records the compressed keys and which of them each query of a segment sees. */

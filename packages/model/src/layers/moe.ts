@@ -4,9 +4,7 @@ import type { Tensor } from '../tensor';
 import type { Observers } from '../trace';
 import type { ExpertGemm, MoeWeights } from '../weights';
 import type { Workspace } from '../workspace';
-
-/** `nvfp4`: expert inputs are quantized (W4A4). `float`: they stay float32 (W4A16, or plain for unquantized experts). */
-export type Activations = 'nvfp4' | 'float';
+import { denseLinear, type Activations } from './dense';
 
 /** One grouped GEMM over slots: stage (gather, quantize), multiply. `slotToken` null: `x` is already in slot order. */
 function expertGemm(
@@ -50,7 +48,7 @@ export function moeBlock(
 ): void {
   const topk = c.numExpertsPerTok;
   const slots = rows * topk;
-  ops.linear(w.gate, ws.normed, rows, ws.routerLogits);
+  denseLinear(ops, w.gate, ws.normed, rows, activations, ws.routerLogits);
   if (w.tid2eid) ops.routeHash(ws.router, ws.routerLogits, rows, ws.ids, w.tid2eid, ws.topkIds, ws.topkWeights);
   else ops.route(ws.router, ws.routerLogits, rows, w.bias, ws.topkIds, ws.topkWeights);
   ops.assignSlots(ws.router, ws.topkIds, rows, ws.expertOffsets, ws.slotToken, ws.tokenSlots);
@@ -65,8 +63,8 @@ export function moeBlock(
   ops.scatterExperts(ws.slotOut, c.hiddenSize, ws.tokenSlots, ws.topkWeights, rows, topk, ws.blockOut);
 
   if (!w.shared) return;
-  ops.linear(w.shared.w13, ws.normed, rows, ws.sharedGateUp);
+  denseLinear(ops, w.shared.w13, ws.normed, rows, activations, ws.sharedGateUp);
   ops.swiglu(ws.sharedGateUp, rows, w.shared.w2.k, c.swigluLimit, ws.sharedUp);
-  ops.linear(w.shared.w2, ws.sharedUp, rows, ws.sharedOut);
+  denseLinear(ops, w.shared.w2, ws.sharedUp, rows, activations, ws.sharedOut);
   ops.addInPlace(ws.blockOut, ws.sharedOut, rows * c.hiddenSize);
 }
