@@ -2,7 +2,7 @@ import { SafetensorsFile } from '@megamoe/checkpoint';
 import { createBackend, type Ops, type Tensor } from '@megamoe/model';
 import { describe, expect, it } from 'vitest';
 import { verifyModel, withCheckpoint, type VerifyResult } from '../src/verify/run';
-import { MICRO, temporaryFolder, TINY } from './support';
+import { cli, MICRO, temporaryFolder, TINY } from './support';
 
 const dir = temporaryFolder();
 
@@ -425,44 +425,47 @@ describe('where a single operation is not to blame', () => {
   });
 });
 
-describe('dumps for explain', () => {
-  const MICRO_DUMPS: Record<string, [string, string[]]> = {
-    'the sink is missing': ['attention', ['in.kv', 'in.q', 'in.sinks', 'out']],
-    'the newest compressed entry is missing': [
+describe('the known mistake behind a failure', () => {
+  const MICRO_CASES: Record<string, [op: string, tensors: string, mistakes: string[]]> = {
+    'the sink is missing': ['attention', 'in.kv in.q in.sinks out', ['attention-sink-missing']],
+    'the window is one token short': [
       'attention',
-      ['in.kv', 'in.kv_comp', 'in.q', 'in.selected', 'in.sinks', 'out'],
+      'in.kv in.kv_comp in.q in.selected in.sinks out',
+      ['attention-window-short'],
     ],
-    'rotary pairs are i and i + d/2': ['rope', ['in.positions', 'in.x', 'out']],
-    'residual mixing is transposed': ['residual_mix', ['in.comb', 'in.out', 'in.post', 'in.streams', 'out.streams']],
-    'experts are chosen without the bias': ['route', ['in.bias', 'in.logits', 'out.topk_ids', 'out.topk_weights']],
+    'the newest compressed entry is missing': ['attention', 'in.kv in.kv_comp in.q in.selected in.sinks out', []],
+    'rotary pairs are i and i + d/2': ['rope', 'in.positions in.x out', ['rope-half-split']],
+    'residual mixing is transposed': [
+      ...(['residual_mix', 'in.comb in.out in.post in.streams out.streams'] as const),
+      ['residual-comb-transposed'],
+    ],
+    'experts are chosen without the bias': [
+      ...(['route', 'in.bias in.logits out.topk_ids out.topk_weights'] as const),
+      ['topk-without-bias'],
+    ],
   };
-  const TINY_DUMPS: Record<string, [string, string[]]> = {
+  const TINY_CASES: typeof MICRO_CASES = {
     'the two codes of a byte are swapped': [
-      'quantize_nvfp4',
-      ['in.global_decode_scale', 'in.x', 'out.codes', 'out.sf'],
+      ...(['quantize_nvfp4', 'in.global_decode_scale in.x out.codes out.sf'] as const),
+      ['nibbles-swapped'],
     ],
     'alpha of expert 0 is used for all': [
       'grouped_gemm_nvfp4',
-      [
-        'in.a_codes',
-        'in.a_global_decode',
-        'in.a_sf',
-        'in.b_codes',
-        'in.b_global_decode',
-        'in.b_sf',
-        'in.expert_offsets',
-        'out',
-      ],
+      'in.a_codes in.a_global_decode in.a_sf in.b_codes in.b_global_decode in.b_sf in.expert_offsets out',
+      [],
     ],
   };
   const cases = [
-    ...Object.entries(MICRO_DUMPS).map(([name, want]) => ({ model: MICRO, tokens: 40, name, want })),
-    ...Object.entries(TINY_DUMPS).map(([name, want]) => ({ model: TINY, tokens: 8, name, want })),
+    ...Object.entries(MICRO_CASES).map(([name, want]) => ({ model: MICRO, tokens: 40, name, want })),
+    ...Object.entries(TINY_CASES).map(([name, want]) => ({ model: TINY, tokens: 8, name, want })),
   ];
-  it.each(cases)('$name', async ({ model, tokens, name, want }) => {
+  it.each(cases)('$name', async ({ model, tokens, name, want: [op, tensors, mistakes] }) => {
     const planted = [...FLOAT, ...QUANTIZED].find((p) => p.name === name)!;
-    const { findings } = await verify(model, planted, { tokens, dumpDir: dir });
-    const [op, tensors] = want;
-    expect(readDump(findings[0]!.dump!)).toEqual({ op, tensors });
+    const [first] = (await verify(model, planted, { tokens, dumpDir: dir })).findings;
+    expect(readDump(first!.dump!)).toEqual({ op, tensors: tensors.split(' ') });
+    expect(first!.mistakes).toEqual(expect.arrayContaining(mistakes));
+    // With a dump the same answer comes from the command.
+    const { out } = await cli('explain', first!.dump!, '--json');
+    expect((JSON.parse(out) as { mistakes: { id: string }[] }).mistakes.map((m) => m.id)).toEqual(first!.mistakes);
   });
 });

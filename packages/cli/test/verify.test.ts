@@ -160,6 +160,7 @@ describe('megamoe verify', () => {
         bound: 100,
         reason: 'because',
         worst,
+        mistakes: ['a-b'],
         dump: 'd/<x>.safetensors',
       },
     };
@@ -175,7 +176,7 @@ describe('megamoe verify', () => {
       ops: report.ops.with(layer, failed),
     };
     const sentence =
-      'layer 2, attn.attend (decode at position 200): out[3, 1, 0] is 0.5, should be 0.25; 4.2e+6 roundings where at most 100 may be (because); for the cause: megamoe explain d/<x>.safetensors';
+      'layer 2, attn.attend (decode at position 200): out[3, 1, 0] is 0.5, should be 0.25; 4.2e+6 roundings where at most 100 may be (because); this is what a-b gives; more: megamoe explain d/<x>.safetensors';
     expect(verdictText(bad)).toBe(`First out of bound (and 1 more): ${sentence}`);
     expect(reportText(bad)).toMatch(/^BAD +attn\.attend .* 2$/m);
     const page = reportHtml(bad, 'megamoe verify');

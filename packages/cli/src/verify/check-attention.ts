@@ -3,7 +3,7 @@ import type { Ops, Segment, SequenceStateHandle, Tensor } from '@megamoe/model';
 import * as reference from '@megamoe/reference';
 import { attended, averaged, CHOSEN, COPIED, pooled, ROTATED, TABLE } from './bounds';
 import { nameless } from './check-rows';
-import type { Dumper } from './dump';
+import type { Dumper, PendingDump } from './dump';
 import type { Judged, OpAt } from './recorder';
 import type { RopeSpec } from './sources';
 import type { Watch } from './watch';
@@ -271,7 +271,7 @@ export function attentionChecks(
         ...{ output: 'mean of visible keys', got: mean, want: wantMean, shape, bound: averaged(keys) },
         scale: () => values,
       };
-      const dumped = (got: Float32Array) => (): string | undefined =>
+      const dumped = (got: Float32Array) => (): PendingDump | undefined =>
         dumper.attention(at, {
           ...{ s, qs, got, sinks: sink, kv, compressed, visible, entries, heads, d, ratio, window, softmaxScale },
           spec: ropeOf(layer),

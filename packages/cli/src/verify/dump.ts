@@ -19,10 +19,11 @@ const u8 = (name: string, shape: readonly number[], data: Uint8Array): TensorToW
   data: data.slice(),
 });
 
-interface Waiting {
+/** A dump that is not written yet. */
+export interface PendingDump {
   readonly file: string;
   readonly op: string;
-  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly parameters: readonly (readonly [string, string])[];
   readonly tensors: readonly TensorToWrite[];
 }
 
@@ -32,39 +33,45 @@ function firstDifference(got: ArrayLike<number>, want: ArrayLike<number>): numbe
   return 0;
 }
 
-/**
- * Writes what an operation was given and what came out, in the format of `megamoe explain`, for operations that it knows. Without a
- * folder it writes nothing.
- */
+/** Elements that a dump may have: more would take longer to copy and to explain than anybody waits. */
+const MAX_ELEMENTS = 2 ** 26;
+
+function bytesOf({ data }: TensorToWrite): Uint8Array {
+  if (typeof data === 'function') throw new Error('tensors of a dump are in memory'); // all are made here
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** Tries the known mistakes on a dump: ids of those that reproduce it, best first. */
+export function mistakesOf({ op, parameters, tensors, file }: PendingDump): string[] {
+  const metadata = new Map([['op', op], ...parameters]);
+  const entries = tensors.map((t) => [t.name, { dtype: t.dtype, shape: t.shape, bytes: bytesOf(t) }] as const);
+  return reference.explainDump({ metadata, tensors: new Map(entries), file }).mistakes.map((m) => m.id);
+}
+
+/** Writes a dump, in the format of `megamoe explain`, into a folder that is made when it is not there; returns its path. */
+export async function writeDump(dir: string, { file, op, parameters, tensors }: PendingDump): Promise<string> {
+  mkdirSync(dir, { recursive: true });
+  const path = join(dir, file);
+  await writeSafetensors(path, tensors, { metadata: { op, ...Object.fromEntries(parameters) } });
+  return path;
+}
+
+/** Takes down what an operation was given and what came out, in the terms of `megamoe explain`, for operations that it knows. */
 export class Dumper {
-  private readonly waiting: Waiting[] = [];
   /** The input scales of the last staging, [E]: the GEMM after it is only given their product with the weights'. */
   inputScales: Float32Array | null = null;
 
-  constructor(private readonly dir: string | undefined) {}
-
-  private add(
+  private pending(
     { layer, op }: OpAt,
     kind: string,
     parameters: Readonly<Record<string, unknown>>,
     tensors: readonly TensorToWrite[],
-  ): string | undefined {
-    if (this.dir === undefined) return undefined;
-    const file = join(this.dir, `${layer === null ? 'model' : `layer-${layer}`}.${op}.safetensors`);
-    this.waiting.push({ file, op: kind, parameters, tensors });
-    return file;
-  }
-
-  /** Writes the files. */
-  async flush(): Promise<void> {
-    if (this.dir === undefined || this.waiting.length === 0) return;
-    mkdirSync(this.dir, { recursive: true });
-    for (const { file, op, parameters, tensors } of this.waiting.splice(0)) {
-      const text = Object.entries(parameters).map(([k, v]) => [k, typeof v === 'string' ? v : JSON.stringify(v)]);
-      await writeSafetensors(file, tensors, {
-        metadata: { op, ...(Object.fromEntries(text) as Record<string, string>) },
-      });
-    }
+  ): PendingDump {
+    const text = Object.entries(parameters).map(
+      ([k, v]) => [k, typeof v === 'string' ? v : JSON.stringify(v)] as const,
+    );
+    const file = `${layer === null ? 'model' : `layer-${layer}`}.${op}.safetensors`;
+    return { file, op: kind, parameters: text, tensors };
   }
 
   /** The rows that share the scale of the first wrong row. */
@@ -78,7 +85,7 @@ export class Dumper {
       sf: Uint8Array;
       want: reference.Nvfp4Matrix;
     },
-  ): string | undefined {
+  ): PendingDump | undefined {
     const { xs, k, scales, codes, sf, want } = o;
     const same = sf.every((byte, i) => byte === want.sf[i]);
     const row = same
@@ -87,7 +94,7 @@ export class Dumper {
     const rows = Array.from(scales.keys()).filter((r) => scales[r] === scales[row]);
     const take = (x: ArrayLike<number>, width: number): number[] =>
       rows.flatMap((r) => Array.from({ length: width }, (_, c) => x[r * width + c]!));
-    return this.add(at, 'quantize_nvfp4', {}, [
+    return this.pending(at, 'quantize_nvfp4', {}, [
       f32('in.x', [rows.length, k], take(xs, k)),
       f32('in.global_decode_scale', [], [scales[row]!]),
       u8('out.codes', [rows.length, k / 2], Uint8Array.from(take(codes, k / 2))),
@@ -110,8 +117,7 @@ export class Dumper {
       want: Float32Array;
       weights: () => readonly { codes: Uint8Array; sf: Uint8Array }[];
     },
-  ): string | undefined {
-    if (this.dir === undefined) return undefined; // do not read all experts for nothing
+  ): PendingDump | undefined {
     const { n, k, parts, offsets, a, aSf, alphas, got } = o;
     const e = offsets.length;
     const rows = got.length / n;
@@ -119,17 +125,18 @@ export class Dumper {
     const part = Math.floor((firstDifference(got, o.want) % n) / width);
     const cut = (x: Uint8Array, perRow: number): Uint8Array =>
       x.subarray(part * width * perRow, (part + 1) * width * perRow);
+    if (e * width * k > MAX_ELEMENTS) return undefined;
     const weights = o.weights();
     const own = Float64Array.from({ length: e }, (_, i) => this.inputScales?.[i] ?? 1);
     const out = Float32Array.from(
       { length: rows * width },
       (_, i) => got[Math.floor(i / width) * n + part * width + (i % width)]!,
     );
-    return this.add(at, 'grouped_gemm_nvfp4', {}, [
+    return this.pending(at, 'grouped_gemm_nvfp4', {}, [
       u8('in.a_codes', [rows, k / 2], a),
       u8('in.a_sf', [rows, k / 16], aSf),
-      u8('in.b_codes', [e, width, k / 2], Uint8Array.from(weights.flatMap((w) => Array.from(cut(w.codes, k / 2))))),
-      u8('in.b_sf', [e, width, k / 16], Uint8Array.from(weights.flatMap((w) => Array.from(cut(w.sf, k / 16))))),
+      u8('in.b_codes', [e, width, k / 2], joined(weights.map((w) => cut(w.codes, k / 2)))),
+      u8('in.b_sf', [e, width, k / 16], joined(weights.map((w) => cut(w.sf, k / 16)))),
       i32('in.expert_offsets', [e], offsets),
       f32('in.a_global_decode', [e], own),
       f32(
@@ -149,9 +156,9 @@ export class Dumper {
       ids: Int32Array;
       weights: Float32Array;
     },
-  ): string | undefined {
+  ): PendingDump | undefined {
     const { t, topk, numExperts, scoring, normTopkProb, routedScalingFactor } = o;
-    return this.add(
+    return this.pending(
       at,
       'route',
       { topk, scoring, norm_topk_prob: normTopkProb, routed_scaling_factor: routedScalingFactor },
@@ -183,13 +190,13 @@ export class Dumper {
       softmaxScale: number;
       spec: RopeSpec;
     },
-  ): string | undefined {
+  ): PendingDump | undefined {
     const { s, heads, d, entries, ratio, window, spec } = o;
-    if (this.dir === undefined || s.p0 !== 0 || o.got.some((x) => !Number.isFinite(x))) return undefined;
+    if (s.p0 !== 0 || o.got.some((x) => !Number.isFinite(x))) return undefined;
     const positions = Array.from({ length: s.n }, (_, i) => i);
     const frequencies = reference.ropeFrequencies(spec);
     const out = reference.applyRope(o.got, { positions, heads, d, frequencies, inverse: true });
-    return this.add(at, 'attention', { ratio, window, ...ropeParameters(spec), scale: o.softmaxScale }, [
+    return this.pending(at, 'attention', { ratio, window, ...ropeParameters(spec), scale: o.softmaxScale }, [
       f32('in.q', [s.n, heads, d], o.qs),
       f32('in.kv', [s.n, d], o.kv),
       f32('in.sinks', [heads], o.sinks),
@@ -213,7 +220,7 @@ export class Dumper {
       compressed: boolean;
       back: boolean;
     },
-  ): string | undefined {
+  ): PendingDump | undefined {
     const { heads, d, positions, spec } = o;
     if (o.back) return undefined;
     let worst = 0;
@@ -224,7 +231,7 @@ export class Dumper {
     const one = (x: Float32Array): number[] =>
       positions.flatMap((_, r) => Array.from(x.subarray((r * heads + head) * d, (r * heads + head + 1) * d)));
     const layer = o.compressed ? 'compressed' : 'window';
-    return this.add(at, 'rope', { ...ropeParameters(spec), layer }, [
+    return this.pending(at, 'rope', { ...ropeParameters(spec), layer }, [
       f32('in.x', [positions.length, d], one(o.xs)),
       i32('in.positions', [positions.length], positions),
       f32('out', [positions.length, d], one(o.got)),
@@ -243,9 +250,9 @@ export class Dumper {
       hc: number;
       d: number;
     },
-  ): string | undefined {
+  ): PendingDump | undefined {
     const { t, hc, d } = o;
-    return this.add(at, 'residual_mix', {}, [
+    return this.pending(at, 'residual_mix', {}, [
       f32('in.streams', [t, hc, d], o.xs),
       f32('in.out', [t, d], o.out),
       f32('in.post', [t, hc], o.post),
@@ -253,6 +260,16 @@ export class Dumper {
       f32('out.streams', [t, hc, d], o.got),
     ]);
   }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
 }
 
 /** Rotary parameters by the names of config.json. */

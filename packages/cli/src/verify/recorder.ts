@@ -1,5 +1,6 @@
 import { compareTensors, coordinatesOf, ulpDistance } from '@megamoe/reference';
 import type { Bound, Metric } from './bounds';
+import type { PendingDump } from './dump';
 
 /** Which operation of which layer; layer null: before or after the layers. */
 export interface OpAt {
@@ -34,6 +35,8 @@ export interface Finding extends OpAt {
   readonly worst: WorstElement | null;
   /** What happened, where no number says it. */
   readonly message?: string;
+  /** Known mistakes that reproduce the output, by their ids of `megamoe explain`; absent where it does not know the operation. */
+  mistakes?: readonly string[];
   /** File for `megamoe explain`, when one was written. */
   dump?: string;
 }
@@ -82,12 +85,14 @@ const ROUNDING = 2 ** -24;
 export class Recorder {
   readonly ops = new Map<string, OpSummary>();
   readonly findings: Finding[] = [];
+  /** What the findings were given and gave, where `explain` knows the operation. */
+  readonly dumps: { finding: Finding; pending: PendingDump }[] = [];
   step: StepAt = { kind: 'prefill', position: 0, tokens: 0 };
 
   constructor(private readonly keepGoing: boolean) {}
 
   /** Takes the outputs of one call. The first that is out of bound ends the run, unless it is to go on; `dump` then writes a file. */
-  take(at: OpAt, outputs: readonly Judged[], dump?: () => string | undefined): void {
+  take(at: OpAt, outputs: readonly Judged[], dump?: () => PendingDump | undefined): void {
     const summary = this.summary(at);
     summary.calls++;
     let failed: Finding | undefined;
@@ -111,13 +116,13 @@ export class Recorder {
     throw new StopVerification(message);
   }
 
-  private fail(finding: Finding, dump?: () => string | undefined): void {
+  private fail(finding: Finding, dump?: () => PendingDump | undefined): void {
     // One dump is enough: the first failure of an operation shows what its others do.
     const known = this.findings.some((f) => f.layer === finding.layer && f.op === finding.op);
     if (known) return;
     this.findings.push(finding);
-    const file = dump?.();
-    if (file !== undefined) finding.dump = file;
+    const pending = dump?.();
+    if (pending) this.dumps.push({ finding, pending });
     if (!this.keepGoing) throw new StopVerification(`${finding.op} is out of bound`);
   }
 

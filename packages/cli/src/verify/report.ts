@@ -109,8 +109,9 @@ export function findingText(f: Finding): string {
   const worst = f.worst
     ? `${f.output}[${f.worst.index.join(', ')}] is ${f.worst.got}, should be ${f.worst.want}; `
     : '';
-  const dump = f.dump === undefined ? '' : `; for the cause: megamoe explain ${f.dump}`;
-  return `${head}: ${worst}${errorText(f)} where at most ${short(f.bound)} may be (${f.reason})${dump}`;
+  const known = f.mistakes?.length ? `; this is what ${f.mistakes.join(' or ')} gives` : '';
+  const dump = f.dump === undefined ? '' : `; more: megamoe explain ${f.dump}`;
+  return `${head}: ${worst}${errorText(f)} where at most ${short(f.bound)} may be (${f.reason})${known}${dump}`;
 }
 
 /** The answer in one sentence. */

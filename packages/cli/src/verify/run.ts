@@ -3,7 +3,7 @@ import { createModel, type Activations, type Model, type Ops, type WeightSource 
 import { attentionChecks, type AttentionCoverage } from './check-attention';
 import { expertChecks, type ExpertCoverage } from './check-experts';
 import { rowChecks } from './check-rows';
-import { Dumper } from './dump';
+import { Dumper, mistakesOf, writeDump } from './dump';
 import { checkLayer, expertActivations, LayerTap, sourceReader } from './layers';
 import { Recorder, StopVerification, type Finding, type OpSummary } from './recorder';
 import { NamedSource, Registry } from './sources';
@@ -59,6 +59,9 @@ export interface VerifyResult {
   readonly warnings: readonly string[];
 }
 
+/** Findings that are explained and dumped: with --keep-going there may be hundreds, of one cause. */
+const EXPLAINED = 8;
+
 /** The backend's operations with a check around each. */
 function checkedOps(watch: Watch, checks: Partial<Ops>): Ops {
   const { inner } = watch;
@@ -82,7 +85,7 @@ export async function verifyModel(o: VerifyOptions): Promise<VerifyResult> {
   const recorder = new Recorder(o.keepGoing);
   const registry = new Registry(source);
   const watch = new Watch(o.ops, registry, recorder);
-  const dumper = new Dumper(o.dumpDir);
+  const dumper = new Dumper();
   const tap = new LayerTap();
   const experts: ExpertCoverage = { reached: new Map(), stagedBlocks: 0, saturatedBlocks: 0 };
   const attention: AttentionCoverage = { pastWindow: 0, entries: new Map(), chosen: 0 };
@@ -118,11 +121,15 @@ export async function verifyModel(o: VerifyOptions): Promise<VerifyResult> {
       recorder.step = { kind: 'prefill', position: 0, tokens: tokenIds.length };
       checkLayer(recorder, tap, weights, config, layer, tokenIds, used);
     }
-    o.onProgress?.(total, total, 'done');
   } catch (e) {
     if (!(e instanceof StopVerification)) throw e;
   }
-  await dumper.flush();
+  for (const { finding, pending } of recorder.dumps.slice(0, EXPLAINED)) {
+    await pause(total, `explaining ${finding.op}`);
+    finding.mistakes = mistakesOf(pending);
+    if (o.dumpDir !== undefined) finding.dump = await writeDump(o.dumpDir, pending);
+  }
+  o.onProgress?.(total, total, 'done');
   return {
     passed: recorder.findings.length === 0,
     findings: recorder.findings,

@@ -1,4 +1,5 @@
 import type { Ops, Tensor } from '@megamoe/model';
+import type { PendingDump } from './dump';
 import { StopVerification, type Judged, type OpAt, type Recorder } from './recorder';
 import type { Registry } from './sources';
 
@@ -130,7 +131,7 @@ export class Watch {
     }
   }
 
-  judge(at: OpAt, outputs: readonly Judged[], dump?: () => string | undefined): void {
+  judge(at: OpAt, outputs: readonly Judged[], dump?: () => PendingDump | undefined): void {
     this.recorder.take(at, outputs, dump);
   }
 }
