@@ -141,7 +141,7 @@ export function judgeFloats(
       }
     }
   }
-  const judged = { ...tally.result(), blur: blur === 0 ? 0 : Math.sqrt(blur / power) };
+  const judged = { ...tally.result(), blur: blur === 0 || power === 0 ? 0 : Math.sqrt(blur / power) };
   return judged.compared === 0 && data.length > 0 ? { ...judged, tier: 'no', cosine: 0 } : judged;
 }
 

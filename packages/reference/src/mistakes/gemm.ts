@@ -325,6 +325,10 @@ function addOffsets(add: Add, right: Product, ends: Int32Array, source: ScaleSou
   add('offsets-searchsorted-left', 0, '', () => ({ ...right, owner: left }));
   const before = right.owner.map((e, row) => (e > 0 && row === (ends[e - 1] ?? 0) ? e - 1 : e));
   add('offsets-searchsorted-left', 1, 'First rows given to the expert one less', () => ({ ...right, owner: before }));
+  if (left[0] !== right.owner[0]) {
+    const kept = left.map((e, row) => (row === 0 ? right.owner[0]! : e));
+    add('offsets-searchsorted-left', 1, 'Row 0 left to its expert', () => ({ ...right, owner: kept }));
+  }
   add('offsets-searchsorted-left', 1, "Scales of A read in the other expert's block", () => ({
     ...right,
     owner: left,

@@ -257,19 +257,24 @@ function addSlots(
 ): void {
   const { slots } = right;
   const ends = endsOf(slots, experts);
+  const left = ownersOf(ends, slots.length, true);
   const owned = (key: string, owners: ArrayLike<number>): Run => ({
     ...right,
     l1Key: key,
     slots: slots.map((slot, s) => ({ ...slot, expert: owners[s]! })),
   });
   add('offsets-leading-zero', 0, '', () => owned('leading', ownersOf(leadingZero(ends), slots.length)));
-  add('offsets-searchsorted-left', 0, '', () => owned('left', ownersOf(ends, slots.length, true)));
+  add('offsets-searchsorted-left', 0, '', () => owned('left', left));
   add('offsets-searchsorted-left', 1, 'First slots given to the expert one less', () =>
     owned(
       'before',
       slots.map(({ expert }, s) => (expert > 0 && s === ends[expert - 1] ? expert - 1 : expert)),
     ),
   );
+  if (slots.length > 0 && left[0] !== slots[0]!.expert) {
+    const kept = left.map((e, s) => (s === 0 ? slots[0]!.expert : e));
+    add('offsets-searchsorted-left', 1, 'Slot 0 left to its expert', () => owned('left but slot 0', kept));
+  }
   const gathered = (key: string, reads: (s: number) => number): Run => ({
     ...right,
     l1Key: key,

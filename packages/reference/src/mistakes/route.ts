@@ -34,7 +34,7 @@ interface Shape {
   readonly runs: Int32Array;
 }
 
-/** Choices of a token by id; a remote one (weight zero on a rank) has id -1, whatever id it is given. */
+/** Choices of a token by id; a remote one (weight zero or id -1, on a rank) is -1 with weight zero, however it is spelt. */
 function choices(
   ids: Int32Array,
   weights: ArrayLike<number>,
@@ -43,7 +43,7 @@ function choices(
 ): { id: number; weight: number }[] {
   return Array.from({ length: topk }, (_, j) => {
     const [id, weight] = [ids[token * topk + j]!, weights[token * topk + j]!];
-    return { id: sharded && weight === 0 ? -1 : id, weight };
+    return sharded && (weight === 0 || id < 0) ? { id: -1, weight: 0 } : { id, weight };
   }).sort((a, b) => a.id - b.id || a.weight - b.weight);
 }
 
