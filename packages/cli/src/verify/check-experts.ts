@@ -3,7 +3,7 @@ import * as reference from '@megamoe/reference';
 import { BY_BLOCKS, BYTES, CHOSEN, INTEGERS, product, ROUTED, weighted, type Bound } from './bounds';
 import type { Dumper } from './dump';
 import type { Judged, OpAt } from './recorder';
-import { numbersOf, type ExpertsWeight } from './sources';
+import { fp8Values, numbersOf, type ExpertsWeight } from './sources';
 import type { Watch } from './watch';
 
 /** What the router and the staging of a run did: how much of the model a prompt really reached. */
@@ -41,7 +41,7 @@ export function expertChecks(watch: Watch, dumper: Dumper, coverage: ExpertCover
     const [codes, sf] = [new Uint8Array((w.n * w.k) / 2), new Uint8Array((w.n * w.k) / 16)];
     for (let p = 0; p < w.parts; p++) {
       const rows = source.read(expert, p);
-      if (!('codes' in rows)) throw new Error('an NVFP4 expert was read without codes'); // the packer refuses it before
+      if (!('sf' in rows)) throw new Error('an NVFP4 expert was read without codes'); // the packer refuses it before
       codes.set(rows.codes, (p * codes.length) / w.parts);
       sf.set(rows.sf, (p * sf.length) / w.parts);
     }
@@ -54,7 +54,8 @@ export function expertChecks(watch: Watch, dumper: Dumper, coverage: ExpertCover
     const out = new Float64Array(w.n * w.k);
     for (let p = 0; p < w.parts; p++) {
       const rows = source.read(expert, p);
-      if ('data' in rows) out.set(numbersOf(rows.data), (p * out.length) / w.parts);
+      const values = 'data' in rows ? numbersOf(rows.data) : 'scales' in rows ? fp8Values(rows, w.k) : [];
+      out.set(values, (p * out.length) / w.parts);
     }
     return out;
   };

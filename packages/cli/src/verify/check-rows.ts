@@ -60,7 +60,17 @@ export function rowChecks(
   tap: StreamTap,
 ): Pick<
   Ops,
-  'linear' | 'embed' | 'rmsNorm' | 'addInPlace' | 'swiglu' | 'hcPre' | 'hcPost' | 'hcHead' | 'takeRows' | 'gatherRows'
+  | 'linear'
+  | 'linearW4A4'
+  | 'embed'
+  | 'rmsNorm'
+  | 'addInPlace'
+  | 'swiglu'
+  | 'hcPre'
+  | 'hcPost'
+  | 'hcHead'
+  | 'takeRows'
+  | 'gatherRows'
 > {
   const { inner, registry } = watch;
 
@@ -96,17 +106,33 @@ export function rowChecks(
     return out;
   };
 
+  const dense = (
+    op: 'linear' | 'linearW4A4',
+    w: LinearWeight,
+    x: Tensor,
+    m: number,
+    out: Tensor,
+    inputs: (xs: Float32Array) => ArrayLike<number>,
+  ): void => {
+    const at = watch.at(w);
+    const { n, k, groups } = w;
+    const xs = watch.f32(at, x, m * groups * k);
+    const [got] = watch.run(at, [x], [{ tensor: out, n: m * groups * n }], () => inner[op](w, x, m, out));
+    const { want, scale } = denseProduct(registry, w, inputs(xs), m);
+    watch.judge(at, [
+      { output: 'out', got: got!, want, shape: [m, groups * n], bound: product(k), scale: (i) => scale[i]! },
+    ]);
+  };
+
   return {
-    linear(w, x, m, out) {
-      const at = watch.at(w);
-      const { n, k, groups } = w;
-      const xs = watch.f32(at, x, m * groups * k);
-      const [got] = watch.run(at, [x], [{ tensor: out, n: m * groups * n }], () => inner.linear(w, x, m, out));
-      const { want, scale } = denseProduct(registry, w, xs, m);
-      watch.judge(at, [
-        { output: 'out', got: got!, want, shape: [m, groups * n], bound: product(k), scale: (i) => scale[i]! },
-      ]);
-    },
+    linear: (w, x, m, out) => dense('linear', w, x, m, out, (xs) => xs),
+    linearW4A4: (w, x, m, out) =>
+      dense('linearW4A4', w, x, m, out, (xs) => {
+        const shape = { m: m * w.groups, k: w.k };
+        const own = w.inputGlobalDecodeScale;
+        const globalDecodeScale = typeof own === 'number' ? own : reference.nvfp4RowDecodeScales(xs, shape);
+        return reference.roundTripNvfp4(xs, { ...shape, globalDecodeScale });
+      }),
     embed(table, ids, t, repeat, out) {
       const at = { ...watch.at(table), op: 'embed' };
       const { k } = table;

@@ -130,12 +130,41 @@ export class Registry {
     };
   }
 
-  /** Rows `[row0, row0 + rows)` of a dense weight as numbers. */
+  /** Rows `[row0, row0 + rows)` of a dense weight as numbers; FP8 rounded to float32, as a table gives it out. */
   linearRows(w: LinearWeight, row0: number, rows: number): Float64Array {
-    const { data, k } = this.linears.get(w)!;
-    const part = typeof data === 'function' ? data(row0, rows) : data.subarray(row0 * k, (row0 + rows) * k);
-    return numbersOf(part);
+    const source = this.linears.get(w)!;
+    const { k } = source;
+    if (source.dtype === 'nvfp4') {
+      const { n, parts = 1, data, weightGlobalDecodeScale } = source;
+      const [from, count] = typeof data === 'function' ? [0, rows] : [row0, rows];
+      const part = typeof data === 'function' ? data(row0, rows) : data;
+      const scaleOf = (row: number): number => weightGlobalDecodeScale[Math.floor(((row % n) * parts) / n)]!;
+      return dequantizeNvfp4(
+        {
+          codes: part.codes.subarray((from * k) / 2, ((from + count) * k) / 2),
+          sf: part.sf.subarray((from * k) / 16, ((from + count) * k) / 16),
+        },
+        { m: rows, k, globalDecodeScale: Float64Array.from({ length: rows }, (_, r) => scaleOf(row0 + r)) },
+      );
+    }
+    if (source.dtype === 'fp8') {
+      const { data } = source;
+      if (typeof data === 'function') return fp8Values(data(row0, rows), k).map(Math.fround);
+      return fp8Values(data, k)
+        .subarray(row0 * k, (row0 + rows) * k)
+        .map(Math.fround);
+    }
+    const { data } = source;
+    return numbersOf(typeof data === 'function' ? data(row0, rows) : data.subarray(row0 * k, (row0 + rows) * k));
   }
+}
+
+/** FP8 rows of width k as numbers, exact: each row has the scales of its own tiles. */
+export function fp8Values({ codes, scales }: { codes: Uint8Array; scales: Float32Array }, k: number): Float64Array {
+  const tiles = Math.ceil(k / FP8_TILE);
+  return Float64Array.from(codes, (code, i) => {
+    return E4M3_VALUES[code]! * scales[Math.floor(i / k) * tiles + Math.floor((i % k) / FP8_TILE)]!;
+  });
 }
 
 /** Float32 values, or BF16 bits decoded. */
@@ -151,8 +180,5 @@ export function matrixValues(t: MatrixTensor): Float64Array {
   const { n, k } = t;
   if (t.format === 'nvfp4') return dequantizeNvfp4(t, { m: n, k, globalDecodeScale: t.weightGlobalDecodeScale });
   if (t.format === 'mxfp4') return dequantizeMxfp4(t, { n, k });
-  if (t.format !== 'fp8') return numbersOf(t.data);
-  const tiles = Math.ceil(k / FP8_TILE);
-  const tileOf = (i: number): number => Math.floor(i / k) * tiles + Math.floor((i % k) / FP8_TILE);
-  return Float64Array.from(t.codes, (code, i) => E4M3_VALUES[code]! * t.scales[tileOf(i)]!);
+  return t.format === 'fp8' ? fp8Values(t, k) : numbersOf(t.data);
 }
