@@ -6,7 +6,7 @@ import { expectAgrees, expectFirst } from './check';
 import { GEMM_PLANTS, gemmDump, inputs, type GemmCase } from './gemm-planted';
 
 const CASES: GemmCase[] = [
-  { counts: [3, 0, 130, 9], n: 10, k: 96, seed: 1 },
+  { counts: [3, 0, 130, 9], n: 6, k: 96, seed: 1 },
   { counts: [0, 5, 0, 1], n: 33, k: 16 * 7, seed: 2 },
   { counts: [1, 2], n: 130, k: 64, seed: 3 },
   { counts: [6, 0, 5], n: 140, k: 48, seed: 4 },
@@ -106,7 +106,7 @@ describe('grouped_gemm_nvfp4', () => {
     const data = new Float32Array(d.tensors.get('out')!.bytes.slice().buffer);
     data[7] = NaN;
     data[8] = Infinity;
-    const e = explainDump({ ...d, tensors: new Map(d.tensors).set('out', floats([142, 10], data)) });
+    const e = explainDump({ ...d, tensors: new Map(d.tensors).set('out', floats([142, 6], data)) });
     expect(e.agrees).toBe(false);
     expect(e.right.outside).toBe(2);
     expect(e.notes.join()).toMatch(/1 NaN and 1 infinite/);
@@ -116,7 +116,7 @@ describe('grouped_gemm_nvfp4', () => {
   it('an honest answer to an unknown mistake: the nearest, none of them reproducing', () => {
     const d = gemmDump(CASES[0]!);
     const data = new Float32Array(d.tensors.get('out')!.bytes.slice().buffer).map((v, i) => v + Math.sin(i));
-    const e = explainDump({ ...d, tensors: new Map(d.tensors).set('out', floats([142, 10], data)) });
+    const e = explainDump({ ...d, tensors: new Map(d.tensors).set('out', floats([142, 6], data)) });
     expect([e.agrees, e.mistakes.length]).toEqual([false, 0]);
     expect(e.nearest.length).toBe(5);
     for (const m of e.nearest) expect(m.evidence).toMatch(/Does not reproduce/);
@@ -164,7 +164,7 @@ describe('grouped_gemm_nvfp4', () => {
     ],
     [
       'in.b_codes',
-      floats([4, 10, 48], new Float32Array(1920)),
+      floats([4, 6, 48], new Float32Array(1152)),
       /tensor "in.b_codes": expected U8 or F8_E4M3 or I8, found F32/,
     ],
     ['in.a_sf', bytes([142, 6], new Uint8Array(852).fill(0x7f)), /tensor "in.a_sf": the scale at index 0 is NaN/],

@@ -55,12 +55,8 @@ function mispacked(codes: Uint8Array, how: MoePlant['nibbles']): Uint8Array {
   });
 }
 
-export function moeDump(
-  c: MoeCase,
-  plant: MoePlant = {},
-  stored: Stored = 'F32',
-  how: 'float32' | 'float64' = 'float64',
-): Dump {
+/** What a case is given; remembered, for quantizing the weights is most of the work. */
+function makeInputs(c: MoeCase) {
   const { t, h, i, experts, topk, start = 0, total = experts + start } = c;
   const r = seeded(c.seed);
   const x = r.floats(t * h);
@@ -80,6 +76,26 @@ export function moeDump(
   const [w1, w3, w2] = [matrix(i, h), matrix(i, h), matrix(h, i)];
   const ids = Array.from({ length: t }, () => r.choose(total, topk)).flat();
   const weights = Float32Array.from({ length: t * topk }, () => r.next() + 0.1);
+  return { x, w1, w3, w2, ids, weights };
+}
+
+const known = new Map<string, ReturnType<typeof makeInputs>>();
+
+function inputs(c: MoeCase): ReturnType<typeof makeInputs> {
+  const key = JSON.stringify(c);
+  let made = known.get(key);
+  if (!made) known.set(key, (made = makeInputs(c)));
+  return made;
+}
+
+export function moeDump(
+  c: MoeCase,
+  plant: MoePlant = {},
+  stored: Stored = 'F32',
+  how: 'float32' | 'float64' = 'float64',
+): Dump {
+  const { t, h, i, experts, topk, start = 0 } = c;
+  const { x, w1, w3, w2, ids, weights } = inputs(c);
   const change = (g: number, first: number): number =>
     ({ inverted: 1 / g, missing: 1, twice: g * g, first, right: g })[plant.alpha ?? 'right'];
 
