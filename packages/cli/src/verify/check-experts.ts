@@ -54,8 +54,8 @@ export function expertChecks(watch: Watch, dumper: Dumper, coverage: ExpertCover
     const out = new Float64Array(w.n * w.k);
     for (let p = 0; p < w.parts; p++) {
       const rows = source.read(expert, p);
-      const values = 'data' in rows ? numbersOf(rows.data) : 'scales' in rows ? fp8Values(rows, w.k) : [];
-      out.set(values, (p * out.length) / w.parts);
+      if ('data' in rows) out.set(numbersOf(rows.data), (p * out.length) / w.parts);
+      else if ('scales' in rows) out.set(fp8Values(rows, w.k), (p * out.length) / w.parts);
     }
     return out;
   };

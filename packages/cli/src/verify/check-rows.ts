@@ -1,6 +1,6 @@
 import type { HyperWeights, Ops, StreamShape, Tensor } from '@megamoe/model';
 import * as reference from '@megamoe/reference';
-import { COPIED, mixed, norm, ONE_ADDITION, product, SWIGLU, weighted } from './bounds';
+import { BY_BLOCKS, COPIED, mixed, norm, ONE_ADDITION, product, SWIGLU, weighted } from './bounds';
 import type { Judged, OpAt } from './recorder';
 import type { LinearWeight, Registry } from './sources';
 import type { Watch } from './watch';
@@ -106,33 +106,44 @@ export function rowChecks(
     return out;
   };
 
-  const dense = (
-    op: 'linear' | 'linearW4A4',
-    w: LinearWeight,
-    x: Tensor,
-    m: number,
-    out: Tensor,
-    inputs: (xs: Float32Array) => ArrayLike<number>,
-  ): void => {
-    const at = watch.at(w);
-    const { n, k, groups } = w;
-    const xs = watch.f32(at, x, m * groups * k);
-    const [got] = watch.run(at, [x], [{ tensor: out, n: m * groups * n }], () => inner[op](w, x, m, out));
-    const { want, scale } = denseProduct(registry, w, inputs(xs), m);
-    watch.judge(at, [
-      { output: 'out', got: got!, want, shape: [m, groups * n], bound: product(k), scale: (i) => scale[i]! },
-    ]);
-  };
-
   return {
-    linear: (w, x, m, out) => dense('linear', w, x, m, out, (xs) => xs),
-    linearW4A4: (w, x, m, out) =>
-      dense('linearW4A4', w, x, m, out, (xs) => {
-        const shape = { m: m * w.groups, k: w.k };
-        const own = w.inputGlobalDecodeScale;
-        const globalDecodeScale = typeof own === 'number' ? own : reference.nvfp4RowDecodeScales(xs, shape);
-        return reference.roundTripNvfp4(xs, { ...shape, globalDecodeScale });
-      }),
+    linear(w, x, m, out) {
+      const at = watch.at(w);
+      const { n, k, groups } = w;
+      const xs = watch.f32(at, x, m * groups * k);
+      const [got] = watch.run(at, [x], [{ tensor: out, n: m * groups * n }], () => inner.linear(w, x, m, out));
+      const { want, scale } = denseProduct(registry, w, xs, m);
+      watch.judge(at, [
+        { output: 'out', got: got!, want, shape: [m, groups * n], bound: product(k), scale: (i) => scale[i]! },
+      ]);
+    },
+    linearW4A4(w, x, m, out) {
+      const at = watch.at(w);
+      const { n, k, groups, inputGlobalDecodeScale: input } = w;
+      const source = registry.linears.get(w)!;
+      const xs = watch.f32(at, x, m * groups * k);
+      const [got] = watch.run(at, [x], [{ tensor: out, n: m * groups * n }], () => inner.linearW4A4(w, x, m, out));
+      const [want, exact] = [new Float32Array(m * groups * n), new Float64Array(m * groups * n)];
+      if (source.dtype !== 'nvfp4' || input === null) throw new Error(`${at.op} has no quantized inputs`); // the model asks before
+      const parts = source.parts ?? 1;
+      for (let g = 0; g < groups; g++) {
+        const rows = new Float32Array(m * k);
+        for (let r = 0; r < m; r++) rows.set(xs.subarray((r * groups + g) * k, (r * groups + g + 1) * k), r * k);
+        const own = Float32Array.from(reference.nvfp4RowDecodeScales(rows, { m, k }), (s) => (s < 2 ** -117 ? 1 : s));
+        const a = reference.quantizeNvfp4(rows, { m, k, globalDecodeScale: input === 'row' ? own : input });
+        const b = registry.nvfp4Rows(w, g * n, n);
+        const product = reference.groupedGemmByBlocks({
+          ...{ n, k, parts, aCodes: a.codes, aSf: a.sf, bCodes: b.codes, bSf: b.sf, expertOffsets: [m] },
+          alpha: source.weightGlobalDecodeScale.map((s) => (input === 'row' ? s : s * Math.fround(input))),
+          rowScale: input === 'row' ? own : null,
+        });
+        for (let r = 0; r < m; r++) {
+          want.set(product.rounded.subarray(r * n, (r + 1) * n), (r * groups + g) * n);
+          exact.set(product.exact.subarray(r * n, (r + 1) * n), (r * groups + g) * n);
+        }
+      }
+      watch.judge(at, [{ output: 'out', got: got!, want, shape: [m, groups * n], bound: BY_BLOCKS, exact }]);
+    },
     embed(table, ids, t, repeat, out) {
       const at = { ...watch.at(table), op: 'embed' };
       const { k } = table;

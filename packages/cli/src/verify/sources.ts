@@ -6,6 +6,7 @@ import type { OpAt } from './recorder';
 
 type LinearSource = Parameters<Ops['packLinear']>[0];
 type ExpertsSource = Parameters<Ops['packExperts']>[0];
+type ReadRows = NonNullable<WeightSource['linearRows']>;
 /** Packed weights, by identity. */
 export type LinearWeight = ReturnType<Ops['packLinear']>;
 /** Packed expert weights, by identity. */
@@ -20,62 +21,63 @@ export type StateSpec = Parameters<Ops['createState']>[0];
  * names without every layer of the model carrying them.
  */
 export class NamedSource implements WeightSource {
-  private asked: string[] = [];
+  private last: string | undefined;
+  expertScales?: NonNullable<WeightSource['expertScales']>;
+  expertE8m0?: NonNullable<WeightSource['expertE8m0']>;
 
-  constructor(private readonly inner: WeightSource) {}
+  constructor(private readonly inner: WeightSource) {
+    if (inner.expertScales) this.expertScales = inner.expertScales.bind(inner);
+    if (inner.expertE8m0) this.expertE8m0 = inner.expertE8m0.bind(inner);
+  }
 
   get config(): WeightSource['config'] {
     return this.inner.config;
   }
 
-  private note(name: string): void {
-    if (!this.asked.includes(name)) this.asked.push(name);
-  }
-
-  /** Names asked for since the last call. */
-  taken(): string[] {
-    const names = this.asked;
-    this.asked = [];
-    return names;
+  /** The name asked for last, once. */
+  taken(): string | undefined {
+    const name = this.last;
+    this.last = undefined;
+    return name;
   }
 
   linear(module: string, n: number, k: number): LinearTensor {
-    this.note(module);
+    this.last = module;
     return this.inner.linear(module, n, k);
   }
 
-  linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
-    this.note(module);
+  linearRows(...[module, n, k, row0, rows, buffers]: Parameters<ReadRows>): LinearTensor {
+    this.last = module;
     const { inner } = this;
-    return inner.linearRows?.(module, n, k, row0, rows) ?? matrixRows(inner.linear(module, n, k), row0, rows);
+    return inner.linearRows?.(module, n, k, row0, rows, buffers) ?? matrixRows(inner.linear(module, n, k), row0, rows);
   }
 
-  expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ReturnType<WeightSource['expert']> {
-    this.note(`layers.${layer}.ffn.experts.${matrix}`);
-    return this.inner.expert(layer, expert, matrix);
+  expert(...args: Parameters<WeightSource['expert']>): ReturnType<WeightSource['expert']> {
+    this.last = `layers.${args[0]}.ffn.experts.${args[2]}`;
+    return this.inner.expert(...args);
   }
 
   vector(name: string, length: number): Float32Array {
-    this.note(name);
+    this.last = name;
     return this.inner.vector(name, length);
   }
 
   ints(name: string, shape: readonly number[]): Int32Array {
-    this.note(name);
+    this.last = name;
     return this.inner.ints(name, shape);
   }
 }
 
 /** `layers.3.attn.wq_a` -> layer 3, `attn.wq_a`. Weights that share an operation get one name. */
-export function opOf(names: readonly string[]): OpAt {
-  const match = /^layers\.(\d+)\.(.*)$/.exec(names[0] ?? '');
-  const short = (match ? match[2]! : (names[0] ?? 'unnamed'))
+export function opOf(name: string): OpAt {
+  const match = /^layers\.(\d+)\.(.*)$/.exec(name);
+  const short = (match ? match[2]! : name)
     .replace(/\.weight$/, '')
-    .replace(/^ffn\.shared_experts\.w1$/, 'ffn.shared.w13')
+    .replace(/^ffn\.shared_experts\.w[13]$/, 'ffn.shared.w13')
     .replace(/^ffn\.shared_experts\./, 'ffn.shared.')
-    .replace(/^ffn\.experts\.w1$/, 'ffn.w13')
+    .replace(/^ffn\.experts\.w[13]$/, 'ffn.w13')
     .replace(/^ffn\.experts\.w2$/, 'ffn.w2')
-    .replace(/\.ape$/, '.pool')
+    .replace(/compressor\.norm$/, 'compressor.pool')
     .replace(/_(fn|base|scale)$/, '');
   return { layer: match ? Number(match[1]) : null, op: short };
 }
@@ -96,8 +98,8 @@ export class Registry {
     inner: Ops,
   ): Pick<Ops, 'packLinear' | 'packExperts' | 'packCompressor' | 'createRope' | 'createState' | 'tensor'> {
     const named = <T extends object>(made: T): T => {
-      const names = this.source.taken();
-      if (names.length > 0) this.names.set(made, opOf(names));
+      const name = this.source.taken();
+      if (name !== undefined) this.names.set(made, opOf(name));
       return made;
     };
     return {
@@ -130,41 +132,46 @@ export class Registry {
     };
   }
 
-  /** Rows `[row0, row0 + rows)` of a dense weight as numbers; FP8 rounded to float32, as a table gives it out. */
+  /** Rows `[row0, row0 + rows)` of a dense weight as numbers. */
   linearRows(w: LinearWeight, row0: number, rows: number): Float64Array {
     const source = this.linears.get(w)!;
-    const { k } = source;
+    const { n, k } = source;
     if (source.dtype === 'nvfp4') {
-      const { n, parts = 1, data, weightGlobalDecodeScale } = source;
-      const [from, count] = typeof data === 'function' ? [0, rows] : [row0, rows];
-      const part = typeof data === 'function' ? data(row0, rows) : data;
-      const scaleOf = (row: number): number => weightGlobalDecodeScale[Math.floor(((row % n) * parts) / n)]!;
-      return dequantizeNvfp4(
-        {
-          codes: part.codes.subarray((from * k) / 2, ((from + count) * k) / 2),
-          sf: part.sf.subarray((from * k) / 16, ((from + count) * k) / 16),
-        },
-        { m: rows, k, globalDecodeScale: Float64Array.from({ length: rows }, (_, r) => scaleOf(row0 + r)) },
-      );
+      const out = new Float64Array(rows * k);
+      const { parts = 1, weightGlobalDecodeScale: scales } = source;
+      const { codes, sf } = this.nvfp4Rows(w, row0, rows);
+      for (let r = 0; r < rows; r++) {
+        const scale = scales[Math.floor((((row0 + r) % n) * parts) / n)]!;
+        const one = {
+          codes: codes.subarray((r * k) / 2, ((r + 1) * k) / 2),
+          sf: sf.subarray((r * k) / 16, ((r + 1) * k) / 16),
+        };
+        out.set(dequantizeNvfp4(one, { m: 1, k, globalDecodeScale: scale }), r * k);
+      }
+      return out;
     }
     if (source.dtype === 'fp8') {
-      const { data } = source;
-      if (typeof data === 'function') return fp8Values(data(row0, rows), k).map(Math.fround);
-      return fp8Values(data, k)
-        .subarray(row0 * k, (row0 + rows) * k)
-        .map(Math.fround);
+      const tiles = Math.ceil(k / FP8_TILE);
+      if (typeof source.data === 'function') return fp8Values(source.data(row0, rows), k);
+      const { codes, scales } = source.data;
+      const part = { codes: codes.subarray(row0 * k, (row0 + rows) * k), scales: scales.subarray(row0 * tiles) };
+      return fp8Values(part, k);
     }
     const { data } = source;
     return numbersOf(typeof data === 'function' ? data(row0, rows) : data.subarray(row0 * k, (row0 + rows) * k));
   }
-}
 
-/** FP8 rows of width k as numbers, exact: each row has the scales of its own tiles. */
-export function fp8Values({ codes, scales }: { codes: Uint8Array; scales: Float32Array }, k: number): Float64Array {
-  const tiles = Math.ceil(k / FP8_TILE);
-  return Float64Array.from(codes, (code, i) => {
-    return E4M3_VALUES[code]! * scales[Math.floor(i / k) * tiles + Math.floor((i % k) / FP8_TILE)]!;
-  });
+  /** Rows of a dense NVFP4 weight as they are stored. */
+  nvfp4Rows(w: LinearWeight, row0: number, rows: number): { codes: Uint8Array; sf: Uint8Array } {
+    const source = this.linears.get(w)!;
+    if (source.dtype !== 'nvfp4') throw new Error('only NVFP4 weights have codes'); // linearW4A4 is for them alone
+    const { data, k } = source;
+    if (typeof data === 'function') return data(row0, rows);
+    return {
+      codes: data.codes.subarray((row0 * k) / 2, ((row0 + rows) * k) / 2),
+      sf: data.sf.subarray((row0 * k) / 16, ((row0 + rows) * k) / 16),
+    };
+  }
 }
 
 /** Float32 values, or BF16 bits decoded. */
@@ -180,5 +187,16 @@ export function matrixValues(t: MatrixTensor): Float64Array {
   const { n, k } = t;
   if (t.format === 'nvfp4') return dequantizeNvfp4(t, { m: n, k, globalDecodeScale: t.weightGlobalDecodeScale });
   if (t.format === 'mxfp4') return dequantizeMxfp4(t, { n, k });
-  return t.format === 'fp8' ? fp8Values(t, k) : numbersOf(t.data);
+  if (t.format !== 'fp8') return numbersOf(t.data);
+  return fp8Values(t, k);
+}
+
+/** FP8 rows as numbers: each row has the scales of its own tiles beside it. */
+export function fp8Values({ codes, scales }: { codes: Uint8Array; scales: Float32Array }, k: number): Float64Array {
+  const tiles = Math.ceil(k / FP8_TILE);
+  const out = new Float64Array(codes.length);
+  for (let i = 0; i < out.length; i++) {
+    out[i] = E4M3_VALUES[codes[i]!]! * scales[Math.floor(i / k) * tiles + Math.floor((i % k) / FP8_TILE)]!;
+  }
+  return out;
 }
