@@ -25,25 +25,25 @@ function addNative(dir) {
   total.skipped += Number(skipped);
 }
 
-for (const group of ['internal', 'packages']) {
-  for (const name of readdirSync(join(ROOT, group)).sort()) {
+for (const group of ['internal', 'packages', 'examples']) {
+  for (const name of group === 'examples' ? [''] : readdirSync(join(ROOT, group)).sort()) {
     const dir = join(ROOT, group, name);
-    const report = join(results, `${name}.json`);
+    const report = join(results, `${name || group}.json`);
     rmSync(join(dir, 'build', 'tests', 'junit.xml'), { force: true });
-    process.stderr.write(`\n== ${group}/${name}\n`);
+    process.stderr.write(`\n== ${join(group, name)}\n`);
     const pnpm = join(ROOT, '.tools', 'node_modules', 'pnpm', 'bin', 'pnpm.cjs');
     const args = ['--silent', 'run', 'test', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
     const code = run(process.execPath, [pnpm, ...args], { cwd: dir });
     addNative(dir);
     if (!existsSync(report)) {
-      broken.push(name);
+      broken.push(name || group);
       continue;
     }
     const r = JSON.parse(readFileSync(report, 'utf8'));
     total.passed += r.numPassedTests;
     total.failed += r.numFailedTests;
     total.skipped += r.numPendingTests + r.numTodoTests;
-    if (code !== 0 && r.numFailedTests === 0) broken.push(name);
+    if (code !== 0 && r.numFailedTests === 0) broken.push(name || group);
   }
 }
 

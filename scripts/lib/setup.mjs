@@ -9,7 +9,7 @@ const PNPM_VERSION = MANIFEST.packageManager.split('@')[1];
 const PNPM = join(ROOT, '.tools', 'node_modules', 'pnpm', 'bin', 'pnpm.cjs');
 const NATIVE_PACKAGES = ['gemm-native', 'attention'];
 
-const SINGLE_PACKAGES = [join(ROOT, 'models', 'tiny')];
+const SINGLE_PACKAGES = [join(ROOT, 'models', 'tiny'), join(ROOT, 'examples')];
 
 const say = (text) => process.stderr.write(`megamoe: ${text}\n`);
 

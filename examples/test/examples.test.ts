@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+
+const DIR = fileURLToPath(new URL('..', import.meta.url));
+
+/** What each example must say: the sentence that a reader takes away. */
+const SAYS: Readonly<Record<string, readonly (string | RegExp)[]>> = {
+  'blackwell-scales.mjs': [
+    'scale of row 32, block 0 is byte 4',
+    'padded ends 128, 128, 384',
+    'ours: right',
+    'scales left row-major: wrong at row 0, block 4',
+    'swizzled twice: wrong',
+  ],
+  'compressed-attention.mjs': [/ 200 +9 +0 %/, / 383 +11 +100 %/, / 4095 +40 +99 %/],
+  'constrained-sampling.mjs': [
+    /^greedy +"The cat sat down\."/m,
+    /^(seed 4) +(".*")\n\1 again +\2$/m,
+    /^never " END" .*\."$/m,
+    /^only what has no cat +"The dog/m,
+    'leave: sat 6.0, ran 4.0',
+  ],
+  'quantize-error.mjs': [/right +9\.\d %/, /8 x too small +6\d\.\d %/],
+  'ragged-batch.mjs': ['expertOffsets 3 7 7 10; sfOffsets 128 256 256 384', 'combined: 1.50 3.00 4.50 6.00 7.50'],
+  'streaming-chat.mjs': ['> What is the capital of France?', 'Paris', '12', 'Rome', 'ended by stop'],
+};
+
+/** Makes an example say, on stderr, how many seconds of processor it took: unlike the clock, it does not count who else is at work. */
+const METER = `data:text/javascript,process.on('exit', () => {
+  const { user, system } = process.cpuUsage();
+  process.stderr.write('cpu ' + (user + system) / 1e6);
+})`;
+
+function run(file: string): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, ['--import', METER, file], { cwd: DIR }, (error, stdout, stderr) => {
+      resolve({ code: error ? 1 : 0, stdout, stderr });
+    });
+  });
+}
+
+it('every example is tested', () => {
+  const files = readdirSync(DIR).filter((file) => file.endsWith('.mjs'));
+  expect(files.sort()).toEqual(Object.keys(SAYS).sort());
+});
+
+it.each(Object.entries(SAYS))('%s runs in under five seconds and says what it shows', async (file, says) => {
+  const { code, stdout, stderr } = await run(file);
+  expect(code, stderr).toBe(0);
+  for (const text of says) expect(stdout).toMatch(text);
+  expect(stdout).not.toMatch(/NaN|undefined/);
+  expect(stderr).toMatch(/^cpu [0-9.]+$/); // nothing else on stderr
+  expect(Number(stderr.slice(4))).toBeLessThan(5);
+});

@@ -1,0 +1,222 @@
+/**
+ * `node scripts/rehearse.mjs [--only STEP,...]`: a whole release against a registry on this machine, used as a stranger would: versions
+ * by changesets, publish, install into empty folders without a compiler and with install scripts disabled, snippets, the command,
+ * the fallback, an upgrade, a prerelease. Prints a line for each installation: packages, versions, size, backend. Minutes, not part of
+ * `npm test`. Steps: alone, command, fallback, upgrade, prerelease.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { mustRun, ROOT } from './lib/run.mjs';
+import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
+import { startRegistry } from './rehearse/registry.mjs';
+import { importsOf, runSnippets, snippetsOf } from './rehearse/snippets.mjs';
+import { installed, User } from './rehearse/user.mjs';
+import { changeset, copyRepository, git } from './release/copy.mjs';
+import { ADDON_FOLDERS, thisPlatform } from './release/platforms.mjs';
+import { publicPackages } from './release/workspace.mjs';
+
+const { values } = parseArgs({
+  options: { only: { type: 'string', default: 'alone,command,fallback,upgrade,prerelease' } },
+});
+const steps = new Set(values.only.split(','));
+const say = (text) => process.stdout.write(`${text}\n`);
+const started = Date.now();
+
+const work = mkdtempSync(join(tmpdir(), 'megamoe-rehearsal-'));
+const repo = join(work, 'repo');
+let registry;
+
+function check(holds, what) {
+  if (!holds) throw new Error(`rehearse: ${what}`);
+}
+
+const mb = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** A line about what an installation brought. */
+function report(label, nodeModules, more = '') {
+  const all = installed(nodeModules);
+  const ours = all.filter(({ name }) => /^(@megamoe\/|megamoe$)/.test(name));
+  const names = ours.map(({ name, version }) => `${name.replace('@megamoe/', '')} ${version}`).join(', ');
+  const bytes = all.reduce((sum, p) => sum + p.bytes, 0);
+  say(`  ${label}: ${all.length} packages, ${mb(bytes)}: ${names}${more && `; ${more}`}`);
+  return new Map(ours.map(({ name, version }) => [name, version]));
+}
+
+/** Versions, stages and publishes the copy as it stands; returns what went out. */
+function release() {
+  changeset(repo, 'version');
+  git(repo, 'add', '-A', '--', '.', ':!node_modules');
+  git(repo, 'commit', '-qm', 'Release');
+  const node = (script, ...args) =>
+    execFileSync(process.execPath, [join(repo, 'scripts', 'release', script), ...args], {
+      encoding: 'utf8',
+      env: {
+        ...process.env,
+        NPM_CONFIG_USERCONFIG: user.env.NPM_CONFIG_USERCONFIG,
+        NPM_CONFIG_CACHE: user.env.NPM_CONFIG_CACHE,
+      },
+    });
+  node('stage.mjs');
+  return node('publish.mjs', '--registry', registry.url).trim().split('\n').filter(Boolean);
+}
+
+const addChangeset = (name, text) => writeFileSync(join(repo, '.changeset', `${name}.md`), text);
+const versionsOf = () => new Map(publicPackages(repo).map(({ manifest }) => [manifest.name, manifest.version]));
+
+/** Names of ours that `name` needs, itself included, and the platform package of an addon. */
+function closure(name, packages = publicPackages(repo)) {
+  const p = packages.find(({ manifest }) => manifest.name === name);
+  const own = ADDON_FOLDERS.includes(p.folder) ? [name, `${name}-${thisPlatform().id}`] : [name];
+  const needed = Object.keys(p.manifest.dependencies ?? {}).filter((d) =>
+    packages.some(({ manifest }) => manifest.name === d),
+  );
+  return [...new Set([...own, ...needed.flatMap((d) => closure(d, packages))])].sort();
+}
+
+/** What `megamoe doctor` says of the backend. */
+function doctor(dir, ...command) {
+  const { stdout } = user.run(dir, command[0], [...command.slice(1), 'doctor', '--json']);
+  return JSON.parse(stdout);
+}
+
+/** Each package alone: nothing comes that it does not need, types hold, snippets run. */
+function alone() {
+  say('\nEach package alone, in an empty folder');
+  for (const { manifest } of publicPackages(repo)) {
+    const { name } = manifest;
+    const dir = user.project(`alone-${name.replace(/\W+/g, '-')}`);
+    user.install(dir, name);
+    const got = [...report(name, join(dir, 'node_modules')).keys()].sort();
+    check(
+      got.join() === closure(name).join(),
+      `${name} brought ${got.join(', ')}; it needs ${closure(name).join(', ')}`,
+    );
+    const codes = snippetsOf(join(dir, 'node_modules', name, 'README.md'));
+    const others = [...new Set(codes.flatMap(importsOf))].filter((other) => other !== name && !got.includes(other));
+    if (others.length > 0) user.install(dir, ...others);
+    const count = runSnippets(user, dir, codes);
+    say(
+      `    ${count} snippet${count === 1 ? '' : 's'} with nodenext and bundler${others.length > 0 ? `, with ${others.join(', ')}` : ''}`,
+    );
+  }
+}
+
+function generate(dir, command, args, env = {}) {
+  const at = Date.now();
+  const { stdout, stderr } = user.run(dir, command, [...args, 'generate', '--max-tokens', '8'], env);
+  check(stdout.includes('The capital of France is Paris'), `generate printed ${JSON.stringify(stdout)}`);
+  return { line: stderr.split('\n').find((l) => l.includes('backend')) ?? '', ms: Date.now() - at };
+}
+
+/** `npm install -g megamoe`, and `npx megamoe` in a project: the addons are the prebuilt ones. */
+function command() {
+  say('\nThe command');
+  const prefix = join(work, 'user', 'global');
+  user.run(user.project('anywhere'), 'npm', ['install', '--global', '--prefix', prefix, 'megamoe']);
+  const main = join(prefix, 'bin', 'megamoe');
+  const found = doctor(work, 'node', main);
+  check(found.chosen === 'cpu', `the backend is ${found.chosen}: ${found.addons.map((a) => a.reason).join('; ')}`);
+  for (const { name, reason } of found.addons) {
+    check(reason.startsWith(`prebuilt: @megamoe/${name}-${thisPlatform().id} `), `addon ${name}: ${reason}`);
+    say(`  ${name}: ${reason}`);
+  }
+  const { line, ms } = generate(work, 'node', [main]);
+  report('npm install -g megamoe', join(prefix, 'lib', 'node_modules'), `${line.trim()}; generate in ${ms} ms`);
+  const dir = user.project('npx');
+  user.install(dir, 'megamoe');
+  say(`  npx megamoe generate: ${generate(dir, 'npx', ['megamoe']).line.trim()}`);
+  return dir;
+}
+
+/** Without the optional packages, and with the addons disabled: the js backend, one line that says so, the same text. */
+function fallback() {
+  say('\nWithout addons');
+  const dir = user.project('fallback');
+  user.install(dir, '--omit=optional', 'megamoe');
+  const found = doctor(dir, 'npx', 'megamoe');
+  check(found.chosen === 'js', `the backend is ${found.chosen} without addons`);
+  say(`  ${found.addons[0].name}: ${found.addons[0].reason}`);
+  report(
+    'npm install --omit=optional megamoe',
+    join(dir, 'node_modules'),
+    generate(dir, 'npx', ['megamoe']).line.trim(),
+  );
+}
+
+/** A patch of one package and a minor of another: only what changed is published, and a project moves to it. */
+function upgrade() {
+  say('\nUpgrade');
+  const dir = user.project('upgrade');
+  user.install(dir, 'megamoe', '@megamoe/sf-layout');
+  const before = report('before', join(dir, 'node_modules'));
+  addChangeset('trial', '---\n"@megamoe/sf-layout": patch\n"@megamoe/sampler": minor\n---\n\nA trial.\n');
+  const out = release();
+  say(`  published: ${out.join(' ')}`);
+  const versions = versionsOf();
+  const changed = [...versions].filter(
+    ([name, version]) => before.get(name) !== undefined && before.get(name) !== version,
+  );
+  check(out.length === 4 && changed.length === 4, `expected 4 releases, got ${out.join(' ')}`);
+  user.install(dir, 'megamoe@latest', '@megamoe/sf-layout@latest');
+  const after = report('after', join(dir, 'node_modules'));
+  for (const [name, version] of after)
+    if (versions.has(name)) check(version === versions.get(name), `${name} is ${version}, not ${versions.get(name)}`);
+  check(
+    readFileSync(join(dir, 'node_modules', '@megamoe', 'sf-layout', 'CHANGELOG.md'), 'utf8').includes('A trial.'),
+    'no changelog',
+  );
+  runSnippets(user, dir, snippetsOf(join(dir, 'node_modules', '@megamoe', 'sf-layout', 'README.md')));
+  say(`  ${generate(dir, 'npx', ['megamoe']).line.trim()}`);
+}
+
+/** A prerelease goes to its own tag: nobody gets it who did not ask. */
+function prerelease() {
+  say('\nPrerelease');
+  const name = '@megamoe/sf-layout';
+  const stable = versionsOf().get(name);
+  changeset(repo, 'pre', 'enter', 'next');
+  addChangeset('trial-next', `---\n"${name}": minor\n---\n\nA trial prerelease.\n`);
+  say(`  published: ${release().join(' ')}`);
+  const tags = JSON.parse(user.run(work, 'npm', ['view', name, 'dist-tags', '--json']).stdout);
+  check(tags.latest === stable && /-next\.0$/.test(tags.next), `the tags are ${JSON.stringify(tags)}`);
+  const dir = user.project('prerelease');
+  user.install(dir, `${name}@next`);
+  check(report(`${name}@next`, join(dir, 'node_modules')).get(name) === tags.next, 'the prerelease was not installed');
+}
+
+let user;
+try {
+  ensureInstalled();
+  ensureBuilt();
+  check(thisPlatform() !== undefined, `no addon is prebuilt for ${process.platform}-${process.arch}`);
+  mustRun(process.execPath, [join(ROOT, 'scripts', 'release', 'addons.mjs')]);
+  copyRepository(repo, { built: true });
+  const upstream = spawnSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8', cwd: ROOT }).stdout.trim();
+  registry = await startRegistry(join(work, 'registry'), upstream);
+  user = new User(join(work, 'user'), registry.url);
+  say('Published to a registry on this machine');
+  const first = release();
+  const sizes = new Map(
+    JSON.parse(readFileSync(join(repo, '.release', 'packages', 'packages.json'), 'utf8')).map((p) => [
+      `${p.name}@${p.version}`,
+      p,
+    ]),
+  );
+  for (const id of first)
+    say(`  ${id.padEnd(46)} ${(sizes.get(id).packedBytes / 1e3).toFixed(1).padStart(8)} kB packed`);
+  if (steps.has('alone')) alone();
+  if (steps.has('command')) command();
+  if (steps.has('fallback')) fallback();
+  if (steps.has('upgrade')) upgrade();
+  if (steps.has('prerelease')) prerelease();
+  say(`\nThe rehearsal holds (${((Date.now() - started) / 1e3).toFixed(0)} s).`);
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+} finally {
+  registry?.stop();
+  rmSync(work, { recursive: true, force: true });
+}
