@@ -66,9 +66,18 @@ export default tseslint.config(
     files: ['**/*.{js,mjs}'],
     languageOptions: {
       globals: Object.fromEntries(
-        ['process', 'console', 'URL', 'Buffer', 'performance', 'setInterval', 'clearInterval', 'AbortController'].map(
-          (name) => [name, 'readonly'],
-        ),
+        [
+          'process',
+          'console',
+          'URL',
+          'Buffer',
+          'performance',
+          'fetch',
+          'setTimeout',
+          'setInterval',
+          'clearInterval',
+          'AbortController',
+        ].map((name) => [name, 'readonly']),
       ),
     },
   },

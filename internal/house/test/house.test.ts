@@ -1,5 +1,7 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { run } from './tools';
+import { ROOT, run } from './tools';
 
 /** The output of a tool that fails is the failure's message. */
 async function passes(args: readonly string[]): Promise<void> {
@@ -13,6 +15,29 @@ it('lint holds: dependency arrows, docstrings of exports, file length', { timeou
 
 it('types hold in every package', { timeout: 600_000 }, async () => {
   await passes(['node_modules/turbo/bin/turbo', 'run', 'types', '--concurrency=2', '--output-logs=errors-only']);
+});
+
+it('the snippets of the READMEs hold their types', { timeout: 600_000 }, async () => {
+  const files: string[] = [];
+  try {
+    for (const name of readdirSync(join(ROOT, 'packages'))) {
+      const folder = join(ROOT, 'packages', name, 'test', '.tmp');
+      const readme = readFileSync(join(ROOT, 'packages', name, 'README.md'), 'utf8');
+      for (const [, code] of readme.matchAll(/```ts\n([\s\S]*?)```/g)) {
+        mkdirSync(folder, { recursive: true });
+        const file = join(folder, `types-${files.length}.ts`);
+        writeFileSync(file, code!);
+        files.push(file);
+      }
+    }
+    expect(files.length).toBeGreaterThan(10);
+    const config = join(ROOT, 'internal', 'house', 'test', '.tmp', 'tsconfig.json');
+    mkdirSync(join(config, '..'), { recursive: true });
+    writeFileSync(config, JSON.stringify({ extends: '../../../../tsconfig.base.json', files }));
+    await passes(['node_modules/typescript/bin/tsc', '-p', config]);
+  } finally {
+    for (const file of files) rmSync(file, { force: true });
+  }
 });
 
 it('formatting holds', { timeout: 600_000 }, async () => {
