@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 
@@ -53,4 +54,15 @@ it.each(Object.entries(SAYS))('%s runs in under five seconds and says what it sh
   expect(stdout).not.toMatch(/NaN|undefined/);
   expect(stderr).toMatch(/^cpu [0-9.]+$/); // nothing else on stderr
   expect(Number(stderr.slice(4))).toBeLessThan(5);
+});
+
+it('the program of the root README runs and answers', async () => {
+  const [, program] = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(DIR, '..', 'README.md'), 'utf8')) ?? [];
+  mkdirSync(join(DIR, 'test', '.tmp'), { recursive: true });
+  writeFileSync(join(DIR, 'test', '.tmp', 'readme.mjs'), program!);
+  const { code, stdout, stderr } = await run(join('test', '.tmp', 'readme.mjs'));
+  expect(code, stderr).toBe(0);
+  expect(stdout).toMatch(
+    /^6 layers, 16 experts, backend (js|cpu)\nThe capital of France is Paris\.\n\d+ tokens in \d+ ms\n$/,
+  );
 });

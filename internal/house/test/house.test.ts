@@ -20,9 +20,11 @@ it('types hold in every package', { timeout: 600_000 }, async () => {
 it('the snippets of the READMEs hold their types', { timeout: 600_000 }, async () => {
   const files: string[] = [];
   try {
-    for (const name of readdirSync(join(ROOT, 'packages'))) {
-      const folder = join(ROOT, 'packages', name, 'test', '.tmp');
-      const readme = readFileSync(join(ROOT, 'packages', name, 'README.md'), 'utf8');
+    const readmes = readdirSync(join(ROOT, 'packages')).map((name) => [join('packages', name), join('packages', name)]);
+    readmes.push(['.', join('packages', 'cli')]); // the root README's program, with what the command depends on
+    for (const [at, home] of readmes as [string, string][]) {
+      const folder = join(ROOT, home, 'test', '.tmp');
+      const readme = readFileSync(join(ROOT, at, 'README.md'), 'utf8');
       for (const [, code] of readme.matchAll(/```ts\n([\s\S]*?)```/g)) {
         mkdirSync(folder, { recursive: true });
         const file = join(folder, `types-${files.length}.ts`);

@@ -99,3 +99,17 @@ it('knip finds no unused or undeclared dependency, file or export', { timeout: 6
   const { code, output } = await run(['internal/house/node_modules/knip/bin/knip.js', '--no-progress'], { cwd: ROOT });
   expect(code, output).toBe(0);
 });
+
+it(
+  'the API reference has no broken link, and the figures of the README are those of the CSV',
+  { timeout: 600_000 },
+  async () => {
+    for (const args of [
+      ['scripts/docs.mjs', '--check'],
+      ['scripts/figures.mjs', '--check'],
+    ]) {
+      const { code, output } = await run(args);
+      expect(code, output).toBe(0);
+    }
+  },
+);
