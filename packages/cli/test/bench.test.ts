@@ -38,6 +38,7 @@ const KERNELS = [
   'w4a4-gemm',
   'w4a16-gemv',
   'w4a16-gemm',
+  'w4a32-gemm',
   'moe',
   'linear-bf16',
   'quantize',

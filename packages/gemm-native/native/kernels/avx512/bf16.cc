@@ -1,5 +1,5 @@
 // BF16 activations by the rule of bf16_rule.h: weights are decoded to scaled BF16 pairs, exactly, for as many superblocks at a time as
-// stay in the second-level cache while all rows pass; then it is a plain BF16 product.
+// stay in the first-level cache while all rows pass; then it is a plain BF16 product.
 #include "bf16.h"
 
 #include "../nvfp4/bf16_rule.h"
@@ -9,7 +9,7 @@ namespace megamoe::gemm::avx512 {
 
 namespace {
 
-constexpr std::int64_t kDepth = 32;                     // superblocks that are prepared together: 128 KiB
+constexpr std::int64_t kDepth = 8;                     // superblocks that are prepared together: 32 KiB
 constexpr std::int64_t kPairs = kSuperblock / 2;        // of k, in a superblock
 constexpr std::int64_t kPairBytes = kColumns * 4;       // [column] of two BF16
 constexpr std::int64_t kPrepared = kDepth * kPairs * kPairBytes;
@@ -32,7 +32,6 @@ inline __m512i scaledPair(__m512i codes, __m512i table, __m512 scale) {
 void prepare(const std::uint8_t* w, std::int64_t superblocks, std::uint8_t* out) {
   const __m512i table = _mm512_load_si512(kValues);
   for (std::int64_t sb = 0; sb < superblocks; sb++, w += kSuperblockBytes) {
-    prefetch(w + kAhead);
     for (int b = 0; b < kBlocks; b++, out += 8 * kPairBytes)
       for (int h = 0; h < 2; h++) {
         const __m512 scale = _mm512_mul_ps(scalesOf(load(w + h * 64), b), _mm512_set1_ps(0x1p120f));
@@ -82,13 +81,21 @@ void panel(const PanelJob& job) {
   for (std::int64_t sb = 0; sb < job.superblocks; sb += kDepth) {
     const std::int64_t depth = job.superblocks - sb < kDepth ? job.superblocks - sb : kDepth;
     prepare(job.panel + sb * kSuperblockBytes, depth, weights);
+    // The superblocks after these, a share with each tile: they come while rows are multiplied. So do the places of the results.
+    const std::uint8_t* next = job.panel + (sb + depth) * kSuperblockBytes;
+    const std::int64_t lines = kDepth * kSuperblockBytes / 64;
+    const bool isLast = sb + depth == job.superblocks;
     for (std::int64_t i = 0; i < tiles; i++) {
+      for (std::int64_t l = lines * i / tiles; l < lines * (i + 1) / tiles; l++) prefetchLine(next + l * 64);
       const std::int64_t begin = tileStart(job.rows, tiles, i), rows = tileStart(job.rows, tiles, i + 1) - begin;
-      kTile[rows - 1](weights, depth * kPairs, job.tiles + (begin * job.superblocks + sb * rows) * kRowBytes, sums + begin * kColumns);
+      float* const tileSums = sums + begin * kColumns;
+      if (isLast) prefetchOut(job.out, begin, rows);
+      kTile[rows - 1](weights, depth * kPairs, job.tiles + (begin * job.superblocks + sb * rows) * kRowBytes, tileSums);
+      if (!isLast) continue;
+      for (std::int64_t r = 0; r < rows; r++)
+        storeRow(job.out, begin + r, _mm512_load_ps(tileSums + r * kColumns), _mm512_load_ps(tileSums + r * kColumns + 16), 1.f);
     }
   }
-  for (std::int64_t r = 0; r < job.rows; r++)
-    storeRow(job.out, r, _mm512_load_ps(sums + r * kColumns), _mm512_load_ps(sums + r * kColumns + 16), 1.f);
 }
 
 // activationBf16 of 16 values, in pairs of the rule's order, the one that is added first in the upper half.
