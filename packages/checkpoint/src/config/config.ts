@@ -10,7 +10,7 @@ import type { CompressRatio, ModelConfig } from './types';
 /** A checked config.json. */
 export interface ParsedConfig {
   readonly config: ModelConfig;
-  /** `quantization_config` as it stands, for {@link parseManifest}. */
+  /** `quantization_config` as it stands, for `parseManifest`. */
   readonly quantizationConfig: Readonly<Record<string, unknown>> | undefined;
   /** `expert_dtype`: `fp4` or `fp8` in DeepSeek's own checkpoints. */
   readonly expertDtype: string | undefined;
