@@ -34,8 +34,8 @@ export interface Checkpoint {
   readonly modules: ReadonlyMap<string, ModuleInfo>;
   /** What is odd but not an error. May grow as tensors are read. */
   readonly warnings: readonly string[];
-  /** A stored tensor's bytes, in a buffer of their own (any typed array fits over it). `name` is the file's own. */
-  read(name: string): Uint8Array;
+  /** A stored tensor's bytes, or `[start, end)` of them, in a buffer of their own (any typed array fits over it). `name` is the file's own. */
+  read(name: string, start?: number, end?: number, buffers?: ReadBuffers): Uint8Array;
   /** F32, BF16 or F16 decoded to float32. `name` is the file's own; `shape`, when given, must be the stored one. */
   readF32(name: string, shape?: readonly number[]): Float32Array;
   /** A dense matrix by canonical module name, as in `layers.0.attn.wq_a`, in the format that it is stored in. NaN and infinity are errors. */
@@ -85,8 +85,8 @@ class OpenCheckpoint implements Checkpoint {
     });
   }
 
-  read(name: string): Uint8Array {
-    return this.store.read(name);
+  read(name: string, start?: number, end?: number, buffers?: ReadBuffers): Uint8Array {
+    return this.store.into(buffers, () => this.store.read(name, start, end));
   }
 
   readF32(name: string, shape?: readonly number[]): Float32Array {

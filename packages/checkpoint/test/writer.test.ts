@@ -134,10 +134,60 @@ describe('writeSafetensors', () => {
     await writeSafetensors(path, [lazy('b'), lazy('a')], {
       onProgress: (done, total) => events.push(`${done}/${total}`),
     });
-    expect(events).toEqual(['a', '2/4', 'b', '4/4']);
+    expect(events).toEqual(['b', '2/4', 'a', '4/4']); // in the order given, whatever the order in the file
+  });
+
+  it('takes data in pieces, and writes the bytes that it would write of the whole', async () => {
+    const dir = temporaryFolder();
+    const [whole, pieces] = [join(dir, 'whole'), join(dir, 'pieces')];
+    const progress: number[] = [];
+    const data = Float32Array.of(1, 2, 3, 4, 5);
+    const tensor = { name: 't', dtype: 'F32' as const, shape: [5] };
+    await writeSafetensors(whole, [u8('a', 1), { ...tensor, data }, u8('b', 2)]);
+    await writeSafetensors(
+      pieces,
+      [
+        u8('b', 2),
+        { ...tensor, data: () => [data.subarray(0, 2), new Uint8Array(data.buffer, 8, 4), data.subarray(3)] },
+        u8('a', 1),
+      ],
+      { onProgress: (done) => progress.push(done) },
+    );
+    expect(readFileSync(pieces)).toEqual(readFileSync(whole));
+    expect(progress).toEqual([1, 9, 13, 21, 21, 22]);
+  });
+
+  it('removes what a killed process has left of the same file, and nothing else', async () => {
+    const dir = temporaryFolder();
+    const dead = 2 ** 22 - 3; // no process has this number: Linux gives none above 2^22
+    const left = [
+      `.f.tmp-${dead}-0123abcd`,
+      `.other.tmp-${dead}-0123abcd`,
+      `.f.tmp-${process.pid}-0123abcd`,
+      '.f.tmp-x',
+    ];
+    for (const name of left) writeFileSync(join(dir, name), 'x');
+    await writeSafetensors(join(dir, 'f'), [u8('a', 1)]);
+    expect(readdirSync(dir).sort()).toEqual([...left.slice(1), 'f'].sort());
+    const shard = `.model-00002-of-00009.safetensors.tmp-${dead}-89abcdef`;
+    writeFileSync(join(dir, shard), 'x');
+    await writeCheckpoint(dir, [u8('a', 1)], { files: { other: 'text' } });
+    expect(readdirSync(dir).sort()).toEqual([...left.slice(2), 'f', 'model.safetensors', 'other'].sort());
   });
 
   it.each<[string, TensorToWrite[]]>([
+    [
+      'ERR_SHAPE: writeSafetensors: the data of "t" must have 2 bytes for U8 [2], got 1',
+      [{ name: 't', dtype: 'U8', shape: [2], data: () => [new Uint8Array(1)] }],
+    ],
+    [
+      'ERR_SHAPE: writeSafetensors: the data of "t" must have 2 bytes for U8 [2], got 3',
+      [{ name: 't', dtype: 'U8', shape: [2], data: () => [new Uint8Array(1), new Uint8Array(2)] }, u8('u', 1)],
+    ],
+    [
+      'ERR_KIND: writeSafetensors: the data of "t" must be a typed array, got undefined',
+      [{ name: 't', dtype: 'U8', shape: [2], data: () => undefined as unknown as Uint8Array }],
+    ],
     [
       'ERR_SHAPE: writeSafetensors: the data of "t" must have 8 bytes for F32 [2], got 4',
       [{ name: 't', dtype: 'F32', shape: [2], data: new Float32Array(1) }],
@@ -151,7 +201,7 @@ describe('writeSafetensors', () => {
       [{ name: 't', dtype: 'F8_E4M3', shape: [2], data: new Int8Array(2) }],
     ],
     [
-      'ERR_KIND: writeSafetensors: the data of "t" must be a typed array, got object',
+      'ERR_KIND: writeSafetensors: the data of "t" must be a typed array, got number',
       [{ name: 't', dtype: 'U8', shape: [2], data: [1, 2] as unknown as Uint8Array }],
     ],
     [
@@ -241,7 +291,7 @@ describe('writeCheckpoint', () => {
 `,
     );
     expect(readFileSync(join(dir, 'config.json'), 'utf8')).toBe('{\n  "model_type": "x"\n}\n');
-    expect(progress).toEqual([1, 15, 4, 15, 6, 15, 15, 15]);
+    expect(progress).toEqual([3, 15, 4, 15, 6, 15, 15, 15]);
     const store = openTensorStore(dir);
     expect([...store.read('b')]).toEqual([5, 6]);
     expect(store.warnings).toEqual([]);

@@ -119,7 +119,6 @@ describe('megamoe quantize', () => {
   it.each([
     ['the same folder', ['--in', MICRO, '--out', MICRO], 2, /another folder/],
     ['experts that are NVFP4 already', ['--in', TINY, '--out', 'OUT'], 1, /NVFP4 already/],
-    ['all layers', ['--in', MICRO, '--out', 'OUT', '--layers', 'all'], 1, /--layers experts is/],
     ['a missing calibration', ['--in', MICRO, '--out', 'OUT', '--calibration', 'nowhere.json'], 2, /nowhere.json/],
     ['a calibration of another model', ['--in', MICRO, '--out', 'OUT', '--calibration', 'SHORT'], 2, /6 layers, got 1/],
     [

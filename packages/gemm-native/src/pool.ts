@@ -29,6 +29,8 @@ export class SlotPool implements ExpertPool {
   private readonly filled = new Set<Slot>();
   private readonly empty: Slot[] = [];
   private disposed = false;
+  /** Slots to make at most: fewer than `slots` once memory has been refused. */
+  private most: number;
 
   constructor(
     private readonly engine: Engine,
@@ -40,6 +42,7 @@ export class SlotPool implements ExpertPool {
     checkInteger(fn, 'slots', slots, 1);
     this.slotShape = checkExpertsShape(fn, { numExperts: 1, n, k, parts, format });
     [this.n, this.k, this.parts, this.format, this.slots] = [n, k, parts, format, slots];
+    this.most = slots;
     this.slotBytes = engine.packedBytes(format, 1, n, k);
   }
 
@@ -114,13 +117,29 @@ export class SlotPool implements ExpertPool {
     this.empty.push(slot);
   }
 
+  /**
+   * Makes a slot. Where the system refuses the memory, the pool stays smaller and gives some back, so that other allocations do not fail
+   * next; false then.
+   */
+  private grow(): boolean {
+    try {
+      this.empty.push({ builder: this.engine.createWeight(this.format, 1, this.n, this.k), owner: null, expert: -1 });
+      return true;
+    } catch (error) {
+      if (this.filled.size === 0) throw error;
+      const less = Math.max(1, Math.floor(this.filled.size / 8));
+      for (let i = 0; i < less && this.filled.size > 1; i++) this.vacate(this.filled.values().next().value!);
+      for (const { builder } of this.empty.splice(0)) this.engine.release(builder.storage);
+      this.most = this.filled.size;
+      return false;
+    }
+  }
+
   /** Reads and packs an expert into a free slot, a new one, or that of the expert that was used longest ago. */
   private fill(w: PackedExpertsWeight, expert: number): Slot {
     this.misses++;
     if (this.empty.length === 0) {
-      if (this.filled.size < this.slots)
-        this.empty.push({ builder: this.engine.createWeight(this.format, 1, this.n, this.k), owner: null, expert: -1 });
-      else this.vacate(this.filled.values().next().value!);
+      if (this.filled.size >= this.most || !this.grow()) this.vacate(this.filled.values().next().value!);
     }
     // Until it is whole it counts as empty: a read that throws leaves nothing half done behind.
     const slot = this.empty.at(-1)!;

@@ -1,6 +1,9 @@
 import { expectBytes, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import type { DenseRows, ExpertFormat, ExpertPool, ExpertsWeight, GemmKernels, Nvfp4Rows } from '../src/index';
+import type { Engine } from '../src/engine';
+import { createJsEngine } from '../src/js/engine';
+import { CheckedKernels } from '../src/kernels';
 import { BACKENDS, bf16, poisoned } from './backends';
 
 const E = 5;
@@ -45,6 +48,37 @@ const PRODUCTS: [string, ExpertFormat, (k: GemmKernels, w: ExpertsWeight, out: F
 })();
 
 const ALONE = BACKENDS.filter((b) => !/x5$/.test(b.name));
+
+it('stays smaller where memory is refused, and gives the same results', () => {
+  const engine = createJsEngine();
+  let allowed = 3;
+  let made = 0;
+  const frugal: Engine = {
+    ...engine,
+    createWeight(f, matrices, n, k) {
+      if (matrices === 1 && made >= allowed) throw new Error('createWeight: cannot allocate');
+      made += matrices === 1 ? 1 : 0;
+      return engine.createWeight(f, matrices, n, k);
+    },
+    release: () => void made--,
+  };
+  const kernels = new CheckedKernels(frugal);
+  const [, format, product] = PRODUCTS[0]!;
+  const want = poisoned(ROWS * N);
+  product(kernels, kernels.packExperts({ numExperts: E, ...shape(format), read: experts(format, 1).read }), want);
+  const pool = kernels.createExpertPool({ ...shape(format), slots: E });
+  const w = kernels.packExperts({ numExperts: E, ...shape(format), read: experts(format, 1).read, pool });
+  for (let again = 0; again < 2; again++) {
+    const got = poisoned(ROWS * N);
+    product(kernels, w, got);
+    expectBytes(got, want, [ROWS, N]);
+    expect([made, pool.bytes]).toEqual([2, 2 * pool.slotBytes]); // one of three was given back
+  }
+  allowed = 0;
+  const none = kernels.createExpertPool({ ...shape(format), slots: E });
+  const stuck = kernels.packExperts({ numExperts: E, ...shape(format), read: experts(format, 1).read, pool: none });
+  expect(() => product(kernels, stuck, poisoned(ROWS * N))).toThrow('createWeight: cannot allocate');
+});
 
 describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
   const pooled = (format: ExpertFormat, slots: number, seed = 1) => {

@@ -4,7 +4,7 @@ import { checkInteger, ValueError } from '@megamoe/core';
 import { badFile, listText, quote } from '../fail';
 import { INDEX_FILE, SINGLE_FILE } from './store';
 import type { TensorToWrite, WriteOptions } from './writer';
-import { checkedBytes, checkNames, onDisk, stageFile, stageSafetensors } from './writer';
+import { checkedBytes, checkNames, onDisk, removeAbandoned, stageFile, stageSafetensors } from './writer';
 
 /** Options of {@link writeCheckpoint}. */
 export interface WriteCheckpointOptions extends WriteOptions {
@@ -116,6 +116,7 @@ export async function writeCheckpoint(
 
   const total = tensors.reduce((sum, tensor) => sum + checkedBytes(FN, tensor), 0);
   const made = makeFolders(dir);
+  removeAbandoned(dir, (name) => MODEL_FILE.test(name) || targets.includes(name));
   const staged = new Map<string, string>(); // temporary path to final path
   const placed: string[] = [];
   try {
@@ -129,7 +130,7 @@ export async function writeCheckpoint(
     }
     for (const [name, bytes] of others) {
       const path = join(dir, name);
-      staged.set(await stageFile(path, (put) => put(bytes)), path);
+      staged.set(await stageFile(path, (put) => put(bytes, 0)), path);
     }
     // Old files go first, the index before the shards: a reader must never find the two mixed.
     for (const name of old.sort((a, b) => Number(b === INDEX_FILE) - Number(a === INDEX_FILE))) {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { checkOneOf, KindError, ShapeError, ValueError } from '@megamoe/core';
@@ -14,9 +14,15 @@ export interface TensorToWrite {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** Bytes as stored (little-endian), or a typed array of the dtype's elements. */
-  readonly data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
+  /**
+   * Bytes as stored (little-endian), or a typed array of the dtype's elements; a function may give them in pieces, each of which is
+   * written before the next is asked for.
+   */
+  readonly data: ArrayBufferView | (() => TensorData | Promise<TensorData>);
 }
+
+/** A tensor's data, whole or in pieces. */
+export type TensorData = ArrayBufferView | Iterable<ArrayBufferView>;
 
 /** Options of {@link writeSafetensors}. */
 export interface WriteOptions {
@@ -104,9 +110,8 @@ function encodeHeader(
   return out;
 }
 
-/** The bytes of one tensor's data, checked against what its header says. */
-function checkedData(fn: string, tensor: TensorToWrite, data: ArrayBufferView): Uint8Array {
-  const { name, dtype, shape } = tensor;
+/** The bytes of one tensor's data, or of a piece of it, whose kind is checked against what its header says. */
+function checkedBuffer(fn: string, { name, dtype }: TensorToWrite, data: ArrayBufferView): Uint8Array {
   if (!ArrayBuffer.isView(data))
     throw new KindError(`${fn}: the data of ${quote(name)} must be a typed array, got ${typeof data}`);
   const kind = data.constructor.name;
@@ -116,22 +121,49 @@ function checkedData(fn: string, tensor: TensorToWrite, data: ArrayBufferView): 
       `${fn}: the data of ${quote(name)} must be ${[...(ARRAYS[dtype] ?? []), 'bytes'].join(' or ')} for ${dtype}, got ${kind}`,
     );
   }
-  const want = checkedBytes(fn, tensor);
-  if (data.byteLength !== want) {
-    throw new ShapeError(
-      `${fn}: the data of ${quote(name)} must have ${want} bytes for ${dtype} ${shapeText(shape)}, got ${data.byteLength}`,
-    );
-  }
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done, Math.min(bytes.length - done, 2 ** 30));
+/** Throws unless the data of a tensor have the length that its header says. */
+function checkTotal(fn: string, tensor: TensorToWrite, got: number): void {
+  const { name, dtype, shape } = tensor;
+  const want = checkedBytes(fn, tensor);
+  if (got === want) return;
+  throw new ShapeError(
+    `${fn}: the data of ${quote(name)} must have ${want} bytes for ${dtype} ${shapeText(shape)}, got ${got}`,
+  );
+}
+
+function writeAll(fd: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length;) {
+    done += writeSync(fd, bytes, done, Math.min(bytes.length - done, 2 ** 30), position + done);
+  }
 }
 
 /** A name for a file in the making, in the folder where it will lie. */
 export function temporaryPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`);
+}
+
+/** What {@link temporaryPath} makes: the file that it is for, and the process that writes it. */
+const TEMPORARY = /^\.(.+)\.tmp-(\d+)-[0-9a-f]{8}$/;
+
+/** Removes temporary files of `isOurs` names that a process left behind which is no more: killed, it could not clean up. */
+export function removeAbandoned(dir: string, isOurs: (name: string) => boolean): void {
+  const names = existsSync(dir) ? onDisk(dir, () => readdirSync(dir)) : [];
+  for (const file of names) {
+    const [, name, pid] = TEMPORARY.exec(file) ?? [];
+    if (name !== undefined && isOurs(name) && !isRunning(Number(pid))) rmSync(join(dir, file), { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0); // sends nothing
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'; // somebody else's process is one, too
+  }
 }
 
 /**
@@ -140,13 +172,13 @@ export function temporaryPath(path: string): string {
  */
 export async function stageFile(
   path: string,
-  write: (put: (bytes: Uint8Array) => void) => void | Promise<void>,
+  write: (put: (bytes: Uint8Array, position: number) => void) => void | Promise<void>,
 ): Promise<string> {
   const temporary = temporaryPath(path);
   const fd = onDisk(path, () => openSync(temporary, 'wx'));
   try {
     try {
-      await write((bytes) => onDisk(path, () => writeAll(fd, bytes)));
+      await write((bytes, position) => onDisk(path, () => writeAll(fd, bytes, position)));
       onDisk(path, () => fsyncSync(fd));
     } finally {
       closeSync(fd);
@@ -180,18 +212,44 @@ export async function stageSafetensors(
   const header = encodeHeader(fn, ordered, metadata);
   const total = ordered.reduce((sum, tensor) => sum + checkedBytes(fn, tensor), 0);
   signal?.throwIfAborted();
+  const start = new Map<TensorToWrite, number>();
+  let at = header.length;
+  for (const tensor of ordered) {
+    start.set(tensor, at);
+    at += checkedBytes(fn, tensor);
+  }
   return await stageFile(path, async (put) => {
-    put(header);
+    put(header, 0);
     let done = 0;
-    for (const tensor of ordered) {
-      const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
-      signal?.throwIfAborted();
-      const bytes = checkedData(fn, tensor, data);
-      put(bytes);
-      done += bytes.length;
-      onProgress?.(done, total);
+    const breathe = async (): Promise<void> => {
       await setImmediate(); // lets signals and timers be heard: writing is synchronous
       signal?.throwIfAborted();
+    };
+    // In the caller's order, each at its place: what belongs together can be made together.
+    for (const tensor of tensors) {
+      const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+      signal?.throwIfAborted();
+      const first = start.get(tensor)!;
+      if (ArrayBuffer.isView(data) || data === null || typeof data !== 'object' || !(Symbol.iterator in data)) {
+        const bytes = checkedBuffer(fn, tensor, data as ArrayBufferView);
+        checkTotal(fn, tensor, bytes.length);
+        put(bytes, first);
+      } else {
+        const want = checkedBytes(fn, tensor);
+        let got = 0;
+        for (const piece of data) {
+          const bytes = checkedBuffer(fn, tensor, piece);
+          if (got + bytes.length > want) checkTotal(fn, tensor, got + bytes.length); // before it is written over another's place
+          put(bytes, first + got);
+          got += bytes.length;
+          onProgress?.(done + got, total);
+          await breathe();
+        }
+        checkTotal(fn, tensor, got);
+      }
+      done += checkedBytes(fn, tensor);
+      onProgress?.(done, total);
+      await breathe();
     }
   });
 }
@@ -201,7 +259,7 @@ export async function stageSafetensors(
  * header padded to 8 bytes. The file appears under its name only when it is complete; an abort or a failure leaves nothing behind.
  *
  * @param path    file to write; one that is there is replaced
- * @param tensors in any order; data made by functions is asked for one at a time
+ * @param tensors in any order, in which data made by functions is asked for, one at a time
  * @throws ShapeError when data and shape differ, ValueError for bad or repeated names, KindError for data of another element type
  */
 export async function writeSafetensors(
@@ -209,7 +267,23 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   options: WriteOptions = {},
 ): Promise<void> {
-  const temporary = await stageSafetensors('writeSafetensors', path, tensors, options);
+  removeAbandoned(dirname(path), (name) => name === basename(path));
+  place(await stageSafetensors('writeSafetensors', path, tensors, options), path);
+}
+
+/**
+ * Writes a file of any format in pieces: `write` puts bytes at positions. The file appears under its name when it is complete and on the
+ * disk; a failure leaves nothing behind, and what a killed process left of this file is removed.
+ */
+export async function writeFileInPieces(
+  path: string,
+  write: (put: (bytes: Uint8Array, position: number) => void) => void | Promise<void>,
+): Promise<void> {
+  removeAbandoned(dirname(path), (name) => name === basename(path));
+  place(await stageFile(path, write), path);
+}
+
+function place(temporary: string, path: string): void {
   try {
     onDisk(path, () => renameSync(temporary, path));
   } catch (error) {

@@ -1,25 +1,38 @@
-import { canonicalName, openCheckpoint, writeCheckpoint, type TensorToWrite } from '@megamoe/checkpoint';
-import { UnsupportedError } from '@megamoe/core';
+import { openCheckpoint, writeCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
+import { ValueError } from '@megamoe/core';
+import { MAX_THREADS, type BackendName, type LoadOptions } from '@megamoe/model';
 import { Command, Option } from 'commander';
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { UsageError } from '../errors';
+import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
-import { integer } from '../options';
-import { calibrateFromText, readCalibration } from '../quantize/calibration';
-import { ExpertQuantizer, type ProjectionReport } from '../quantize/experts';
+import { bytes, integer } from '../options';
+import { ProgressLine } from '../progress';
+import { calibrateFromText, readCalibration, type Calibration } from '../quantize/calibration';
+import { writeGguf } from '../quantize/gguf';
 import { manifests } from '../quantize/manifest';
-import { table } from '../table';
+import { Measurements } from '../quantize/measure';
+import { Quantizer } from '../quantize/quantizer';
+import { reportPage, reportTable, type QuantizeReport } from '../quantize/report';
+import { selectUnits, type QuantizedLayers } from '../quantize/select';
+import { copiedTensors, quantizedTensors } from '../quantize/tensors';
+import { bytesText } from '../units';
 
 interface QuantizeFlags {
   readonly in: string;
   readonly out: string;
-  readonly layers: string;
+  readonly format: 'nvfp4' | 'gguf';
+  readonly layers: QuantizedLayers;
   readonly calibration?: string;
   readonly calibrate?: string;
   readonly maxShardBytes: number;
   readonly overwrite?: boolean;
   readonly json?: boolean;
+  readonly html?: string;
+  readonly backend: BackendName;
+  readonly threads?: number;
+  readonly memory?: number;
 }
 
 /** Files of a checkpoint that are taken over as they are. */
@@ -28,10 +41,15 @@ const COPIED = ['generation_config.json', 'tokenizer.json', 'tokenizer_config.js
 /** `megamoe quantize`. */
 export function quantizeCommand(io: CliIo): Command {
   return new Command('quantize')
-    .description('Write a checkpoint whose routed experts are NVFP4, in the layout of NVIDIA ModelOpt.')
-    .requiredOption('--in <dir>', 'checkpoint with BF16, F16 or F32 experts')
-    .requiredOption('--out <dir>', 'folder to write')
-    .addOption(new Option('--format <name>', 'target format').choices(['nvfp4']).default('nvfp4'))
+    .description('Write a checkpoint in NVFP4: in the layout of NVIDIA ModelOpt, or as GGUF.')
+    .requiredOption('--in <dir>', 'checkpoint in any format that can be read')
+    .requiredOption('--out <path>', 'folder to write; with --format gguf a file')
+    .addOption(new Option('--format <name>', 'what to write').choices(['nvfp4', 'gguf']).default('nvfp4'))
+    .addOption(
+      new Option('--layers <which>', 'what to quantize: routed experts, or all matrices but router, embedding and head')
+        .choices(['experts', 'all'])
+        .default('experts'),
+    )
     .addOption(
       new Option(
         '--calibration <file>',
@@ -39,113 +57,125 @@ export function quantizeCommand(io: CliIo): Command {
       ).conflicts('calibrate'),
     )
     .option('--calibrate <textfile>', 'measure input_scale by running the model over this text')
-    .addOption(new Option('--layers <which>', 'what to quantize').choices(['experts', 'all']).default('experts'))
     .option('--max-shard-bytes <n>', 'most tensor bytes in a file', integer(1), 5e9)
-    .option('--overwrite', 'replace a checkpoint that is there')
+    .option('--overwrite', 'replace what is there')
     .option('--json', 'print the report as JSON')
+    .option('--html <file>', 'write the report as a page with plots')
+    .addOption(new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu']).default('auto'))
+    .option('--threads <n>', 'threads of the cpu backend (default: all processors)', integer(1, MAX_THREADS))
+    .option('--memory <amount>', 'most memory that --calibrate may take, as in 8G', bytes)
     .addHelpText(
       'after',
-      '\nExample:\n  megamoe quantize --in tiny-bf16 --out tiny-nvfp4 --calibration calibration.json',
+      '\nExamples:\n  megamoe quantize --in tiny-bf16 --out tiny-nvfp4 --calibration calibration.json\n' +
+        '  megamoe quantize --in DeepSeek-V4-Flash --out flash-nvfp4 --calibrate text.txt --memory 32G --html report.html',
     )
     .action((flags: QuantizeFlags) => runQuantize(io, flags));
 }
 
 async function runQuantize(io: CliIo, flags: QuantizeFlags): Promise<void> {
-  if (flags.layers === 'all') {
-    throw new UnsupportedError('quantize: --layers all is not available in this version; --layers experts is');
-  }
   if (resolve(flags.in) === resolve(flags.out))
     throw new UsageError('quantize: --out must be another folder than --in');
   const checkpoint = openCheckpoint(flags.in);
   try {
-    const { numHiddenLayers, numExperts } = checkpoint.config;
-    const calibration =
-      flags.calibration !== undefined
-        ? readCalibration(flags.calibration, numHiddenLayers, numExperts)
-        : flags.calibrate !== undefined
-          ? await calibrateFromText(flags.in, flags.calibrate, { signal: io.signal })
-          : undefined;
-    const quantizer = new ExpertQuantizer(checkpoint, calibration);
-    const tensors: TensorToWrite[] = [];
-    for (const [name, info] of checkpoint.tensors) {
-      const canonical = canonicalName(name);
-      if (/^layers\.\d+\.ffn\.experts\./.test(canonical)) continue;
-      tensors.push({ name: canonical, dtype: info.dtype, shape: info.shape, data: () => checkpoint.read(name) });
-    }
-    for (let layer = 0; layer < numHiddenLayers; layer++) {
-      for (let expert = 0; expert < numExperts; expert++) tensors.push(...quantizer.tensors(layer, expert));
-    }
-    const files = manifests(flags.in, numHiddenLayers);
-    for (const name of COPIED) {
-      const path = join(flags.in, name);
-      if (existsSync(path)) files[name] = readFileSync(path);
-    }
-    await writeCheckpoint(flags.out, tensors, {
-      files,
-      maxShardBytes: flags.maxShardBytes,
-      overwrite: flags.overwrite ?? false,
-      signal: io.signal,
-      onProgress: progress(io),
+    const { units, left } = selectUnits(checkpoint, flags.layers);
+    const calibration = await calibrate(io, flags, checkpoint);
+    const measurements = new Measurements();
+    const quantizer = new Quantizer(checkpoint, measurements, {
+      backend: flags.backend === 'cpu' ? 'native' : flags.backend === 'js' ? 'js' : 'auto',
+      ...(flags.threads === undefined ? {} : { threads: flags.threads }),
     });
-    report(
-      io,
-      flags,
-      quantizer.reports,
-      calibration?.unreached ?? new Map<string, number[]>(),
-      calibration !== undefined,
-    );
+    const started = performance.now();
+    const line = new ProgressLine(io);
+    let written = 0;
+    const onProgress = (done: number, total: number): void => {
+      written = total;
+      line.update(done, total, flags.out);
+    };
+    try {
+      await write(io, flags, checkpoint, { units, left, quantizer, calibration, onProgress });
+    } finally {
+      line.clear();
+    }
+    report(io, flags, calibration, {
+      source: flags.in,
+      out: flags.out,
+      projections: measurements.reports,
+      unreached: Object.fromEntries(calibration?.unreached ?? []),
+      left,
+      bytes: written,
+      seconds: (performance.now() - started) / 1e3,
+    });
   } finally {
     checkpoint.close();
   }
 }
 
-/** Draws progress on a terminal, at most ten times a second. */
-function progress(io: CliIo): (done: number, total: number) => void {
-  const started = performance.now();
-  let drawn = started;
-  return (done, total) => {
-    const now = performance.now();
-    if (!io.isTerminal || (now - drawn < 100 && done < total)) return;
-    drawn = now;
-    const rate = done / (now - started) / 1e3;
-    io.err(`\r${((100 * done) / total).toFixed(0).padStart(3)}%  ${rate.toFixed(0)} MB/s${done === total ? '\n' : ''}`);
+async function calibrate(
+  io: CliIo,
+  { in: dir, layers, calibration, calibrate: text, backend, threads, memory }: QuantizeFlags,
+  { config }: Checkpoint,
+): Promise<Calibration | undefined> {
+  if (calibration !== undefined) return readCalibration(calibration, config.numHiddenLayers, config.numExperts);
+  if (text === undefined) return undefined;
+  const options: LoadOptions = {
+    backend,
+    signal: io.signal,
+    ...(threads === undefined ? {} : { threads }),
+    ...(memory === undefined ? {} : { memoryLimit: memory }),
   };
+  return calibrateFromText(dir, text, { ...options, linears: layers === 'all' });
 }
 
-function report(
+async function write(
   io: CliIo,
   flags: QuantizeFlags,
-  reports: readonly ProjectionReport[],
-  unreached: ReadonlyMap<string, readonly number[]>,
-  calibrated: boolean,
-): void {
-  for (const [where, experts] of unreached) {
+  checkpoint: Checkpoint,
+  o: ReturnType<typeof selectUnits> & {
+    quantizer: Quantizer;
+    calibration: Calibration | undefined;
+    onProgress: (done: number, total: number) => void;
+  },
+): Promise<void> {
+  const { units, left, quantizer, calibration, onProgress } = o;
+  const overwrite = flags.overwrite ?? false;
+  if (flags.format === 'gguf') {
+    if (!overwrite && existsSync(flags.out))
+      throw new ValueError(`quantize: "${flags.out}" is there; give --overwrite to replace it`);
+    await writeGguf(flags.out, checkpoint, { units, quantizer, calibration, signal: io.signal, onProgress });
+    return;
+  }
+  const files = manifests(checkpoint, flags.layers, left);
+  for (const name of COPIED) {
+    const path = join(flags.in, name);
+    if (existsSync(path)) files[name] = readFileSync(path);
+  }
+  const tensors = [...copiedTensors(checkpoint, units), ...quantizedTensors(units, quantizer, calibration)];
+  await writeCheckpoint(flags.out, tensors, {
+    files,
+    maxShardBytes: flags.maxShardBytes,
+    overwrite,
+    signal: io.signal,
+    onProgress,
+  });
+}
+
+function report(io: CliIo, flags: QuantizeFlags, calibration: Calibration | undefined, r: QuantizeReport): void {
+  for (const [where, experts] of Object.entries(r.unreached)) {
     const [layer, projection] = where.split('.');
     io.err(
       `megamoe: warning: calibration never reached experts ${experts.join(', ')} of layer ${layer} ${projection}; they get the projection's largest\n`,
     );
   }
-  if (!calibrated)
+  if (r.left.length > 0)
     io.err(
-      'megamoe: no calibration given: no input_scale is written, and activations are scaled row by row at run time\n',
+      `megamoe: warning: ${r.left.length} matrices stay as they are, their width is no multiple of 16: ${r.left.join(', ')}\n`,
     );
-  if (flags.json) {
-    io.out(`${JSON.stringify({ out: flags.out, projections: reports, unreached: Object.fromEntries(unreached) })}\n`);
-    return;
-  }
-  io.out(
-    table(
-      ['layer', 'projection', 'relative error', 'worst cosine', 'blocks', 'saturated', 'minimum', 'zero'],
-      reports.map((r) => [
-        r.layer,
-        r.projection,
-        r.relativeError.toFixed(4),
-        r.worstCosine.toFixed(5),
-        r.blocks,
-        r.saturatedScales,
-        r.minimumScales,
-        r.zeroBlocks,
-      ]),
-    ),
-  );
+  if (calibration === undefined)
+    io.err(
+      'megamoe: no calibration given: no input_scale is written but those of the source, and activations are scaled row by row at run time\n',
+    );
+  if (io.isTerminal) io.err(`megamoe: wrote ${bytesText(r.bytes)} in ${r.seconds.toFixed(1)} s\n`);
+  if (flags.html !== undefined)
+    writeFileAtomic(flags.html, reportPage(r, `megamoe quantize --in ${flags.in} --out ${flags.out}`));
+  io.out(flags.json ? `${JSON.stringify(r)}\n` : reportTable(r.projections));
 }

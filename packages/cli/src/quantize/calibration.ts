@@ -1,14 +1,19 @@
-import { loadModel, ExpertRanges, type LoadOptions } from '@megamoe/model';
+import { loadTokenizer, openCheckpoint } from '@megamoe/checkpoint';
+import { createBackend, createModel, ExpertRanges, type LoadOptions } from '@megamoe/model';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { UsageError } from '../errors';
+import { LinearRanges } from './linear-ranges';
 
-/** Largest input magnitudes of the experts of every layer; gate and up share theirs. */
+/** Largest input magnitudes of the experts of every layer (gate and up share theirs), and of other matrices where they were measured. */
 export class Calibration {
   /** Experts that calibration never reached, by `layer.projection`; they get the projection's largest. */
   readonly unreached = new Map<string, number[]>();
 
-  constructor(private readonly layers: readonly { readonly w13: readonly number[]; readonly w2: readonly number[] }[]) {
+  constructor(
+    private readonly layers: readonly { readonly w13: readonly number[]; readonly w2: readonly number[] }[],
+    private readonly linears: ReadonlyMap<string, number> = new Map(),
+  ) {
     this.layers.forEach((layer, l) => {
       for (const projection of ['w13', 'w2'] as const) {
         const missing = layer[projection].flatMap((a, e) => (a === 0 ? [e] : []));
@@ -20,6 +25,13 @@ export class Calibration {
         }
       }
     });
+  }
+
+  /** Input amax of a matrix by its name; undefined where nothing is known. */
+  amaxOf(name: string): number | undefined {
+    const [, layer, expert, matrix] = /^layers\.(\d+)\.ffn\.experts\.(\d+)\.(w[123])$/.exec(name) ?? [];
+    if (matrix === undefined) return this.linears.get(name);
+    return this.amax(Number(layer), Number(expert), matrix === 'w2' ? 'w2' : 'w13');
   }
 
   /** Input amax of an expert. */
@@ -65,27 +77,49 @@ export function readCalibration(path: string, numLayers: number, numExperts: num
   return new Calibration(parsed.data);
 }
 
-/** Runs the model over a text, in windows of its context, and records what each expert is given. */
-export async function calibrateFromText(dir: string, textFile: string, options: LoadOptions): Promise<Calibration> {
+/**
+ * Runs the model over a text, in windows of its context, and records what every expert is given; with `linears` every other matrix, too.
+ */
+export async function calibrateFromText(
+  dir: string,
+  textFile: string,
+  { linears, ...options }: LoadOptions & { readonly linears: boolean },
+): Promise<Calibration> {
   let text: string;
   try {
     text = readFileSync(textFile, 'utf8');
   } catch (e) {
     throw new UsageError(`quantize: --calibrate "${textFile}" cannot be read`, { cause: e });
   }
-  const model = await loadModel(dir, { ...options, activations: 'float' });
-  const ids = model.tokenizer.encode(text, { parseSpecial: false });
-  if (ids.length === 0) throw new UsageError(`quantize: --calibrate "${textFile}" has no tokens`);
-  const ranges = new ExpertRanges(model.config.numHiddenLayers, model.config.numExperts);
-  const window = Math.min(2048, model.config.maxPositionEmbeddings) - 1;
-  for (let at = 0; at < ids.length; at += window) {
-    const tokenIds = [model.config.bosTokenId, ...ids.slice(at, at + window)];
-    model.forward([{ sequence: model.createSequence({ maxTokens: tokenIds.length }), tokenIds }], {
-      logits: 'none',
-      ranges,
-    });
-    await new Promise((resolve) => setImmediate(resolve));
-    options.signal?.throwIfAborted();
+  const checkpoint = openCheckpoint(dir);
+  try {
+    const watch = new LinearRanges();
+    const ops = createBackend(options);
+    const model = linears
+      ? await createModel(watch.source(checkpoint), { ...options, activations: 'float', ops: watch.ops(ops) })
+      : await createModel(checkpoint, { ...options, activations: 'float', ops });
+    try {
+      const ids = loadTokenizer(dir).encode(text, { parseSpecial: false });
+      if (ids.length === 0) throw new UsageError(`quantize: --calibrate "${textFile}" has no tokens`);
+      const ranges = new ExpertRanges(model.config.numHiddenLayers, model.config.numExperts);
+      const window = Math.min(2048, model.config.maxPositionEmbeddings) - 1;
+      for (let at = 0; at < ids.length; at += window) {
+        const tokenIds = [model.config.bosTokenId, ...ids.slice(at, at + window)];
+        model.forward([{ sequence: model.createSequence({ maxTokens: tokenIds.length }), tokenIds }], {
+          logits: 'none',
+          ranges,
+        });
+        await new Promise((resolve) => setImmediate(resolve));
+        options.signal?.throwIfAborted();
+      }
+      return new Calibration(
+        ranges.layers.map(({ w13, w2 }) => ({ w13: [...w13], w2: [...w2] })),
+        watch.amax,
+      );
+    } finally {
+      model.dispose();
+    }
+  } finally {
+    checkpoint.close();
   }
-  return new Calibration(ranges.layers.map(({ w13, w2 }) => ({ w13: [...w13], w2: [...w2] })));
 }

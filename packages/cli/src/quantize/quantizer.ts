@@ -1,0 +1,95 @@
+import { matrixToFloat32, ReadBuffers, type Checkpoint, type MatrixTensor, type ModuleInfo } from '@megamoe/checkpoint';
+import { createGemmKernels, type GemmKernels, type KernelOptions } from '@megamoe/gemm-native';
+import {
+  amaxOf,
+  castMxfp4ToNvfp4,
+  globalDecodeScaleFromAmax,
+  mxfp4MaxExponent,
+  quantizeNvfp4,
+  type Nvfp4Matrix,
+} from '@megamoe/nvfp4-quant';
+import { errorSums, type Measurements } from './measure';
+import type { Unit } from './select';
+
+/** A quantized matrix, with what its source said about its inputs. */
+export interface QuantizedMatrix extends Nvfp4Matrix {
+  readonly weightGlobalDecodeScale: number;
+  readonly inputGlobalDecodeScale?: number | undefined;
+}
+
+/** Global scales below this are for the plain quantizer: the staging kernels refuse them. */
+const LEAST_STAGED_SCALE = 2 ** -117;
+
+/**
+ * Quantizes the matrices of a checkpoint by ModelOpt's rule, one unit at a time: `weight_scale_2 = amax / 2688`, w1 and w3 sharing the larger
+ * amax. MXFP4 is cast (exact where the exponents allow), NVFP4 of either convention is taken over. The bytes are those of
+ * `@megamoe/nvfp4-quant`, whichever kernels make them.
+ */
+export class Quantizer {
+  private readonly kernels: GemmKernels;
+  /** One set of buffers for each matrix of a unit: both are in memory at once. */
+  private readonly buffers = [new ReadBuffers(), new ReadBuffers()];
+  private readonly scratch: Float32Array[] = [new Float32Array(0), new Float32Array(0)];
+
+  constructor(
+    private readonly checkpoint: Checkpoint,
+    private readonly measurements: Measurements,
+    options: KernelOptions = {},
+  ) {
+    this.kernels = createGemmKernels(options);
+  }
+
+  /** The matrices of a unit, quantized, in its order; good until the next call. */
+  quantize(unit: Unit): QuantizedMatrix[] {
+    const tensors = unit.map(({ name, n, k }, i) => this.checkpoint.linearRows(name, n, k, 0, n, this.buffers[i]));
+    if (tensors.every((t) => t.format === 'mxfp4')) return this.cast(unit, tensors);
+    if (tensors.every((t) => t.format === 'nvfp4')) {
+      return tensors.map(({ codes, sf, weightGlobalDecodeScale, inputGlobalDecodeScale, n, k }, i) => {
+        this.measurements.note(unit[i]!.name, { codes, sf }, { m: n, k });
+        return { codes, sf, weightGlobalDecodeScale, inputGlobalDecodeScale };
+      });
+    }
+    const values = tensors.map((t, i) => this.floats(t, i));
+    const g = globalDecodeScaleFromAmax(Math.max(...values.map((x) => amaxOf(x))));
+    return values.map((x, i) => this.stage(unit[i]!, x, g));
+  }
+
+  private stage(
+    { name, n, k }: ModuleInfo,
+    x: Float32Array,
+    g: ReturnType<typeof globalDecodeScaleFromAmax>,
+  ): QuantizedMatrix {
+    const shape = { m: n, k, globalDecodeScale: g };
+    const made = { codes: new Uint8Array((n * k) / 2), sf: new Uint8Array((n * k) / 16) };
+    if (g < LEAST_STAGED_SCALE) quantizeNvfp4(x, shape, made.codes, made.sf);
+    else this.kernels.stageNvfp4(x, k, null, Int32Array.of(n), Float32Array.of(g), made.codes, made.sf);
+    this.measurements.note(name, made, shape, errorSums(x, made, g));
+    return { ...made, weightGlobalDecodeScale: g };
+  }
+
+  private cast(unit: Unit, tensors: readonly Extract<MatrixTensor, { format: 'mxfp4' }>[]): QuantizedMatrix[] {
+    const maxExponent = mxfp4MaxExponent(...tensors.map((t) => t.e8m0));
+    return tensors.map((t, i) => {
+      const shape = { m: t.n, k: t.k };
+      const { codes, sf, globalDecodeScale, inexactBlocks } = castMxfp4ToNvfp4(t.codes, t.e8m0, {
+        ...shape,
+        maxExponent,
+      });
+      const sums = inexactBlocks > 0 ? errorSums(this.floats(t, i), { codes, sf }, globalDecodeScale) : undefined;
+      this.measurements.note(unit[i]!.name, { codes, sf }, shape, sums, inexactBlocks);
+      return { codes, sf, weightGlobalDecodeScale: globalDecodeScale };
+    });
+  }
+
+  /** Values of a matrix; BF16, which most are, in memory that is used again. */
+  private floats(t: MatrixTensor, i: number): Float32Array {
+    if (t.format !== 'bf16') return matrixToFloat32(t);
+    const size = t.n * t.k;
+    if (this.scratch[i]!.length < size) this.scratch[i] = new Float32Array(size);
+    const out = this.scratch[i]!.subarray(0, size);
+    const bits = new Uint32Array(out.buffer, 0, size);
+    const { data } = t;
+    for (let j = 0; j < size; j++) bits[j] = data[j]! << 16;
+    return out;
+  }
+}

@@ -1,0 +1,76 @@
+import { canonicalName, ReadBuffers, type Checkpoint, type TensorToWrite } from '@megamoe/checkpoint';
+import { globalDecodeScaleFromAmax } from '@megamoe/nvfp4-quant';
+import type { Calibration } from './calibration';
+import type { QuantizedMatrix, Quantizer } from './quantizer';
+import type { Unit } from './select';
+
+/** Bytes of a copied tensor that are in memory at a time. */
+const PIECE_BYTES = 16e6;
+
+/** Pieces of a stored tensor, read one by one into the same memory. */
+export function* pieces(
+  checkpoint: Checkpoint,
+  name: string,
+  bytes: number,
+  buffers: ReadBuffers,
+): Generator<Uint8Array> {
+  for (let at = 0; at < bytes; at += PIECE_BYTES)
+    yield checkpoint.read(name, at, Math.min(bytes, at + PIECE_BYTES), buffers);
+}
+
+/** Stored tensors that are no part of the units, under canonical names, as they are. */
+export function copiedTensors(checkpoint: Checkpoint, units: readonly Unit[]): TensorToWrite[] {
+  const replaced = new Set(
+    units.flat().flatMap((m) => [m.weight.name, ...[...m.companions.values()].map((t) => t.name)]),
+  );
+  const buffers = new ReadBuffers();
+  return [...checkpoint.tensors.values()]
+    .filter(({ name }) => !replaced.has(name))
+    .map(({ name, dtype, shape, bytes }) => ({
+      name: canonicalName(name),
+      dtype,
+      shape,
+      data: () => pieces(checkpoint, name, bytes, buffers),
+    }));
+}
+
+/**
+ * The tensors of the units in ModelOpt's layout. The first one that the writer asks for makes those of its whole unit, which are kept
+ * until another unit's turn comes: everything is read and quantized once, and one unit is in memory.
+ */
+export function quantizedTensors(
+  units: readonly Unit[],
+  quantizer: Quantizer,
+  calibration: Calibration | undefined,
+): TensorToWrite[] {
+  let current: Unit | undefined;
+  let made: QuantizedMatrix[] = [];
+  return units.flatMap((unit) => {
+    const get = (i: number): QuantizedMatrix => {
+      if (current !== unit) made = quantizer.quantize(unit);
+      current = unit;
+      return made[i]!;
+    };
+    return unit.flatMap((info, i): TensorToWrite[] => {
+      const { name, n, k } = info;
+      const scalar = (key: string, value: () => number): TensorToWrite => ({
+        name: `${name}.${key}`,
+        dtype: 'F32',
+        shape: [],
+        data: () => Float32Array.of(value()),
+      });
+      const amax = calibration?.amaxOf(name);
+      const kept = info.companions.has('input_scale') || info.companions.has('input_global_scale');
+      return [
+        { name: `${name}.weight`, dtype: 'U8', shape: [n, k / 2], data: () => get(i).codes },
+        { name: `${name}.weight_scale`, dtype: 'F8_E4M3', shape: [n, k / 16], data: () => get(i).sf },
+        scalar('weight_scale_2', () => get(i).weightGlobalDecodeScale),
+        ...(amax !== undefined
+          ? [scalar('input_scale', () => globalDecodeScaleFromAmax(amax))]
+          : kept
+            ? [scalar('input_scale', () => get(i).inputGlobalDecodeScale ?? 0)]
+            : []),
+      ];
+    });
+  });
+}
