@@ -17,7 +17,7 @@ export function createAttentionKernels(options: KernelOptions = {}): AttentionKe
   const fn = 'createAttentionKernels';
   const { backend = 'auto', threads = Math.min(availableParallelism(), MAX_THREADS), isa = 'auto' } = options;
   checkOneOf(fn, 'backend', backend, ['js', 'native', 'auto'] as const);
-  checkOneOf(fn, 'isa', isa, ['auto', 'generic', 'avx2', 'avx512'] as const);
+  checkOneOf(fn, 'isa', isa, ['auto', 'generic', 'avx2', 'avx512', 'neon', 'neon-dotprod'] as const);
   checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   const { addon, info } = backend === 'js' ? {} : nativeAddon();
   if (addon) {

@@ -4,8 +4,11 @@ import type { Rope } from './rope';
 /** Where the kernels run. */
 export type KernelBackend = 'js' | 'native';
 
-/** Native instruction sets: any machine's; AVX2 with FMA; AVX-512 with F, BW, DQ, VL, VNNI, VBMI and BF16. */
-export type KernelIsa = 'auto' | 'generic' | 'avx2' | 'avx512';
+/**
+ * Native instruction sets: any machine's; AVX2 with FMA; AVX-512 with F, BW, DQ, VL, VNNI, VBMI and BF16; that of all 64-bit Arm
+ * processors; that with dot products of bytes (FEAT_DotProd), which these kernels have no use for.
+ */
+export type KernelIsa = 'auto' | 'generic' | 'avx2' | 'avx512' | 'neon' | 'neon-dotprod';
 
 /** How {@link AttentionKernels} are chosen. */
 export interface KernelOptions {

@@ -270,7 +270,7 @@ describe.each(BACKENDS)('what $name refuses, before it writes', ({ kernels: k })
 describe('createAttentionKernels', () => {
   it.each<[object, string]>([
     [{ backend: 'gpu' }, '"backend" must be one of js, native, auto, got gpu'],
-    [{ isa: 'avx9' }, '"isa" must be one of auto, generic, avx2, avx512, got avx9'],
+    [{ isa: 'avx9' }, '"isa" must be one of auto, generic, avx2, avx512, neon, neon-dotprod, got avx9'],
     [{ threads: 0 }, '"threads" must be an integer in [1, 256], got 0'],
     [{ threads: 1.5 }, '"threads" must be an integer in [1, 256], got 1.5'],
   ])('refuses %j', (options, message) => {
@@ -291,6 +291,12 @@ describe('createAttentionKernels', () => {
     expect(chooseIsa('f', addon, 'generic')).toBe('generic');
     expect(() => chooseIsa('f', addon, 'avx512')).toThrow(
       new UnsupportedError('f: isa "avx512" is not here: this machine has avx2, generic'),
+    );
+  });
+  it.runIf(ISAS.length > 0)('refuses the instruction sets of other processors', () => {
+    const foreign = process.arch === 'arm64' ? 'avx2' : 'neon';
+    expect(() => createAttentionKernels({ isa: foreign })).toThrow(
+      `createAttentionKernels: isa "${foreign}" is not here: this machine has ${ISAS.join(', ')}`,
     );
   });
   it('without the addon native is an error that says why, and auto is js', () => {

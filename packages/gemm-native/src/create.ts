@@ -41,7 +41,7 @@ function chooseBackend(
   if (typeof options !== 'object' || options === null) throw new KindError(`${fn}: "options" must be an object`);
   const { backend = 'auto', threads, isa = 'auto' } = options;
   checkOneOf(fn, 'backend', backend, ['auto', 'js', 'native']);
-  checkOneOf(fn, 'isa', isa, ['auto', 'generic', 'avx2', 'avx512']);
+  checkOneOf(fn, 'isa', isa, ['auto', 'generic', 'avx2', 'avx512', 'neon', 'neon-dotprod']);
   if (threads !== undefined) checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   const count = Math.min(threads ?? availableParallelism(), MAX_THREADS);
   if (backend === 'js') return { threads: count };

@@ -1,8 +1,11 @@
 /** Where kernels run: TypeScript, or the C++ addon. */
 export type KernelBackend = 'js' | 'native';
 
-/** Instruction sets of the native backend that can be asked for; `avx512` means F, BW, DQ, VL, VNNI, VBMI and BF16 together. */
-export type KernelIsa = 'auto' | 'generic' | 'avx2' | 'avx512';
+/**
+ * Instruction sets of the native backend that can be asked for; `avx512` means F, BW, DQ, VL, VNNI, VBMI and BF16 together, `neon` is
+ * that of all 64-bit Arm processors, `neon-dotprod` that with dot products of bytes (FEAT_DotProd).
+ */
+export type KernelIsa = 'auto' | 'generic' | 'avx2' | 'avx512' | 'neon' | 'neon-dotprod';
 
 /** How to choose a backend. */
 export interface KernelOptions {

@@ -37,7 +37,7 @@ describe('createGemmKernels', () => {
       'ERR_VALUE createGemmKernels: "backend" must be one of auto, js, native, got gpu',
     );
     expect(make({ isa: 'mmx' })).toBe(
-      'ERR_VALUE createGemmKernels: "isa" must be one of auto, generic, avx2, avx512, got mmx',
+      'ERR_VALUE createGemmKernels: "isa" must be one of auto, generic, avx2, avx512, neon, neon-dotprod, got mmx',
     );
     expect(make({ threads: 0 })).toBe('ERR_VALUE createGemmKernels: "threads" must be an integer in [1, 256], got 0');
     expect(make(null)).toBe('ERR_KIND createGemmKernels: "options" must be an object');
@@ -68,6 +68,15 @@ describe('createGemmKernels', () => {
     const addon = { isas: ['generic'] } as unknown as GemmAddon;
     expect(thrown(() => createNativeEngine(addon, 'avx1024', 1))).toBe(
       'ERR_UNSUPPORTED createGemmKernels: instruction set "avx1024" is not available; available: generic',
+    );
+  });
+
+  it.runIf(gemmAddonInfo().loaded)('refuses the instruction sets of other processors', () => {
+    const foreign = process.arch === 'arm64' ? 'avx2' : 'neon';
+    expect(thrown(() => createGemmKernels({ isa: foreign }))).toMatch(
+      new RegExp(
+        `^ERR_UNSUPPORTED createGemmKernels: instruction set "${foreign}" is not available; available: generic`,
+      ),
     );
   });
 });

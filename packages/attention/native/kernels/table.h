@@ -27,5 +27,7 @@ struct KernelTable {
 extern const KernelTable kGenericKernels;
 extern const KernelTable kAvx2Kernels;    // where the build has MEGAMOE_ATTENTION_X86
 extern const KernelTable kAvx512Kernels;
+extern const KernelTable kNeonKernels;    // where the build has MEGAMOE_ATTENTION_ARM64
+extern const KernelTable kNeonDotprodKernels;
 
 }  // namespace attention

@@ -103,6 +103,12 @@ static void testDispatch() {
     CHECK(names() == "avx2 generic ");
     *feature = true;
   }
+#elif defined(__aarch64__)
+  f = {};
+  f.neon = true;
+  CHECK(names() == "neon generic ");
+  f.dotprod = true;
+  CHECK(names() == "neon-dotprod neon generic ");
 #else
   CHECK(names() == "generic ");
 #endif

@@ -120,6 +120,9 @@ const std::vector<const Passes*>& availablePasses() {
     if (cpu.avx512f && cpu.avx512bw && cpu.avx512dq && cpu.avx512vl && cpu.avx512vnni && cpu.avx512bf16)
       list.push_back(&avx512::kPasses);
 #endif
+#if defined(MEGAMOE_CEILINGS_ARM64)
+    list.push_back(&neon::kPasses);
+#endif
     return list;
   }();
   return passes;

@@ -34,5 +34,10 @@ namespace avx512 {
 extern const Passes kPasses;
 }
 #endif
+#if defined(MEGAMOE_CEILINGS_ARM64)
+namespace neon {
+extern const Passes kPasses;
+}
+#endif
 
 }  // namespace megamoe::ceilings

@@ -8,6 +8,10 @@
 #include "avx2/avx2.h"
 #include "avx512/avx512.h"
 #endif
+#if defined(MEGAMOE_GEMM_ARM64)
+#include "neon-dotprod/table.h"
+#include "neon/neon.h"
+#endif
 
 namespace megamoe::gemm {
 
@@ -20,6 +24,10 @@ const std::vector<const KernelTable*>& availableTables() {
     if (hasAvx2) found.push_back(&avx2::kTable);
     if (hasAvx2 && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl && f.avx512vnni && f.avx512vbmi && f.avx512bf16)
       found.push_back(&avx512::kTable);
+#endif
+#if defined(MEGAMOE_GEMM_ARM64)
+    found.push_back(&neon::kTable);
+    if (cpuFeatures().dotprod) found.push_back(&neon_dotprod::kTable);
 #endif
     return found;
   }();

@@ -1,4 +1,5 @@
 // W4A4 bit for bit by its definition, W4A16 against float64; panel edges, empty experts, any number of threads.
+#include <algorithm>
 #include <memory>
 
 #include "support.h"
@@ -180,7 +181,7 @@ void extremes(const KernelTable& table) {
   const std::vector<double> want = c.w4a16();
   for (std::int64_t r = 0; r < c.rows; r++) {
     double most = 0;
-    for (std::int64_t i = r * c.k; i < (r + 1) * c.k; i++) most = std::fmax(most, std::fabs(double(c.a[static_cast<std::size_t>(i)])));
+    for (std::int64_t i = r * c.k; i < (r + 1) * c.k; i++) most = std::max(most, std::fabs(double(c.a[static_cast<std::size_t>(i)])));
     const double bound = 448.0 * 6 * static_cast<double>(c.k) * (most * 0x1p-22 + 0x1p-122);
     for (std::int64_t i = r * c.n; i < (r + 1) * c.n; i++)
       CHECK(std::fabs(got[static_cast<std::size_t>(i)] - want[static_cast<std::size_t>(i)]) <= bound);

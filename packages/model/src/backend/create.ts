@@ -19,7 +19,7 @@ export interface BackendOptions {
 }
 
 /** Instruction sets that may be asked for; `doctor` says which of them are there. */
-export const ISAS: readonly KernelIsa[] = ['auto', 'generic', 'avx2', 'avx512'];
+export const ISAS: readonly KernelIsa[] = ['auto', 'generic', 'avx2', 'avx512', 'neon', 'neon-dotprod'];
 
 /** Most threads that may be asked for. */
 export const MAX_THREADS = 256;

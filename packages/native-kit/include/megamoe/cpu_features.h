@@ -2,6 +2,7 @@
 // not itself need what it looks for.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,6 +14,13 @@
 #else
 #include <cpuid.h>
 #endif
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define MEGAMOE_ARM64 1
+#if defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #endif
 
 namespace megamoe {
@@ -22,6 +30,7 @@ struct CpuFeatures {
   bool avx2 = false, fma = false, f16c = false;
   bool avx512f = false, avx512bw = false, avx512vl = false, avx512dq = false;
   bool avx512vnni = false, avx512vbmi = false, avx512bf16 = false;
+  bool neon = false, dotprod = false;  // ASIMD, which every 64-bit Arm processor has, and its products of bytes (FEAT_DotProd)
 };
 
 namespace detail {
@@ -78,13 +87,27 @@ inline CpuFeatures detectCpu() {
   f.avx512bf16 = f.avx512f && ((seven1.a >> 5) & 1);
   return f;
 }
+#elif defined(MEGAMOE_ARM64)
+inline CpuFeatures detectCpu() {
+  CpuFeatures f;
+  f.neon = true;
+#if defined(__linux__)
+  constexpr unsigned long kDotprod = 1ul << 20;  // HWCAP_ASIMDDP
+  f.dotprod = (getauxval(AT_HWCAP) & kDotprod) != 0;
+#elif defined(__APPLE__)
+  int has = 0;
+  std::size_t size = sizeof has;
+  f.dotprod = sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+#endif
+  return f;
+}
 #else
 inline CpuFeatures detectCpu() { return {}; }
 #endif
 
 }  // namespace detail
 
-// Detected once per process; processors other than x86 report nothing.
+// Detected once per process; processors other than x86 and 64-bit Arm report nothing.
 inline const CpuFeatures& cpuFeatures() {
   static const CpuFeatures features = detail::detectCpu();
   return features;
@@ -106,6 +129,8 @@ inline std::vector<std::string> cpuFeatureNames(const CpuFeatures& f = cpuFeatur
   add(f.avx512vnni, "avx512vnni");
   add(f.avx512vbmi, "avx512vbmi");
   add(f.avx512bf16, "avx512bf16");
+  add(f.neon, "neon");
+  add(f.dotprod, "dotprod");
   return names;
 }
 

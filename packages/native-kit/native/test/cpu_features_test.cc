@@ -10,6 +10,13 @@ int main() {
   CHECK(f.avx2 == (std::count(names.begin(), names.end(), "avx2") == 1));
   CHECK(!(f.avx512vnni || f.avx512vbmi || f.avx512bf16 || f.avx512bw) || f.avx512f);
   CHECK(megamoe::cpuFeatureNames(megamoe::CpuFeatures{}).empty());
+  CHECK(!f.dotprod || f.neon);
+#if defined(MEGAMOE_ARM64)
+  CHECK(f.neon && !f.avx2);
+  CHECK(names.front() == "neon");
+#else
+  CHECK(!f.neon);
+#endif
 #if defined(MEGAMOE_X86) && defined(__GNUC__)
   // The compiler's run-time library does its own detection.
   __builtin_cpu_init();

@@ -118,8 +118,9 @@ static std::int64_t argmax(const float* x, std::int64_t n) {
 template <class V>
 static std::int64_t gather(const float* x, std::int64_t n, float floor, float* out) {
   const typename V::Reg f = V::splat(floor);
+  const std::int64_t whole = n - n % V::kLanes;
   std::int64_t count = 0, i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes)
+  for (; i < whole; i += V::kLanes)
     for (std::uint32_t mask = V::atLeast(V::load(x + i), f); mask != 0; mask &= mask - 1) out[count++] = x[i + __builtin_ctz(mask)];
   for (; i < n; i++)
     if (x[i] >= floor) out[count++] = x[i];
