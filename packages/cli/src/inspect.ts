@@ -1,5 +1,6 @@
 import type { Checkpoint } from '@megamoe/checkpoint';
 import { saturationStatistics } from '@megamoe/nvfp4-quant';
+import { checkpointHealth, type CheckpointHealth } from './scale-health';
 
 /** Modules that are alike but for their layer and expert. */
 export interface ModuleSummary {
@@ -30,6 +31,8 @@ export interface InspectReport {
   readonly bytes: number;
   readonly modules: readonly ModuleSummary[];
   readonly scales: ScaleHealth;
+  /** Scales by layer and projection, elements that are not finite, and what is odd. */
+  readonly health: CheckpointHealth;
   readonly warnings: readonly string[];
 }
 
@@ -80,6 +83,7 @@ export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
     bytes: modules.reduce((sum, m) => sum + m.bytes, 0),
     modules,
     scales,
+    health: checkpointHealth(checkpoint),
     warnings: [...checkpoint.warnings],
   };
 }

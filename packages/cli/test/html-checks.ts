@@ -16,7 +16,9 @@ export function expectWellFormed(text: string): void {
   expect(open).toEqual([]);
   expect(body.replace(/<\/?[a-zA-Z](?:[^>"]|"[^"]*")*>/g, '')).not.toMatch(/[<>]/);
   expect(body).not.toMatch(/&(?!(amp|lt|gt|quot|#39);)/);
-  expect(body).not.toMatch(/undefined|NaN|\[object/);
+  expect(body).not.toMatch(/undefined|\[object/);
+  for (const [number] of body.matchAll(/ (x|y|cx|cy|d|width|height|x1|y1)="[^"]*"/g))
+    expect(number).not.toContain('NaN');
 }
 
 /** Throws unless a page is whole, needs no network and no script, and has colours for light and dark and a width for phones. */

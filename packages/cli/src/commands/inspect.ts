@@ -2,6 +2,9 @@ import { openCheckpoint } from '@megamoe/checkpoint';
 import { Command } from 'commander';
 import { inspectCheckpoint, type InspectReport } from '../inspect';
 import type { CliIo } from '../io';
+import { writeFileAtomic } from '../files';
+import { standaloneSvg } from '../html/index';
+import { inspectHtml, nanText, scalePicture } from '../inspect-html';
 import { table } from '../table';
 import { CheckFailed } from '../errors';
 import { bytesText } from '../units';
@@ -12,14 +15,19 @@ export function inspectCommand(io: CliIo): Command {
     .description('Show what a checkpoint holds: formats by module, bytes, parameters, and the health of its scales.')
     .argument('<dir>', 'checkpoint folder')
     .option('--json', 'print one JSON object')
+    .option('--html <file>', 'write the report as a page')
+    .option('--svg <file>', 'draw where the scales of each layer lie')
     .addHelpText('after', '\nExample:\n  megamoe inspect models/tiny')
-    .action((dir: string, { json }: { json?: boolean }) => {
+    .action((dir: string, { json, html, svg }: { json?: boolean; html?: string; svg?: string }) => {
       const checkpoint = openCheckpoint(dir);
       try {
         const report = inspectCheckpoint(checkpoint);
         io.out(json ? `${JSON.stringify(report)}\n` : text(report));
-        if (report.scales.nanScales > 0)
-          throw new CheckFailed(`inspect: ${report.scales.nanScales} block scales are NaN`);
+        if (html !== undefined) writeFileAtomic(html, inspectHtml(report));
+        if (svg !== undefined) writeFileAtomic(svg, standaloneSvg(scalePicture(report)));
+        for (const file of [html, svg]) if (file !== undefined) io.err(`megamoe: wrote ${file}\n`);
+        const nan = nanText(report);
+        if (nan !== undefined) throw new CheckFailed(`inspect: ${nan}`);
       } finally {
         checkpoint.close();
       }
@@ -37,6 +45,12 @@ function text(r: InspectReport): string {
       ? ''
       : `\nNVFP4 block scales: ${r.scales.blocks}; saturated at 448: ${percent(r.scales.saturatedScales)}, at the minimum 2^-9: ${percent(r.scales.minimumScales)}, ` +
         `zero: ${percent(r.scales.zeroScales)}, NaN: ${r.scales.nanScales}\n`;
-  const warnings = r.warnings.map((w) => `warning: ${w}\n`).join('');
+  const { problems, nonFinite } = r.health;
+  const odd = [
+    ...problems,
+    ...nonFinite.map((t) => `${t.tensor}: ${t.nan} NaN, ${t.infinite} infinite`),
+    ...r.warnings,
+  ];
+  const warnings = odd.map((w) => `warning: ${w}\n`).join('');
   return `${r.dir}: ${r.parameters} parameters, ${bytesText(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${warnings}`;
 }

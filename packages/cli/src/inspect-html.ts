@@ -1,0 +1,110 @@
+import { basename } from 'node:path';
+import { dataTable, histogramGrid, htmlPage, markup, notes, widePlot, type Markup } from './html/index';
+import type { InspectReport } from './inspect';
+
+/** Where the scales of each layer and projection lie, by powers of two. */
+export function scalePicture({ health, dir }: InspectReport): Markup {
+  const exponents = health.rows.flatMap((r) => Object.keys(r.exponents).map(Number));
+  const [from, to] = exponents.length === 0 ? [0, -1] : [Math.min(...exponents), Math.max(...exponents)];
+  const bins = Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  const label = `Block scales of ${basename(dir)} by layer`;
+  return histogramGrid({
+    ...{ label, title: label, binNames: bins.map((e) => `2^${e}`), xName: 'scale, up to the next power of two' },
+    rows: health.rows
+      .filter((r) => Object.keys(r.exponents).length > 0)
+      .map((r) => ({
+        name: r.module.replace(/^layers\./, '').replace('.ffn.experts.*', ''),
+        counts: bins.map((e) => r.exponents[e] ?? 0),
+        // 448 lies in the bin of 2^8, 2^-9 is the bin of the minimum: worth a look when they are full.
+        bad: r.format === 'nvfp4' && r.saturated > 0.01 * r.scales ? bins.flatMap((e, i) => (e === 8 ? [i] : [])) : [],
+      })),
+  });
+}
+
+/** What is wrong, in a sentence; undefined when nothing is. */
+export function nanText({ scales, health }: InspectReport): string | undefined {
+  const rows = health.rows.reduce((n, r) => n + r.nan, 0);
+  const nan = Math.max(rows, scales.nanScales);
+  const plain = health.nonFinite.filter((t) => t.nan > 0);
+  const parts = [
+    ...(nan > 0 ? [`${nan} block scale${nan === 1 ? ' is' : 's are'} NaN`] : []),
+    ...(plain.length > 0 ? [`NaN in ${plain.map((t) => t.tensor).join(', ')}`] : []),
+  ];
+  return parts.length === 0 ? undefined : parts.join('; ');
+}
+
+/** The report as a page. */
+export function inspectHtml(r: InspectReport): string {
+  const { health } = r;
+  const nan = nanText(r);
+  const odd = [...health.problems, ...r.warnings];
+  const right = (name: string): { name: string; right: true } => ({ name, right: true });
+  return htmlPage({
+    title: `Checkpoint ${basename(r.dir)}`,
+    command: `megamoe inspect ${r.dir}`,
+    verdict: nan
+      ? { tone: 'bad', text: nan }
+      : odd.length > 0
+        ? { tone: 'warn', text: `No NaN; ${odd.length} remark${odd.length === 1 ? '' : 's'}` }
+        : { tone: 'good', text: 'No NaN, and nothing odd.' },
+    facts: [
+      ['folder', r.dir],
+      ['parameters', r.parameters.toLocaleString('en')],
+      ['bytes', r.bytes.toLocaleString('en')],
+      ['tensors', String(r.tensors)],
+    ],
+    sections: [
+      ...(odd.length + health.nonFinite.length === 0
+        ? []
+        : [
+            {
+              heading: 'Remarks',
+              body: notes([
+                ...health.nonFinite.map((t) => `${t.tensor}: ${t.nan} NaN, ${t.infinite} infinite`),
+                ...odd,
+              ]),
+            },
+          ]),
+      {
+        heading: 'Block scales by layer',
+        note: 'How many scales lie at each power of two. A row whose last bin is red has more than 1% of its scales at 448.',
+        body: widePlot('Block scales by layer', scalePicture(r)),
+      },
+      {
+        heading: 'Scales',
+        body: dataTable(
+          'Scales',
+          [
+            { name: 'module', fixed: true },
+            { name: 'format', fixed: true },
+            ...['scales', 'saturated', 'minimum', 'zero', 'NaN', 'global scale'].map(right),
+          ],
+          health.rows.map((s) => ({
+            ...(s.nan > 0 ? { tone: 'bad' as const } : {}),
+            cells: [
+              ...[markup`<code>${s.module}</code>`, s.format, s.scales, s.saturated, s.minimum, s.zero, s.nan],
+              s.globalScales ? `${s.globalScales.min.toPrecision(3)} to ${s.globalScales.max.toPrecision(3)}` : '',
+            ],
+          })),
+        ),
+      },
+      {
+        heading: 'Modules',
+        body: dataTable(
+          'Modules',
+          [
+            { name: 'module', fixed: true },
+            { name: 'format', fixed: true },
+            ...['count', 'shape', 'parameters', 'bytes'].map(right),
+          ],
+          r.modules.map((m) => ({
+            cells: [
+              ...[markup`<code>${m.module}</code>`, m.format, m.count, `[${m.shape.join(', ')}]`],
+              ...[m.parameters.toLocaleString('en'), Math.round(m.bytes).toLocaleString('en')],
+            ],
+          })),
+        ),
+      },
+    ],
+  });
+}

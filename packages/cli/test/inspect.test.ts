@@ -1,0 +1,84 @@
+import { openCheckpoint, writeCheckpoint, type TensorToWrite } from '@megamoe/checkpoint';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { expectOfflinePage, expectWellFormed } from './html-checks';
+import { cli, temporaryFolder, TINY } from './support';
+import type { InspectReport } from '../src/inspect';
+
+const dir = temporaryFolder();
+const at = (name: string): string => join(dir, name);
+
+/** The tiny model with some of its stored bytes changed. */
+async function spoilt(name: string, change: (tensor: string, data: Uint8Array) => void): Promise<string> {
+  const checkpoint = openCheckpoint(TINY);
+  const tensors: TensorToWrite[] = [...checkpoint.tensors].map(([tensor, { dtype, shape }]) => {
+    const data = checkpoint.read(tensor);
+    change(tensor, data);
+    return { name: tensor, dtype, shape, data };
+  });
+  await writeCheckpoint(at(name), tensors, { files: { 'config.json': readFileSync(join(TINY, 'config.json')) } });
+  checkpoint.close();
+  return at(name);
+}
+
+const f32 = (data: Uint8Array): Float32Array => new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4);
+
+describe('a sound checkpoint', () => {
+  let r: InspectReport;
+  beforeAll(async () => {
+    r = JSON.parse((await cli('inspect', TINY, '--json')).out) as InspectReport;
+  });
+
+  it('has a row of scales for each layer and projection', () => {
+    expect(r.health.rows).toHaveLength(6 * 3);
+    for (const row of r.health.rows) {
+      const counted = Object.values(row.exponents).reduce((a, b) => a + b, 0);
+      expect(counted + row.zero + row.nan).toBe(row.scales);
+      expect(row).toMatchObject({ format: 'nvfp4', scales: 16 * 128 * 16, nan: 0, zero: 0 });
+      expect(row.globalScales!.max).toBeLessThan(1 / 16); // multipliers
+    }
+    expect(r.health.nonFinite).toEqual([]);
+    expect(r.health.problems).toEqual([]);
+  });
+
+  it('is drawn', async () => {
+    const [html, svg] = [at('a.html'), at('a.svg')];
+    const { code, err } = await cli('inspect', TINY, '--html', html, '--svg', svg);
+    expect(code).toBe(0);
+    expect(err).toContain(`wrote ${svg}`);
+    expectOfflinePage(readFileSync(html, 'utf8'));
+    const picture = readFileSync(svg, 'utf8');
+    expectWellFormed(picture);
+    expect(picture).toContain('prefers-color-scheme:dark');
+    expect(picture.match(/text-anchor="end">\d\.w[123]</g)).toHaveLength(18);
+  });
+});
+
+it('tells inverted, differing and missing scales, and goes on', async () => {
+  const odd = await spoilt('odd', (name, data) => {
+    if (name === 'layers.0.ffn.experts.1.w2.weight_scale_2') f32(data)[0] = 2688;
+    if (name === 'layers.2.ffn.experts.4.w3.weight_scale_2') f32(data)[0]! *= 2;
+    if (name === 'layers.3.ffn.experts.0.w2.input_scale') f32(data)[0] = 0;
+  });
+  const { code, out } = await cli('inspect', odd, '--json');
+  expect(code).toBe(0);
+  expect((JSON.parse(out) as InspectReport).health.problems).toEqual([
+    expect.stringMatching(/^layers\.0\.ffn\.experts\.1\.w2\.weight_scale_2: .*looks like a divisor$/),
+    'layers.3.ffn.experts.0.w2.input_scale is 0 and counts as absent',
+    'layers.2.ffn.experts: weight_scale_2 of w1 and w3 differ in 1 expert: a fused product needs one for both',
+  ]);
+});
+
+it('fails on NaN in a plain tensor and in a global scale, and names both', async () => {
+  const bad = await spoilt('bad', (name, data) => {
+    if (name === 'layers.3.ffn.gate.bias') f32(data)[3] = NaN;
+    if (name === 'layers.4.ffn.experts.2.w1.weight_scale_2') f32(data)[0] = NaN;
+  });
+  const html = at('bad.html');
+  const { code, err, out } = await cli('inspect', bad, '--html', html);
+  expect(code).toBe(1);
+  expect(err).toMatch(/inspect: NaN in layers\.4\.ffn\.experts\.2\.w1\.weight_scale_2, layers\.3\.ffn\.gate\.bias/);
+  expect(out).toContain('layers.3.ffn.gate.bias: 1 NaN, 0 infinite');
+  expect(readFileSync(html, 'utf8')).toContain('class="verdict bad"');
+});
