@@ -1,4 +1,4 @@
-import type { Checkpoint } from '@megamoe/checkpoint';
+import { moduleBytes, type Checkpoint, type ScaleConvention } from '@megamoe/checkpoint';
 import { saturationStatistics } from '@megamoe/nvfp4-quant';
 import { checkpointHealth, type CheckpointHealth } from './scale-health';
 
@@ -7,6 +7,8 @@ export interface ModuleSummary {
   /** Canonical name with `*` for the layer and the expert. */
   readonly module: string;
   readonly format: string;
+  /** Whose tensors and scales NVFP4 modules have. */
+  readonly convention?: ScaleConvention;
   readonly shape: readonly number[];
   count: number;
   parameters: number;
@@ -41,25 +43,33 @@ export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
   const groups = new Map<string, ModuleSummary>();
   const scales: ScaleHealth = { blocks: 0, saturatedScales: 0, minimumScales: 0, zeroScales: 0, nanScales: 0 };
   const inModules = new Set<string>();
-  const add = (module: string, format: string, shape: readonly number[], parameters: number, size: number): void => {
-    const key = `${module} ${format} ${shape.join()}`;
+  const add = (
+    module: string,
+    format: string,
+    shape: readonly number[],
+    parameters: number,
+    size: number,
+    convention?: ScaleConvention,
+  ): void => {
+    const key = `${module} ${format} ${convention} ${shape.join()}`;
     let group = groups.get(key);
-    if (!group) groups.set(key, (group = { module, format, shape, count: 0, parameters: 0, bytes: 0 }));
+    if (!group) {
+      group = { module, format, ...(convention ? { convention } : {}), shape, count: 0, parameters: 0, bytes: 0 };
+      groups.set(key, group);
+    }
     group.count++;
     group.parameters += parameters;
     group.bytes += size;
   };
   for (const m of checkpoint.modules.values()) {
-    const companions = [...m.companions.values()];
-    for (const t of [m.weight, ...companions]) inModules.add(t.name);
-    const share = (m.n * m.k) / m.weight.shape.reduce((a, b) => a * b, m.format === 'nvfp4' ? 2 : 1); // fused experts share one tensor
-    const size = m.weight.bytes * share + companions.reduce((sum, t) => sum + t.bytes, 0);
+    for (const t of [m.weight, ...m.companions.values()]) inModules.add(t.name);
     add(
       m.name.replace(/^layers\.\d+/, 'layers.*').replace(/experts\.\d+/, 'experts.*'),
       m.format,
       [m.n, m.k],
       m.n * m.k,
-      size,
+      moduleBytes(m),
+      m.convention,
     );
     const sf = m.companions.get('weight_scale');
     if (m.format !== 'nvfp4' || !sf) continue;

@@ -23,6 +23,7 @@ export function loadReporter(io: CliIo): {
     done: (model) => {
       line.clear();
       io.err(`megamoe: backend ${model.ops.description}\n`);
+      if (model.formats !== undefined) io.err(`megamoe: weights: ${model.formats}\n`);
       for (const warning of model.warnings) io.err(`megamoe: warning: ${warning}\n`);
     },
   };

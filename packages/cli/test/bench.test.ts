@@ -175,7 +175,7 @@ describe('history', () => {
 
 it('counts the weights that a step reads', () => {
   const config = {
-    ...v4FlashConfig({ layers: 2, experts: 8, vocab: 32, context: 64 }),
+    ...v4FlashConfig({ layers: 2, experts: 8, vocab: 32, context: 64, dense: 'bf16' }),
     hiddenSize: 32,
     moeIntermediateSize: 16,
   };

@@ -1,4 +1,5 @@
 import {
+  formatSummary,
   loadTokenizer,
   openCheckpoint,
   type Checkpoint,
@@ -88,6 +89,7 @@ export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model
       checkpoint.generation,
       checkpoint.warnings,
       () => checkpoint.close(),
+      formatSummary(checkpoint.modules),
     );
     if (model.plan.fits === 'pool') unread.register(model, checkpoint, model);
     return model;
@@ -145,6 +147,7 @@ async function packModel(
   generation: GenerationConfig | undefined,
   noticed: readonly string[],
   close: () => void,
+  found?: string,
 ): Promise<Model> {
   const { activations = 'nvfp4', inputScales = 'static', maxChunk = DEFAULT_CHUNK, onProgress, signal } = o;
   const { plan, formats, poolFor, dispose } = planMemory(source, ops, planOptions(o));
@@ -165,7 +168,19 @@ async function packModel(
     dispose();
     close();
   };
-  return new Model(ops, source.config, weights, tokenizer, generation, activations, maxChunk, warnings, plan, free);
+  return new Model(
+    ops,
+    source.config,
+    weights,
+    tokenizer,
+    generation,
+    activations,
+    maxChunk,
+    warnings,
+    plan,
+    free,
+    found,
+  );
 }
 
 /** A loaded model: its weights packed for a backend, and the buffers of a step. One step runs at a time. */
@@ -192,6 +207,8 @@ export class Model {
     /** What its load was to put into memory. */
     readonly plan: MemoryPlan,
     private readonly free: () => void,
+    /** In which formats the checkpoint's modules are stored, in a line; undefined without a checkpoint. */
+    readonly formats: string | undefined,
   ) {
     this.batch = new StepBatch(maxChunk);
     this.observers = { trace: undefined, ranges: undefined };

@@ -1,5 +1,4 @@
 import type { ExpertsWeight, GemmKernels } from '@megamoe/gemm-native';
-import { decodeBf16 } from '@megamoe/core';
 import { checkDot, lazy, nvfp4At, Random, randomNvfp4, type Nvfp4Matrix } from './data';
 import { alternate, compare, type Floor } from './measure';
 import { SkipCase, type BenchCase, type BenchContext } from './types';
@@ -292,53 +291,6 @@ function checkMoe(
       (j) => down[tokenSlots[token * topk + j]! * d]!,
     );
   }
-}
-
-/** Dense linear of BF16 weights, one row and many: the attention output projection's shape. */
-export function linearCases(c: BenchContext): BenchCase[] {
-  const [n, k] = c.quick ? [256, 256] : [4096, 8192];
-  const copies = 4; // 268 MB in all
-  const data = lazy(() => new Random(3).bf16(n * k, -6));
-  const weights = lazy(() =>
-    Array.from({ length: copies }, () => c.gemm(1).packLinear({ n, k, dtype: 'bf16', data: data() })),
-  );
-  const linear = (m: number, target?: number): BenchCase => ({
-    name: 'linear-bf16',
-    shape: `m=${m} n=${n} k=${k}`,
-    ...(target === undefined ? {} : { target }),
-    run(threads) {
-      const kernels = c.gemm(threads);
-      const x = new Random(m).floats(m * k);
-      const out = new Float32Array(m * n);
-      const all = weights();
-      const calls = m === 1 ? copies : 1;
-      let at = 0;
-      const run = (): void => {
-        for (let i = 0; i < calls; i++) {
-          kernels.linear(all[at]!, x, m, out);
-          at = (at + 1) % copies;
-        }
-      };
-      run();
-      for (const [r, col] of [
-        [0, 0],
-        [m - 1, n - 1],
-      ] as const) {
-        checkDot(
-          'linear',
-          out[r * n + col]!,
-          k,
-          (i) => x[r * k + i]!,
-          (i) => decodeBf16(data()[col * k + i]!),
-          { tolerance: 0.005 },
-        );
-      }
-      const operations = { kind: 'vdpbf16ps', amount: calls * 2 * m * n * k } as const;
-      const read = { kind: 'read', amount: calls * 2 * n * k } as const;
-      return compare(c, threads, run, m === 1 ? [read] : [operations, read]);
-    },
-  });
-  return [linear(1, 0.88), linear(8), linear(c.quick ? 64 : 512)];
 }
 
 /** The machine itself, for the record: a later run on another machine can be read only beside these. */

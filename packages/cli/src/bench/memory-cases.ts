@@ -25,7 +25,7 @@ interface MemoryAnswer {
 /** Loads the synthetic model, generates, and tells how large the process grew. Runs in a process of its own. */
 export async function answerMemory({ step, threads, backend }: MemoryQuestion): Promise<MemoryAnswer> {
   const config = v4FlashConfig(step);
-  const source = new CountingSource(new SyntheticSource(config));
+  const source = new CountingSource(new SyntheticSource(config, step.dense));
   const model = await createModel(source, { backend, threads });
   const [prompt, tokens] = [64, 8];
   let generated = 0;

@@ -25,7 +25,8 @@ function collectGarbage(): void {
 
 /** Bytes that the synthetic model will take. */
 export function v4FlashBytes(c: BenchContext['step']): number {
-  const layer = 290e6 + c.experts * 14.2e6; // dense in BF16; three matrices of an expert in NVFP4
+  const dense = { bf16: 290e6, fp8: 150e6, nvfp4: 85e6 }[c.dense];
+  const layer = dense + c.experts * 14.2e6; // three matrices of an expert in NVFP4
   return c.layers * layer + 4 * c.vocab * 4096;
 }
 
@@ -40,7 +41,7 @@ export function stepCases(c: BenchContext): BenchCase[] {
   const { layers, experts, context, vocab } = c.step;
   const tokens = c.quick ? 32 : 512;
   const config = v4FlashConfig(c.step);
-  const size = `v4-flash layers=${layers} experts=${experts} topk=6 vocab=${vocab}`;
+  const size = `v4-flash layers=${layers} experts=${experts} topk=6 vocab=${vocab}${c.step.dense === 'bf16' ? '' : ` dense=${c.step.dense}`}`;
   let loaded: Loaded | undefined;
   const load = async (threads: number): Promise<Loaded> => {
     if (loaded?.threads === threads) return loaded;
@@ -53,7 +54,7 @@ export function stepCases(c: BenchContext): BenchCase[] {
       throw new SkipCase(
         `it needs about ${(need / 1e9).toFixed(1)} GB of memory, ${(free / 1e9).toFixed(1)} are free; give fewer --layers, --experts or --vocab`,
       );
-    const source = new CountingSource(new SyntheticSource(config));
+    const source = new CountingSource(new SyntheticSource(config, c.step.dense));
     const model = await createModel(source, {
       backend: c.backend,
       threads,
@@ -156,7 +157,8 @@ export function stepCases(c: BenchContext): BenchCase[] {
         const { seconds, rates, count } = await prefill(threads);
         const operations = [denseOperations(count), expertOperations(count), attentionOperations(config, 0, tokens)];
         const all = operations.reduce((a, b) => a + b);
-        const floor = operations[1]! / rates[0]! + operations[0]! / rates[1]! + operations[2]! / rates[2]!;
+        const denseRate = rates[{ nvfp4: 0, bf16: 1, fp8: 2 }[c.step.dense]]!; // quantized inputs, BF16, float32
+        const floor = operations[1]! / rates[0]! + operations[0]! / denseRate + operations[2]! / rates[2]!;
         return { median: all / seconds / 1e9, unit: 'GOPS', ceiling: all / floor / 1e9 };
       },
     },

@@ -7,7 +7,7 @@ import {
   type ModelConfig,
 } from '@megamoe/checkpoint';
 import type { SavedSequence, WeightSource } from '@megamoe/model';
-import { Random, randomNvfp4, type Nvfp4Matrix } from './data';
+import { lazy, Random, randomNvfp4, type Nvfp4Matrix } from './data';
 import type { StepShape } from './types';
 
 /** DeepSeek-V4-Flash's dimensions with fewer layers and experts; compressed layers only, ratios 4 and 128 in turn. */
@@ -52,6 +52,17 @@ export function v4FlashConfig({ layers, experts, vocab, context }: StepShape): M
 
 const POOL = 1_048_573; // a prime, so that rows of a matrix differ
 
+/** Elements `[from, from + out.length)` of a pool that repeats without end. */
+function fromPool<T extends Uint8Array | Uint16Array>(pool: T, from: number, out: T): T {
+  let start = from % pool.length;
+  for (let at = 0; at < out.length; start = 0) {
+    const piece = pool.subarray(start, start + Math.min(pool.length - start, out.length - at));
+    out.set(piece, at);
+    at += piece.length;
+  }
+  return out;
+}
+
 /**
  * Random weights made when they are asked for. A dense matrix repeats a pool of a million numbers; every expert of a shape is the
  * same one (packing copies it). Sizes are such that values neither grow nor vanish from layer to layer.
@@ -60,25 +71,34 @@ export class SyntheticSource implements WeightSource {
   private readonly random = new Random(17);
   private readonly pools = new Map<number, Uint16Array>();
   private readonly matrices = new Map<string, Nvfp4Matrix>();
+  private readonly bytes = lazy(() => this.random.bytes(POOL));
+  private readonly scales = lazy(() => this.random.scales(POOL));
+  private readonly fp8 = lazy(() => this.random.bytes(POOL).map((b) => (b & 0x80) | (0x38 + (b & 15)))); // 1 to 4
 
-  constructor(readonly config: ModelConfig) {}
+  constructor(
+    readonly config: ModelConfig,
+    private readonly dense: StepShape['dense'] = 'bf16',
+  ) {}
 
   linear(module: string, n: number, k: number): LinearTensor {
     return this.linearRows(module, n, k, 0, n);
   }
 
-  linearRows(_module: string, _n: number, k: number, row0: number, rows: number): LinearTensor {
+  linearRows(module: string, _n: number, k: number, row0: number, rows: number): LinearTensor {
     const exponent = -Math.round(Math.log2(k) / 2) - 1;
+    const format = /\.attn\.|\.shared_experts\./.test(module) ? this.dense : 'bf16';
+    if (format === 'fp8') {
+      const scales = new Float32Array(rows * Math.ceil(k / 128)).fill(2 ** exponent);
+      return { format, n: rows, k, codes: fromPool(this.fp8(), row0 * k, new Uint8Array(rows * k)), scales };
+    }
+    if (format === 'nvfp4') {
+      const codes = fromPool(this.bytes(), (row0 * k) / 2, new Uint8Array((rows * k) / 2));
+      const sf = fromPool(this.scales(), (row0 * k) / 16, new Uint8Array((rows * k) / 16));
+      return { format, n: rows, k, codes, sf, ...nvfp4Scales(k) };
+    }
     let pool = this.pools.get(exponent);
     if (pool === undefined) this.pools.set(exponent, (pool = this.random.bf16(POOL, exponent)));
-    const data = new Uint16Array(rows * k);
-    let from = (row0 * k) % POOL;
-    for (let at = 0; at < data.length; from = 0) {
-      const piece = pool.subarray(from, from + Math.min(POOL - from, data.length - at));
-      data.set(piece, at);
-      at += piece.length;
-    }
-    return { format: 'bf16', n: rows, k, data };
+    return { format: 'bf16', n: rows, k, data: fromPool(pool, row0 * k, new Uint16Array(rows * k)) };
   }
 
   expert(_layer: number, _expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertTensor {
@@ -87,8 +107,7 @@ export class SyntheticSource implements WeightSource {
     const key = `${n}x${k}`;
     let made = this.matrices.get(key);
     if (made === undefined) this.matrices.set(key, (made = randomNvfp4(this.random, n, k)));
-    const weightGlobalDecodeScale = 0.25 / Math.sqrt(k); // codes times block scales are about 3
-    return { format: 'nvfp4', ...made, weightGlobalDecodeScale, inputGlobalDecodeScale: 8 / (6 * 448) };
+    return { format: 'nvfp4', ...made, ...nvfp4Scales(k) };
   }
 
   vector(name: string, length: number): Float32Array {
@@ -100,6 +119,11 @@ export class SyntheticSource implements WeightSource {
   ints(name: string): Int32Array {
     throw new Error(`${name}: this model has no hash layers`);
   }
+}
+
+/** Global scales of random NVFP4 weights: codes times block scales are about 3, inputs up to 8. */
+function nvfp4Scales(k: number): { weightGlobalDecodeScale: number; inputGlobalDecodeScale: number } {
+  return { weightGlobalDecodeScale: 0.25 / Math.sqrt(k), inputGlobalDecodeScale: 8 / (6 * 448) };
 }
 
 /** What a model's weights amount to, counted as they are read. */

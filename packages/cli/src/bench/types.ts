@@ -41,6 +41,8 @@ export interface StepShape {
   readonly experts: number;
   readonly context: number;
   readonly vocab: number;
+  /** Format of attention and shared experts; routed experts are NVFP4, router, table and head BF16. */
+  readonly dense: 'bf16' | 'fp8' | 'nvfp4';
 }
 
 /** What all cases share. */

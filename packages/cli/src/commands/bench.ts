@@ -25,6 +25,7 @@ interface BenchFlags {
   readonly experts: number;
   readonly context: number;
   readonly vocab: number;
+  readonly dense: 'bf16' | 'fp8' | 'nvfp4';
   readonly quick?: boolean;
   readonly csv?: string;
   readonly plot?: string;
@@ -60,6 +61,11 @@ export function benchCommand(io: CliIo): Command {
     .option('--experts <n>', 'experts of a layer of it', integer(6, 1024), 64)
     .option('--context <n>', 'tokens that a decode step of it has behind it', integer(1, 1 << 20), 4096)
     .option('--vocab <n>', 'tokens of its vocabulary', integer(16, 1 << 20), 129_280)
+    .addOption(
+      new Option('--dense <format>', "format of the v4-flash model's attention and shared experts")
+        .choices(['bf16', 'fp8', 'nvfp4'])
+        .default('bf16'),
+    )
     .option('--quick', 'small shapes, few repetitions: shows that it runs, not how fast')
     .option('--csv <file>', 'append the rows to a history')
     .option('--plot <file>', 'draw the rows (with --csv, the whole history) as an SVG')
@@ -73,11 +79,11 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
     io.out(`${JSON.stringify(await answerMemory(JSON.parse(flags.memoryOf) as MemoryQuestion))}\n`);
     return;
   }
-  const { layers, experts, context, vocab, quick = false, csv, plot, json, filter, shape, ...rest } = flags;
+  const { layers, experts, context, vocab, dense, quick = false, csv, plot, json, filter, shape, ...rest } = flags;
   const before = csv !== undefined && existsSync(csv) ? readFileSync(csv, 'utf8') : '';
   parseHistory(before); // a wrong file is found before the work, not after
   const origin = originOf(rest);
-  const step = { layers, experts, context: quick ? Math.min(context, 256) : context, vocab };
+  const step = { layers, experts, context: quick ? Math.min(context, 256) : context, vocab, dense };
   io.err(`megamoe: ${runtimeOf(rest)}${quick ? '; --quick figures say nothing about speed' : ''}\n`);
   const rows = await runBench({
     ...rest,

@@ -38,7 +38,14 @@ function text(r: InspectReport): string {
   const percent = (n: number): string => (r.scales.blocks === 0 ? '0' : `${((100 * n) / r.scales.blocks).toFixed(2)}%`);
   const modules = table(
     ['module', 'format', 'count', 'shape', 'parameters', 'bytes'],
-    r.modules.map((m) => [m.module, m.format, m.count, `[${m.shape.join(', ')}]`, m.parameters, m.bytes]),
+    r.modules.map((m) => [
+      m.module,
+      m.convention ? `${m.format} (${m.convention})` : m.format,
+      m.count,
+      `[${m.shape.join(', ')}]`,
+      m.parameters,
+      m.bytes,
+    ]),
   );
   const scales =
     r.scales.blocks === 0
