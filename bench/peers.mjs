@@ -1,4 +1,4 @@
-/* global performance, TextEncoder */
+/* global TextEncoder */
 /**
  * The nearest thing that npm offers: onnxruntime-node's MatMulNBits with int4 weights in blocks of 32, beside `megamoe bench --filter w4a4`.
  *

@@ -77,7 +77,7 @@ describe('megamoe bench --quick --json', () => {
     const named = await rows('--filter', 'rms-norm', '--threads', '1');
     expect(named.map((r) => r.name)).toEqual(['rms-norm']);
     const shaped = await rows('--filter', 'm=8 ', '--threads', '1');
-    expect(shaped.map((r) => r.name)).toEqual(['w4a4-gemm', 'linear-bf16']);
+    expect(shaped.map((r) => r.name)).toEqual(['w4a4-gemm', 'linear-bf16', 'linear-fp8']);
   });
 });
 

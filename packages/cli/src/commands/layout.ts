@@ -46,7 +46,7 @@ export function layoutCommand(io: CliIo): Command {
     .option('--at-k <k>', 'with --row: an element along K, unpacked', integer(0))
     .addHelpText(
       'after',
-      '\nExamples:\n  megamoe layout --rows 200 --k 256 --json' +
+      '\nExample:\n  megamoe layout --rows 200 --k 256 --json' +
         '\n  megamoe layout --rows 200 --k 256 --row 33 --at-k 85 --svg tile.svg   (the tile in memory, with that byte)',
     )
     .action((flags: LayoutFlags) => runLayout(io, flags));

@@ -66,7 +66,7 @@ export function quantizeCommand(io: CliIo): Command {
     .option('--memory <amount>', 'most memory that --calibrate may take, as in 8G', bytes)
     .addHelpText(
       'after',
-      '\nExamples:\n  megamoe quantize --in tiny-bf16 --out tiny-nvfp4 --calibration calibration.json\n' +
+      '\nExample:\n  megamoe quantize --in tiny-bf16 --out tiny-nvfp4 --calibration calibration.json\n' +
         '  megamoe quantize --in DeepSeek-V4-Flash --out flash-nvfp4 --calibrate text.txt --memory 32G --html report.html',
     )
     .action((flags: QuantizeFlags) => runQuantize(io, flags));
