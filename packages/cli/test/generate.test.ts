@@ -1,4 +1,5 @@
 import { addonInfos } from '@megamoe/model';
+import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { cli, MICRO, TINY } from './support';
 
@@ -91,7 +92,7 @@ describe('megamoe', () => {
     expect([help.code, help.out]).toEqual([0, expect.stringContaining('quantize')]);
     for (const command of ['generate', 'logits', 'quantize', 'inspect', 'layout', 'doctor']) {
       const { code, out } = await cli(command, '--help');
-      expect([code, out]).toEqual([0, expect.stringContaining('Example:')]);
+      expect([code, out]).toEqual([0, expect.stringMatching(/Examples?:/)]);
     }
     expect(await cli('frobnicate')).toMatchObject({
       code: 2,
@@ -110,5 +111,21 @@ describe('megamoe', () => {
     expect(r.backends.find((b) => b.name === r.chosen)?.available).toBe(true);
     expect(r.model.found).toBe(true);
     expect((await cli('doctor')).out).toMatch(/Chosen/);
+  });
+  it('doctor says which instruction set runs and why, on a lesser machine too', async () => {
+    const infos = addonInfos();
+    const { out } = await cli('doctor');
+    if (infos.some((info) => !info.loaded)) return expect(out).toMatch(/Addon \S+ +not loaded: ./);
+    const sets = [...out.matchAll(/^Addon \S+ +loaded; instruction set (\w+): \S/gm)].map((m) => m[1]);
+    expect(sets).toEqual(infos.map((info) => info.isa));
+    // In a process of its own, because an addon looks at the processor once.
+    for (const { path } of infos) {
+      const script = `const a = require(${JSON.stringify(path)}); console.log(JSON.stringify([a.isa, a.isas, a.cpuFeatures]))`;
+      const env = { ...process.env, MEGAMOE_CPU_WITHOUT: 'avx2,avx512vbmi' };
+      const { stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', env });
+      const [isa, isas, features] = JSON.parse(stdout) as [string, string[], string[]];
+      if (process.arch === 'x64') expect([isa, isas]).toEqual(['generic', ['generic']]);
+      expect(features).not.toContain('avx2');
+    }
   });
 });

@@ -122,3 +122,9 @@ export function badScale(fn: string, arg: string, byte: number, index: number): 
 export function notFinite(fn: string, x: Float32Array, index: number): ValueError {
   return new ValueError(`${fn}: "x" must be finite, got ${x[index]} at index ${index}`);
 }
+
+/** The error for a SwiGLU that is NaN or infinite, found while staging: `index` counts in [R, i]. */
+export function swigluNotFinite(fn: string, i: number, index: number): ValueError {
+  const at = `row ${Math.floor(index / i)}, column ${index % i}`;
+  return new ValueError(`${fn}: the SwiGLU of "gateUp" must be finite, got NaN or infinity at ${at}`);
+}

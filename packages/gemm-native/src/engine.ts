@@ -32,6 +32,8 @@ type SharedMethods = Pick<
   | 'stageNvfp4'
   | 'stageNvfp4Dynamic'
   | 'swiglu'
+  | 'swigluStageNvfp4'
+  | 'swigluStageNvfp4Dynamic'
   | 'scatterExperts'
   | 'addInPlace'
   | 'rmsNorm'

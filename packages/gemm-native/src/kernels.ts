@@ -261,12 +261,45 @@ export class CheckedKernels implements GemmKernels {
     if (rows > 0) this.#engine.stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale);
   }
 
+  swigluStageNvfp4(
+    gateUp: Float32Array,
+    i: number,
+    limit: number,
+    expertOffsets: Int32Array,
+    globalDecodeScale: Float32Array,
+    codes: Uint8Array,
+    sf: Uint8Array,
+  ): void {
+    const fn = 'swigluStageNvfp4';
+    const rows = checkOffsets(fn, expertOffsets);
+    checkSwigluStage(fn, gateUp, rows, i, limit, codes, sf);
+    checkBuffer(fn, 'globalDecodeScale', globalDecodeScale, Float32Array, 'E', expertOffsets.length);
+    checkGlobalScales(fn, globalDecodeScale, expertOffsets);
+    if (rows > 0) this.#engine.swigluStageNvfp4(gateUp, i, limit, expertOffsets, globalDecodeScale, codes, sf);
+  }
+
+  swigluStageNvfp4Dynamic(
+    gateUp: Float32Array,
+    rows: number,
+    i: number,
+    limit: number,
+    codes: Uint8Array,
+    sf: Uint8Array,
+    rowScale: Float32Array,
+  ): void {
+    const fn = 'swigluStageNvfp4Dynamic';
+    checkInteger(fn, 'rows', rows, 0);
+    checkSwigluStage(fn, gateUp, rows, i, limit, codes, sf);
+    checkBuffer(fn, 'rowScale', rowScale, Float32Array, 'rows', rows);
+    checkDisjoint(fn, 'rowScale', rowScale, rows, 'gateUp', gateUp, rows * 2 * i);
+    if (rows > 0) this.#engine.swigluStageNvfp4Dynamic(gateUp, rows, i, limit, codes, sf, rowScale);
+  }
+
   swiglu(gateUp: Float32Array, m: number, i: number, limit: number, out: Float32Array): void {
     const fn = 'swiglu';
     checkInteger(fn, 'm', m, 0);
     checkInteger(fn, 'i', i, 1);
-    if (!(typeof limit === 'number' && limit > 0))
-      throw new ValueError(`${fn}: "limit" must be above 0 (Infinity for none), got ${String(limit)}`);
+    checkSwigluLimit(fn, limit);
     checkBuffer(fn, 'gateUp', gateUp, Float32Array, 'm*2*i', m * 2 * i);
     checkBuffer(fn, 'out', out, Float32Array, 'm*i', m * i);
     checkDisjoint(fn, 'out', out, m * i, 'gateUp', gateUp, m * 2 * i);
@@ -400,6 +433,32 @@ export class CheckedKernels implements GemmKernels {
 }
 
 /** What both stage methods take. */
+function checkSwigluLimit(fn: string, limit: number): void {
+  if (!(typeof limit === 'number' && limit > 0))
+    throw new ValueError(`${fn}: "limit" must be above 0 (Infinity for none), got ${String(limit)}`);
+  if (Math.fround(limit) === 0) throw new ValueError(`${fn}: "limit" must be above 0 in float32, got ${limit}`);
+}
+
+function checkSwigluStage(
+  fn: string,
+  gateUp: Float32Array,
+  rows: number,
+  i: number,
+  limit: number,
+  codes: Uint8Array,
+  sf: Uint8Array,
+): void {
+  checkInteger(fn, 'i', i, 16);
+  checkMultiple(fn, 'i', i, 16);
+  checkSwigluLimit(fn, limit);
+  checkBuffer(fn, 'gateUp', gateUp, Float32Array, 'R*2*i', rows * 2 * i);
+  checkBuffer(fn, 'codes', codes, Uint8Array, 'R*i/2', (rows * i) / 2);
+  checkBuffer(fn, 'sf', sf, Uint8Array, 'R*i/16', (rows * i) / 16);
+  checkDisjoint(fn, 'codes', codes, (rows * i) / 2, 'gateUp', gateUp, rows * 2 * i);
+  checkDisjoint(fn, 'sf', sf, (rows * i) / 16, 'gateUp', gateUp, rows * 2 * i);
+  checkDisjoint(fn, 'codes', codes, (rows * i) / 2, 'sf', sf, (rows * i) / 16);
+}
+
 function checkStageBuffers(
   fn: string,
   x: Float32Array,

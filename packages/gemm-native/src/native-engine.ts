@@ -1,6 +1,6 @@
 import { UnsupportedError } from '@megamoe/core';
 import type { AddonBase } from '@megamoe/native-kit';
-import { badScale, notFinite } from './checks';
+import { badScale, notFinite, swigluNotFinite } from './checks';
 import type { Engine } from './engine';
 
 /** Memory of packed weights, owned by the addon and freed when it is garbage. */
@@ -107,6 +107,29 @@ export interface GemmAddon extends AddonBase {
     rowScale: F32,
   ): number;
   swiglu(isa: number, threads: number, gateUp: F32, m: number, i: number, limit: number, out: F32): void;
+  /** Returns -1, or the index in [R, i] of a result that is not finite; so does swigluStageNvfp4Dynamic. */
+  swigluStageNvfp4(
+    isa: number,
+    threads: number,
+    gateUp: F32,
+    i: number,
+    limit: number,
+    expertOffsets: I32,
+    globalDecodeScale: F32,
+    codes: U8,
+    sf: U8,
+  ): number;
+  swigluStageNvfp4Dynamic(
+    isa: number,
+    threads: number,
+    gateUp: F32,
+    i: number,
+    limit: number,
+    rows: number,
+    codes: U8,
+    sf: U8,
+    rowScale: F32,
+  ): number;
   scatterExperts(
     isa: number,
     threads: number,
@@ -247,6 +270,14 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
     },
     swiglu(gateUp, m, i, limit, out) {
       addon.swiglu(isa, threads, gateUp, m, i, limit, out);
+    },
+    swigluStageNvfp4(gateUp, i, limit, offsets, globalDecodeScale, codes, sf) {
+      const bad = addon.swigluStageNvfp4(isa, threads, gateUp, i, limit, offsets, globalDecodeScale, codes, sf);
+      if (bad >= 0) throw swigluNotFinite('swigluStageNvfp4', i, bad);
+    },
+    swigluStageNvfp4Dynamic(gateUp, rows, i, limit, codes, sf, rowScale) {
+      const bad = addon.swigluStageNvfp4Dynamic(isa, threads, gateUp, i, limit, rows, codes, sf, rowScale);
+      if (bad >= 0) throw swigluNotFinite('swigluStageNvfp4Dynamic', i, bad);
     },
     scatterExperts(y, d, tokenSlots, topkWeights, t, topk, out) {
       addon.scatterExperts(isa, threads, y, d, tokenSlots, topkWeights, t, topk, out);

@@ -293,6 +293,37 @@ export interface GemmKernels {
   ): void;
 
   /**
+   * {@link GemmKernels.swiglu} and then {@link GemmKernels.stageNvfp4} of its rows, in one pass and with the same bits: the float32 values
+   * between them stay in cache.
+   * @param gateUp        [R, 2I] f32, gate first
+   * @param i             a multiple of 16
+   * @param expertOffsets [E] i32 cumulative ends; R is the last
+   * @param codes         [R, I/2] u8
+   * @param sf            [R, I/16] E4M3
+   * @throws ValueError for a result that is not finite, naming its row and column; the outputs are then unspecified
+   */
+  swigluStageNvfp4(
+    gateUp: Float32Array,
+    i: number,
+    limit: number,
+    expertOffsets: Int32Array,
+    globalDecodeScale: Float32Array,
+    codes: Uint8Array,
+    sf: Uint8Array,
+  ): void;
+
+  /** The same with each row's own global scale, as {@link GemmKernels.stageNvfp4Dynamic}. */
+  swigluStageNvfp4Dynamic(
+    gateUp: Float32Array,
+    rows: number,
+    i: number,
+    limit: number,
+    codes: Uint8Array,
+    sf: Uint8Array,
+    rowScale: Float32Array,
+  ): void;
+
+  /**
    * `out = silu(min(g, limit)) * clamp(u, -limit, limit)`.
    * @param gateUp [M, 2I] f32, gate first
    * @param limit  above 0; Infinity for none

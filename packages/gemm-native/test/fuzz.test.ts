@@ -15,6 +15,8 @@ const SIGNATURES: Record<string, string> = {
   stageNvfp4: 'fnIifbb',
   stageNvfp4Dynamic: 'fnInbbf',
   swiglu: 'fnnef',
+  swigluStageNvfp4: 'fneifbb',
+  swigluStageNvfp4Dynamic: 'fnnebbf',
   scatterExperts: 'fnifnnf',
   addInPlace: 'ffn',
   rmsNorm: 'fnnFef',
@@ -31,6 +33,7 @@ const ADDON_SIGNATURES = {
   ),
   linearNvfp4: 'wnffnf',
   linearW4A4: 'wnfefnf',
+  swigluStageNvfp4Dynamic: 'fnenbbf',
 };
 
 /** Functions of the addon that take an instruction set but no number of threads, and a number of threads but no instruction set. */
@@ -69,7 +72,7 @@ it.each(BACKENDS)('$name survives random arguments: an error or a result, never 
 it('the addon itself survives random arguments, without the checks in front of it', () => {
   const addon = loadAddon<GemmAddon>({ packageUrl: import.meta.url, name: 'gemm-native' }).addon;
   const names = Object.keys(addon ?? {}).filter((name) => typeof addon![name as keyof GemmAddon] === 'function');
-  expect(names.length).toBe(addon === undefined ? 0 : 28);
+  expect(names.length).toBe(addon === undefined ? 0 : 30);
   if (addon === undefined) return; // js only: there is no second line to test
   const weights = [0, 1, 2, 3].map((format) => {
     const w = addon.createWeight(format, 2, 3, 16);

@@ -1,5 +1,5 @@
 import { E4M3_VALUES } from '@megamoe/core';
-import { quantizeNvfp4, nvfp4RowDecodeScales } from '@megamoe/reference';
+import { quantizeNvfp4, nvfp4RowDecodeScales, swiglu } from '@megamoe/reference';
 import { expectBytes, seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -171,4 +171,95 @@ it('staging has the same bytes on every backend for any bit patterns', () => {
     }),
     { numRuns: 500, seed: 3 },
   );
+});
+
+/** Gates and ups of ordinary size, with a row of zeros and values beyond the limit among them. */
+function gatesAndUps(seed: number, rows: number, i: number): Float32Array {
+  const x = seeded(seed).floats(rows * 2 * i);
+  for (let r = 0; r < rows; r++) {
+    if (r % 3 === 1) x.fill(0, r * 2 * i, r * 2 * i + i);
+    x[r * 2 * i] = 40;
+    x[r * 2 * i + i] = -40;
+  }
+  return x;
+}
+
+describe.each(BACKENDS)('SwiGLU and staging in one pass on $name', ({ kernels }) => {
+  it.each([
+    [1, 16, Infinity],
+    [5, 48, 10],
+    [33, 2064, 7.5],
+  ])('%i rows of %i, limit %d: the bits of the two steps', (rows, i, limit) => {
+    const gateUp = gatesAndUps(rows, rows, i);
+    const ends = Int32Array.of(0, Math.floor(rows / 2), Math.floor(rows / 2), rows);
+    const scales = Float32Array.of(NaN, 0.002, NaN, 0.01);
+    const hidden = new Float32Array(rows * i).fill(NaN);
+    kernels.swiglu(gateUp, rows, i, limit, hidden);
+    const make = () => [u8((rows * i) / 2), u8((rows * i) / 16)] as const;
+    const [want, got] = [make(), make()];
+    kernels.stageNvfp4(hidden, i, null, ends, scales, ...want);
+    kernels.swigluStageNvfp4(odd(gateUp, NaN), i, limit, ends, scales, ...got);
+    expectBytes(got[0], want[0], [rows, i / 2]);
+    expectBytes(got[1], want[1], [rows, i / 16]);
+    const [wantOwn, own] = [new Float32Array(rows).fill(NaN), new Float32Array(rows).fill(NaN)];
+    const [wantDynamic, dynamic] = [make(), make()];
+    kernels.stageNvfp4Dynamic(hidden, i, null, rows, ...wantDynamic, wantOwn);
+    kernels.swigluStageNvfp4Dynamic(gateUp, rows, i, limit, ...dynamic, own);
+    expectBytes(dynamic[0], wantDynamic[0], [rows, i / 2]);
+    expectBytes(dynamic[1], wantDynamic[1], [rows, i / 16]);
+    expect(own).toEqual(wantOwn);
+  });
+
+  it('gives the codes of the reference', () => {
+    const [rows, i, limit, g] = [9, 64, 10, 0.004];
+    const gateUp = gatesAndUps(3, rows, i);
+    const [codes, sf] = [u8((rows * i) / 2), u8((rows * i) / 16)];
+    kernels.swigluStageNvfp4(gateUp, i, limit, Int32Array.of(rows), Float32Array.of(g), codes, sf);
+    const hidden = Float32Array.from(swiglu(gateUp, { m: rows, i, limit }));
+    const want = quantizeNvfp4(hidden, { m: rows, k: i, globalDecodeScale: Math.fround(g) });
+    expectBytes(codes, want.codes, [rows, i / 2]);
+    expectBytes(sf, want.sf, [rows, i / 16]);
+  });
+
+  it('names what is not finite, in the lowest row, on any threads, and takes no rows', () => {
+    const [rows, i] = [2000, 32];
+    const gateUp = new Float32Array(rows * 2 * i).fill(1);
+    gateUp[700 * 2 * i + 3] = NaN;
+    gateUp[700 * 2 * i + 4] = NaN;
+    gateUp[1900 * 2 * i + i + 1] = NaN;
+    const [codes, sf, own] = [u8((rows * i) / 2), u8((rows * i) / 16), new Float32Array(rows)];
+    const at = 'the SwiGLU of "gateUp" must be finite, got NaN or infinity at row 700, column 3';
+    expect(() => {
+      kernels.swigluStageNvfp4(gateUp, i, 10, Int32Array.of(rows), Float32Array.of(1), codes, sf);
+    }).toThrow(`swigluStageNvfp4: ${at}`);
+    expect(() => {
+      kernels.swigluStageNvfp4Dynamic(gateUp, rows, i, 10, codes, sf, own);
+    }).toThrow(`swigluStageNvfp4Dynamic: ${at}`);
+    const none = new Float32Array(0);
+    kernels.swigluStageNvfp4(none, 16, 1, new Int32Array(0), none, new Uint8Array(0), new Uint8Array(0));
+    kernels.swigluStageNvfp4Dynamic(none, 0, 16, 1, new Uint8Array(0), new Uint8Array(0), none);
+  });
+
+  it('refuses what does not fit', () => {
+    const [x, one, ends] = [new Float32Array(32).fill(1), Float32Array.of(1), Int32Array.of(1)];
+    const [codes, sf] = [new Uint8Array(8), new Uint8Array(1)];
+    const call =
+      (gateUp: Float32Array, i: number, limit: number, c = codes, s = sf) =>
+      () => {
+        kernels.swigluStageNvfp4(gateUp, i, limit, ends, one, c, s);
+      };
+    expect(call(x, 24, 1)).toThrow('swigluStageNvfp4: "i" must be a multiple of 16, got 24');
+    expect(call(x, 16, 0)).toThrow('swigluStageNvfp4: "limit" must be above 0 (Infinity for none), got 0');
+    expect(call(x, 16, 1e-50)).toThrow('swigluStageNvfp4: "limit" must be above 0 in float32, got 1e-50');
+    expect(call(x.subarray(1), 16, 1)).toThrow('"gateUp" must hold at least R*2*i = 32 elements, got 31');
+    expect(call(x, 16, 1, codes.subarray(1))).toThrow('"codes" must hold at least R*i/2 = 8 elements, got 7');
+    expect(call(x, 16, 1, codes, sf.subarray(1))).toThrow('"sf" must hold at least R*i/16 = 1 elements, got 0');
+    expect(call(x, 16, 1, new Uint8Array(x.buffer, 0, 8))).toThrow(/"codes".*overlap/);
+    expect(() => {
+      kernels.swigluStageNvfp4(x, 16, 1, ends, Float32Array.of(0), codes, sf);
+    }).toThrow('swigluStageNvfp4: "globalDecodeScale" of expert 0 must be finite and at least 2^-117, got 0');
+    expect(() => {
+      kernels.swigluStageNvfp4Dynamic(x, 1, 16, 1, codes, sf, new Float32Array(0));
+    }).toThrow('swigluStageNvfp4Dynamic: "rowScale" must hold at least rows = 1 elements, got 0');
+  });
 });

@@ -73,6 +73,11 @@ const OPERATIONS: Record<string, (k: GemmKernels) => ArrayLike<number>> = {
     k.swiglu(gateUp, T, D, 1, out);
     return out;
   },
+  swigluStageNvfp4(k) {
+    const all = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16)] as const;
+    k.swigluStageNvfp4(gateUp, D, 1, offsets, scales, ...all);
+    return Float32Array.from([...all[0], ...all[1]]);
+  },
   scatterExperts(k) {
     const out = poisoned(T * D);
     k.scatterExperts(x, D, slots, weights, T, 4, out);
@@ -173,6 +178,7 @@ it.each(BACKENDS)('$name allocates no buffers once warm', ({ kernels }) => {
     kernels.groupedGemm(weight, x, offsets, alpha, out);
     kernels.groupedGemmBf16(weight, x, few, alpha, out);
     kernels.swiglu(gateUp, T, D, 10, out);
+    kernels.swigluStageNvfp4(gateUp, D, 10, offsets, scales, codes, sf);
     kernels.scatterExperts(x, D, slots, weights, T, 4, out);
     kernels.hcPre(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, 20, post, comb, out);
     kernels.hcPost(streams, out, T, 4, d, post, comb);

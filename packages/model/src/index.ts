@@ -10,6 +10,7 @@ export type { MemoryPlan, PlanPart } from './plan';
 export { Trace } from './trace';
 export type { TracedTensor } from './trace';
 export { addonInfos, createBackend, ISAS, MAX_THREADS } from './backend/create';
+export { explainIsa } from '@megamoe/native-kit';
 export type { BackendName, BackendOptions } from './backend/create';
 export type {
   CompressorHandle,

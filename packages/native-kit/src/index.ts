@@ -1,2 +1,3 @@
+export { explainIsa } from './explain-isa';
 export { loadAddon, platformPackage } from './load-addon';
 export type { AddonBase, AddonInfo, AddonResult, LoadAddonOptions } from './load-addon';

@@ -1,4 +1,4 @@
-import { addonInfos, createBackend } from '@megamoe/model';
+import { addonInfos, createBackend, explainIsa } from '@megamoe/model';
 import { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -21,7 +21,7 @@ export function doctorCommand(io: CliIo): Command {
 
 /** What the machine and the installation offer. */
 function diagnose() {
-  const addons = addonInfos();
+  const addons = addonInfos().map((info) => ({ ...info, isaReason: explainIsa(info) }));
   const backends = (['js', 'cpu', 'cuda'] as const).map((name) => {
     try {
       return { name, available: true, description: createBackend({ backend: name }).description };
@@ -48,7 +48,10 @@ function text(r: ReturnType<typeof diagnose>): string {
     ['Node', `${r.node} on ${r.platform}`],
     ['Processor', `${r.processor}, ${r.processors} available, ${(r.memoryBytes / 2 ** 30).toFixed(1)} GiB of memory`],
     ['Features', r.addons.find((a) => a.cpuFeatures)?.cpuFeatures?.join(' ') ?? 'unknown (no addon loaded)'],
-    ...r.addons.map((a): [string, string] => [`Addon ${a.name}`, `${a.loaded ? 'loaded' : 'not loaded'}: ${a.reason}`]),
+    ...r.addons.map((a): [string, string] => [
+      `Addon ${a.name}`,
+      a.loaded ? `loaded; instruction set ${a.isaReason ?? 'unknown'}` : `not loaded: ${a.reason}`,
+    ]),
     ...r.backends.map((b): [string, string] => [
       `Backend ${b.name}`,
       `${b.available ? 'yes' : 'no'}: ${b.description}`,

@@ -22,6 +22,8 @@ type ExpertOps = Pick<
   | 'assignSlots'
   | 'stageNvfp4'
   | 'stageNvfp4Dynamic'
+  | 'swigluStageNvfp4'
+  | 'swigluStageNvfp4Dynamic'
   | 'groupedGemmW4A4'
   | 'groupedGemm'
   | 'scatterExperts'
@@ -31,8 +33,11 @@ type ExpertOps = Pick<
 const MIN_ROW_SCALE = 2 ** -117;
 const ROUNDING = 2 ** -24;
 
-/** The operations of the mixture of experts. */
-export function expertChecks(watch: Watch, dumper: Dumper, coverage: ExpertCoverage): ExpertOps {
+/**
+ * The operations of the mixture of experts.
+ * @param swiglu the checked SwiGLU: codes that are made in one pass are judged as those of its result
+ */
+export function expertChecks(watch: Watch, dumper: Dumper, coverage: ExpertCoverage, swiglu: Ops['swiglu']): ExpertOps {
   const { inner, registry } = watch;
 
   /** One expert's weights in NVFP4: all parts, one after the other. */
@@ -126,6 +131,60 @@ export function expertChecks(watch: Watch, dumper: Dumper, coverage: ExpertCover
     sf.forEach((byte) => (coverage.saturatedBlocks += byte === 0x7e ? 1 : 0));
   };
 
+  const staged = (
+    x: Tensor,
+    k: number,
+    slotToken: Tensor | null,
+    expertOffsets: Tensor,
+    globalDecodeScale: Tensor,
+    codes: Tensor,
+    sf: Tensor,
+    read: readonly Tensor[],
+    op: () => void,
+  ): void => {
+    const at = stageAt(x);
+    const experts = expertOffsets.length;
+    const offsets = watch.i32(at, expertOffsets, experts);
+    const rows = offsets[experts - 1]!;
+    const xs = stagedRows(at, x, k, slotToken, rows);
+    const perExpert = watch.f32(at, globalDecodeScale, experts);
+    const outputs = [
+      { tensor: codes, n: (rows * k) / 2 },
+      { tensor: sf, n: (rows * k) / 16 },
+    ];
+    const [gotCodes, gotSf] = watch.run(at, [...read, expertOffsets, globalDecodeScale], outputs, op);
+    const scales = new Float32Array(rows);
+    forExperts(offsets, (e, start, n) => scales.fill(perExpert[e]!, start, start + n));
+    dumper.inputScales = perExpert;
+    judgeStaged(at, xs, k, scales, gotCodes as Uint8Array, gotSf as Uint8Array);
+  };
+  const stagedDynamic = (
+    x: Tensor,
+    k: number,
+    slotToken: Tensor | null,
+    rows: number,
+    codes: Tensor,
+    sf: Tensor,
+    rowScale: Tensor,
+    read: readonly Tensor[],
+    op: () => void,
+  ): void => {
+    const at = stageAt(x);
+    const xs = stagedRows(at, x, k, slotToken, rows);
+    const outputs = [
+      { tensor: codes, n: (rows * k) / 2 },
+      { tensor: sf, n: (rows * k) / 16 },
+      { tensor: rowScale, n: rows },
+    ];
+    const [gotCodes, gotSf, gotScale] = watch.run(at, read, outputs, op);
+    const own = reference.nvfp4RowDecodeScales(xs, { m: rows, k });
+    const scales = Float32Array.from(own, (g) => (g < MIN_ROW_SCALE ? 1 : g));
+    dumper.inputScales = null;
+    judgeStaged(at, xs, k, scales, gotCodes as Uint8Array, gotSf as Uint8Array, [
+      { output: 'row_scale', got: gotScale!, want: scales, shape: [rows], bound: BYTES },
+    ]);
+  };
+
   return {
     route(r, logits, t, bias, topkIds, topkWeights) {
       const at = { layer: watch.layer, op: 'ffn.route' };
@@ -178,42 +237,31 @@ export function expertChecks(watch: Watch, dumper: Dumper, coverage: ExpertCover
       ]);
     },
     stageNvfp4(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf) {
-      const at = stageAt(x);
-      const experts = expertOffsets.length;
-      const offsets = watch.i32(at, expertOffsets, experts);
-      const rows = offsets[experts - 1]!;
-      const xs = stagedRows(at, x, k, slotToken, rows);
-      const perExpert = watch.f32(at, globalDecodeScale, experts);
-      const outputs = [
-        { tensor: codes, n: (rows * k) / 2 },
-        { tensor: sf, n: (rows * k) / 16 },
-      ];
-      const inputs = [x, expertOffsets, globalDecodeScale, ...(slotToken ? [slotToken] : [])];
-      const [gotCodes, gotSf] = watch.run(at, inputs, outputs, () =>
+      const inputs = [x, ...(slotToken ? [slotToken] : [])];
+      staged(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf, inputs, () =>
         inner.stageNvfp4(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf),
       );
-      const scales = new Float32Array(rows);
-      forExperts(offsets, (e, start, n) => scales.fill(perExpert[e]!, start, start + n));
-      dumper.inputScales = perExpert;
-      judgeStaged(at, xs, k, scales, gotCodes as Uint8Array, gotSf as Uint8Array);
     },
     stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale) {
-      const at = stageAt(x);
-      const xs = stagedRows(at, x, k, slotToken, rows);
-      const outputs = [
-        { tensor: codes, n: (rows * k) / 2 },
-        { tensor: sf, n: (rows * k) / 16 },
-        { tensor: rowScale, n: rows },
-      ];
-      const [gotCodes, gotSf, gotScale] = watch.run(at, slotToken ? [x, slotToken] : [x], outputs, () =>
+      stagedDynamic(x, k, slotToken, rows, codes, sf, rowScale, slotToken ? [x, slotToken] : [x], () =>
         inner.stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale),
       );
-      const own = reference.nvfp4RowDecodeScales(xs, { m: rows, k });
-      const scales = Float32Array.from(own, (g) => (g < MIN_ROW_SCALE ? 1 : g));
-      dumper.inputScales = null;
-      judgeStaged(at, xs, k, scales, gotCodes as Uint8Array, gotSf as Uint8Array, [
-        { output: 'row_scale', got: gotScale!, want: scales, shape: [rows], bound: BYTES },
-      ]);
+    },
+    swigluStageNvfp4(gateUp, i, limit, expertOffsets, globalDecodeScale, codes, sf) {
+      const experts = expertOffsets.length;
+      const rows = watch.i32({ layer: watch.layer, op: 'ffn.w2.stage' }, expertOffsets, experts)[experts - 1]!;
+      const x = inner.alloc('f32', rows * i);
+      swiglu(gateUp, rows, i, limit, x);
+      staged(x, i, null, expertOffsets, globalDecodeScale, codes, sf, [gateUp], () =>
+        inner.swigluStageNvfp4(gateUp, i, limit, expertOffsets, globalDecodeScale, codes, sf),
+      );
+    },
+    swigluStageNvfp4Dynamic(gateUp, rows, i, limit, codes, sf, rowScale) {
+      const x = inner.alloc('f32', rows * i);
+      swiglu(gateUp, rows, i, limit, x);
+      stagedDynamic(x, i, null, rows, codes, sf, rowScale, [gateUp], () =>
+        inner.swigluStageNvfp4Dynamic(gateUp, rows, i, limit, codes, sf, rowScale),
+      );
     },
     groupedGemmW4A4(w, codes, sf, expertOffsets, alpha, rowScale, out) {
       const at = watch.at(w, '.gemm');

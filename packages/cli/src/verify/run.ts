@@ -89,10 +89,11 @@ export async function verifyModel(o: VerifyOptions): Promise<VerifyResult> {
   const tap = new LayerTap();
   const experts: ExpertCoverage = { reached: new Map(), stagedBlocks: 0, saturatedBlocks: 0 };
   const attention: AttentionCoverage = { pastWindow: 0, entries: new Map(), chosen: 0 };
+  const rows = rowChecks(watch, dumper, tap);
   const ops = checkedOps(watch, {
     ...registry.packing(o.ops),
-    ...rowChecks(watch, dumper, tap),
-    ...expertChecks(watch, dumper, experts),
+    ...rows,
+    ...expertChecks(watch, dumper, experts, rows.swiglu),
     ...attentionChecks(watch, dumper, attention, config),
     upload(out, data, n, from) {
       o.ops.upload(out, data, n, from);

@@ -51,6 +51,41 @@ Napi::Value stageNvfp4Dynamic(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
 }
 
+// gateUp [R, 2*i] at 2, i at 3 and limit at 4, which both fused functions have, for `rows` rows; codes and sf at the given places.
+void swigluStageArguments(const Call& call, StageParams* p, std::size_t codes, std::size_t sf) {
+  if (p->k % kBlock != 0) throw Napi::RangeError::New(call.env(), call.text("i") + " must be a multiple of 16");
+  const std::int64_t size = call.product("i", p->rows, p->k, 2) / 2;
+  p->x = call.f32(2, "gateUp", 2 * size);
+  const double limit = call.number(4, "limit");
+  if (!(limit > 0) || !(static_cast<float>(limit) > 0))
+    throw Napi::RangeError::New(call.env(), call.text("limit") + " must be above 0");
+  p->swigluLimit = static_cast<float>(limit);
+  p->codes = call.u8(codes, "codes", size / 2);
+  p->sf = call.u8(sf, "sf", size / kBlock);
+}
+
+Napi::Value swigluStageNvfp4(const Napi::CallbackInfo& info) {
+  const Call call(info, "swigluStageNvfp4", 9);
+  StageParams p{};
+  p.k = call.integer(3, "i", kBlock);
+  p.experts = call.length(5, "expertOffsets");
+  p.expertOffsets = offsetsArgument(call, 5, p.experts, &p.rows);
+  p.globalDecodeScale = call.f32(6, "globalDecodeScale", p.experts);
+  swigluStageArguments(call, &p, 7, 8);
+  return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
+}
+
+Napi::Value swigluStageNvfp4Dynamic(const Napi::CallbackInfo& info) {
+  const Call call(info, "swigluStageNvfp4Dynamic", 9);
+  StageParams p{};
+  p.k = call.integer(3, "i", kBlock);
+  p.rows = call.integer(5, "rows", 0);
+  swigluStageArguments(call, &p, 6, 7);
+  p.rowScale = call.f32(8, "rowScale", p.rows);
+  if (p.rows == 0) return Napi::Number::New(info.Env(), -1);
+  return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
+}
+
 void swiglu(const Napi::CallbackInfo& info) {
   const Call call(info, "swiglu", 7);
   SwigluParams p{};
@@ -152,6 +187,8 @@ void exportRows(Napi::Env env, Napi::Object exports) {
   exports.Set("stageNvfp4", Napi::Function::New<stageNvfp4>(env, "stageNvfp4"));
   exports.Set("stageNvfp4Dynamic", Napi::Function::New<stageNvfp4Dynamic>(env, "stageNvfp4Dynamic"));
   exports.Set("swiglu", Napi::Function::New<swiglu>(env, "swiglu"));
+  exports.Set("swigluStageNvfp4", Napi::Function::New<swigluStageNvfp4>(env, "swigluStageNvfp4"));
+  exports.Set("swigluStageNvfp4Dynamic", Napi::Function::New<swigluStageNvfp4Dynamic>(env, "swigluStageNvfp4Dynamic"));
   exports.Set("scatterExperts", Napi::Function::New<scatterExperts>(env, "scatterExperts"));
   exports.Set("addInPlace", Napi::Function::New<addInPlace>(env, "addInPlace"));
   exports.Set("rmsNorm", Napi::Function::New<rmsNorm>(env, "rmsNorm"));

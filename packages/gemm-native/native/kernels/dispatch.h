@@ -17,7 +17,7 @@ struct KernelTable {
   void (*groupedBf16)(const GroupedA16Params&, int threads);   // nvfp4 weights, activations rounded to BF16
   void (*groupedDense)(const GroupedA16Params&, int threads);  // f32, bf16 and fp8 weights
   void (*gatherRows)(const GatherParams&, int threads);
-  std::int64_t (*stage)(const StageParams&, int threads);  // -1, or the index in x of a value that is not finite
+  std::int64_t (*stage)(const StageParams&, int threads);  // see nvfp4/stage.h
   void (*swiglu)(const SwigluParams&, int threads);
   void (*scatterExperts)(const ScatterParams&, int threads);
   void (*addInPlace)(const AddParams&, int threads);

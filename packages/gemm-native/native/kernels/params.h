@@ -61,6 +61,7 @@ struct StageParams {
   float* rowScale;                 // [R] out: each row's own scale; null for static scales
   std::uint8_t* codes;             // [R, K/2]
   std::uint8_t* sf;                // [R, K/16]
+  float swigluLimit;  // 0: x is staged. Above 0: x is [R, 2K], gate first, slotToken is null, and the SwiGLU of a row is staged
 };
 
 struct SwigluParams {

@@ -33,7 +33,7 @@ struct Result {
 };
 
 Result run(const KernelTable& table, const std::vector<float>& x, std::int64_t k, std::int64_t rows, const float* scales,
-           const std::int32_t* slots, int threads) {
+           const std::int32_t* slots, int threads, float swigluLimit = 0.f) {
   Result r{std::vector<std::uint8_t>(static_cast<std::size_t>(rows * k / 2), 0xcc),
            std::vector<std::uint8_t>(static_cast<std::size_t>(rows * k / 16), 0xcc), poisoned(rows), 0};
   const std::int32_t offsets[] = {static_cast<std::int32_t>(rows / 3), static_cast<std::int32_t>(rows / 3), static_cast<std::int32_t>(rows)};
@@ -48,6 +48,7 @@ Result run(const KernelTable& table, const std::vector<float>& x, std::int64_t k
   p.rowScale = scales == nullptr ? r.rowScale.data() : nullptr;
   p.codes = r.codes.data();
   p.sf = r.sf.data();
+  p.swigluLimit = swigluLimit;
   r.bad = table.stage(p, threads);
   return r;
 }
@@ -108,6 +109,27 @@ void notFinite(const KernelTable& table) {
   CHECK(run(table, x, k, 3, scales, slots, 2).bad == 700 * k + 3);
 }
 
+// SwiGLU and staging in one pass give the bytes of the two steps, for a row with a NaN its place in the result.
+void fusedSwiglu(const KernelTable& table) {
+  constexpr std::int64_t k = 2064, rows = 37;
+  Random random(5);
+  std::vector<float> gateUp = random.floats(rows * 2 * k);
+  for (float& v : gateUp) v *= 12;
+  std::vector<float> hidden = poisoned(rows * k);
+  table.swiglu({gateUp.data(), rows, k, 7.f, hidden.data()}, 2);
+  const float scales[] = {0.01f, 1.f, 0.02f};
+  for (const bool dynamic : {false, true})
+    for (const int threads : {1, 2, 5}) {
+      const Result want = run(table, hidden, k, rows, dynamic ? nullptr : scales, nullptr, threads);
+      const Result got = run(table, gateUp, k, rows, dynamic ? nullptr : scales, nullptr, threads, 7.f);
+      CHECK(want.bad == -1 && got.bad == -1 && got.codes == want.codes && got.sf == want.sf);
+      CHECK(!dynamic || sameBits(got.rowScale, want.rowScale));
+    }
+  gateUp[20 * 2 * k + 2050] = std::nanf("");
+  gateUp[30 * 2 * k + k + 1] = std::nanf("");
+  for (const int threads : {1, 5}) CHECK(run(table, gateUp, k, rows, scales, nullptr, threads, 7.f).bad == 20 * k + 2050);
+}
+
 }  // namespace
 
 int main() {
@@ -115,6 +137,7 @@ int main() {
     definition(*table, false);
     definition(*table, true);
     notFinite(*table);
+    fusedSwiglu(*table);
   }
   return megamoe::test::finish();
 }

@@ -1,4 +1,4 @@
-import { badScale, findBadScale, notFinite } from '../checks';
+import { badScale, findBadScale, notFinite, swigluNotFinite } from '../checks';
 import type { Engine, WeightBuilder } from '../engine';
 import { MAX_HC } from '../limits';
 import type { DenseRows, ExpertFormat, Fp8Rows, Nvfp4Rows } from '../types';
@@ -10,7 +10,7 @@ import { decodeNvfp4Row, groupedW4A4, makePairDot } from './nvfp4';
 import type { Nvfp4Storage } from './nvfp4';
 import { LinearW4A4, linearNvfp4 } from './nvfp4-linear';
 import { addInPlace, gatherRows, rmsNorm, scatterExperts, swiglu } from './rows';
-import { stageDynamic, stageStatic } from './stage';
+import { stageDynamic, stageStatic, stageSwiglu } from './stage';
 
 /** Storage of weights [matrices, n, k], filled row by row. */
 function createWeight(format: ExpertFormat, matrices: number, n: number, k: number): WeightBuilder {
@@ -115,6 +115,16 @@ export function createJsEngine(): Engine {
       if (bad >= 0) throw notFinite('stageNvfp4Dynamic', x, bad);
     },
     swiglu,
+    swigluStageNvfp4(gateUp, i, limit, expertOffsets, globalDecodeScale, codes, sf) {
+      const rows = expertOffsets[expertOffsets.length - 1]!;
+      const row = scratch.floats(i);
+      const bad = stageSwiglu(gateUp, rows, i, limit, expertOffsets, globalDecodeScale, codes, sf, row);
+      if (bad >= 0) throw swigluNotFinite('swigluStageNvfp4', i, bad);
+    },
+    swigluStageNvfp4Dynamic(gateUp, rows, i, limit, codes, sf, rowScale) {
+      const bad = stageSwiglu(gateUp, rows, i, limit, null, rowScale, codes, sf, scratch.floats(i));
+      if (bad >= 0) throw swigluNotFinite('swigluStageNvfp4Dynamic', i, bad);
+    },
     scatterExperts,
     addInPlace,
     rmsNorm,

@@ -9,15 +9,24 @@ export function gatherRows(x: Float32Array, d: number, slotToken: Int32Array, ro
 
 /** Clamped SwiGLU; the comparisons let a NaN through instead of hiding it behind the limit. */
 export function swiglu(gateUp: Float32Array, m: number, i: number, limit: number, out: Float32Array): void {
-  for (let r = 0; r < m; r++) {
-    const g0 = r * 2 * i;
-    for (let c = 0; c < i; c++) {
-      const gate = gateUp[g0 + c]!;
-      const up = gateUp[g0 + i + c]!;
-      const g = gate > limit ? limit : gate;
-      const u = up > limit ? limit : up < -limit ? -limit : up;
-      out[r * i + c] = (g / (1 + Math.exp(-g))) * u;
-    }
+  for (let r = 0; r < m; r++) swigluRow(gateUp, r * 2 * i, i, limit, out, r * i);
+}
+
+/** One row: gates at `g0`, then as many ups. */
+export function swigluRow(
+  gateUp: Float32Array,
+  g0: number,
+  i: number,
+  limit: number,
+  out: Float32Array,
+  o0: number,
+): void {
+  for (let c = 0; c < i; c++) {
+    const gate = gateUp[g0 + c]!;
+    const up = gateUp[g0 + i + c]!;
+    const g = gate > limit ? limit : gate;
+    const u = up > limit ? limit : up < -limit ? -limit : up;
+    out[o0 + c] = (g / (1 + Math.exp(-g))) * u;
   }
 }
 

@@ -1,5 +1,6 @@
 import { E4M3_MAX, E4M3_MIN, E4M3_VALUES, encodeE2m1, encodeE4m3 } from '@megamoe/core';
 import { MIN_GLOBAL_DECODE_SCALE } from '../checks';
+import { swigluRow } from './rows';
 
 /** Largest magnitude of `x[x0, x0+n)`; -1 when one of them is NaN or infinite. */
 function finiteAmax(x: Float32Array, x0: number, n: number): number {
@@ -50,6 +51,12 @@ export function stageRow(
   return -1;
 }
 
+/** A row's own global scale; a row too small for one gets 1. */
+function ownScale(amax: number): number {
+  const own = Math.fround(amax / 2688); // 6 * 448
+  return own < MIN_GLOBAL_DECODE_SCALE ? 1 : own;
+}
+
 /** Rows by expert with the experts' scales. Returns -1 or the index in x of a value that is not finite. */
 export function stageStatic(
   x: Float32Array,
@@ -87,10 +94,41 @@ export function stageDynamic(
     const x0 = (slotToken === null ? r : slotToken[r]!) * k;
     const amax = finiteAmax(x, x0, k);
     if (amax < 0) return firstBad(x, x0, k);
-    const own = Math.fround(amax / 2688); // 6 * 448
-    const g = own < MIN_GLOBAL_DECODE_SCALE ? 1 : own;
+    const g = ownScale(amax);
     rowScale[r] = g;
     stageRow(x, x0, k, g, codes, (r * k) / 2, sf, (r * k) / 16);
+  }
+  return -1;
+}
+
+/**
+ * SwiGLU of rows [2k] in `row`, then their codes: with `scales` of the experts, or, where there are no offsets, each row's own, written to `scales`. Returns -1 or
+ * the index in [rows, k] of a result that is not finite.
+ */
+export function stageSwiglu(
+  gateUp: Float32Array,
+  rows: number,
+  k: number,
+  limit: number,
+  expertOffsets: Int32Array | null,
+  scales: Float32Array,
+  codes: Uint8Array,
+  sf: Uint8Array,
+  row: Float32Array,
+): number {
+  let e = 0;
+  for (let r = 0; r < rows; r++) {
+    swigluRow(gateUp, r * 2 * k, k, limit, row, 0);
+    if (expertOffsets === null) {
+      const amax = finiteAmax(row, 0, k);
+      if (amax < 0) return r * k + firstBad(row, 0, k);
+      scales[r] = ownScale(amax);
+    } else {
+      while (expertOffsets[e]! <= r) e++;
+    }
+    const g = scales[expertOffsets === null ? r : e]!;
+    const bad = stageRow(row, 0, k, g, codes, (r * k) / 2, sf, (r * k) / 16);
+    if (bad >= 0) return r * k + bad;
   }
   return -1;
 }

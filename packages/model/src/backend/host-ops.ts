@@ -158,6 +158,10 @@ export function createHostOps(
       gemm.stageNvfp4(f32(x), k, i32OrNull(slots), i32(offsets), f32(decode), u8(codes), u8(sf)),
     stageNvfp4Dynamic: (x, k, slots, rows, codes, sf, rowScale) =>
       gemm.stageNvfp4Dynamic(f32(x), k, i32OrNull(slots), rows, u8(codes), u8(sf), f32(rowScale)),
+    swigluStageNvfp4: (gateUp, i, limit, offsets, decode, codes, sf) =>
+      gemm.swigluStageNvfp4(f32(gateUp), i, limit, i32(offsets), f32(decode), u8(codes), u8(sf)),
+    swigluStageNvfp4Dynamic: (gateUp, rows, i, limit, codes, sf, rowScale) =>
+      gemm.swigluStageNvfp4Dynamic(f32(gateUp), rows, i, limit, u8(codes), u8(sf), f32(rowScale)),
     groupedGemmW4A4: (w, codes, sf, offsets, alpha, rowScale, out) =>
       gemm.groupedGemmW4A4(w, u8(codes), u8(sf), i32(offsets), f32(alpha), f32OrNull(rowScale), f32(out)),
     groupedGemm: (w, a, offsets, alpha, out) => gemm.groupedGemm(w, f32(a), i32(offsets), f32OrNull(alpha), f32(out)),

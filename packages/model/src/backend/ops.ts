@@ -169,6 +169,25 @@ export interface Ops {
     sf: Tensor,
     rowScale: Tensor,
   ): void;
+  /** `swiglu` of rows in slot order, then `stageNvfp4` of the result, with the same bits. */
+  swigluStageNvfp4(
+    gateUp: Tensor,
+    i: number,
+    limit: number,
+    expertOffsets: Tensor,
+    globalDecodeScale: Tensor,
+    codes: Tensor,
+    sf: Tensor,
+  ): void;
+  swigluStageNvfp4Dynamic(
+    gateUp: Tensor,
+    rows: number,
+    i: number,
+    limit: number,
+    codes: Tensor,
+    sf: Tensor,
+    rowScale: Tensor,
+  ): void;
   groupedGemmW4A4(
     w: ExpertsWeight,
     codes: Tensor,

@@ -19,17 +19,40 @@ function expertGemm(
 ): void {
   const k = g.weight.k;
   if (activations === 'nvfp4' && g.alphaW4a4) {
-    if (g.inputGlobalDecodeScale) {
-      ops.stageNvfp4(x, k, slotToken, ws.expertOffsets, g.inputGlobalDecodeScale, ws.codes, ws.sf);
-      ops.groupedGemmW4A4(g.weight, ws.codes, ws.sf, ws.expertOffsets, g.alphaW4a4, null, out);
-    } else {
-      ops.stageNvfp4Dynamic(x, k, slotToken, slots, ws.codes, ws.sf, ws.rowScale);
-      ops.groupedGemmW4A4(g.weight, ws.codes, ws.sf, ws.expertOffsets, g.alphaW4a4, ws.rowScale, out);
-    }
+    const scale = g.inputGlobalDecodeScale;
+    if (scale) ops.stageNvfp4(x, k, slotToken, ws.expertOffsets, scale, ws.codes, ws.sf);
+    else ops.stageNvfp4Dynamic(x, k, slotToken, slots, ws.codes, ws.sf, ws.rowScale);
+    const rowScale = scale ? null : ws.rowScale;
+    ops.groupedGemmW4A4(g.weight, ws.codes, ws.sf, ws.expertOffsets, g.alphaW4a4, rowScale, out);
     return;
   }
   if (slotToken) ops.gatherRows(x, k, slotToken, slots, ws.gathered);
   ops.groupedGemm(g.weight, slotToken ? ws.gathered : x, ws.expertOffsets, g.alphaW4a16, out);
+}
+
+/** SwiGLU of `ws.gateUp` and the down projection. Quantized inputs are made in one pass; nobody else reads the floats between. */
+function swigluDown(
+  ops: Ops,
+  c: ModelConfig,
+  ws: Workspace,
+  g: ExpertGemm,
+  slots: number,
+  layer: number,
+  activations: Activations,
+  ranges: Observers['ranges'],
+): void {
+  const i = c.moeIntermediateSize;
+  if (activations === 'nvfp4' && g.alphaW4a4 && !ranges) {
+    const scale = g.inputGlobalDecodeScale;
+    if (scale) ops.swigluStageNvfp4(ws.gateUp, i, c.swigluLimit, ws.expertOffsets, scale, ws.codes, ws.sf);
+    else ops.swigluStageNvfp4Dynamic(ws.gateUp, slots, i, c.swigluLimit, ws.codes, ws.sf, ws.rowScale);
+    const rowScale = scale ? null : ws.rowScale;
+    ops.groupedGemmW4A4(g.weight, ws.codes, ws.sf, ws.expertOffsets, g.alphaW4a4, rowScale, ws.slotOut);
+    return;
+  }
+  ops.swiglu(ws.gateUp, slots, i, c.swigluLimit, ws.hidden);
+  ranges?.record(ops, layer, 'w2', ws.hidden, i, null, ws.expertOffsets, slots);
+  expertGemm(ops, ws, g, ws.hidden, null, slots, activations, ws.slotOut);
 }
 
 /**
@@ -57,9 +80,7 @@ export function moeBlock(
 
   ranges?.record(ops, layer, 'w13', ws.normed, c.hiddenSize, ws.slotToken, ws.expertOffsets, slots);
   expertGemm(ops, ws, w.w13, ws.normed, ws.slotToken, slots, activations, ws.gateUp);
-  ops.swiglu(ws.gateUp, slots, c.moeIntermediateSize, c.swigluLimit, ws.hidden);
-  ranges?.record(ops, layer, 'w2', ws.hidden, c.moeIntermediateSize, null, ws.expertOffsets, slots);
-  expertGemm(ops, ws, w.w2, ws.hidden, null, slots, activations, ws.slotOut);
+  swigluDown(ops, c, ws, w.w2, slots, layer, activations, ranges);
   ops.scatterExperts(ws.slotOut, c.hiddenSize, ws.tokenSlots, ws.topkWeights, rows, topk, ws.blockOut);
 
   if (!w.shared) return;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -107,30 +108,44 @@ inline CpuFeatures detectCpu() { return {}; }
 
 }  // namespace detail
 
-// Detected once per process; processors other than x86 and 64-bit Arm report nothing.
+// Every feature by the name that reports and MEGAMOE_CPU_WITHOUT use.
+struct NamedFeature {
+  const char* name;
+  bool CpuFeatures::*has;
+};
+
+inline const std::vector<NamedFeature>& namedFeatures() {
+  static const std::vector<NamedFeature> features = {
+      {"avx2", &CpuFeatures::avx2},           {"fma", &CpuFeatures::fma},
+      {"f16c", &CpuFeatures::f16c},           {"avx512f", &CpuFeatures::avx512f},
+      {"avx512dq", &CpuFeatures::avx512dq},   {"avx512bw", &CpuFeatures::avx512bw},
+      {"avx512vl", &CpuFeatures::avx512vl},   {"avx512vnni", &CpuFeatures::avx512vnni},
+      {"avx512vbmi", &CpuFeatures::avx512vbmi}, {"avx512bf16", &CpuFeatures::avx512bf16},
+      {"neon", &CpuFeatures::neon},           {"dotprod", &CpuFeatures::dotprod},
+  };
+  return features;
+}
+
+// What is left of `f` without the features named in a list with commas; null is an empty list, unknown names count for nothing.
+inline CpuFeatures withoutFeatures(CpuFeatures f, const char* list) {
+  const std::string names = list == nullptr ? "" : "," + std::string(list) + ",";
+  for (const NamedFeature& feature : namedFeatures())
+    if (names.find("," + std::string(feature.name) + ",") != std::string::npos) f.*feature.has = false;
+  return f;
+}
+
+// Detected once per process; processors other than x86 and 64-bit Arm report nothing. MEGAMOE_CPU_WITHOUT=avx512vbmi,... in the environment hides
+// features, to see what runs on a lesser machine.
 inline const CpuFeatures& cpuFeatures() {
-  static const CpuFeatures features = detail::detectCpu();
+  static const CpuFeatures features = withoutFeatures(detail::detectCpu(), std::getenv("MEGAMOE_CPU_WITHOUT"));
   return features;
 }
 
 // The names of what was found, for reports.
 inline std::vector<std::string> cpuFeatureNames(const CpuFeatures& f = cpuFeatures()) {
   std::vector<std::string> names;
-  const auto add = [&](bool has, const char* name) {
-    if (has) names.emplace_back(name);
-  };
-  add(f.avx2, "avx2");
-  add(f.fma, "fma");
-  add(f.f16c, "f16c");
-  add(f.avx512f, "avx512f");
-  add(f.avx512dq, "avx512dq");
-  add(f.avx512bw, "avx512bw");
-  add(f.avx512vl, "avx512vl");
-  add(f.avx512vnni, "avx512vnni");
-  add(f.avx512vbmi, "avx512vbmi");
-  add(f.avx512bf16, "avx512bf16");
-  add(f.neon, "neon");
-  add(f.dotprod, "dotprod");
+  for (const NamedFeature& feature : namedFeatures())
+    if (f.*feature.has) names.emplace_back(feature.name);
   return names;
 }
 

@@ -17,6 +17,13 @@ int main() {
 #else
   CHECK(!f.neon);
 #endif
+  megamoe::CpuFeatures all;
+  for (const megamoe::NamedFeature& feature : megamoe::namedFeatures()) all.*feature.has = true;
+  CHECK(megamoe::cpuFeatureNames(megamoe::withoutFeatures(all, nullptr)) == megamoe::cpuFeatureNames(all));
+  CHECK(megamoe::cpuFeatureNames(megamoe::withoutFeatures(all, "avx512,avx,AVX2")) == megamoe::cpuFeatureNames(all));
+  const megamoe::CpuFeatures less = megamoe::withoutFeatures(all, "avx512bf16,fma");
+  CHECK(!less.fma && !less.avx512bf16 && less.avx2 && less.avx512vbmi);
+  CHECK(megamoe::cpuFeatureNames(less).size() + 2 == megamoe::cpuFeatureNames(all).size());
 #if defined(MEGAMOE_X86) && defined(__GNUC__)
   // The compiler's run-time library does its own detection.
   __builtin_cpu_init();

@@ -1,6 +1,8 @@
 // ModelOpt's activation quantizer, 8 lanes at a time, in the two phases of avx512/stage.cc and with the bits of generic/stage.cc.
 #include "stage.h"
 
+#include "avx2.h"
+
 #include <immintrin.h>
 
 #include <cstring>
@@ -131,6 +133,6 @@ std::uint32_t amaxBits(const float* x, std::int64_t n) {
 
 }  // namespace
 
-extern const nvfp4::StageKernels kStage = {amaxBits, row};
+extern const nvfp4::StageKernels kStage = {amaxBits, row, swigluRow};
 
 }  // namespace megamoe::gemm::avx2

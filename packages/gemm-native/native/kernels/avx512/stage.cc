@@ -4,6 +4,8 @@
 // its own chain of maximum, division and broadcast.
 #include "stage.h"
 
+#include "avx512.h"
+
 #include <immintrin.h>
 
 namespace megamoe::gemm::avx512 {
@@ -119,6 +121,6 @@ std::uint32_t amaxBits(const float* x, std::int64_t n) {
 
 }  // namespace
 
-extern const nvfp4::StageKernels kStage = {amaxBits, row};
+extern const nvfp4::StageKernels kStage = {amaxBits, row, swigluRow};
 
 }  // namespace megamoe::gemm::avx512

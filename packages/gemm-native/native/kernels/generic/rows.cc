@@ -23,19 +23,22 @@ void gatherRows(const GatherParams& p, int threads) {
   });
 }
 
+void swigluRow(const float* gate, const float* up, std::int64_t n, float limit, float* out) {
+  for (std::int64_t c = 0; c < n; c++) {
+    // Comparisons, not min and max: a NaN must come through.
+    const float g = gate[c] > limit ? limit : gate[c];
+    const float u = up[c] > limit ? limit : up[c] < -limit ? -limit : up[c];
+    // In double, as the TypeScript twin: both then round to the same float32, and the codes that are made of it agree.
+    const double silu = g / (1.0 + std::exp(-static_cast<double>(g)));
+    out[c] = static_cast<float>(silu * u);
+  }
+}
+
 void swiglu(const SwigluParams& p, int threads) {
   parallelFor(p.m, threads, grainOf(p.i * kExpWork), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; r++) {
       const float* gate = p.gateUp + r * 2 * p.i;
-      const float* up = gate + p.i;
-      for (std::int64_t c = 0; c < p.i; c++) {
-        // Comparisons, not min and max: a NaN must come through.
-        const float g = gate[c] > p.limit ? p.limit : gate[c];
-        const float u = up[c] > p.limit ? p.limit : up[c] < -p.limit ? -p.limit : up[c];
-        // In double, as the TypeScript twin: both then round to the same float32, and the codes that are made of it agree.
-        const double silu = g / (1.0 + std::exp(-static_cast<double>(g)));
-        p.out[r * p.i + c] = static_cast<float>(silu * u);
-      }
+      swigluRow(gate, gate + p.i, p.i, p.limit, p.out + r * p.i);
     }
   });
 }

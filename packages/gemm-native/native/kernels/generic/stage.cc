@@ -42,7 +42,7 @@ bool stageRow(const float* x, std::int64_t k, float g, std::uint8_t* codes, std:
 
 }  // namespace
 
-const nvfp4::StageKernels kStage = {amaxBits, stageRow};
+const nvfp4::StageKernels kStage = {amaxBits, stageRow, swigluRow};
 
 std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kStage, p, threads); }
 

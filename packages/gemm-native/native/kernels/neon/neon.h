@@ -18,6 +18,7 @@ void groupedDense(const GroupedA16Params& p, int threads);
 void groupedBf16(const GroupedA16Params& p, int threads);
 std::int64_t stage(const StageParams& p, int threads);
 void swiglu(const SwigluParams& p, int threads);
+void swigluRow(const float* gate, const float* up, std::int64_t n, float limit, float* out);
 void scatterExperts(const ScatterParams& p, int threads);
 void addInPlace(const AddParams& p, int threads);
 void rmsNorm(const RmsNormParams& p, int threads);

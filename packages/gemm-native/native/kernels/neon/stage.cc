@@ -96,6 +96,6 @@ std::uint32_t amaxBits(const float* x, std::int64_t n) {
 
 }  // namespace
 
-extern const nvfp4::StageKernels kStage = {amaxBits, row};
+extern const nvfp4::StageKernels kStage = {amaxBits, row, swigluRow};
 
 }  // namespace megamoe::gemm::neon

@@ -60,6 +60,8 @@ struct StageKernels {
   std::uint32_t (*amaxBits)(const float* x, std::int64_t n);
   // Quantizes a row with global scale g; false (and unspecified output) when a value is not finite.
   bool (*row)(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf);
+  // One row of SwiGLU: n gates and n ups to n values.
+  void (*swigluRow)(const float* gate, const float* up, std::int64_t n, float limit, float* out);
 };
 
 namespace {

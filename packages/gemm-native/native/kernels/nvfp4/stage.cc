@@ -1,6 +1,8 @@
 // Compiled without instruction-set flags: which rows, which scales, which threads.
 #include "stage.h"
 
+#include "../parallel.h"
+
 #include <megamoe/codecs.h>
 #include <megamoe/thread_pool.h>
 
@@ -14,6 +16,7 @@ namespace {
 constexpr std::uint32_t kInfinityBits = 0x7f800000u;
 constexpr float kMinGlobalDecodeScale = 0x1p-117f;
 constexpr std::int64_t kElementsPerThread = 1 << 14;  // worth waking a thread
+constexpr std::int64_t kSwigluPerThread = 1 << 12;    // an exponential takes longer
 
 // The row's own global scale; a row too small for one (all zeros among them) gets 1.
 float ownScale(std::uint32_t bits) {
@@ -21,10 +24,21 @@ float ownScale(std::uint32_t bits) {
   return g < kMinGlobalDecodeScale ? 1.f : g;
 }
 
-std::int64_t firstNotFinite(const StageParams& p, std::int64_t row) {
-  const std::int64_t x0 = (p.slotToken == nullptr ? row : p.slotToken[row]) * p.k;
-  for (std::int64_t i = x0;; i++)
-    if ((floatToBits(p.x[i]) & 0x7fffffffu) >= kInfinityBits) return i;
+std::int64_t tokenOf(const StageParams& p, std::int64_t row) { return p.slotToken == nullptr ? row : p.slotToken[row]; }
+
+// What is staged as row `row`: of x, or its SwiGLU in the calling thread's scratch, where it stays in cache until it has become codes.
+const float* stagedRow(const StageKernels& kernels, const StageParams& p, std::int64_t row) {
+  if (p.swigluLimit == 0.f) return p.x + tokenOf(p, row) * p.k;
+  float* out = static_cast<float*>(scratchBytes(Slot::staged, static_cast<std::size_t>(p.k) * sizeof(float)));
+  const float* gate = p.x + row * 2 * p.k;
+  kernels.swigluRow(gate, gate + p.k, p.k, p.swigluLimit, out);
+  return out;
+}
+
+std::int64_t firstNotFinite(const StageKernels& kernels, const StageParams& p, std::int64_t row) {
+  const float* x = stagedRow(kernels, p, row);
+  for (std::int64_t i = 0;; i++)
+    if ((floatToBits(x[i]) & 0x7fffffffu) >= kInfinityBits) return tokenOf(p, row) * p.k + i;
 }
 
 }  // namespace
@@ -32,10 +46,10 @@ std::int64_t firstNotFinite(const StageParams& p, std::int64_t row) {
 std::int64_t stage(const StageKernels& kernels, const StageParams& p, int threads) {
   constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
   std::atomic<std::int64_t> firstBad{kNone};  // lowest row with a NaN or infinity, so that the error is the same for any threads
-  parallelFor(p.rows, threads, kElementsPerThread / p.k + 1, [&](std::int64_t begin, std::int64_t end) {
+  parallelFor(p.rows, threads, (p.swigluLimit == 0.f ? kElementsPerThread : kSwigluPerThread) / p.k + 1, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t e = 0;
     for (std::int64_t r = begin; r < end; r++) {
-      const float* x = p.x + (p.slotToken == nullptr ? r : p.slotToken[r]) * p.k;
+      const float* x = stagedRow(kernels, p, r);
       bool good = true;
       float g = 1.f;
       if (p.rowScale != nullptr) {
@@ -53,7 +67,7 @@ std::int64_t stage(const StageKernels& kernels, const StageParams& p, int thread
       return;
     }
   });
-  return firstBad == kNone ? -1 : firstNotFinite(p, firstBad);
+  return firstBad == kNone ? -1 : firstNotFinite(kernels, p, firstBad);
 }
 
 }  // namespace megamoe::gemm::nvfp4

@@ -40,25 +40,28 @@ static inline typename D::Reg swigluLanes(typename D::Reg gate, typename D::Reg 
 }
 
 template <class D>
+static inline void swigluRow(const float* gate, const float* up, std::int64_t n, double limit, float* out) {
+  const std::int64_t whole = n - n % 8;
+  for (std::int64_t c = 0; c < whole; c += 8) D::store(out + c, swigluLanes<D>(D::load(gate + c), D::load(up + c), limit));
+  if (whole == n) return;
+  float g[8] = {}, u[8] = {}, o[8];
+  for (std::int64_t c = whole; c < n; c++) g[c - whole] = gate[c], u[c - whole] = up[c];
+  D::store(o, swigluLanes<D>(D::load(g), D::load(u), limit));
+  for (std::int64_t c = whole; c < n; c++) out[c] = o[c - whole];
+}
+
+template <class D>
 static void swiglu(const SwigluParams& p, int threads) {
-  const std::int64_t whole = p.i - p.i % 8, blocks = (p.i + 1023) / 1024;  // a single row is worth several threads too
+  constexpr std::int64_t kStrip = 1024;  // columns of one item, so that a single row is worth several threads too
+  const std::int64_t strips = (p.i + kStrip - 1) / kStrip;
   auto range = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t b = begin; b < end; b++) {
-      const std::int64_t row = b / blocks, c0 = b % blocks * 1024, c1 = least(c0 + 1024, p.i);
-      const float* gate = p.gateUp + row * 2 * p.i;
-      const float* up = gate + p.i;
-      float* out = p.out + row * p.i;
-      for (std::int64_t c = c0; c < least(c1, whole); c += 8)
-        D::store(out + c, swigluLanes<D>(D::load(gate + c), D::load(up + c), p.limit));
-      if (c1 == p.i && whole < p.i) {
-        float g[8] = {}, u[8] = {}, o[8];
-        for (std::int64_t c = whole; c < p.i; c++) g[c - whole] = gate[c], u[c - whole] = up[c];
-        D::store(o, swigluLanes<D>(D::load(g), D::load(u), p.limit));
-        for (std::int64_t c = whole; c < p.i; c++) out[c] = o[c - whole];
-      }
+      const std::int64_t row = b / strips, c = b % strips * kStrip;
+      const float* gate = p.gateUp + row * 2 * p.i + c;
+      swigluRow<D>(gate, gate + p.i, least(kStrip, p.i - c), p.limit, p.out + row * p.i + c);
     }
   };
-  eachRange(p.m * blocks, threads, grainFor(1024 * kExpWork), range);
+  eachRange(p.m * strips, threads, grainFor(kStrip * kExpWork), range);
 }
 
 template <class V>
