@@ -18,7 +18,7 @@ export interface SequenceMark {
  * logits after that equal logits without it, bit for bit.
  */
 export class Sequence {
-  private ids: Int32Array;
+  private readonly ids: Int32Array; // [maxTokens] at once, like the state: a step allocates nothing
   private marks = new WeakSet<SequenceMark>();
 
   constructor(
@@ -26,7 +26,7 @@ export class Sequence {
     /** Tokens it can hold. */
     readonly maxTokens: number,
   ) {
-    this.ids = new Int32Array(Math.min(maxTokens, 256));
+    this.ids = new Int32Array(maxTokens);
   }
 
   /** Tokens seen. */
@@ -34,7 +34,7 @@ export class Sequence {
     return this.state.position;
   }
 
-  /** The tokens seen, [length]; a view that the next step may outgrow. */
+  /** The tokens seen, [length]; a view. */
   get tokenIds(): Int32Array {
     return this.ids.subarray(0, this.length);
   }
@@ -46,11 +46,6 @@ export class Sequence {
 
   /** Called by the model after a step that took in `tokenIds[from, from + n)`. */
   noteTokens(tokenIds: ArrayLike<number>, from: number, n: number): void {
-    if (this.length > this.ids.length) {
-      const grown = new Int32Array(Math.min(this.maxTokens, Math.max(this.length, 2 * this.ids.length)));
-      grown.set(this.ids);
-      this.ids = grown;
-    }
     const start = this.length - n;
     for (let i = 0; i < n; i++) this.ids[start + i] = tokenIds[from + i]!;
   }
@@ -58,7 +53,7 @@ export class Sequence {
   /** An independent copy. */
   clone(): Sequence {
     const copy = new Sequence(this.state.clone(), this.maxTokens);
-    copy.ids = this.ids.slice();
+    copy.ids.set(this.ids);
     return copy;
   }
 
@@ -75,7 +70,6 @@ export class Sequence {
       );
     }
     this.state.restore(saved.state);
-    this.ids = new Int32Array(Math.max(saved.tokenIds.length, Math.min(this.maxTokens, 256)));
     this.ids.set(saved.tokenIds);
   }
 
