@@ -32,10 +32,10 @@ describe.each(BACKENDS.filter((b) => !/x[25]$/.test(b.name)))('packLinear from a
   it('refuses rows of the wrong kind or length', () => {
     const shape = { n: 4, k: 8, dtype: 'bf16' } as const;
     expect(() => kernels.packLinear({ ...shape, data: () => new Float32Array(32) })).toThrow(
-      'packLinear: "data(row0, rows)" must be a Uint16Array, got Float32Array',
+      'packLinear: data(0, 4): "data" must be a Uint16Array, got Float32Array',
     );
     expect(() => kernels.packLinear({ ...shape, data: () => new Uint16Array(31) })).toThrow(
-      'packLinear: "data(row0, rows)" must have length rows*k = 32, got 31',
+      'packLinear: data(0, 4): "data" must have length rows*k = 32, got 31',
     );
   });
 });
