@@ -1,6 +1,6 @@
 const f = Math.fround;
 
-/** Grows with the longest sequence seen; one per kernels object. */
+/** Grows to the longest sequence seen; one per kernels object. */
 export interface SelectScratch {
   /** Score of every visible entry. */
   scores: Float32Array;
@@ -28,7 +28,7 @@ export function indexSelect(
 ): void {
   const last = Math.floor((p0 + n) / ratio);
   if (scratch.scores.length < last) {
-    const cap = Math.max(last, 2 * scratch.scores.length);
+    const cap = Math.max(last, Math.floor(entries.length / dim)); // all that the state can hold: later steps allocate nothing
     scratch.scores = new Float32Array(cap);
     scratch.order = new Float32Array(cap);
   }

@@ -48,7 +48,10 @@ function allocate(dtype: TensorDtype, length: number): HostTensor {
 
 /** The state of `@megamoe/attention`, behind the handle that the model knows. */
 class HostState implements SequenceStateHandle {
-  constructor(readonly inner: SequenceState) {}
+  constructor(
+    readonly inner: SequenceState,
+    readonly maxTokens: number,
+  ) {}
   get position(): number {
     return this.inner.position;
   }
@@ -59,7 +62,7 @@ class HostState implements SequenceStateHandle {
     return this.inner.bytes;
   }
   clone(): HostState {
-    return new HostState(this.inner.clone());
+    return new HostState(this.inner.clone(), this.maxTokens);
   }
   save(): unknown {
     return this.inner.save();
@@ -168,7 +171,7 @@ export function createHostOps(
     scatterExperts: (y, d, slots, weights, t, topk, out) =>
       gemm.scatterExperts(f32(y), d, i32(slots), f32(weights), t, topk, f32(out)),
 
-    createState: (spec) => new HostState(new SequenceState(spec)),
+    createState: (spec) => new HostState(new SequenceState(spec), spec.maxTokens),
     stateBytes,
     ropeRows: (rope, positions, n, cos, sin) => ropeRows(rope as Rope, i32(positions), n, f32(cos), f32(sin)),
     rope: (x, m, heads, d, dim, cos, sin, inverse) =>
@@ -186,8 +189,12 @@ export function createHostOps(
     attend(s, layer, spec, q, heads, selected, topk, sinks, softmaxScale, out) {
       const state = layerOf(s, layer);
       const cap = gatherPlanCapacity(spec, s.p0, s.n, topk);
-      if (keyIndex.length < s.n * cap) keyIndex = new Int32Array(s.n * cap * 2);
-      if (keyCount.length < s.n) keyCount = new Int32Array(s.n * 2);
+      if (keyIndex.length < s.n * cap) {
+        // Room for the last position too, so that no later step allocates.
+        const { maxTokens } = s.state as HostState;
+        keyIndex = new Int32Array(s.n * gatherPlanCapacity(spec, maxTokens - s.n, s.n, topk));
+      }
+      if (keyCount.length < s.n) keyCount = new Int32Array(s.n);
       buildGatherPlan(spec, state.ringCap, s.p0, s.n, i32OrNull(selected), topk, keyIndex, cap, keyCount);
       attention.attend(state, f32(q), s.row0, s.n, heads, keyIndex, cap, keyCount, f32(sinks), softmaxScale, f32(out));
     },
