@@ -57,7 +57,7 @@ async function round(i) {
     loadModel(TINY, {
       ...options,
       signal: early.signal,
-      onProgress: (done, total) => done > (total * (i % 7)) / 8 && early.abort(new Error('enough')),
+      onProgress: (done, total) => done > (total * (i % 6)) / 8 && early.abort(new Error('enough')),
     }),
   );
   if (i % 3 > 0) model.dispose(); // else it is left to the collector
