@@ -89,16 +89,6 @@ inline Row decodeRow(__m256i codes) {
   return {values, _mm512_sub_epi32(_mm512_setzero_si512(), sum)};
 }
 
-// Fetches the lines that storeRow will write: stores are done in order, and each would wait for its line. Rows of an output lie a power of
-// two apart, on few sets of the first-level cache, so the second one keeps them.
-inline void prefetchOut(const PanelOut& o, std::int64_t row, std::int64_t rows) {
-  for (std::int64_t r = row; r < row + rows; r++) {
-    const auto* out = reinterpret_cast<const std::uint8_t*>(o.out + r * o.stride);
-    prefetchLine(out);
-    prefetchLine(out + 64);
-  }
-}
-
 // Writes one row of a panel: alpha * (acc * factor * rowFactor), then * rowScale. The factors are powers of two, their products exact.
 inline void storeRow(const PanelOut& o, std::int64_t row, __m512 left, __m512 right, float factor) {
   const __m512 f = _mm512_set1_ps(o.rowFactor == nullptr ? factor : factor * o.rowFactor[row]);

@@ -16,7 +16,6 @@ constexpr std::int64_t kCodes = 128;  // where the codes of a superblock begin
 // Few rows. Weights are decoded once for a tile, and fetched far ahead when they are cold.
 template <int Rows, bool IsCold>
 void tileOf(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) {
-  prefetchOut(job.out, row, Rows);
   const __m512i table = loadCodeTable();
   __m512 acc[Rows][2];
   for (int r = 0; r < Rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();

@@ -90,7 +90,6 @@ void tablePanel(const PanelJob& job) {
       for (std::int64_t l = lines * i / tiles; l < lines * (i + 1) / tiles; l++) prefetchLine(next + l * 64);
       const std::int64_t begin = tileStart(job.rows, tiles, i), rows = tileStart(job.rows, tiles, i + 1) - begin;
       float* const tileSums = sums + begin * kColumns;
-      if (isLast) prefetchOut(job.out, begin, rows);
       kTile[rows - 1](prepared, depth * kBlocks, job.tiles + (begin * job.superblocks + sb * rows) * kW4A4RowBytes, tileSums);
       if (!isLast) continue;
       for (std::int64_t r = 0; r < rows; r++)
