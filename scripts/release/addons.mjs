@@ -1,16 +1,26 @@
 /**
- * `node scripts/release/addons.mjs [--out DIR]`: builds the addons of this platform, strips and checks them, and puts them where
- * stage.mjs looks: DIR/PLATFORM/NAME.node (DIR: .release/addons). The job that the release runs on every platform.
+ * `node scripts/release/addons.mjs [--out DIR] [--tests]`: builds the addons of this platform, strips and checks them, loads them, and
+ * puts them where stage.mjs looks: DIR/PLATFORM/NAME.node (DIR: .release/addons); with --tests also runs the C++ tests here. The job
+ * that the release runs on every platform.
  */
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mustRun, ROOT } from '../lib/run.mjs';
 import { checkAddon } from './check-addon.mjs';
 import { ADDON_FOLDERS, thisPlatform } from './platforms.mjs';
 
-const { values } = parseArgs({ options: { out: { type: 'string', default: join(ROOT, '.release', 'addons') } } });
+const { values } = parseArgs({
+  options: {
+    out: { type: 'string', default: join(ROOT, '.release', 'addons') },
+    tests: { type: 'boolean', default: false },
+  },
+});
+const BUILD = [join(ROOT, 'packages', 'native-kit', 'bin', 'build-addon.mjs'), '--quiet'];
+if (values.tests) BUILD.push('--tests');
+const ENV = { MACOSX_DEPLOYMENT_TARGET: '11.0' }; // the first macOS of both processors; other systems do not look at it
 const platform = thisPlatform();
 if (platform === undefined) {
   process.stderr.write(`no addon is prebuilt for ${process.platform}-${process.arch} with this C library\n`);
@@ -27,20 +37,19 @@ function strip(file) {
 
 for (const folder of ADDON_FOLDERS) {
   const dir = join(ROOT, 'packages', folder);
-  mustRun(process.execPath, [join(ROOT, 'packages', 'native-kit', 'bin', 'build-addon.mjs'), '--quiet'], { cwd: dir });
-  const file = join(values.out, platform.id, `${folder}.node`);
+  mustRun(process.execPath, BUILD, { cwd: dir, env: ENV });
+  const file = join(resolve(values.out), platform.id, `${folder}.node`);
   mkdirSync(join(file, '..'), { recursive: true });
   copyFileSync(join(dir, 'build', 'Release', `${folder}.node`), file);
   strip(file);
-  const kilobytes = `${(statSync(file).size / 1e3).toFixed(0)} kB`;
+  const { isa } = createRequire(import.meta.url)(file); // throws when stripping has broken it
+  const what = `${platform.id}/${folder}.node: ${(statSync(file).size / 1e3).toFixed(0)} kB, loads and takes ${isa}`;
   if (platform.os !== 'linux') {
-    process.stdout.write(`${platform.id}/${folder}.node: ${kilobytes}\n`);
+    process.stdout.write(`${what}\n`);
     continue;
   }
   const { glibc, libraries, problems } = checkAddon(file);
-  process.stdout.write(
-    `${platform.id}/${folder}.node: ${kilobytes}, glibc ${glibc}, links with ${libraries.join(' ')}\n`,
-  );
+  process.stdout.write(`${what}; glibc ${glibc}, links with ${libraries.join(' ')}\n`);
   for (const problem of problems) process.stderr.write(`${folder}.node ${problem}\n`);
   if (problems.length > 0) process.exitCode = 1;
 }

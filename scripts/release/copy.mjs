@@ -6,11 +6,15 @@ import { ROOT } from '../lib/run.mjs';
 
 const IDENTITY = { NAME: 'megamoe', EMAIL: 'release@example.invalid' };
 
-export function git(cwd, ...args) {
+function gitEnv() {
   const env = { ...process.env, GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' };
   for (const who of ['AUTHOR', 'COMMITTER'])
     for (const [what, value] of Object.entries(IDENTITY)) env[`GIT_${who}_${what}`] = value;
-  return execFileSync('git', args, { cwd, env, encoding: 'utf8', maxBuffer: 1 << 26 });
+  return env;
+}
+
+export function git(cwd, ...args) {
+  return execFileSync('git', args, { cwd, env: gitEnv(), encoding: 'utf8', maxBuffer: 1 << 26 });
 }
 
 /**
@@ -38,6 +42,7 @@ export function copyRepository(to, { accept = () => true, built = false } = {}) 
 export function changeset(dir, ...args) {
   return execFileSync(process.execPath, [join(ROOT, 'node_modules', '@changesets', 'cli', 'bin.js'), ...args], {
     cwd: dir,
+    env: gitEnv(), // it tags by git
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
   });

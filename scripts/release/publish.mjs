@@ -14,6 +14,16 @@ function npm(args, env) {
   return spawnSync('npm', args, { encoding: 'utf8', env: toolEnv(env), shell: process.platform === 'win32' });
 }
 
+const registryOption = (registry) => (registry === undefined ? [] : ['--registry', registry]);
+
+/** Whether the registry has this version; throws when it does not say. */
+export function isPublished(name, version, { registry, env = {} } = {}) {
+  const id = `${name}@${version}`;
+  const seen = npm(['view', id, 'version', ...registryOption(registry)], env);
+  if (seen.status !== 0 && !/E404/.test(seen.stderr)) throw new Error(`npm view ${id} failed: ${seen.stderr.trim()}`);
+  return seen.status === 0 && seen.stdout.trim() === version;
+}
+
 /** The dist-tag that changesets' prerelease mode asks for. */
 function prereleaseTag() {
   const file = join(ROOT, '.changeset', 'pre.json');
@@ -25,14 +35,11 @@ function prereleaseTag() {
 /** Publishes; returns the `name@version` that were published. */
 export function publish({ from, registry, tag = prereleaseTag(), provenance = false, dryRun = false, env = {} }) {
   const list = JSON.parse(readFileSync(join(from, 'packages.json'), 'utf8'));
-  const where = registry === undefined ? [] : ['--registry', registry];
   const published = [];
   for (const { name, version, file } of list) {
     const id = `${name}@${version}`;
-    const seen = npm(['view', id, 'version', ...where], env);
-    if (seen.status === 0 && seen.stdout.trim() === version) continue;
-    if (seen.status !== 0 && !/E404/.test(seen.stderr)) throw new Error(`npm view ${id} failed: ${seen.stderr.trim()}`);
-    const options = ['--access', 'public', '--tag', tag, ...where];
+    if (isPublished(name, version, { registry, env })) continue;
+    const options = ['--access', 'public', '--tag', tag, ...registryOption(registry)];
     if (provenance) options.push('--provenance');
     if (dryRun) options.push('--dry-run');
     const done = npm(['publish', join(from, file), '--ignore-scripts', ...options], env);
