@@ -1,18 +1,21 @@
 /**
  * `node scripts/check-arm64.mjs [--out DIR]`: cross-builds the addons for 64-bit Arm Linux, puts them where the release looks for them
- * (DIR/linux-arm64-gnu/NAME.node, DIR: .release/addons), and runs the C++ tests of every native package under an emulator, once as a
- * processor with dot products of bytes and once as one without. Prints a line for each and exits with 1 when something failed.
+ * (DIR/linux-arm64-gnu/NAME.node, DIR: .release/addons), and runs under an emulator, once as a processor with dot products of bytes and
+ * once as one without: the C++ tests of every native package, then the packages as npm installs them for such a machine. W4A4 must give
+ * the bits that it gives on this machine. Prints a line for each and exits with 1 when something failed.
  *
- * Needs cmake, aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu) and qemu-aarch64 (Debian: qemu-user). Takes some minutes, so that CI
- * does not run it with the other tests.
+ * Needs cmake, aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu) and qemu-aarch64 (Debian: qemu-user). Takes some minutes: a job of
+ * its own in CI, not part of `npm test`.
  */
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findOnPath } from '../packages/native-kit/bin/lib/tools.mjs';
 import { resolveBuildDependencies } from '../packages/native-kit/bin/lib/package.mjs';
+import { checkInstalled } from './arm64/installed.mjs';
 import { ROOT } from './lib/run.mjs';
+import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
 import { checkAddon } from './release/check-addon.mjs';
 import { ADDON_FOLDERS } from './release/platforms.mjs';
 
@@ -28,6 +31,7 @@ const NEEDED = {
 };
 
 const { values } = parseArgs({ options: { out: { type: 'string', default: join(ROOT, '.release', 'addons') } } });
+const addons = resolve(values.out);
 const missing = Object.keys(NEEDED).filter((tool) => findOnPath([tool], process.env.PATH ?? '') === undefined);
 if (missing.length > 0) {
   const packages = missing.map((tool) => NEEDED[tool]).join(' ');
@@ -37,6 +41,8 @@ if (missing.length > 0) {
   process.exit(1);
 }
 
+ensureInstalled();
+ensureBuilt();
 let failed = 0;
 const started = performance.now();
 for (const folder of ADDON_FOLDERS) report(`${folder}.node`, buildAddon(folder));
@@ -51,6 +57,10 @@ for (const folder of tested) {
   }
   for (const cpu of Object.keys(PROCESSORS)) report(`${folder} tests on ${cpu}`, runTests(build, cpu));
 }
+const processors = Object.fromEntries(
+  Object.entries(PROCESSORS).map(([cpu, sets]) => [cpu, sets.split(' ').at(-1)]), // the best comes last
+);
+checkInstalled({ addons, platform: PLATFORM, processors, report });
 process.exit(failed === 0 ? 0 : 1);
 
 function report(what, { ok, text }) {
@@ -86,7 +96,7 @@ function buildAddon(folder) {
     `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(build, 'Release')}`,
   ]);
   if (!built) return { ok: false, text: 'does not build' };
-  const file = join(values.out, PLATFORM, `${folder}.node`);
+  const file = join(addons, PLATFORM, `${folder}.node`);
   mkdirSync(join(file, '..'), { recursive: true });
   copyFileSync(join(build, 'Release', `${folder}.node`), file);
   if (!step('aarch64-linux-gnu-strip', ['--strip-unneeded', file]).ok)
