@@ -48,7 +48,18 @@ const arrowRule = (allowed, extra = []) => ({
 });
 
 export default tseslint.config(
-  { ignores: ['**/dist/', '**/build/', '**/node_modules/', '**/.tmp/', '.tools/', 'tools/oracle/'] },
+  {
+    ignores: [
+      '**/dist/',
+      '**/build/',
+      '**/node_modules/',
+      '**/.tmp/',
+      '.tools/',
+      '.release/',
+      'docs/api/',
+      'tools/oracle/',
+    ],
+  },
   js.configs.recommended,
   ...tseslint.configs.strict,
   ...tseslint.configs.stylistic,

@@ -13,9 +13,9 @@ import { mustRun, ROOT } from './lib/run.mjs';
 import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
 import { startRegistry } from './rehearse/registry.mjs';
 import { importsOf, runSnippets, snippetsOf } from './rehearse/snippets.mjs';
-import { installed, User } from './rehearse/user.mjs';
+import { backendOf, installed, User } from './rehearse/user.mjs';
 import { changeset, copyRepository, git } from './release/copy.mjs';
-import { ADDON_FOLDERS, thisPlatform } from './release/platforms.mjs';
+import { ADDON_FOLDERS, PLATFORMS, thisPlatform } from './release/platforms.mjs';
 import { publicPackages } from './release/workspace.mjs';
 
 const { values } = parseArgs({
@@ -33,19 +33,22 @@ function check(holds, what) {
   if (!holds) throw new Error(`rehearse: ${what}`);
 }
 
-const mb = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const size = (bytes) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
-/** A line about what an installation brought. */
+/** Lines about what an installation brought: packages, size, versions, and the backend that its packages choose. */
 function report(label, nodeModules, more = '') {
   const all = installed(nodeModules);
   const ours = all.filter(({ name }) => /^(@megamoe\/|megamoe$)/.test(name));
   const names = ours.map(({ name, version }) => `${name.replace('@megamoe/', '')} ${version}`).join(', ');
   const bytes = all.reduce((sum, p) => sum + p.bytes, 0);
-  say(`  ${label}: ${all.length} packages, ${mb(bytes)}: ${names}${more && `; ${more}`}`);
+  say(`  ${label}: ${all.length} package${all.length === 1 ? '' : 's'}, ${size(bytes)}: ${names}`);
+  say(`    ${backendOf(user, ours)}${more && `; ${more}`}`);
   return new Map(ours.map(({ name, version }) => [name, version]));
 }
 
-/** Versions, stages and publishes the copy as it stands; returns what went out. */
+const isPlatformPackage = (id) => PLATFORMS.some((p) => id.includes(`-${p.id}@`));
+
+/** Versions, stages, publishes and tags the copy as it stands; returns what went out. */
 function release() {
   changeset(repo, 'version');
   git(repo, 'add', '-A', '--', '.', ':!node_modules');
@@ -59,8 +62,16 @@ function release() {
         NPM_CONFIG_CACHE: user.env.NPM_CONFIG_CACHE,
       },
     });
+  const unpublished = node('unpublished.mjs', '--registry', registry.url).trim();
   node('stage.mjs');
-  return node('publish.mjs', '--registry', registry.url).trim().split('\n').filter(Boolean);
+  const out = node('publish.mjs', '--registry', registry.url).trim().split('\n').filter(Boolean);
+  const owners = out.filter((id) => !isPlatformPackage(id)); // platform packages go along with theirs
+  const named = unpublished.replace('unpublished=', '').split(' ');
+  check(named.sort().join() === [...owners].sort().join(), `published ${owners.join(' ')}, but "${unpublished}"`);
+  changeset(repo, 'tag');
+  const tags = git(repo, 'tag', '--points-at', 'HEAD').trim().split('\n');
+  check(tags.sort().join() === owners.sort().join(), `published ${owners.join(' ')}, tagged ${tags.join(' ')}`);
+  return out;
 }
 
 const addChangeset = (name, text) => writeFileSync(join(repo, '.changeset', `${name}.md`), text);
@@ -146,30 +157,37 @@ function fallback() {
   );
 }
 
-/** A patch of one package and a minor of another: only what changed is published, and a project moves to it. */
+/** Patches of two packages, one with an addon, and a minor of a third: only what changed is published, and a project moves to it. */
 function upgrade() {
   say('\nUpgrade');
   const dir = user.project('upgrade');
   user.install(dir, 'megamoe', '@megamoe/sf-layout');
   const before = report('before', join(dir, 'node_modules'));
-  addChangeset('trial', '---\n"@megamoe/sf-layout": patch\n"@megamoe/sampler": minor\n---\n\nA trial.\n');
-  const out = release();
-  say(`  published: ${out.join(' ')}`);
+  addChangeset(
+    'trial',
+    '---\n"@megamoe/sf-layout": patch\n"@megamoe/gemm-native": patch\n"@megamoe/sampler": minor\n---\n\nA trial.\n',
+  );
+  const out = release().filter((id) => !isPlatformPackage(id));
+  say(`  published: ${out.join(' ')}, and the addon's platform packages`);
   const versions = versionsOf();
   const changed = [...versions].filter(
     ([name, version]) => before.get(name) !== undefined && before.get(name) !== version,
   );
-  check(out.length === 4 && changed.length === 4, `expected 4 releases, got ${out.join(' ')}`);
+  check(out.length === 5 && changed.length === 5, `expected 5 releases, got ${out.join(' ')}`);
   user.install(dir, 'megamoe@latest', '@megamoe/sf-layout@latest');
   const after = report('after', join(dir, 'node_modules'));
   for (const [name, version] of after)
     if (versions.has(name)) check(version === versions.get(name), `${name} is ${version}, not ${versions.get(name)}`);
+  const addon = `@megamoe/gemm-native-${thisPlatform().id}`;
+  check(after.get(addon) === versions.get('@megamoe/gemm-native'), `the addon is still ${addon} ${after.get(addon)}`);
   check(
     readFileSync(join(dir, 'node_modules', '@megamoe', 'sf-layout', 'CHANGELOG.md'), 'utf8').includes('A trial.'),
     'no changelog',
   );
   runSnippets(user, dir, snippetsOf(join(dir, 'node_modules', '@megamoe', 'sf-layout', 'README.md')));
-  say(`  ${generate(dir, 'npx', ['megamoe']).line.trim()}`);
+  const { line } = generate(dir, 'npx', ['megamoe']);
+  check(line.includes('backend cpu'), `after the upgrade: ${line}`);
+  say(`    ${line.trim()}`);
 }
 
 /** A prerelease goes to its own tag: nobody gets it who did not ask. */

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const TIMEOUT_MS = 180_000;
 const PROGRAMS = ['node', 'npm', 'npx', 'sh', 'env', 'uname'];
@@ -76,7 +77,7 @@ export class User {
   }
 }
 
-/** Every installed package below a node_modules folder: `[{ name, version, bytes }]`. */
+/** Every installed package below a node_modules folder: `[{ name, version, bytes, path }]`. */
 export function installed(nodeModules) {
   const found = [];
   const visit = (dir, scope = '') => {
@@ -86,7 +87,7 @@ export function installed(nodeModules) {
       if (scope === '' && entry.startsWith('@')) visit(path, `${entry}/`);
       else if (existsSync(join(path, 'package.json'))) {
         const { version } = JSON.parse(readFileSync(join(path, 'package.json'), 'utf8'));
-        found.push({ name: scope + entry, version, bytes: sizeOf(path) });
+        found.push({ name: scope + entry, version, bytes: sizeOf(path), path });
         visit(join(path, 'node_modules'));
       }
     }
@@ -101,4 +102,21 @@ function sizeOf(path) {
   return readdirSync(path)
     .filter((name) => name !== 'node_modules')
     .reduce((sum, name) => sum + sizeOf(join(path, name)), 0);
+}
+
+const ADDON_REPORTS = { '@megamoe/gemm-native': 'gemmAddonInfo', '@megamoe/attention': 'attentionAddonInfo' };
+
+/** Which backend each installed package with an addon chooses, and why: one text, as the packages themselves say it. */
+export function backendOf(user, packages) {
+  const texts = packages
+    .filter(({ name }) => name in ADDON_REPORTS)
+    .map(({ name, path }) => {
+      const url = pathToFileURL(join(path, 'dist', 'index.js'));
+      const code = `import { ${ADDON_REPORTS[name]} as info } from ${JSON.stringify(url)}; console.log(JSON.stringify(info()))`;
+      const { loaded, isa, reason } = JSON.parse(
+        user.run(path, 'node', ['--input-type=module', '--eval', code]).stdout,
+      );
+      return `${name.replace('@megamoe/', '')} ${loaded ? `native (${isa})` : 'js'}: ${reason.replaceAll(user.home, '~')}`;
+    });
+  return texts.length === 0 ? 'backend js, the only one' : `backends: ${texts.join('; ')}`;
 }

@@ -1,13 +1,14 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { format } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
 
 /**
  * Registers the README tests of a package: every TypeScript snippet runs and prints what its trailing comments say, and every name
  * exported from `src/index.ts` stands in the README. Call from `test/readme.test.ts` with `import.meta.url`.
  *
- * A line `console.log(...); // TEXT` must print TEXT, up to the first colon of the comment.
+ * A line `console.log(...); // TEXT` must print TEXT, as Node does, up to the first colon of the comment.
  */
 export function readmeTests(testUrl: string): void {
   const root = dirname(dirname(fileURLToPath(testUrl)));
@@ -25,7 +26,7 @@ export function readmeTests(testUrl: string): void {
         const printed: string[] = [];
         const spy = vi
           .spyOn(console, 'log')
-          .mockImplementation((...args: unknown[]) => void printed.push(args.map(String).join(' ')));
+          .mockImplementation((...args: unknown[]) => void printed.push(format(...args)));
         try {
           await import(/* @vite-ignore */ file);
         } finally {
