@@ -1,7 +1,7 @@
 /** Brings a checkout to the point where it runs: install, build, addons; each only when something it depends on has changed. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { mustRun, ROOT, run } from './run.mjs';
 
 const MANIFEST = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
@@ -33,27 +33,33 @@ export function pnpm(args, options) {
   mustRun(process.execPath, [PNPM, ...args], options);
 }
 
+const SKIPPED = new Set(['node_modules', 'dist', 'build', 'test', 'bench', '.turbo']);
+
 /** Files below `dir`, without build results and tests. */
-function* filesBelow(dir) {
+function filesBelow(dir, found = []) {
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
-    if (['node_modules', 'dist', 'build', 'test', 'bench', '.turbo'].includes(entry.name)) continue;
-    const path = join(dir, entry.name);
-    if (entry.isDirectory()) yield* filesBelow(path);
-    else yield path;
+    if (SKIPPED.has(entry.name)) continue;
+    const path = `${dir}${sep}${entry.name}`;
+    if (entry.isDirectory()) filesBelow(path, found);
+    else found.push(path);
   }
+  return found;
 }
 
-/** A digest of contents, for few files, or of sizes and times, for many. */
-function digest(files, contents) {
-  const hash = createHash('sha256');
-  for (const file of [...files].sort()) {
+/** A line for each file, with its size and time: what is compared at every start, so nothing is read. */
+function sizesAndTimes(files) {
+  return files.map((file) => {
     const { size, mtimeMs } = statSync(file);
-    hash.update(file.slice(ROOT.length)).update(contents ? readFileSync(file) : `${size} ${mtimeMs}`);
-  }
-  return hash.update(process.versions.modules).digest('hex');
+    return `${file.slice(ROOT.length)} ${size} ${mtimeMs}\n`;
+  });
 }
 
-/** Runs `work` unless the stamp file already holds `value`; the stamp is written when it succeeds. */
+/** A digest of texts, for this version of Node. */
+function digest(texts) {
+  return createHash('sha256').update(texts.join('')).update(process.versions.modules).digest('hex');
+}
+
+/** Runs `work` unless the stamp file already holds `value()`; the stamp is written when it succeeds. */
 function unlessStamped(stamp, value, work) {
   const file = join(ROOT, 'node_modules', '.megamoe', stamp);
   if (existsSync(file) && readFileSync(file, 'utf8') === value()) return;
@@ -75,7 +81,7 @@ export function ensureInstalled() {
   files.push(...[...packageFolders(), ...SINGLE_PACKAGES].map((dir) => join(dir, 'package.json')));
   unlessStamped(
     'installed',
-    () => digest(files, true),
+    () => digest(files.sort().map((file) => `${file.slice(ROOT.length)} ${readFileSync(file, 'utf8')}`)),
     () => {
       say('installing dependencies');
       pnpm(['install', '--frozen-lockfile', '--reporter=append-only'], { quiet: true });
@@ -85,14 +91,15 @@ export function ensureInstalled() {
 
 /** Builds packages and addons when a source has changed. Without a compiler the addons are left out, and one line says so. */
 export function ensureBuilt() {
-  const files = [
-    ...packageFolders().flatMap((dir) => [...filesBelow(dir)]),
-    join(ROOT, 'tsup.config.ts'),
-    join(ROOT, 'pnpm-lock.yaml'),
-  ];
+  const folders = packageFolders();
+  // Before anything is built: what is edited meanwhile is stale at the next start.
+  const lines = new Map([
+    ...folders.map((dir) => [dir, sizesAndTimes(filesBelow(dir).sort())]),
+    [ROOT, sizesAndTimes([join(ROOT, 'tsup.config.ts'), join(ROOT, 'pnpm-lock.yaml')])],
+  ]);
   unlessStamped(
     'built',
-    () => digest(files, false),
+    () => digest([...lines.values()].flat()),
     () => {
       say('building');
       const turbo = join(ROOT, 'node_modules', 'turbo', 'bin', 'turbo');
@@ -101,13 +108,12 @@ export function ensureBuilt() {
       });
     },
   );
-  const native = NATIVE_PACKAGES.flatMap((name) => [
-    ...filesBelow(join(ROOT, 'packages', name)),
-    ...filesBelow(join(ROOT, 'packages', 'native-kit')),
-  ]);
+  const natives = [...NATIVE_PACKAGES, 'native-kit'].map((name) => join(ROOT, 'packages', name));
+  // Where an addon is missing for want of a compiler, another PATH may have one.
+  const missing = () => NATIVE_PACKAGES.some((name) => !existsSync(addonFile(name)));
   unlessStamped(
     'addons',
-    () => `${digest(native, false)} ${process.env.PATH}`,
+    () => digest(natives.flatMap((dir) => lines.get(dir))) + (missing() ? ` ${process.env.PATH}` : ''),
     () => {
       const tool = join(ROOT, 'packages', 'native-kit', 'bin', 'build-addon.mjs');
       for (const name of NATIVE_PACKAGES)
@@ -115,3 +121,6 @@ export function ensureBuilt() {
     },
   );
 }
+
+/** What `build-addon` makes. */
+const addonFile = (name) => join(ROOT, 'packages', name, 'build', 'Release', `${name}.node`);

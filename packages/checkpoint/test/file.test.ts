@@ -42,6 +42,25 @@ describe('SafetensorsFile', () => {
     file.close();
   });
 
+  it('small reads, which come out of shared blocks, give the bytes of the file in any order', () => {
+    const count = 80_000; // 4 bytes each: several blocks, and more of them than are kept
+    const names = Array.from({ length: count / 8 }, (_, i) => `t${i}`); // 32 bytes each, the header is odd: some cross a border
+    const header = names.map(
+      (name, i) => `"${name}":{"dtype":"F32","shape":[8],"data_offsets":[${32 * i},${32 * i + 32}]}`,
+    );
+    const data = new Uint8Array(Uint32Array.from({ length: count }, (_, i) => Math.imul(i, 0x9e3779b1)).buffer);
+    const { path } = rawFile(`{${header.join(',')}} `, data);
+    const file = new SafetensorsFile(path);
+    for (let i = 0; i < names.length; i++) {
+      const at = (i * 7919) % names.length; // a prime: every tensor once, far apart
+      const got = file.read(names[at]!, 0, 32);
+      if (!Buffer.from(got).equals(data.subarray(32 * at, 32 * at + 32))) expect.fail(`tensor ${at} differs`);
+    }
+    expect(file.read('t0', 5, 5)).toEqual(new Uint8Array(0));
+    file.close();
+    expect(thrown(() => file.read('t0'))).toMatch(/the file has been closed$/);
+  });
+
   it('names what is wrong', () => {
     const { path, dir } = rawFile(HEADER, DATA);
     const file = new SafetensorsFile(path);

@@ -285,6 +285,11 @@ describe('tokenizer.json', () => {
       /expected an object of token ids/,
     ],
     [
+      'merges that are no pairs',
+      { ...tokenizerJson(), model: { type: 'BPE', vocab: { a: 0 }, merges: ['a b', ['a']] } },
+      /model\.merges: expected an array of pairs of texts$/,
+    ],
+    [
       'a byte without a token',
       { ...tokenizerJson(), model: { type: 'BPE', vocab: { a: 0 }, merges: [] } },
       /model\.vocab: no token for byte 0; text with it could not be encoded$/,

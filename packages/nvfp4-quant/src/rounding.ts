@@ -1,4 +1,4 @@
-import { E4M3_MIN, encodeE2m1 } from '@megamoe/core';
+import { E4M3_MIN } from '@megamoe/core';
 
 const float = new Float32Array(2);
 const bits = new Int32Array(float.buffer);
@@ -15,19 +15,36 @@ export function e4m3FromFloat32(s: number): number {
   return ((b + 0x7ffff + ((b >>> 20) & 1)) >>> 20) - ((127 - 7) << 3); // keep three mantissa bits, change the exponent's bias
 }
 
+/** Where the magnitudes of codes 1 to 7 begin, and whether the bound itself (a tie, which goes to the even code) belongs to the code. */
+const CODE_STARTS: readonly (readonly [number, boolean])[] = [
+  [0.25, false],
+  [0.75, true],
+  [1.25, false],
+  [1.75, true],
+  [2.5, false],
+  [3.5, true],
+  [5, false],
+];
+
+/** The index of a float32, given as its bits, into {@link CODES} and {@link SIGNED_CODES}. */
+export function codeIndex(b: number): number {
+  return ((b >>> 19) & 0x1ffe) | (b & 0xfffff ? 1 : 0);
+}
+
 /**
  * E2M1 code of every float32 by the top 12 bits (sign, exponent, three mantissa bits) and one bit that says whether anything
  * follows. The rounding thresholds have at most two mantissa bits, so all floats of one entry round alike. `signOfZero`: keep
- * the sign bit of -0.
+ * the sign bit of -0. Filled in runs: every process that loads this module waits for it.
  */
 function codeTable(signOfZero: boolean): Uint8Array {
-  const table = new Uint8Array(8192);
-  for (let i = 0; i < table.length; i++) {
-    bits[0] = ((i >> 1) << 20) | (i & 1);
-    const x = float[0]!;
-    if (Number.isNaN(x)) continue;
-    table[i] = encodeE2m1(x) | (signOfZero && bits[0] < 0 ? 8 : 0);
+  const table = new Uint8Array(8192); // not-a-number stays 0
+  const negative = 4096;
+  const infinity = codeIndex(0x7f800000);
+  for (const [i, [start, included]] of CODE_STARTS.entries()) {
+    float[0] = start;
+    table.fill(i + 1, codeIndex(bits[0]!) + (included ? 0 : 1), infinity + 1);
   }
+  for (let i = signOfZero ? 0 : 1; i <= infinity; i++) table[negative + i] = table[i]! | 8;
   return table;
 }
 
@@ -36,11 +53,6 @@ export const CODES: Uint8Array = codeTable(false);
 
 /** Codes as compressed-tensors gives them: the sign bit is always kept, -0 becomes code 8. Index with {@link codeIndex}. */
 export const SIGNED_CODES: Uint8Array = codeTable(true);
-
-/** The index of a float32, given as its bits, into {@link CODES} and {@link SIGNED_CODES}. */
-export function codeIndex(b: number): number {
-  return ((b >>> 19) & 0x1ffe) | (b & 0xfffff ? 1 : 0);
-}
 
 /**
  * Writes the 8 code bytes of the 16 values `x[o..o+16)`, each divided by `d` in float32, to `codes[c..c+8)`. `d` 0 (a scale

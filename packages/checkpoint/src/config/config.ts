@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { badFile, quote, reasonOf } from '../fail';
 import { agree, parseRope } from './rope';
 import type { RawConfig } from './schema';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * The fields of config.json that matter, as they are spelled. Defaults are those of Hugging Face's `DeepseekV4Config`

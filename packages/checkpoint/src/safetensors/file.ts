@@ -9,6 +9,11 @@ import { LENGTH_BYTES, parseHeader, readHeaderLength } from './header';
 /** Most bytes asked of one `read` call: Linux transfers at most 2^31 - 4096. */
 const READ_CHUNK = 2 ** 30;
 
+/** Reads of at most SMALL_READ bytes come out of blocks of this many; as many blocks are kept as a layer's scalars lie in. */
+const BLOCK = 65536;
+const SMALL_READ = 4096;
+const BLOCKS_KEPT = 4;
+
 /** Throws UnsupportedError on a big-endian machine: bytes are handed out as they lie in the file. */
 export function checkLittleEndian(): void {
   if (endianness() !== 'LE') throw new UnsupportedError('safetensors: only little-endian machines are supported');
@@ -25,6 +30,8 @@ export class SafetensorsFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   readonly metadata: ReadonlyMap<string, string>;
   readonly #dataStart: number;
+  /** The blocks last read, the newest at the end. */
+  readonly #blocks: { readonly start: number; readonly bytes: Uint8Array }[] = [];
   #fd: number | undefined;
 
   /** Opens `path` and checks its header. */
@@ -79,12 +86,39 @@ export class SafetensorsFile {
         cause,
       });
     }
-    return this.#readAt(this.#dataStart + entry.begin + start, out, name);
+    const position = this.#dataStart + entry.begin + start;
+    if (out.length <= SMALL_READ && this.#readSmall(position, out)) return out;
+    return this.#readAt(position, out, name);
+  }
+
+  /**
+   * Reads from a block: a checkpoint has thousands of scalars, which lie together, and a system call for each is what a small model's
+   * load waits for. False when that does not work: reading the bytes themselves then says why.
+   */
+  #readSmall(position: number, out: Uint8Array): boolean {
+    if (this.#fd === undefined) return false;
+    const start = position - (position % BLOCK);
+    let block = this.#blocks.find((b) => b.start === start);
+    if (!block) {
+      const oldest = this.#blocks.length < BLOCKS_KEPT ? undefined : this.#blocks.shift();
+      block = { start, bytes: oldest?.bytes ?? new Uint8Array(BLOCK) };
+      try {
+        if (readSync(this.#fd, block.bytes, 0, BLOCK, start) < Math.min(BLOCK, this.bytes - start)) return false;
+      } catch {
+        return false;
+      }
+      this.#blocks.push(block);
+    }
+    const from = position - start;
+    if (from + out.length > BLOCK) return false;
+    out.set(block.bytes.subarray(from, from + out.length));
+    return true;
   }
 
   /** Closes the file; reading after that is an error. Closing twice is fine. */
   close(): void {
     if (this.#fd === undefined) return;
+    this.#blocks.length = 0;
     closeSync(this.#fd);
     this.#fd = undefined;
   }

@@ -10,6 +10,8 @@ export type StrictJson = string | number | boolean | null | OtherNumber | Strict
 
 const MAX_DEPTH = 16;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+/** What a string may not hold, or must be decoded for: a backslash, a control character, a lone surrogate. */
+const NOT_PLAIN = /[\\\p{Cc}\p{Cs}]/u;
 const INTEGER = /^(?:0|[1-9][0-9]*)$/;
 const ESCAPES: Readonly<Record<string, string>> = {
   '"': '"',
@@ -65,6 +67,12 @@ export function parseStrictJson(text: string): StrictJson {
   };
   const string = (): string => {
     expect('"');
+    const end = text.indexOf('"', at);
+    const plain = end < 0 ? '\\' : text.slice(at, end);
+    if (!NOT_PLAIN.test(plain)) {
+      at = end + 1;
+      return plain;
+    }
     let value = '';
     let start = at;
     for (;;) {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { issueText } from '../config/config';
 import { badFile, reasonOf } from '../fail';
 
@@ -14,6 +14,15 @@ const isVocab = (v: unknown): v is Record<string, number> =>
   typeof v === 'object' &&
   v !== null &&
   Object.values(v).every((id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID);
+
+/** "left right" or [left, right]: checked by hand, for a big vocabulary has hundreds of thousands and every start waits for it. */
+const isMerges = (v: unknown): v is (string | [string, string])[] =>
+  Array.isArray(v) &&
+  v.every(
+    (merge) =>
+      typeof merge === 'string' ||
+      (Array.isArray(merge) && merge.length === 2 && typeof merge[0] === 'string' && typeof merge[1] === 'string'),
+  );
 
 const schema = z.looseObject({
   added_tokens: z.array(
@@ -33,7 +42,7 @@ const schema = z.looseObject({
   model: z.looseObject({
     type: z.literal('BPE'),
     vocab: z.custom<Record<string, number>>(isVocab, 'expected an object of token ids'),
-    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
+    merges: z.custom<(string | [string, string])[]>(isMerges, 'expected an array of pairs of texts'),
   }),
 });
 

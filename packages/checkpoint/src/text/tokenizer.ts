@@ -51,30 +51,28 @@ function markerPattern(tokens: readonly string[]): RegExp | undefined {
   return new RegExp(`(${longestFirst.map((t) => t.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|')})`);
 }
 
-/** The bytes of every id, from the vocabulary and the added tokens. */
-function tokenTable({ model, added_tokens: added }: TokenizerJson, file: string): (Uint8Array | undefined)[] {
-  const texts: (string | undefined)[] = [];
-  const bytes: (Uint8Array | undefined)[] = [];
-  const encoder = new TextEncoder();
-  const put = (token: string, id: number, value: Uint8Array): void => {
-    const other = texts[id];
+/** The token of every id, from the vocabulary and the added tokens. */
+function tokenTable({ model, added_tokens: added }: TokenizerJson, file: string): (string | undefined)[] {
+  const tokens: (string | undefined)[] = [];
+  const put = (token: string, id: number): void => {
+    const other = tokens[id];
     if (other !== undefined && other !== token) {
       throw badFile(file, `id ${id} stands for two tokens, ${quote(other)} and ${quote(token)}`);
     }
-    texts[id] = token;
-    bytes[id] = value;
+    tokens[id] = token;
   };
-  for (const [token, id] of Object.entries(model.vocab)) put(token, id, bytesOfToken(token) ?? encoder.encode(token));
-  for (const { content, id } of added) put(content, id, encoder.encode(content));
+  for (const [token, id] of Object.entries(model.vocab)) put(token, id);
+  for (const { content, id } of added) put(content, id);
   const missing = BYTE_CHARACTERS.findIndex((c) => !Object.hasOwn(model.vocab, c));
   if (missing >= 0) throw badFile(file, `model.vocab: no token for byte ${missing}; text with it could not be encoded`);
-  return bytes;
+  return tokens;
 }
 
 /** The library's tokenizer for text without added tokens: with those out of its vocabulary, no spelling of them comes out as one. */
 function plainTokenizer(json: TokenizerJson, added: ReadonlyMap<string, number>, file: string): LibraryTokenizer {
   const { normalizer, model } = json;
-  const vocab = Object.fromEntries(Object.entries(model.vocab).filter(([token]) => !added.has(token)));
+  const vocab = { ...model.vocab };
+  for (const token of added.keys()) Reflect.deleteProperty(vocab, token);
   const parts = {
     ...json,
     added_tokens: [],
@@ -93,15 +91,20 @@ function plainTokenizer(json: TokenizerJson, added: ReadonlyMap<string, number>,
 class BpeTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly specialIds: ReadonlyMap<string, number>;
-  readonly #bytes: readonly (Uint8Array | undefined)[];
+  readonly #tokens: readonly (string | undefined)[];
+  /** What has been asked for: most of a vocabulary never is. */
+  readonly #bytes = new Map<number, Uint8Array>();
+  readonly #encoder = new TextEncoder();
+  readonly #added: ReadonlySet<number>;
   readonly #special: ReadonlySet<number>;
   readonly #markers: RegExp | undefined;
   readonly #library: LibraryTokenizer;
 
   constructor(json: TokenizerJson, file: string) {
     this.specialIds = new Map(json.added_tokens.map((t) => [t.content, t.id]));
-    this.#bytes = tokenTable(json, file);
-    this.vocabSize = this.#bytes.length;
+    this.#tokens = tokenTable(json, file);
+    this.vocabSize = this.#tokens.length;
+    this.#added = new Set(json.added_tokens.map((t) => t.id));
     this.#special = new Set(json.added_tokens.filter((t) => t.special).map((t) => t.id));
     this.#markers = markerPattern([...this.specialIds.keys()]);
     this.#library = plainTokenizer(json, this.specialIds, file);
@@ -129,7 +132,19 @@ class BpeTokenizer implements Tokenizer {
 
   tokenBytes(id: number): Uint8Array {
     checkInteger('tokenBytes', 'id', id, 0);
-    return this.#bytes[id]?.slice() ?? NO_BYTES;
+    return this.#bytesOf(id)?.slice() ?? NO_BYTES;
+  }
+
+  /** An added token stands for its own text, one of the vocabulary for bytes. */
+  #bytesOf(id: number): Uint8Array | undefined {
+    const token = this.#tokens[id];
+    if (token === undefined) return undefined;
+    let bytes = this.#bytes.get(id);
+    if (!bytes) {
+      bytes = (this.#added.has(id) ? undefined : bytesOfToken(token)) ?? this.#encoder.encode(token);
+      this.#bytes.set(id, bytes);
+    }
+    return bytes;
   }
 
   createStream({ skipSpecial = false }: DecodeOptions = {}): TokenStream {
@@ -138,7 +153,7 @@ class BpeTokenizer implements Tokenizer {
     return {
       push: (id) => {
         checkInteger('decode', 'id', id, 0);
-        const bytes = this.#bytes[id];
+        const bytes = this.#bytesOf(id);
         return bytes === undefined || (skipSpecial && this.#special.has(id))
           ? ''
           : decoder.decode(bytes, { stream: true });
