@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { defineConfig } from 'tsup';
 
 /** The largest packages of pure TypeScript go without spaces; names stay and lines end, so that a stack trace still says where. */
-const compact = ['reference', 'cli'].includes(basename(process.cwd()));
+const compact = ['checkpoint', 'reference', 'cli'].includes(basename(process.cwd()));
 
 /** One build for every package: ESM and types, no source maps (the output has names and lines, and maps double a package); run from the package's folder. */
 export default defineConfig({
