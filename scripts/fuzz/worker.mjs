@@ -75,15 +75,17 @@ news();
 for (let i = 0; i < 200; i++) await read(mutate(r.pick(corpus), r, corpus, target.limit)); // warm before measuring leaks
 globalThis.gc();
 const before = { heap: process.memoryUsage().heapUsed, files: openFiles() };
-const end = performance.now() + seconds * 1000;
-let [runs, accepted, beat] = [0, 0, 0];
-while (performance.now() < end) {
+let [runs, accepted, beat, spent, last] = [0, 0, 0, 0, performance.now()];
+while (spent < seconds * 1000) {
   const input = mutate(r.pick(corpus), r, corpus, target.limit);
   if (await read(input)) accepted++;
   runs++;
   if (news() > 0 && corpus.length < 5000) corpus.push(Buffer.from(input));
-  if (performance.now() - beat > 1000) {
-    beat = performance.now();
+  const now = performance.now();
+  spent += Math.min(now - last, 1000); // while the process was stopped, nothing was tried
+  last = now;
+  if (now - beat > 1000) {
+    beat = now;
     process.send({ beat: runs });
   }
 }
@@ -92,5 +94,15 @@ globalThis.gc();
 const heap = process.memoryUsage().heapUsed - before.heap;
 const files = openFiles() - before.files;
 process.send({
-  done: { runs, accepted, corpus: corpus.length, kept, paths: paths.size, heap, files, findings: findings.size },
+  done: {
+    seconds: Math.round(spent / 1000),
+    runs,
+    accepted,
+    corpus: corpus.length,
+    kept,
+    paths: paths.size,
+    heap,
+    files,
+    findings: findings.size,
+  },
 });
