@@ -50,4 +50,4 @@ export { explainDump, explainSteps } from './mistakes/explain';
 export type { ExplainProgress } from './mistakes/explain';
 export { MISTAKES } from './mistakes/catalogue';
 export type { MistakeInfo } from './mistakes/catalogue';
-export type { Dump, DumpTensor, Explanation, FoundMistake, RightFit } from './mistakes/types';
+export type { Dump, DumpTensor, Explanation, FoundMistake, NearMistake, RightFit } from './mistakes/types';

@@ -84,7 +84,7 @@ export function explanationText({ op, agrees, mistakes, nearest, right, notes }:
       m.id,
       m.cosine.toFixed(6),
       number(m.maxAbs),
-      m.cosine > right.cosine ? 'nearer than right' : '',
+      m.cosine > m.rightCosine ? 'nearer than right' : '',
     ]);
     const first = nearest[0]!;
     parts.push(

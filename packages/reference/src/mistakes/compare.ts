@@ -160,7 +160,7 @@ function spread(n: number, count: number, first: Iterable<number> = []): Int32Ar
   const preferred = [...first];
   const share = Math.max(1, Math.floor(count / 2));
   for (let i = 0; i < share && i < preferred.length; i++) {
-    chosen.add(preferred[Math.floor((i * preferred.length) / Math.min(share, preferred.length))]!);
+    chosen.add(preferred[Math.floor(((i + 0.5) * preferred.length) / Math.min(share, preferred.length))]!);
   }
   if (chosen.size < count) chosen.add(n - 1);
   for (let i = 0; chosen.size < count && i < count; i++) chosen.add(Math.floor((i * n) / count));
@@ -176,7 +176,7 @@ export function sampleOf(
   misfits?: { rows: Set<number>; columns: Set<number> },
 ): Sample {
   const budget = BUDGET[scope];
-  const fewColumns = perRow >= n * perElement ? n : Math.min(n, 96);
+  const fewColumns = perRow >= n * perElement && perRow <= budget ? n : Math.min(n, 96);
   const rows = Math.max(1, Math.min(m, Math.floor(budget / (perRow + fewColumns * perElement))));
   const columns = Math.max(fewColumns, Math.min(n, Math.floor((budget / rows - perRow) / perElement)));
   return { rows: spread(m, rows, misfits?.rows), columns: spread(n, columns, misfits?.columns) };

@@ -10,7 +10,7 @@ import { RESIDUAL } from './residual';
 import { ROPE } from './rope';
 import { ROUTE } from './route';
 import { SCALE_LAYOUT } from './scale-layout';
-import type { Candidate, Dump, Explanation, FoundMistake, Judged, Problem, Tier } from './types';
+import type { Candidate, Dump, Explanation, FoundMistake, Judged, Problem, Scope, Tier } from './types';
 
 /** Reads a dump of one operation. */
 const OPERATIONS: Readonly<Record<string, (reader: DumpReader) => Problem>> = {
@@ -30,6 +30,8 @@ const NEAREST = 5;
 interface Tried {
   readonly candidate: Candidate;
   readonly judged: Judged;
+  /** What {@link judged} was compared on. */
+  readonly scope: Scope;
   readonly order: number;
 }
 
@@ -92,6 +94,11 @@ function found(tried: Tried, right: Judged, problem: Problem, others: readonly s
   };
 }
 
+/** A mistake that changes nothing of what was compared is near nothing. */
+function same(judged: Judged, right: Judged): boolean {
+  return judged.outside === right.outside && Math.abs(judged.nmse - right.nmse) <= 1e-9 * right.nmse;
+}
+
 /** What is not a number in the outputs. */
 function nonFinite(dump: Dump): string[] {
   const reader = new DumpReader(dump);
@@ -120,7 +127,8 @@ function* tryRank(problem: Problem, rank: 0 | 1): Generator<void, Tried[]> {
     if (candidate.rank !== rank) continue;
     yield;
     const screened = candidate.judge('screen');
-    tried.push({ candidate, order, judged: screened.tier === 'no' ? screened : candidate.judge('full') });
+    if (screened.tier === 'no') tried.push({ candidate, order, judged: screened, scope: 'screen' });
+    else tried.push({ candidate, order, judged: candidate.judge('full'), scope: 'full' });
   }
   return tried;
 }
@@ -129,7 +137,8 @@ function* tryRank(problem: Problem, rank: 0 | 1): Generator<void, Tried[]> {
  * Tries every known mistake of the dump's operation.
  *
  * `agrees` when the right computation reproduces the output within the precision of its dtype (see `compare.ts`). Else `mistakes` holds
- * those that do; one that changes nothing on this input cannot be among them. `nearest` holds the others by cosine.
+ * those that do; one that changes nothing on this input cannot be among them. `nearest` holds the others that
+ * change something, by cosine.
  * @throws CheckpointError for a dump that lacks something or contradicts itself
  */
 export function explainDump(dump: Dump): Explanation {
@@ -158,7 +167,9 @@ export function* explainSteps(dump: Dump): Generator<ExplainProgress, Explanatio
     const listed = agrees ? [] : best(tried.filter(({ judged }) => judged.tier === tier));
     const ids = listed.map(({ candidate }) => candidate.id);
     if (ids.length > 1) notes.push(`${ids.join(' and ')} coincide on this input: the output does not tell them apart.`);
-    const nearest = agrees ? [] : best(tried.filter(({ candidate }) => !ids.includes(candidate.id)));
+    const beside = ({ scope }: Tried): Judged => problem.right.judge(scope);
+    const others = tried.filter((t) => !ids.includes(t.candidate.id) && !same(t.judged, beside(t)));
+    const nearest = agrees ? [] : best(others);
     nearest.sort((a, b) => finite(b.judged.cosine) - finite(a.judged.cosine) || a.judged.nmse - b.judged.nmse);
     const { cosine, maxAbs, outside, compared } = right;
     if (compared < problem.elements) {
@@ -177,7 +188,9 @@ export function* explainSteps(dump: Dump): Generator<ExplainProgress, Explanatio
           ids.filter((id) => id !== t.candidate.id),
         ),
       ),
-      nearest: nearest.slice(0, NEAREST).map((t) => found(t, right, problem)),
+      nearest: nearest
+        .slice(0, NEAREST)
+        .map((t) => ({ ...found(t, right, problem), rightCosine: finite(beside(t).cosine) })),
       right: { cosine: finite(cosine), maxAbs: finite(maxAbs), outside, compared, elements: problem.elements },
       notes,
     };

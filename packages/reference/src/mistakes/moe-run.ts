@@ -1,19 +1,9 @@
 /** The routed experts of a dump, run slot by slot with whatever is wrong about them. */
 import { E4M3_VALUES } from '@megamoe/core';
 import { UNIT, type Prediction, type Sample } from './compare';
-import { decodeRow, dot, norm, type NibbleOrder } from './nibbles';
+import { Dots, magnitudeAt, Vector, type Weights } from './moe-dots';
+import { decodeRow, norm, type NibbleOrder } from './nibbles';
 import { stage, stagingSlack } from './staging';
-
-/** A projection's weights of all experts, as a kernel sees them. */
-export interface Weights {
-  /** [E, rows, K/2] */
-  readonly codes: Uint8Array;
-  /** [E, rows, K/16] */
-  readonly sf: Uint8Array;
-  readonly order: NibbleOrder;
-  /** [E] */
-  readonly global: Float64Array;
-}
 
 /** What the input of a layer goes through. */
 export interface Staging {
@@ -22,7 +12,7 @@ export interface Staging {
   /** [E] scale to multiply with afterwards. */
   readonly alpha: Float64Array;
   readonly order: NibbleOrder;
-  /** What a kernel reads of the block scales [slots, kSf] of all slots. */
+  /** What a kernel reads of the block scales [slots, kSf] of all slots: each byte one of them, or zero. */
   readonly reread?: (sf: Uint8Array) => Uint8Array;
 }
 
@@ -58,128 +48,270 @@ export interface MoeInputs {
   readonly limit: number;
 }
 
-/** A row with the bound of its error, and how far it moves if a code next to a rounding boundary falls the other way. */
+/** A hidden row with the bound of its error; NaN where it is not known yet. */
 interface Row {
   readonly values: Float64Array;
   readonly error: Float64Array;
+  /** What L2 makes of it, by scale and order of codes. */
+  readonly staged: Map<string, Vector>;
+  /** By scale. */
+  readonly moved: Map<number, Moved>;
 }
+
+/** The staged values that move, by how much, if what lies on a rounding boundary falls the other way. */
+interface Moved {
+  readonly at: Int32Array;
+  readonly by: Float64Array;
+}
+
+/** Inputs that are kept; beyond, all are forgotten and made anew. */
+const KEPT_NUMBERS = 3e7;
+
+const range = (n: number): Int32Array => Int32Array.from({ length: n }, (_, i) => i);
 
 /** Runs variants of one dump. */
 export class MoeRunner {
   readonly #hidden = new Map<string, Map<number, Row>>();
+  readonly #inputs = new Map<string, Vector>();
+  readonly #l1: Dots;
+  readonly #l2: Dots;
+  readonly #all: Int32Array;
 
-  constructor(readonly inputs: MoeInputs) {}
+  constructor(readonly inputs: MoeInputs) {
+    this.#l1 = new Dots(inputs.i, inputs.h);
+    this.#l2 = new Dots(inputs.h, inputs.i);
+    this.#all = range(inputs.i);
+  }
 
-  #input({ reads }: Slot): Float64Array {
+  #x({ reads }: Slot): Float32Array {
     const { h, x } = this.inputs;
-    return reads < 0 ? new Float64Array(h) : Float64Array.from(x.subarray(reads * h, (reads + 1) * h));
+    return reads < 0 ? new Float32Array(h) : x.subarray(reads * h, (reads + 1) * h);
   }
 
-  /** A row after staging. All slots' scales are needed when they are reread from a wrong layout. */
-  #staged(values: Float64Array, staging: Staging | undefined, e: number, sf?: Uint8Array): Float64Array {
-    if (!staging) return values;
-    const staged = stage(values, values.length, () => staging.quantize[e]!);
-    const [read, alpha] = [sf ?? staged.sf, staging.alpha[e]!];
-    const out = new Float64Array(values.length);
-    return decodeRow(staged.codes, 0, (block) => E4M3_VALUES[read[block]!]! * alpha, staging.order, out);
-  }
-
-  /** Block scales that a kernel reads for each slot, when the layout is wrong. */
-  #reread(run: Run, staging: Staging | undefined, k: number, row: (s: number) => Float64Array): Uint8Array | undefined {
-    if (!staging?.reread) return undefined;
-    const all = new Uint8Array((run.slots.length * k) / 16);
-    run.slots.forEach((slot, s) => {
-      if (slot.expert < 0) return;
-      all.set(stage(row(s), k, () => staging.quantize[slot.expert]!).sf, (s * k) / 16);
-    });
-    return staging.reread(all);
+  /** What L1 multiplies for a slot, without alpha. `sf`: the scales read, when the layout is wrong. */
+  #input(run: Run, s: number, sf: Uint8Array | undefined): Vector {
+    const { l1, slots } = run;
+    const { reads, expert } = slots[s]!;
+    const key = sf ? `${run.l1Key},${s}` : l1 ? `${reads},${l1.quantize[expert]},${l1.order}` : `${reads}`;
+    let input = this.#inputs.get(key);
+    if (!input) {
+      const x = this.#x(slots[s]!);
+      input = new Vector(l1 ? restored(x, l1.quantize[expert]!, l1.order, sf) : Float64Array.from(x));
+      if (this.#inputs.size * this.inputs.h > KEPT_NUMBERS) this.#inputs.clear();
+      this.#inputs.set(key, input);
+    }
+    return input;
   }
 
   /** Hidden rows of the slots `wanted`, after SwiGLU. */
   hidden(run: Run, wanted: readonly number[]): Map<number, Row> {
-    const { h, i, limit } = this.inputs;
+    return this.#fill(run, new Map(wanted.map((s) => [s, this.#all])));
+  }
+
+  /** Makes elements of hidden rows known: for each slot those wanted. */
+  #fill(run: Run, wanted: ReadonlyMap<number, Int32Array>): Map<number, Row> {
+    const { h, i } = this.inputs;
     let known = this.#hidden.get(run.l1Key);
     if (!known) this.#hidden.set(run.l1Key, (known = new Map()));
-    const missing = wanted.filter((s) => !known.has(s) && run.slots[s]!.expert >= 0);
-    const sf = missing.length > 0 ? this.#reread(run, run.l1, h, (s) => this.#input(run.slots[s]!)) : undefined;
-    const factor = UNIT * (8 + Math.sqrt(h) / 4);
-    for (const [e, slots] of byExpert(run, missing)) {
-      const xs = slots.map((s) =>
-        this.#staged(this.#input(run.slots[s]!), run.l1, e, sf?.subarray((s * h) / 16, ((s + 1) * h) / 16)),
-      );
-      const lengths = xs.map(norm);
-      const rows = slots.map((s): Row => {
-        const row = { values: new Float64Array(i), error: new Float64Array(i) };
-        known.set(s, row);
-        return row;
-      });
-      const [gateRow, upRow] = [new Float64Array(h), new Float64Array(h)];
-      for (let n = 0; n < i; n++) {
-        decodeWeight(run.gate, e * i + n, gateRow);
-        decodeWeight(run.up, e * i + n, upRow);
-        const [gateScale, upScale] = [run.gate.global[e]!, run.up.global[e]!];
-        const [gateLength, upLength] = [norm(gateRow) * Math.abs(gateScale), norm(upRow) * Math.abs(upScale)];
-        xs.forEach((x, r) => {
-          const g0 = dot(x, gateRow) * gateScale;
-          const u0 = dot(x, upRow) * upScale;
-          const [gateError, upError] = [factor * lengths[r]! * gateLength, factor * lengths[r]! * upLength];
-          const g = run.clamp ? Math.min(g0, limit) : g0;
-          const u = run.clamp ? Math.min(Math.max(u0, -limit), limit) : u0;
-          const silu = g / (1 + Math.exp(-g));
-          rows[r]!.values[n] = silu * u;
-          // What is cut off for certain has no error.
-          const fromGate =
-            run.clamp && g0 - gateError > limit ? 0 : slopeOfSilu(g, gateError) * gateError * Math.abs(u);
-          const fromUp = run.clamp && Math.abs(u0) - upError > limit ? 0 : upError * Math.abs(silu);
-          rows[r]!.error[n] = fromGate + fromUp + 8 * UNIT * Math.abs(silu * u);
+    const missing = [...wanted.keys()].filter((s) => {
+      const values = known.get(s)?.values;
+      return run.slots[s]!.expert >= 0 && !(values && wanted.get(s)!.every((n) => !Number.isNaN(values[n])));
+    });
+    const read =
+      run.l1?.reread &&
+      readScales(run, run.l1, h, missing, (s, block) => this.#x(run.slots[s]!).subarray(block * 16, block * 16 + 16));
+    for (const [e, ofExpert] of byExpert(run, missing)) {
+      for (const [columns, slots] of groupBy(ofExpert, (s) => wanted.get(s)!)) {
+        const xs = slots.map((s) => this.#input(run, s, read?.get(s)));
+        const distinct = [...new Set(xs)];
+        const gate = this.#l1.compute(run.gate, e, distinct, columns);
+        const up = this.#l1.compute(run.up, e, distinct, columns);
+        slots.forEach((s, at) => {
+          let row = known.get(s);
+          if (!row) known.set(s, (row = emptyRow(i)));
+          const v = distinct.indexOf(xs[at]!);
+          const length = xs[at]!.length;
+          this.#activate(run, e, row, columns, {
+            length,
+            gate: gate.dots[v]!,
+            up: up.dots[v]!,
+            gateLengths: gate.lengths,
+            upLengths: up.lengths,
+          });
         });
       }
     }
     return known;
   }
 
+  /** SwiGLU of products, and the bound of what float32 may make of it. */
+  #activate(
+    run: Run,
+    e: number,
+    row: Row,
+    columns: Int32Array,
+    {
+      length,
+      gate,
+      up,
+      gateLengths,
+      upLengths,
+    }: { length: number; gate: Float64Array; up: Float64Array; gateLengths: Float64Array; upLengths: Float64Array },
+  ): void {
+    const { h, limit } = this.inputs;
+    const alpha = run.l1 ? run.l1.alpha[e]! : 1;
+    const [gateScale, upScale] = [run.gate.global[e]! * alpha, run.up.global[e]! * alpha];
+    const factor = UNIT * (8 + Math.sqrt(h) / 4) * length;
+    for (const n of columns) {
+      const [g0, u0] = [gate[n]! * gateScale, up[n]! * upScale];
+      const gateError = factor * gateLengths[n]! * Math.abs(gateScale);
+      const upError = factor * upLengths[n]! * Math.abs(upScale);
+      const g = run.clamp ? Math.min(g0, limit) : g0;
+      const u = run.clamp ? Math.min(Math.max(u0, -limit), limit) : u0;
+      const silu = g / (1 + Math.exp(-g));
+      row.values[n] = silu * u;
+      // What is cut off for certain has no error.
+      const fromGate = run.clamp && g0 - gateError > limit ? 0 : slopeOfSilu(g, gateError) * gateError * Math.abs(u);
+      const fromUp = run.clamp && Math.abs(u0) - upError > limit ? 0 : upError * Math.abs(silu);
+      row.error[n] = fromGate + fromUp + 8 * UNIT * Math.abs(silu * u);
+    }
+  }
+
+  /** Scales that L2 reads for the slots `active` in a wrong layout; of other slots' hidden rows only the blocks behind them are computed. */
+  #readHidden(run: Run, staging: Staging, active: readonly number[]): Map<number, Uint8Array> {
+    const { i } = this.inputs;
+    let rows: Map<number, Row> | undefined;
+    const block16 = (s: number, block: number): Float64Array =>
+      rows!.get(s)!.values.subarray(block * 16, block * 16 + 16);
+    return readScales(run, staging, i, active, block16, (blocks) => {
+      const columns = (list: readonly number[]): Int32Array =>
+        Int32Array.from(list.flatMap((b) => [...range(16)].map((j) => b * 16 + j)));
+      rows = this.#fill(run, new Map(Array.from(blocks, ([s, list]) => [s, columns(list)])));
+    });
+  }
+
   predict(run: Run, { rows, columns }: Sample): Prediction {
     const { h, i } = this.inputs;
+    const { down, l2, slots } = run;
     const place = new Map(Array.from(rows, (row, at) => [row, at]));
-    const active = Array.from(run.slots.keys()).filter(
-      (s) => run.slots[s]!.expert >= 0 && place.has(run.slots[s]!.token),
-    );
-    const everything = run.l2?.reread !== undefined;
-    const hidden = this.hidden(run, everything ? Array.from(run.slots.keys()) : active);
-    const sf = this.#reread(run, run.l2, i, (s) => hidden.get(s)!.values);
+    const active = Array.from(slots.keys()).filter((s) => slots[s]!.expert >= 0 && place.has(slots[s]!.token));
+    const hidden = this.hidden(run, active);
+    const read = l2?.reread && this.#readHidden(run, l2, active);
     const width = columns.length;
     const want = new Float64Array(rows.length * width);
     const noise = new Float64Array(want.length);
     const slack = new Float64Array(want.length);
     const factor = UNIT * (12 + Math.sqrt(i) / 4);
-    for (const [e, slots] of byExpert(run, active)) {
-      const ins = slots.map((s) => {
-        const { values, error } = hidden.get(s)!;
-        const staged = this.#staged(values, run.l2, e, sf?.subarray((s * i) / 16, ((s + 1) * i) / 16));
-        const moved = run.l2 && stagingSlack(values, error, i, () => run.l2!.quantize[e]!);
-        return {
-          at: place.get(run.slots[s]!.token)! * width,
-          weight: run.slots[s]!.weight,
-          staged,
-          length: factor * norm(staged) + (run.l2 ? 0 : norm(error)),
-          moved: moved?.map((v) => v * Math.abs(run.l2!.alpha[e]!)),
-        };
-      });
-      const w = new Float64Array(i);
-      columns.forEach((c, j) => {
-        decodeWeight(run.down, e * h + c, w);
-        const scale = run.down.global[e]!;
-        const length = norm(w) * Math.abs(scale);
-        for (const { at, weight, staged, length: inLength, moved } of ins) {
-          want[at + j]! += weight * scale * dot(staged, w);
-          noise[at + j]! += Math.abs(weight) * inLength * length;
+    for (const [e, group] of byExpert(run, active)) {
+      const inputs = group.map((s) => stagedHidden(hidden.get(s)!, l2, e, read?.get(s)));
+      const distinct = [...new Set(inputs)];
+      const { dots, lengths } = this.#l2.compute(down, e, distinct, columns);
+      const alpha = l2 ? l2.alpha[e]! : 1;
+      const scale = down.global[e]! * alpha;
+      group.forEach((s, index) => {
+        const { token, weight } = slots[s]!;
+        const row = hidden.get(s)!;
+        const input = inputs[index]!;
+        const products = dots[distinct.indexOf(input)]!;
+        const length = factor * input.length * Math.abs(alpha) + (l2 ? 0 : norm(row.error));
+        const moved = l2 && movedOf(row, l2.quantize[e]!);
+        columns.forEach((c, j) => {
+          const at = place.get(token)! * width + j;
+          want[at]! += weight * scale * products[c]!;
+          noise[at]! += Math.abs(weight * down.global[e]!) * length * lengths[c]!;
+          let sum = 0;
           if (moved)
-            slack[at + j]! += Math.abs(weight * scale) * moved.reduce((sum, v, n) => sum + v * Math.abs(w[n]!), 0);
-        }
+            for (let n = 0; n < moved.at.length; n++)
+              sum += moved.by[n]! * magnitudeAt(down, e * h + c, moved.at[n]!, i);
+          slack[at]! += Math.abs(weight * scale) * sum;
+        });
       });
     }
     return { want, noise, slack };
   }
+}
+
+function emptyRow(i: number): Row {
+  const nothing = (): Float64Array => new Float64Array(i).fill(NaN);
+  return { values: nothing(), error: nothing(), staged: new Map(), moved: new Map() };
+}
+
+/** A row quantized and restored, without alpha; with `sf`, by scales that are not its own. */
+function restored(
+  x: ArrayLike<number>,
+  quantize: number,
+  order: NibbleOrder,
+  sf: Uint8Array | undefined,
+): Float64Array {
+  const staged = stage(x, x.length, () => quantize);
+  const scales = sf ?? staged.sf;
+  return decodeRow(staged.codes, 0, (block) => E4M3_VALUES[scales[block]!]!, order, new Float64Array(x.length));
+}
+
+/** What L2 multiplies for a hidden row, without alpha. */
+function stagedHidden(row: Row, staging: Staging | undefined, e: number, sf: Uint8Array | undefined): Vector {
+  if (staging && sf) return new Vector(restored(row.values, staging.quantize[e]!, staging.order, sf));
+  const key = staging ? `${staging.quantize[e]},${staging.order}` : 'float';
+  let vector = row.staged.get(key);
+  if (!vector) {
+    vector = new Vector(staging ? restored(row.values, staging.quantize[e]!, staging.order, undefined) : row.values);
+    row.staged.set(key, vector);
+  }
+  return vector;
+}
+
+function movedOf(row: Row, quantize: number): Moved {
+  let moved = row.moved.get(quantize);
+  if (!moved) {
+    const by = stagingSlack(row.values, row.error, row.values.length, () => quantize) ?? new Float64Array(0);
+    const at = Int32Array.from(by.keys()).filter((n) => by[n]! > 0);
+    row.moved.set(quantize, (moved = { at, by: Float64Array.from(at, (n) => by[n]!) }));
+  }
+  return moved;
+}
+
+/**
+ * Block scales that a kernel reads for each slot of `wanted` when the layout is wrong. Only blocks whose scales are read are quantized:
+ * `need` is told of them before `block16` is asked for their elements.
+ */
+function readScales(
+  run: Run,
+  { quantize, reread }: Staging,
+  k: number,
+  wanted: readonly number[],
+  block16: (s: number, block: number) => ArrayLike<number>,
+  need: (blocks: ReadonlyMap<number, number[]>) => void = () => undefined,
+): Map<number, Uint8Array> {
+  const kSf = k / 16;
+  const origin = originsOf(reread!, run.slots.length * kSf);
+  const behind = new Map<number, Set<number>>();
+  for (const s of wanted) {
+    for (const from of origin.subarray(s * kSf, (s + 1) * kSf)) {
+      const slot = Math.floor(from / kSf);
+      if (from < 0 || run.slots[slot]!.expert < 0) continue; // zero, or a scale that nobody wrote
+      const blocks = behind.get(slot) ?? new Set();
+      behind.set(slot, blocks.add(from % kSf));
+    }
+  }
+  need(new Map(Array.from(behind, ([s, blocks]) => [s, [...blocks]])));
+  const scales = new Map<number, number>();
+  for (const [s, blocks] of behind) {
+    const g = quantize[run.slots[s]!.expert]!;
+    for (const block of blocks) scales.set(s * kSf + block, stage(block16(s, block), 16, () => g).sf[0]!);
+  }
+  const read = (s: number): Uint8Array =>
+    Uint8Array.from(origin.subarray(s * kSf, (s + 1) * kSf), (from) => scales.get(from) ?? 0);
+  return new Map(wanted.map((s) => [s, read(s)]));
+}
+
+/** Where each of `count` scales that a wrong layout gives comes from; -1: from none, it reads zero. */
+function originsOf(reread: (sf: Uint8Array) => Uint8Array, count: number): Int32Array {
+  const origin = new Int32Array(count).fill(-1);
+  for (let shift = 0; shift === 0 || count >>> shift > 0; shift += 8) {
+    const digits = reread(Uint8Array.from({ length: count }, (_, n) => ((n + 1) >>> shift) & 255));
+    for (let n = 0; n < count; n++) origin[n]! += digits[n]! << shift;
+  }
+  return origin;
 }
 
 /** The steepest that silu gets within `error` of `g`: nowhere more than 1.1, and nearly flat far below zero. */
@@ -192,18 +324,16 @@ function slopeOfSilu(g: number, error: number): number {
   return error > 0.1 ? 1.1 : 1.1 * Math.max(slope(g - error), slope(g), slope(g + error)) + error;
 }
 
-function decodeWeight({ codes, sf, order }: Weights, row: number, out: Float64Array): void {
-  const kSf = out.length / 16;
-  decodeRow(codes, row, (block) => E4M3_VALUES[sf[row * kSf + block]!]!, order, out);
-}
-
-function byExpert({ slots }: Run, wanted: readonly number[]): Map<number, number[]> {
-  const groups = new Map<number, number[]>();
-  for (const s of wanted) {
-    const e = slots[s]!.expert;
-    const group = groups.get(e);
-    if (group) group.push(s);
-    else groups.set(e, [s]);
+function groupBy<T, K>(list: readonly T[], key: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of list) {
+    const k = key(item);
+    const group = groups.get(k);
+    if (group) group.push(item);
+    else groups.set(k, [item]);
   }
   return groups;
 }
+
+const byExpert = ({ slots }: Run, wanted: readonly number[]): Map<number, number[]> =>
+  groupBy(wanted, (s) => slots[s]!.expert);

@@ -1,7 +1,8 @@
 /** `moe_nvfp4`: routed experts, gate and up, SwiGLU, down, weighted and added. */
 import type { DumpReader } from './dump';
 import { lazy, leadingZero, ownersOf } from './gemm';
-import { MoeRunner, type Run, type Slot, type Staging, type Weights } from './moe-run';
+import type { Weights } from './moe-dots';
+import { MoeRunner, type Run, type Slot, type Staging } from './moe-run';
 import { NIBBLE_MISTAKES } from './nibbles';
 import { floatProblem, type FloatCandidate } from './problem';
 import { raggedBlocks, readBuffer, weightBlocks, wrongBuffers } from './scales';
@@ -24,9 +25,6 @@ const WHERE: readonly { where: Where; rank: 0 | 1; text: string }[] = [
   { where: 'l2', rank: 1, text: 'in L2 (down)' },
 ];
 
-/** Hidden rows of more slots than this many multiplications pay for are not all computed. */
-const ALL_SLOTS = 1.5e9;
-
 interface Dimensions {
   readonly t: number;
   readonly h: number;
@@ -37,8 +35,12 @@ interface Dimensions {
 
 type Add = (id: string, rank: 0 | 1, reading: string, run: () => Run) => void;
 
+/** Wrong scales of all weights are kept for each mistake when they are smaller than this together, in bytes; else made at each use. */
+const KEPT_SCALES = 5e8;
+
 function readWeights(reader: DumpReader, name: string, rows: string, k: string): Weights {
   return {
+    key: name,
     codes: reader.bytes(`in.${name}_codes`, ['E', rows, `${k}/2`]),
     sf: reader.scales(`in.${name}_sf`, ['E', rows, `${k}/16`]),
     order: 'right',
@@ -102,12 +104,19 @@ export function MOE(reader: DumpReader): Problem {
   const right: Run = { l1Key: 'right', slots: reading(local), gate, up, down, l1, l2, clamp: true };
 
   const candidates: FloatCandidate[] = [];
+  const scaleMistakes = wrongBuffers({
+    sf: gate.sf,
+    kSf: h / 16,
+    blocks: weightBlocks(experts, i),
+    weights: true,
+  }).length;
+  const keep = (gate.sf.length + up.sf.length + down.sf.length) * scaleMistakes < KEPT_SCALES;
   const add: Add = (id, rank, text, run) => {
-    const made = lazy(run);
+    const made = keep ? lazy(run) : run;
     candidates.push({ id, rank, reading: text, predict: (sample) => runner.predict(made(), sample) });
   };
   const { base, notes } = addSaturated(add, runner, right, shape);
-  addScales(add, right, shape);
+  addScales(add, right, shape, keep);
   addSlots(add, right, local, choices, start, shape);
   addGlobalScales(add, right);
   addCodes(add, right);
@@ -189,7 +198,7 @@ function addSaturated(
   return { base, notes };
 }
 
-function addScales(add: Add, right: Run, { h, i, experts, t, topk }: Dimensions): void {
+function addScales(add: Add, right: Run, { h, i, experts }: Dimensions, keep: boolean): void {
   const source = (w: Weights, rows: number, kSf: number) => ({
     sf: w.sf,
     kSf,
@@ -202,10 +211,18 @@ function addScales(add: Add, right: Run, { h, i, experts, t, topk }: Dimensions)
     wrongBuffers(source(right.down, h, i / 16)),
   ] as const;
   wrong[0].forEach(({ id, rank, reading: text }, n) => {
+    const seen = (w: Weights, at: 0 | 1 | 2, rows: number, kSf: number): (() => Weights) => {
+      const make = (): Weights => ({
+        ...w,
+        key: `${w.key} ${n}`,
+        sf: readBuffer(wrong[at][n]!.buffer(), source(w, rows, kSf)),
+      });
+      return keep ? lazy(make) : make;
+    };
     const read = [
-      lazy(() => ({ ...right.gate, sf: readBuffer(wrong[0][n]!.buffer(), source(right.gate, i, h / 16)) })),
-      lazy(() => ({ ...right.up, sf: readBuffer(wrong[1][n]!.buffer(), source(right.up, i, h / 16)) })),
-      lazy(() => ({ ...right.down, sf: readBuffer(wrong[2][n]!.buffer(), source(right.down, h, i / 16)) })),
+      seen(right.gate, 0, i, h / 16),
+      seen(right.up, 1, i, h / 16),
+      seen(right.down, 2, h, i / 16),
     ] as const;
     for (const { where, rank: rank2, text: layers } of WHERE) {
       const reads = [`Scales of the weights ${layers}`, text].filter(Boolean).join(', ');
@@ -218,7 +235,6 @@ function addScales(add: Add, right: Run, { h, i, experts, t, topk }: Dimensions)
   });
   if (!right.l1 || !right.l2) return;
   const blocks = raggedBlocks(endsOf(right.slots, experts));
-  const affordable = t * topk * 2 * i * h <= ALL_SLOTS;
   // Only which mistakes there are is asked of empty scales; the bytes are made when the rows are staged.
   const empty = (kSf: number) => ({ sf: new Uint8Array(right.slots.length * kSf), kSf, blocks, weights: false });
   const kinds = wrongBuffers(empty(1));
@@ -230,7 +246,6 @@ function addScales(add: Add, right: Run, { h, i, experts, t, topk }: Dimensions)
     };
   kinds.forEach(({ id, rank, reading: text }, n) => {
     for (const { where, rank: rank2, text: layers } of WHERE) {
-      if (where !== 'l1' && !affordable) continue; // L2's scales are those of all slots' hidden rows
       const reads = [`Scales of the activations ${layers}`, text].filter(Boolean).join(', ');
       add(id, rank2 || rank ? 1 : 0, reads, () => ({
         ...right,

@@ -22,9 +22,10 @@ export const NIBBLE_MISTAKES: readonly { id: string; order: NibbleOrder; rank: 0
   { id: 'nibbles-half-split', order: 'packed-half', rank: 1, reading: 'packed as halves, read as pairs' },
 ];
 
-/** Values of the low and the high nibble of a byte. */
-const LOW = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte & 15]!);
-const HIGH = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte >> 4]!);
+/** Values of the low nibble of a byte. */
+export const LOW = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte & 15]!);
+/** Values of the high nibble of a byte. */
+export const HIGH = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte >> 4]!);
 
 /** For each order: the elements that the low and the high nibble of byte j become. */
 const BECOMES = Object.fromEntries(

@@ -38,10 +38,12 @@ export function floatProblem(args: {
     return s;
   };
   let fullRight: Judged | undefined; // its misfits steer the small sample, so it is judged once, and first
+  let screenedRight: Judged | undefined;
   const judgeRight = (scope: Scope): Judged => {
     const s = sample('full');
     fullRight ??= judgeFloats(output, n, s, right(s), misfits);
-    return scope === 'full' ? fullRight : judgeFloats(output, n, sample(scope), right(sample(scope)));
+    if (scope === 'full') return fullRight;
+    return (screenedRight ??= judgeFloats(output, n, sample(scope), right(sample(scope))));
   };
   return {
     elements: output.data.length,

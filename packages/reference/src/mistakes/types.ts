@@ -31,6 +31,12 @@ export interface FoundMistake {
   readonly rule: string;
 }
 
+/** A mistake that does not reproduce the output. */
+export interface NearMistake extends FoundMistake {
+  /** The right computation's cosine over the same elements. */
+  readonly rightCosine: number;
+}
+
 /** How near the right computation comes. */
 export interface RightFit {
   readonly cosine: number;
@@ -49,8 +55,8 @@ export interface Explanation {
   readonly agrees: boolean;
   /** Mistakes that reproduce the output, best first. Empty when `agrees`. */
   readonly mistakes: readonly FoundMistake[];
-  /** Mistakes that do not reproduce it, nearest first. */
-  readonly nearest: readonly FoundMistake[];
+  /** Mistakes that change the output but do not reproduce it, nearest first. */
+  readonly nearest: readonly NearMistake[];
   readonly right: RightFit;
   /** What else a reader should know: coincidences, NaN in the output, what was sampled, differences that do no harm. */
   readonly notes: readonly string[];

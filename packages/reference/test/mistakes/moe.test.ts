@@ -57,6 +57,28 @@ describe('moe_nvfp4', () => {
     expect([e.agrees, e.mistakes.length, e.nearest.length]).toEqual([false, 0, 5]);
   });
 
+  it('counts a mistake that changes nothing on this input as near nothing', () => {
+    // Whole tiles of scale rows: one matrix or each expert's own are the same swizzle. A limit that no value reaches.
+    const d = moeDump({ t: 3, h: 128, i: 128, experts: 2, topk: 1, limit: 1e6, float: true, seed: 6 });
+    const tensors = new Map(d.tensors).set(
+      'out',
+      floats(
+        [3, 128],
+        Array.from({ length: 384 }, (_, i) => Math.cos(i)),
+      ),
+    );
+    const e = explainDump({ ...d, tensors });
+    expect(e.mistakes).toEqual([]);
+    expect(e.nearest.length).toBe(5);
+    const ids = e.nearest.map(({ id }) => id);
+    expect(ids).not.toContain('scales-swizzled-globally');
+    expect(ids).not.toContain('swiglu-unclamped');
+    for (const m of e.nearest) {
+      expect(m.rightCosine).toBeCloseTo(e.right.cosine, 9); // everything is compared, so on the same elements
+      expect(m.cosine).not.toBe(m.rightCosine);
+    }
+  });
+
   it('refuses one input scale without the other, and bad scales', () => {
     const d = moeDump(CASES[0]!);
     const tensors = new Map(d.tensors);
