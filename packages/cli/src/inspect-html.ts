@@ -1,15 +1,18 @@
 import { basename } from 'node:path';
-import { dataTable, histogramGrid, htmlPage, markup, notes, widePlot, type Markup } from './html/index';
+import { breakable, dataTable, histogramGrid, htmlPage, markup, notes, widePlot, type Markup } from './html/index';
 import type { InspectReport } from './inspect';
 
-/** Where the scales of each layer and projection lie, by powers of two. */
-export function scalePicture({ health, dir }: InspectReport): Markup {
+const grouped = (n: number): string => n.toLocaleString('en');
+
+/** Where the scales of each layer and projection lie, by powers of two; `titled` where no heading says so. */
+export function scalePicture({ health, dir }: InspectReport, titled: boolean): Markup {
   const exponents = health.rows.flatMap((r) => Object.keys(r.exponents).map(Number));
   const [from, to] = exponents.length === 0 ? [0, -1] : [Math.min(...exponents), Math.max(...exponents)];
   const bins = Array.from({ length: to - from + 1 }, (_, i) => from + i);
   const label = `Block scales of ${basename(dir)} by layer`;
   return histogramGrid({
-    ...{ label, title: label, binNames: bins.map((e) => `2^${e}`), xName: 'scale, up to the next power of two' },
+    ...(titled ? { title: label } : {}),
+    ...{ label, binNames: bins.map((e) => `2^${e}`), xName: 'scale, up to the next power of two' },
     rows: health.rows
       .filter((r) => Object.keys(r.exponents).length > 0)
       .map((r) => ({
@@ -49,9 +52,9 @@ export function inspectHtml(r: InspectReport): string {
         : { tone: 'good', text: 'No NaN, and nothing odd.' },
     facts: [
       ['folder', r.dir],
-      ['parameters', r.parameters.toLocaleString('en')],
-      ['bytes', r.bytes.toLocaleString('en')],
-      ['tensors', String(r.tensors)],
+      ['parameters', grouped(r.parameters)],
+      ['bytes', grouped(r.bytes)],
+      ['tensors', grouped(r.tensors)],
     ],
     sections: [
       ...(odd.length + health.nonFinite.length === 0
@@ -68,7 +71,7 @@ export function inspectHtml(r: InspectReport): string {
       {
         heading: 'Block scales by layer',
         note: 'How many scales lie at each power of two. A row whose last bin is red has more than 1% of its scales at 448.',
-        body: widePlot('Block scales by layer', scalePicture(r)),
+        body: widePlot('Block scales by layer', scalePicture(r, false)),
       },
       {
         heading: 'Scales',
@@ -82,7 +85,8 @@ export function inspectHtml(r: InspectReport): string {
           health.rows.map((s) => ({
             ...(s.nan > 0 ? { tone: 'bad' as const } : {}),
             cells: [
-              ...[markup`<code>${s.module}</code>`, s.format, s.scales, s.saturated, s.minimum, s.zero, s.nan],
+              ...[markup`<code>${breakable(s.module)}</code>`, s.format],
+              ...[s.scales, s.saturated, s.minimum, s.zero, s.nan].map(grouped),
               s.globalScales ? `${s.globalScales.min.toPrecision(3)} to ${s.globalScales.max.toPrecision(3)}` : '',
             ],
           })),
@@ -99,8 +103,8 @@ export function inspectHtml(r: InspectReport): string {
           ],
           r.modules.map((m) => ({
             cells: [
-              ...[markup`<code>${m.module}</code>`, m.format, m.count, `[${m.shape.join(', ')}]`],
-              ...[m.parameters.toLocaleString('en'), Math.round(m.bytes).toLocaleString('en')],
+              ...[markup`<code>${breakable(m.module)}</code>`, m.format, grouped(m.count), `[${m.shape.join(', ')}]`],
+              ...[grouped(m.parameters), grouped(Math.round(m.bytes))],
             ],
           })),
         ),

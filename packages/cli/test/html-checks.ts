@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 
-const VOID = new Set(['meta', 'br', 'hr', 'img', 'link', 'input']);
+const VOID = new Set(['meta', 'br', 'hr', 'img', 'link', 'input', 'wbr']);
 
 /** Throws unless every tag is closed in order and every attribute quoted. */
 export function expectWellFormed(text: string): void {

@@ -24,7 +24,7 @@ export function inspectCommand(io: CliIo): Command {
         const report = inspectCheckpoint(checkpoint);
         io.out(json ? `${JSON.stringify(report)}\n` : text(report));
         if (html !== undefined) writeFileAtomic(html, inspectHtml(report));
-        if (svg !== undefined) writeFileAtomic(svg, standaloneSvg(scalePicture(report)));
+        if (svg !== undefined) writeFileAtomic(svg, standaloneSvg(scalePicture(report, true)));
         for (const file of [html, svg]) if (file !== undefined) io.err(`megamoe: wrote ${file}\n`);
         const nan = nanText(report);
         if (nan !== undefined) throw new CheckFailed(`inspect: ${nan}`);

@@ -87,7 +87,7 @@ export function plotGrid(plots: readonly { readonly caption: MarkupValue; readon
 
 /** A plot wider than a phone, which scrolls sideways by itself. */
 export function widePlot(label: string, plot: Markup): Markup {
-  return markup`<div class="scroll" tabindex="0" role="region" aria-label="${label}">${plot}</div>`;
+  return markup`<div class="scroll bare" tabindex="0" role="region" aria-label="${label}">${plot}</div>`;
 }
 
 /** Remarks as a list; nothing when there are none. */

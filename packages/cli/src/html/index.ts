@@ -1,5 +1,5 @@
 /** Parts that the reports of all commands are made of; see each file. */
-export { escapeMarkup, Markup, markup, type MarkupValue } from './markup';
+export { breakable, escapeMarkup, Markup, markup, type MarkupValue } from './markup';
 export { htmlPage, type Page, type Section, type Tone } from './page';
 export {
   dataTable,

@@ -25,6 +25,16 @@ function textOf(value: MarkupValue): string {
   return escapeMarkup(String(value));
 }
 
+/** A path or a dotted name that may be broken into lines after each part, and nowhere else. */
+export function breakable(name: string): Markup {
+  return new Markup(
+    name
+      .split(/(?<=[/.])(?=[^/.])/)
+      .map(escapeMarkup)
+      .join('<wbr>'),
+  );
+}
+
 /** Template tag: markup with every value escaped unless it is {@link Markup} itself. */
 export function markup(strings: TemplateStringsArray, ...values: readonly MarkupValue[]): Markup {
   return new Markup(strings.map((s, i) => (i === 0 ? s : textOf(values[i - 1]) + s)).join(''));

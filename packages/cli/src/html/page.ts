@@ -1,4 +1,4 @@
-import { markup, type Markup, type MarkupValue } from './markup';
+import { breakable, markup, type Markup, type MarkupValue } from './markup';
 import { PAGE_STYLE } from './style';
 
 /** How something stands, for colour; a sign or a word always says the same. */
@@ -17,7 +17,7 @@ export interface Page {
   readonly title: string;
   /** One sentence that answers the question the report was made for. */
   readonly verdict: { readonly tone: Tone; readonly text: string };
-  /** Short facts: what was looked at, how, when. */
+  /** Short facts: what was looked at, how, when. Paths may be broken at their parts. */
   readonly facts: readonly (readonly [name: string, value: string])[];
   readonly sections: readonly Section[];
   /** The command that makes this page again. */
@@ -46,7 +46,7 @@ ${markup`<title>${title}</title>`.text}
 <main>
 <h1>${title}</h1>
 <p class="verdict ${verdict.tone}" role="status"><b aria-hidden="true">${SIGN[verdict.tone]}</b><span>${verdict.text}</span></p>
-<dl class="facts">${facts.map(([name, value]) => markup`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+<dl class="facts">${facts.map(([name, value]) => markup`<div><dt>${name}</dt><dd>${breakable(value)}</dd></div>`)}</dl>
 ${sections.map(sectionMarkup)}
 <footer>Made by <code>${command}</code></footer>
 </main>

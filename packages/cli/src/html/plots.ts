@@ -35,8 +35,16 @@ export interface PointPlot {
 const round = (x: number): string => x.toFixed(1).replace(/\.0$/, '');
 
 /** A picture of `width` x `height`; `label` is its alternative text. */
-function picture(width: number, height: number, label: string, body: Markup, wide = ''): Markup {
-  return markup`<svg class="plot${wide}" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${label}">${body}</svg>`;
+function picture(
+  width: number,
+  height: number,
+  label: string,
+  body: Markup,
+  wide?: { readonly least: number },
+): Markup {
+  // A wide picture grows with the page, but its text not beyond all measure, and scrolls before it shrinks to nothing.
+  const style = wide && markup` style="min-width:${wide.least}px;max-width:${Math.round(width * 1.5)}px"`;
+  return markup`<svg class="plot${wide ? ' wide' : ''}"${style} viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${label}">${body}</svg>`;
 }
 
 /** Points joined by a line, one series for each colour, over whole numbers on x. */
@@ -103,7 +111,9 @@ export interface HistogramRow {
 /** What {@link histogramGrid} draws. */
 export interface HistogramGrid {
   readonly label: string;
-  readonly title: string;
+  /** Written above; none where a heading says it. */
+  readonly title?: string;
+  /** Of its own units; as the bins need when absent. */
   readonly width?: number;
   readonly binNames: readonly string[];
   readonly xName: string;
@@ -111,10 +121,11 @@ export interface HistogramGrid {
 }
 
 /** One small histogram a row, all over the same bins: where the values of each row lie, and which row is out of line. */
-export function histogramGrid({ label, title, width = 680, binNames, xName, rows }: HistogramGrid): Markup {
+export function histogramGrid({ label, title, binNames, xName, rows, ...o }: HistogramGrid): Markup {
   const rowHeight = 26;
-  const left = 12 + Math.max(60, ...rows.map((r) => 7 * r.name.length));
-  const [top, right] = [30, width - 10];
+  const left = 12 + Math.max(30, ...rows.map((r) => 7 * r.name.length));
+  const width = o.width ?? Math.min(680, Math.max(330, left + 10 + 44 * binNames.length));
+  const [top, right] = [title === undefined ? 4 : 30, width - 10];
   const height = top + rows.length * rowHeight + 40;
   const cell = (right - left) / Math.max(1, binNames.length);
   const each = Math.max(1, Math.ceil((Math.max(...binNames.map((n) => n.length), 1) * 7 + 8) / cell));
@@ -122,7 +133,7 @@ export function histogramGrid({ label, title, width = 680, binNames, xName, rows
     width,
     height,
     label,
-    markup`<text class="title" x="8" y="17">${title}</text>
+    markup`${title !== undefined && markup`<text class="title" x="8" y="17">${title}</text>`}
 ${rows.map((row, r) => {
   const y0 = top + (r + 1) * rowHeight - 4;
   const total = row.counts.reduce((a, b) => a + b, 0);
@@ -139,7 +150,7 @@ ${row.counts.map((n, i) => {
 })}
 ${binNames.map((name, i) => (i % each === 0 ? markup`<text class="soft" x="${round(left + (i + 0.5) * cell)}" y="${top + rows.length * rowHeight + 14}" text-anchor="middle">${name}</text>` : ''))}
 <text class="soft" x="${right}" y="${height - 8}" text-anchor="end">${xName}</text>`,
-    ' wide', // on a phone it scrolls instead of shrinking to nothing
+    { least: Math.min(width, 560) },
   );
 }
 

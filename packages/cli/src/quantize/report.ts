@@ -1,4 +1,4 @@
-import { dataTable, htmlPage, notes, plotGrid, plotLegend, pointPlot, type PointSeries } from '../html';
+import { dataTable, htmlPage, notes, plotGrid, pointPlot, type PointSeries } from '../html';
 import { table } from '../table';
 import type { ProjectionReport } from './measure';
 
@@ -102,24 +102,21 @@ export function reportPage(r: QuantizeReport, command: string): string {
     facts: [
       ['From', r.source],
       ['To', r.out],
-      ['Blocks of 16', String(blocks)],
-      ['Saturated scales', `${saturated} (${percent(saturated, blocks)})`],
+      ['Blocks of 16', blocks.toLocaleString('en')],
+      ['Saturated scales', `${saturated.toLocaleString('en')} (${percent(saturated, blocks)})`],
       ['Read and written', `${(r.bytes / 1e6).toFixed(1)} MB in ${r.seconds.toFixed(1)} s`],
     ],
     sections: [
       {
         heading: 'Relative error',
         note: 'Norm of the difference over the norm of the original, all experts of a layer together. About 0.09 is what NVFP4 gives for normal numbers.',
-        body: [
-          plotLegend([['a', 'relative error']]),
-          plots(
-            'relative error',
-            'error',
-            highest,
-            (p) => p.relativeError,
-            (v) => v.toFixed(4),
-          ),
-        ],
+        body: plots(
+          'relative error',
+          'error',
+          highest,
+          (p) => p.relativeError,
+          (v) => v.toFixed(4),
+        ),
       },
       {
         heading: 'Saturated block scales',
@@ -145,11 +142,9 @@ export function reportPage(r: QuantizeReport, command: string): string {
               p.projection,
               p.relativeError.toFixed(4),
               p.worstCosine.toFixed(5),
-              p.blocks,
-              p.saturatedScales,
-              p.minimumScales,
-              p.zeroScales,
-              p.inexactBlocks,
+              ...[p.blocks, p.saturatedScales, p.minimumScales, p.zeroScales, p.inexactBlocks].map((n) =>
+                n.toLocaleString('en'),
+              ),
             ],
             ...(p.inexactBlocks > 0 ? { tone: 'warn' as const } : {}),
           })),

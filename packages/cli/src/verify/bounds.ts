@@ -83,7 +83,7 @@ export const weighted = (n: number): Bound =>
 export const mixed = (k: number, iterations: number): Bound =>
   roundings(
     4 + Math.sqrt(k) / 2 + iterations / 4,
-    `logits are float32 sums of ${k} products, then sigmoid or ${iterations} normalisations: 4 + sqrt(k) / 2 + iterations / 4 roundings of the largest logit's terms`,
+    `logits are float32 sums of ${k} products, then a sigmoid${iterations > 0 ? ` or ${iterations} normalisations` : ''}: 4 + sqrt(k) / 2 + iterations / 4 roundings of the largest logit's terms`,
   );
 
 /** Attention over up to `keys` keys of `d`, scale: the largest value; `logit` bounds |q . k| times the softmax scale. */

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import {
+  breakable,
   dataTable,
   heatLegend,
   heatTable,
@@ -86,7 +87,7 @@ function detailRow({ op, of }: { op: string; of: readonly OpSummary[] }): TableR
   return {
     tone: of.every((o) => o.passed) ? 'good' : 'bad',
     cells: [
-      markup`<code>${op}</code>`,
+      markup`<code>${breakable(op)}</code>`,
       errorText(worst),
       worst.bound === 0 ? 'equal' : short(worst.bound),
       cosines.length === 0 ? '' : Math.min(...cosines).toFixed(9),
@@ -147,7 +148,10 @@ export function reportHtml(r: VerifyReport, command: string): string {
             ['limit', 'bound'],
           ]),
           plotGrid(
-            plotted.map(({ op, of }) => ({ caption: markup`<code>${op}</code>`, plot: errorPlot(op, of, last) })),
+            plotted.map(({ op, of }) => ({
+              caption: markup`<code>${breakable(op)}</code>`,
+              plot: errorPlot(op, of, last),
+            })),
           ),
         ],
       },

@@ -124,14 +124,16 @@ export function verdictText(r: VerifyReport): string {
 
 /** What the prompt reached, as sentences. */
 export function coverageText(c: Coverage): string[] {
-  const entries = Object.entries(c.entries).map(([ratio, n]) => `${n} windows of ${ratio} tokens closed`);
+  const entries = Object.entries(c.entries).map(
+    ([ratio, n]) => `${n} window${n === 1 ? '' : 's'} of ${ratio} tokens closed`,
+  );
   const staged =
     c.stagedBlocks === 0 ? [] : [`${c.saturatedBlocks} of ${c.stagedBlocks} staged block scales saturated at 448`];
   return [
     `${c.pastWindow} queries (over all layers) past the window`,
     ...entries,
     `${c.indexerChose} queries for which the indexer left entries out`,
-    `${c.experts.fewest} to ${c.experts.most} of ${c.experts.of} experts reached in a layer`,
+    `${c.experts.fewest === c.experts.most ? '' : `${c.experts.fewest} to `}${c.experts.most} of ${c.experts.of} experts reached in ${c.experts.fewest === c.experts.most ? 'every' : 'a'} layer`,
     ...staged,
   ];
 }
