@@ -1,13 +1,13 @@
 /**
  * `node scripts/rehearse.mjs [--only STEP,...]`: a whole release against a registry on this machine, used as a stranger would: versions
  * by changesets, publish, install into empty folders without a compiler and with install scripts disabled, snippets, the command,
- * the fallback, an upgrade, a prerelease. Prints a line for each installation: packages, versions, size, backend. Minutes, not part of
- * `npm test`. Steps: alone, command, fallback, upgrade, prerelease.
+ * the fallback, a build from source, an upgrade, a prerelease. Prints for each installation its packages, versions, size and backend.
+ * Minutes, not part of `npm test`. Steps: alone, command, fallback, source (needs cmake and g++), upgrade, prerelease.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mustRun, ROOT } from './lib/run.mjs';
 import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
@@ -18,10 +18,14 @@ import { changeset, copyRepository, git } from './release/copy.mjs';
 import { ADDON_FOLDERS, PLATFORMS, thisPlatform } from './release/platforms.mjs';
 import { publicPackages } from './release/workspace.mjs';
 
-const { values } = parseArgs({
-  options: { only: { type: 'string', default: 'alone,command,fallback,upgrade,prerelease' } },
-});
-const steps = new Set(values.only.split(','));
+const STEPS = { alone, command, fallback, source, upgrade, prerelease };
+const { values } = parseArgs({ options: { only: { type: 'string', default: Object.keys(STEPS).join() } } });
+const steps = values.only.split(',');
+const unknown = steps.find((step) => !(step in STEPS));
+if (unknown !== undefined) {
+  process.stderr.write(`rehearse: no step ${unknown}; there are ${Object.keys(STEPS).join(', ')}\n`);
+  process.exit(2);
+}
 const say = (text) => process.stdout.write(`${text}\n`);
 const started = Date.now();
 
@@ -142,7 +146,7 @@ function command() {
   return dir;
 }
 
-/** Without the optional packages, and with the addons disabled: the js backend, one line that says so, the same text. */
+/** Without the optional packages, with the addons disabled, with a damaged one: the js backend, one line that says so, the same text. */
 function fallback() {
   say('\nWithout addons');
   const dir = user.project('fallback');
@@ -155,6 +159,30 @@ function fallback() {
     join(dir, 'node_modules'),
     generate(dir, 'npx', ['megamoe']).line.trim(),
   );
+  const other = user.project('damaged');
+  user.install(other, 'megamoe');
+  const disabled = generate(other, 'npx', ['megamoe'], { MEGAMOE_DISABLE_NATIVE: '1' }).line;
+  check(disabled.includes('backend js'), `disabled: ${disabled}`);
+  say(`  MEGAMOE_DISABLE_NATIVE=1: ${disabled.trim()}`);
+  const file = join(other, 'node_modules', `@megamoe/attention-${thisPlatform().id}`, 'attention.node');
+  truncateSync(file, 100_000);
+  const damaged = generate(other, 'npx', ['megamoe']).line;
+  const { reason } = doctor(other, 'npx', 'megamoe').addons.find(({ name }) => name === 'attention');
+  check(damaged.includes('backend js') && reason.includes('does not load'), `damaged: ${damaged}; ${reason}`);
+  say(`  attention.node cut short: ${damaged.trim()}; ${reason.replaceAll(user.home, '~')}`);
+}
+
+/** The addon of an installed package from its sources, on request, by a user who has a compiler. */
+function source() {
+  say('\nBuilt from source');
+  const name = '@megamoe/attention';
+  const dir = user.project('source');
+  user.install(dir, '--omit=optional', name);
+  user.install(dir, '--no-save', 'cmake-js@8', 'node-addon-api@8', 'node-api-headers@1');
+  user.run(dir, 'npx', ['megamoe-build-addon', name], { PATH: `${user.bin}${delimiter}${process.env.PATH}` });
+  report(`npx megamoe-build-addon ${name}`, join(dir, 'node_modules'));
+  check(existsSync(join(dir, 'node_modules', name, 'build', 'Release', 'attention.node')), 'no addon was built');
+  runSnippets(user, dir, snippetsOf(join(dir, 'node_modules', name, 'README.md')));
 }
 
 /** Patches of two packages, one with an addon, and a minor of a third: only what changed is published, and a project moves to it. */
@@ -225,11 +253,7 @@ try {
   );
   for (const id of first)
     say(`  ${id.padEnd(46)} ${(sizes.get(id).packedBytes / 1e3).toFixed(1).padStart(8)} kB packed`);
-  if (steps.has('alone')) alone();
-  if (steps.has('command')) command();
-  if (steps.has('fallback')) fallback();
-  if (steps.has('upgrade')) upgrade();
-  if (steps.has('prerelease')) prerelease();
+  for (const step of Object.keys(STEPS)) if (steps.includes(step)) STEPS[step]();
   say(`\nThe rehearsal holds (${((Date.now() - started) / 1e3).toFixed(0)} s).`);
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);

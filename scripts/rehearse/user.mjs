@@ -13,7 +13,7 @@ import {
 import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const TIMEOUT_MS = 180_000;
+const TIMEOUT_MS = 600_000; // a build from source on a busy machine takes minutes
 const PROGRAMS = ['node', 'npm', 'npx', 'sh', 'env', 'uname'];
 
 function onPath(name) {
@@ -118,5 +118,5 @@ export function backendOf(user, packages) {
       );
       return `${name.replace('@megamoe/', '')} ${loaded ? `native (${isa})` : 'js'}: ${reason.replaceAll(user.home, '~')}`;
     });
-  return texts.length === 0 ? 'backend js, the only one' : `backends: ${texts.join('; ')}`;
+  return texts.length === 0 ? 'no addon: nothing to choose' : `backends: ${texts.join('; ')}`;
 }
