@@ -168,7 +168,7 @@ function fallback() {
   truncateSync(file, 100_000);
   const damaged = generate(other, 'npx', ['megamoe']).line;
   const { reason } = doctor(other, 'npx', 'megamoe').addons.find(({ name }) => name === 'attention');
-  check(damaged.includes('backend js') && reason.includes('does not load'), `damaged: ${damaged}; ${reason}`);
+  check(damaged.includes('backend js') && reason.includes('is cut short'), `damaged: ${damaged}; ${reason}`);
   say(`  attention.node cut short: ${damaged.trim()}; ${reason.replaceAll(user.home, '~')}`);
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -82,6 +82,25 @@ interface Candidate {
   readonly origin: string;
 }
 
+/**
+ * What is wrong with an ELF file that lacks its end, as an interrupted copy leaves it: the loader would map what is not there, and the
+ * process would die by SIGBUS. The table of sections comes last, and the header says where it ends.
+ */
+function cutShort(path: string): string | undefined {
+  const header = new DataView(new ArrayBuffer(64));
+  const file = openSync(path, 'r');
+  try {
+    const { size } = fstatSync(file);
+    const isElf64 =
+      readSync(file, header, 0, 64, 0) === 64 && header.getUint32(0) === 0x7f454c46 && header.getUint8(4) === 2;
+    if (!isElf64) return undefined; // the loader refuses what is none
+    const end = Number(header.getBigUint64(40, true)) + header.getUint16(58, true) * header.getUint16(60, true);
+    return size < end ? `is cut short (${size} of ${end} bytes)` : undefined;
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** A candidate that was tried: the addon or what is wrong with it. */
 function tryLoad(
   require: NodeJS.Require,
@@ -89,6 +108,8 @@ function tryLoad(
   interfaceVersion: number | undefined,
 ): { addon: Partial<AddonBase> } | { failure: string } {
   try {
+    const failure = process.platform === 'linux' ? cutShort(path) : undefined;
+    if (failure !== undefined) return { failure };
     const addon = require(path) as Partial<AddonBase>;
     if (interfaceVersion === undefined || addon.interfaceVersion === interfaceVersion) return { addon };
     return { failure: `is built for interface ${String(addon.interfaceVersion)}, but ${interfaceVersion} is needed` };

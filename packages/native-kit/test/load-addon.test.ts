@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadAddon, platformPackage } from '../src/index';
@@ -77,6 +78,18 @@ describe('loadAddon', () => {
       addon: { interfaceVersion: 7 },
       info: { path, loaded: true, reason: `prebuilt: ${PREBUILT} 1.2.3`, isa: 'generic' },
     });
+  });
+
+  it.runIf(process.platform === 'linux')('does not let the system map a file whose end is missing', () => {
+    const path = pkg.write('build/Release/probe.node', '');
+    const file = openSync(process.execPath, 'r'); // an ELF file that is always there
+    const start = Buffer.alloc(100_000);
+    readSync(file, start, 0, start.length, 0);
+    closeSync(file);
+    writeFileSync(path, start);
+    const { info } = load();
+    expect(info.loaded).toBe(false);
+    expect(info.reason).toMatch(/^could not be loaded: .*probe\.node is cut short \(100000 of \d{7,} bytes\); /);
   });
 
   it('refuses one of another interface, in one line that says what to do', () => {
