@@ -8,6 +8,13 @@
 
 #include "../nvfp4/kernels.h"
 
+// For what must see its caller's registers: arrays of them are passed, which a call would put into memory.
+#if defined(__GNUC__)
+#define MEGAMOE_INLINE inline __attribute__((always_inline))
+#else
+#define MEGAMOE_INLINE inline
+#endif
+
 namespace megamoe::gemm::avx512 {
 
 namespace {
