@@ -23,7 +23,7 @@ std::uint32_t amaxBits(const float* x, std::int64_t n) {
 }
 
 // Quantizes one row; false when a value is not finite.
-bool stageRow(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf) {
+bool stageRow(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf, const float*) {
   const float sixG = 6.f * g;
   for (std::int64_t b = 0; b < k; b += kBlock, x += kBlock, codes += kBlock / 2) {
     const std::uint32_t bits = amaxBits(x, kBlock);

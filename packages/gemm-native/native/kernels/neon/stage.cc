@@ -82,7 +82,7 @@ bool chunk(const float* x, std::int64_t n, float sixG, float g, std::uint8_t* co
   return true;
 }
 
-bool row(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf) {
+bool row(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf, const float*) {
   for (std::int64_t i = 0; i < k; i += kChunk)
     if (!chunk(x + i, k - i < kChunk ? k - i : kChunk, 6.f * g, g, codes + i / 2, sf + i / 16)) return false;
   return true;

@@ -58,8 +58,9 @@ struct W4A16Kernels {
 struct StageKernels {
   // Bits of the largest magnitude of n floats, n a multiple of 16: magnitudes order like integers, infinity and NaN on top.
   std::uint32_t (*amaxBits)(const float* x, std::int64_t n);
-  // Quantizes a row with global scale g; false (and unspecified output) when a value is not finite.
-  bool (*row)(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf);
+  // Quantizes a row with global scale g; false (and unspecified output) when a value is not finite. `next` is the row to be read after
+  // it, which may be fetched, or null.
+  bool (*row)(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf, const float* next);
   // One row of SwiGLU: n gates and n ups to n values.
   void (*swigluRow)(const float* gate, const float* up, std::int64_t n, float limit, float* out);
 };

@@ -60,7 +60,8 @@ std::int64_t stage(const StageKernels& kernels, const StageParams& p, int thread
         while (p.expertOffsets[e] <= r) e++;
         g = p.globalDecodeScale[e];
       }
-      if (good && kernels.row(x, p.k, g, p.codes + r * (p.k / 2), p.sf + r * (p.k / kBlock))) continue;
+      const float* next = r + 1 < end && p.swigluLimit == 0.f ? p.x + tokenOf(p, r + 1) * p.k : nullptr;
+      if (good && kernels.row(x, p.k, g, p.codes + r * (p.k / 2), p.sf + r * (p.k / kBlock), next)) continue;
       std::int64_t seen = firstBad.load();
       while (r < seen && !firstBad.compare_exchange_weak(seen, r)) {
       }
