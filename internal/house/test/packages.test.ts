@@ -20,7 +20,6 @@ interface Staged {
 const BUDGETS: Readonly<Record<string, number>> = {
   '@megamoe/core': 15,
   '@megamoe/native-kit': 40,
-  '@megamoe/checkpoint': 80, // with what it uses of zod, which takes 7 MB beside it
   '@megamoe/gemm-native': 150, // with the C++ sources
   '@megamoe/attention': 90,
   '@megamoe/tiny-model': 14_000, // the weights

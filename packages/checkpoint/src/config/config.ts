@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type * as z from 'zod';
+import type * as z from 'zod/mini';
 import { badFile, quote, reasonOf } from '../fail';
 import { agree, parseRope } from './rope';
 import type { RawConfig } from './schema';
-import { configSchema } from './schema';
+import { configSchema, inWords } from './schema';
 import type { CompressRatio, ModelConfig } from './types';
 
 /** A checked config.json. */
@@ -27,7 +27,7 @@ const LAYER_TYPES: Readonly<Record<string, CompressRatio>> = {
 };
 
 /** One line for all of zod's complaints. */
-export function issueText(error: z.ZodError): string {
+export function issueText(error: z.core.$ZodError): string {
   const lines = error.issues.map((issue) => `${issue.path.map(String).join('.') || 'the file'}: ${issue.message}`);
   return lines.length > 5 ? `${lines.slice(0, 5).join('; ')}; and ${lines.length - 5} more` : lines.join('; ');
 }
@@ -158,7 +158,7 @@ function checkConsistency(config: ModelConfig, fail: Fail): void {
 export function parseConfig(json: Record<string, unknown>, file = 'config.json'): ParsedConfig {
   const fail: Fail = (message) => badFile(file, message);
   checkModelType(json, fail);
-  const checked = configSchema.safeParse(json);
+  const checked = configSchema.safeParse(json, inWords);
   if (!checked.success) throw fail(issueText(checked.error));
   const raw = checked.data;
   const warnings: string[] = [];

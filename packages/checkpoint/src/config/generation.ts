@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { badFile } from '../fail';
 import { issueText, readJsonObject } from './config';
+import { inWords, tokenId } from './schema';
 
 /** What generation_config.json recommends; a field is absent when the file does not give it. */
 export interface GenerationConfig {
@@ -17,14 +18,13 @@ export interface GenerationConfig {
   readonly topK?: number;
 }
 
-const tokenId = z.number().int().nonnegative();
 const schema = z.object({
-  bos_token_id: tokenId.nullish(),
-  eos_token_id: z.union([tokenId, z.array(tokenId).min(1)]).nullish(),
-  do_sample: z.boolean().nullish(),
-  temperature: z.number().nonnegative().nullish(),
-  top_p: z.number().gt(0).max(1).nullish(),
-  top_k: z.number().int().nonnegative().nullish(),
+  bos_token_id: z.nullish(tokenId),
+  eos_token_id: z.nullish(z.union([tokenId, z.array(tokenId).check(z.minLength(1))])),
+  do_sample: z.nullish(z.boolean()),
+  temperature: z.nullish(z.number().check(z.nonnegative())),
+  top_p: z.nullish(z.number().check(z.gt(0), z.maximum(1))),
+  top_k: z.nullish(z.int().check(z.nonnegative())),
 });
 
 /**
@@ -34,7 +34,7 @@ const schema = z.object({
 export function readGenerationConfig(dir: string, vocabSize = Infinity): GenerationConfig | undefined {
   const path = join(dir, 'generation_config.json');
   if (!existsSync(path)) return undefined;
-  const checked = schema.safeParse(readJsonObject(path));
+  const checked = schema.safeParse(readJsonObject(path), inWords);
   if (!checked.success) throw badFile(path, issueText(checked.error));
   const { bos_token_id: bos, eos_token_id: eos, do_sample, temperature, top_p, top_k } = checked.data;
   const eosTokenIds = typeof eos === 'number' ? [eos] : eos;

@@ -1,45 +1,49 @@
-import * as z from 'zod';
+import * as z from 'zod/mini';
+import en from 'zod/v4/locales/en.js';
+
+/** Options of `safeParse`: zod's small form has no words of its own. */
+export const inWords = { error: en().localeError };
+
+const positiveInt = z.int().check(z.positive());
+const count = (fallback: number) => z._default(positiveInt.check(z.maximum(2 ** 31 - 1)), fallback);
+const positive = z.number().check(z.positive());
+const fraction = positive.check(z.maximum(1));
+const nonnegative = z.number().check(z.nonnegative());
+/** A token id. */
+export const tokenId = z.int().check(z.nonnegative());
+
+/** Rotary settings, flat or as one half of the nested spelling. */
+export const ropeSchema = z.object({
+  rope_type: z.optional(z.string()),
+  type: z.optional(z.string()),
+  rope_theta: z.optional(positive),
+  partial_rotary_factor: z.optional(fraction),
+  factor: z.optional(positive),
+  beta_fast: z.nullish(positive),
+  beta_slow: z.nullish(positive),
+  original_max_position_embeddings: z.optional(positiveInt),
+  attention_factor: z.nullish(z.number()),
+  truncate: z.nullish(z.boolean()),
+});
+
+/** {@link ropeSchema} once more, or `{main, compress}` of it. */
+export const ropeParametersSchema = z.extend(ropeSchema, {
+  main: z.optional(ropeSchema),
+  compress: z.optional(ropeSchema),
+});
 
 /**
  * The fields of config.json that matter, as they are spelled. Defaults are those of Hugging Face's `DeepseekV4Config`
  * (`src/transformers/models/deepseek_v4/configuration_deepseek_v4.py`), which are DeepSeek-V4-Flash's; fields it has none for are
  * optional here and judged where they are used. Other fields are ignored.
  */
-const count = (fallback: number): z.ZodDefault<z.ZodNumber> =>
-  z
-    .number()
-    .int()
-    .positive()
-    .max(2 ** 31 - 1)
-    .default(fallback);
-const positive = (fallback: number): z.ZodDefault<z.ZodNumber> => z.number().positive().default(fallback);
-const tokenId = z.number().int().nonnegative();
-
-/** Rotary settings, flat or as one half of the nested spelling. */
-export const ropeSchema = z.object({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
-  rope_theta: z.number().positive().optional(),
-  partial_rotary_factor: z.number().positive().max(1).optional(),
-  factor: z.number().positive().optional(),
-  beta_fast: z.number().positive().nullish(),
-  beta_slow: z.number().positive().nullish(),
-  original_max_position_embeddings: z.number().int().positive().optional(),
-  attention_factor: z.number().nullish(),
-  truncate: z.boolean().nullish(),
-});
-
-/** {@link ropeSchema} once more, or `{main, compress}` of it. */
-export const ropeParametersSchema = ropeSchema.extend({ main: ropeSchema.optional(), compress: ropeSchema.optional() });
-
-/** config.json. */
 export const configSchema = z.object({
   vocab_size: count(129280),
   hidden_size: count(4096),
   moe_intermediate_size: count(2048),
-  num_hidden_layers: z.number().int().positive().max(10000).default(43),
+  num_hidden_layers: z._default(positiveInt.check(z.maximum(10000)), 43),
   num_attention_heads: count(64),
-  num_key_value_heads: z.literal(1).default(1),
+  num_key_value_heads: z._default(z.literal(1), 1),
   head_dim: count(512),
   q_lora_rank: count(1024),
   o_lora_rank: count(1024),
@@ -48,40 +52,40 @@ export const configSchema = z.object({
   index_n_heads: count(64),
   index_head_dim: count(128),
   index_topk: count(512),
-  n_routed_experts: z.number().int().positive().max(65536).default(256),
-  n_shared_experts: z.literal(1).default(1),
+  n_routed_experts: z._default(positiveInt.check(z.maximum(65536)), 256),
+  n_shared_experts: z._default(z.literal(1), 1),
   num_experts_per_tok: count(6),
-  num_hash_layers: z.number().int().nonnegative().nullish(),
-  mlp_layer_types: z.array(z.enum(['hash_moe', 'moe'])).nullish(),
-  compress_ratios: z.array(z.number()).nullish(),
-  layer_types: z.array(z.string()).nullish(),
-  compress_rates: z.record(z.string(), z.number()).nullish(),
-  compress_rate_csa: z.number().nullish(),
-  compress_rate_hca: z.number().nullish(),
-  scoring_func: z.enum(['sqrtsoftplus', 'softmax', 'sigmoid']).default('sqrtsoftplus'),
-  topk_method: z.literal('noaux_tc').default('noaux_tc'),
-  norm_topk_prob: z.boolean().default(true),
-  routed_scaling_factor: positive(1.5),
-  swiglu_limit: positive(10),
-  hidden_act: z.literal('silu').default('silu'),
+  num_hash_layers: z.nullish(tokenId),
+  mlp_layer_types: z.nullish(z.array(z.enum(['hash_moe', 'moe']))),
+  compress_ratios: z.nullish(z.array(z.number())),
+  layer_types: z.nullish(z.array(z.string())),
+  compress_rates: z.nullish(z.record(z.string(), z.number())),
+  compress_rate_csa: z.nullish(z.number()),
+  compress_rate_hca: z.nullish(z.number()),
+  scoring_func: z._default(z.enum(['sqrtsoftplus', 'softmax', 'sigmoid']), 'sqrtsoftplus'),
+  topk_method: z._default(z.literal('noaux_tc'), 'noaux_tc'),
+  norm_topk_prob: z._default(z.boolean(), true),
+  routed_scaling_factor: z._default(positive, 1.5),
+  swiglu_limit: z._default(positive, 10),
+  hidden_act: z._default(z.literal('silu'), 'silu'),
   hc_mult: count(4),
   hc_sinkhorn_iters: count(20),
-  hc_eps: z.number().nonnegative().default(1e-6),
-  rms_norm_eps: z.number().nonnegative().default(1e-6),
+  hc_eps: z._default(nonnegative, 1e-6),
+  rms_norm_eps: z._default(nonnegative, 1e-6),
   max_position_embeddings: count(1048576),
-  rope_theta: z.number().positive().nullish(),
-  compress_rope_theta: z.number().positive().nullish(),
-  qk_rope_head_dim: z.number().int().positive().nullish(),
-  partial_rotary_factor: z.number().positive().max(1).nullish(),
-  rope_scaling: ropeParametersSchema.nullish(),
-  rope_parameters: ropeParametersSchema.nullish(),
-  bos_token_id: tokenId.default(0),
-  eos_token_id: z.union([tokenId, z.array(tokenId)]).default(1),
-  tie_word_embeddings: z.boolean().default(false),
-  attention_bias: z.literal(false).default(false),
-  mlp_bias: z.literal(false).default(false),
-  expert_dtype: z.string().nullish(),
-  quantization_config: z.record(z.string(), z.unknown()).nullish(),
+  rope_theta: z.nullish(positive),
+  compress_rope_theta: z.nullish(positive),
+  qk_rope_head_dim: z.nullish(positiveInt),
+  partial_rotary_factor: z.nullish(fraction),
+  rope_scaling: z.nullish(ropeParametersSchema),
+  rope_parameters: z.nullish(ropeParametersSchema),
+  bos_token_id: z._default(tokenId, 0),
+  eos_token_id: z._default(z.union([tokenId, z.array(tokenId)]), 1),
+  tie_word_embeddings: z._default(z.boolean(), false),
+  attention_bias: z._default(z.literal(false), false),
+  mlp_bias: z._default(z.literal(false), false),
+  expert_dtype: z.nullish(z.string()),
+  quantization_config: z.nullish(z.record(z.string(), z.unknown())),
 });
 
 /** config.json after {@link configSchema}. */

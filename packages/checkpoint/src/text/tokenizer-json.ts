@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { issueText } from '../config/config';
+import { inWords } from '../config/schema';
 import { badFile, reasonOf } from '../fail';
 
 /** Largest token id: far beyond any vocabulary, and small enough for a table. */
@@ -27,17 +28,17 @@ const isMerges = (v: unknown): v is (string | [string, string])[] =>
 const schema = z.looseObject({
   added_tokens: z.array(
     z.looseObject({
-      id: z.number().int().nonnegative().max(MAX_ID),
-      content: z.string().min(1),
-      special: z.boolean().default(false),
-      lstrip: z.literal(false).default(false),
-      rstrip: z.literal(false).default(false),
-      single_word: z.literal(false).default(false),
+      id: z.int().check(z.nonnegative(), z.maximum(MAX_ID)),
+      content: z.string().check(z.minLength(1)),
+      special: z._default(z.boolean(), false),
+      lstrip: z._default(z.literal(false), false),
+      rstrip: z._default(z.literal(false), false),
+      single_word: z._default(z.literal(false), false),
     }),
   ),
-  normalizer: z.looseObject({ type: z.string() }).nullish(),
-  pre_tokenizer: z.looseObject({ type: z.string() }).nullish(),
-  decoder: z.looseObject({ type: z.string() }).nullish(),
+  normalizer: z.nullish(z.looseObject({ type: z.string() })),
+  pre_tokenizer: z.nullish(z.looseObject({ type: z.string() })),
+  decoder: z.nullish(z.looseObject({ type: z.string() })),
   post_processor: z.unknown(),
   model: z.looseObject({
     type: z.literal('BPE'),
@@ -57,7 +58,7 @@ export function readTokenizerJson(path: string): TokenizerJson {
   } catch (cause) {
     throw badFile(path, `cannot be read as JSON: ${reasonOf(cause)}`, { cause });
   }
-  const checked = schema.safeParse(json);
+  const checked = schema.safeParse(json, inWords);
   if (!checked.success) throw badFile(path, `not a byte-level BPE tokenizer: ${issueText(checked.error)}`);
   const decoder = checked.data.decoder?.type;
   if (decoder !== 'ByteLevel')
