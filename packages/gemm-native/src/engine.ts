@@ -31,6 +31,7 @@ type SharedMethods = Pick<
   | 'gatherRows'
   | 'stageNvfp4'
   | 'stageNvfp4Dynamic'
+  | 'nvfp4Loss'
   | 'swiglu'
   | 'swigluStageNvfp4'
   | 'swigluStageNvfp4Dynamic'

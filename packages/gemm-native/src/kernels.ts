@@ -1,9 +1,11 @@
 import {
+  checkCapacity,
   checkInteger,
   checkKind,
   checkLength,
   checkMultiple,
   checkNumber,
+  checkPositive,
   ShapeError,
   ValueError,
 } from '@megamoe/core';
@@ -242,6 +244,24 @@ export class CheckedKernels implements GemmKernels {
     checkBuffer(fn, 'globalDecodeScale', globalDecodeScale, Float32Array, 'E', expertOffsets.length);
     checkGlobalScales(fn, globalDecodeScale, expertOffsets);
     if (rows > 0) this.#engine.stageNvfp4(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf);
+  }
+
+  nvfp4Loss(
+    x: Float32Array,
+    m: number,
+    k: number,
+    globalDecodeScale: number,
+    codes: Uint8Array,
+    sf: Uint8Array,
+    sums: Float64Array,
+  ): void {
+    const fn = 'nvfp4Loss';
+    checkInteger(fn, 'm', m, 0);
+    checkPositive(fn, 'globalDecodeScale', globalDecodeScale);
+    checkStageBuffers(fn, x, k, null, m, codes, sf);
+    checkKind(fn, 'sums', sums, Float64Array);
+    checkCapacity(fn, 'sums', sums, 'm*3', m * 3);
+    if (m > 0) this.#engine.nvfp4Loss(x, m, k, globalDecodeScale, codes, sf, sums);
   }
 
   stageNvfp4Dynamic(

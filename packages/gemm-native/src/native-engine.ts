@@ -95,6 +95,17 @@ export interface GemmAddon extends AddonBase {
     codes: U8,
     sf: U8,
   ): number;
+  nvfp4Loss(
+    isa: number,
+    threads: number,
+    x: F32,
+    m: number,
+    k: number,
+    globalDecodeScale: number,
+    codes: U8,
+    sf: U8,
+    sums: Float64Array,
+  ): void;
   stageNvfp4Dynamic(
     isa: number,
     threads: number,
@@ -263,6 +274,9 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
     stageNvfp4(x, k, slotToken, offsets, globalDecodeScale, codes, sf) {
       const bad = addon.stageNvfp4(isa, threads, x, k, slotToken, offsets, globalDecodeScale, codes, sf);
       if (bad >= 0) throw notFinite('stageNvfp4', x, bad);
+    },
+    nvfp4Loss(x, m, k, globalDecodeScale, codes, sf, sums) {
+      addon.nvfp4Loss(isa, threads, x, m, k, globalDecodeScale, codes, sf, sums);
     },
     stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale) {
       const bad = addon.stageNvfp4Dynamic(isa, threads, x, k, slotToken, rows, codes, sf, rowScale);

@@ -258,6 +258,24 @@ export interface GemmKernels {
   gatherRows(x: Float32Array, d: number, slotToken: Int32Array, rows: number, out: Float32Array): void;
 
   /**
+   * What quantizing rows lost, in float64, the same bits on every backend: for each row the sums of `(y-x)^2`, `x^2` and `y^2`, where
+   * `y = e2m1 * f32(e4m3 * globalDecodeScale)`. `x . y` is half of the second plus the third minus the first. NaN stays NaN.
+   * @param x     [M, K] f32
+   * @param codes [M, K/2] u8
+   * @param sf    [M, K/16] E4M3
+   * @param sums  [M, 3] f64, written
+   */
+  nvfp4Loss(
+    x: Float32Array,
+    m: number,
+    k: number,
+    globalDecodeScale: number,
+    codes: Uint8Array,
+    sf: Uint8Array,
+    sums: Float64Array,
+  ): void;
+
+  /**
    * Gathers rows (`slotToken` null: row r is token r) and quantizes them by ModelOpt's rule with the global scale of the row's
    * expert: block scale `amax / (6*g)`, 0 -> 1, clamped to [2^-9, 448], E4M3 nearest even; code E2M1 nearest even of `x / (scale*g)`;
    * true divisions, float32 at every step. NaN or infinity in x is a ValueError that names its index in x; the outputs are then

@@ -412,6 +412,20 @@ describe.each(BACKENDS)('arguments on $name', ({ kernels }) => {
       'ERR_SHAPE stageNvfp4: "sf" must hold at least R*k/16 = 1 elements, got 0',
     ],
     [
+      'loss sums',
+      () => {
+        k.nvfp4Loss(f32(32), 2, 16, 1, u8(16), u8(2), new Float64Array(5));
+      },
+      'ERR_SHAPE nvfp4Loss: "sums" must hold at least m*3 = 6 elements, got 5',
+    ],
+    [
+      'loss scale',
+      () => {
+        k.nvfp4Loss(f32(32), 2, 16, 0, u8(16), u8(2), new Float64Array(6));
+      },
+      'ERR_VALUE nvfp4Loss: "globalDecodeScale" must be a finite number above 0, got 0',
+    ],
+    [
       'dynamic rows',
       () => {
         k.stageNvfp4Dynamic(f32(16), 16, null, NaN, u8(8), u8(1), f32(1));

@@ -1,5 +1,5 @@
-import { E4M3_VALUES } from '@megamoe/core';
-import { quantizeNvfp4, nvfp4RowDecodeScales, swiglu } from '@megamoe/reference';
+import { E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import { nvfp4GlobalDecodeScale, quantizeNvfp4, nvfp4RowDecodeScales, swiglu } from '@megamoe/reference';
 import { expectBytes, seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -32,6 +32,33 @@ function activations(seed: number, rows: number, k: number): Float32Array {
 const u8 = (n: number): Uint8Array => odd(new Uint8Array(n).fill(0xcc), 0xcc);
 
 describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
+  it.each([
+    [0, 16],
+    [1, 16],
+    [7, 96],
+    [130, 272],
+  ])('says what %i rows of %i lost, as the definition does to the last digits of float64', (m, k) => {
+    const x = odd(activations(m + k, m, k), NaN);
+    const g = m === 0 ? 1 : nvfp4GlobalDecodeScale(x);
+    const { codes, sf } = quantizeNvfp4(x, { m, k, globalDecodeScale: g });
+    const y = Float64Array.from({ length: m * k }, (_, i) => {
+      const byte = codes[i >> 1]!;
+      return E2M1_VALUES[i % 2 === 0 ? byte & 15 : byte >> 4]! * Math.fround(E4M3_VALUES[sf[i >> 4]!]! * g);
+    });
+    const sums = new Float64Array(3 * m + 2).fill(7);
+    kernels.nvfp4Loss(x, m, k, g, odd(codes, 0xcc), odd(sf, 0xcc), sums.subarray(1, 1 + 3 * m));
+    expect([sums[0], sums.at(-1)]).toEqual([7, 7]);
+    for (let row = 0; row < m; row++) {
+      const of = (f: (x: number, y: number) => number): number =>
+        y.subarray(row * k, row * k + k).reduce((sum, v, i) => sum + f(x[row * k + i]!, v), 0);
+      const want = [of((a, b) => (b - a) ** 2), of((a) => a * a), of((_, b) => b * b)];
+      // Sums of k terms without sign in another order: at most k roundings.
+      want.forEach((w, i) => {
+        expect(Math.abs(sums[1 + 3 * row + i]! - w)).toBeLessThanOrEqual(k * 2 ** -52 * w);
+      });
+    }
+  });
+
   it('gives the codes and scales that PyTorch wrote into the golden checkpoint', () => {
     const g = golden<QuantizeGolden>('quantize.json');
     const bits = new Uint16Array(bytes(g.bf16).buffer);

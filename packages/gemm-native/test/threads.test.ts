@@ -58,6 +58,13 @@ const OPERATIONS: Record<string, (k: GemmKernels) => ArrayLike<number>> = {
     k.groupedGemmBf16(pack(k, experts), x, few, alpha, out);
     return out;
   },
+  nvfp4Loss(k) {
+    const [codes, sf] = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16)];
+    k.stageNvfp4(x, D, null, Int32Array.of(T), Float32Array.of(2 ** -9), codes, sf);
+    const sums = new Float64Array(T * 3).fill(NaN);
+    k.nvfp4Loss(x, T, D, 2 ** -9, codes, sf, sums);
+    return new Uint8Array(sums.buffer);
+  },
   stageNvfp4Dynamic(k) {
     const all = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16), new Float32Array(T)] as const;
     k.stageNvfp4Dynamic(x, D, null, T, ...all);
@@ -122,6 +129,7 @@ it.each([
   'groupedGemmW4A4',
   'groupedGemmBf16',
   'stageNvfp4Dynamic',
+  'nvfp4Loss',
   'gatherRows',
   'scatterExperts',
   'addInPlace',

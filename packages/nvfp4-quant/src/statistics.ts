@@ -29,8 +29,11 @@ export interface SaturationStatistics {
   readonly zeroCodes: number;
 }
 
-const MAX_CODES = Uint8Array.from({ length: 256 }, (_, pair) => +((pair & 7) === 7) + +(((pair >> 4) & 7) === 7));
-const ZERO_CODES = Uint8Array.from({ length: 256 }, (_, pair) => +((pair & 7) === 0) + +(((pair >> 4) & 7) === 0));
+/** Zero codes of a byte, and 256 times its codes at the end of the range. */
+const CODES = Uint16Array.from({ length: 256 }, (_, pair) => {
+  const magnitudes = [pair & 7, (pair >> 4) & 7];
+  return magnitudes.filter((m) => m === 0).length + 256 * magnitudes.filter((m) => m === 7).length;
+});
 
 /**
  * Counts saturated, minimal, zero and NaN block scales and codes at the ends of the range.
@@ -54,11 +57,10 @@ export function saturationStatistics(codes: Uint8Array, sf: Uint8Array, { m, k }
       if (scale === 1) minimumScales++;
       if (sf[b]! & 0x80) negativeScales++;
     }
-    let zeros = 0;
-    for (let i = b * 8; i < b * 8 + 8; i++) {
-      zeros += ZERO_CODES[codes[i]!]!;
-      maxCodes += MAX_CODES[codes[i]!]!;
-    }
+    let counts = 0;
+    for (let i = b * 8; i < b * 8 + 8; i++) counts += CODES[codes[i]!]!;
+    const zeros = counts & 255;
+    maxCodes += counts >> 8;
     zeroCodes += zeros;
     if (zeros === 16) zeroBlocks++;
   }

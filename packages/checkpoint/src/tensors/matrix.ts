@@ -1,4 +1,4 @@
-import { checkKind, decodeBf16Array, E4M3_VALUES } from '@megamoe/core';
+import { checkKind, decodeBf16Array, E2M1_MAX, E4M3_MAX, E4M3_VALUES, ValueError } from '@megamoe/core';
 import { dequantizeMxfp4, dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
 
 /** A matrix as BF16 bits, row-major. */
@@ -94,9 +94,21 @@ function dequantizeFp8({ n, k, codes, scales }: Fp8Tensor): Float32Array {
   return out;
 }
 
+const LARGEST_F32 = (2 - 2 ** -23) * 2 ** 127;
+
+/** Throws where a finite code times a finite scale is more than float32 holds; looks only when a scale is that large. */
+function checkOverflow(out: Float32Array, k: number, format: string, large: boolean): Float32Array {
+  const at = large ? out.findIndex((v) => Math.abs(v) === Infinity) : -1;
+  if (at < 0) return out;
+  throw new ValueError(
+    `matrixToFloat32: the ${format} value at row ${Math.floor(at / k)}, column ${at % k} is above the largest float32: its scale is damaged`,
+  );
+}
+
 /**
  * The values of a matrix, [N, K] float32. Exact for BF16, MXFP4 and FP8 with powers of two as scales; else each value is rounded once (FP8) or
  * twice (NVFP4: the block scale times the global scale, then the product). F32 comes back as it is, not copied.
+ * @throws ValueError for NaN among block scales, and for a value that a quantized format holds and float32 does not
  */
 export function matrixToFloat32(tensor: MatrixTensor): Float32Array {
   checkKind('matrixToFloat32', 'tensor', tensor, Object);
@@ -106,15 +118,30 @@ export function matrixToFloat32(tensor: MatrixTensor): Float32Array {
     case 'bf16':
       return decodeBf16Array(tensor.data);
     case 'fp8':
-      return dequantizeFp8(tensor);
+      return checkOverflow(
+        dequantizeFp8(tensor),
+        tensor.k,
+        'FP8',
+        tensor.scales.some((s) => Math.abs(s) > LARGEST_F32 / E4M3_MAX),
+      );
     case 'mxfp4':
-      return dequantizeMxfp4(tensor.codes, tensor.e8m0, { m: tensor.n, k: tensor.k });
+      return checkOverflow(
+        dequantizeMxfp4(tensor.codes, tensor.e8m0, { m: tensor.n, k: tensor.k }),
+        tensor.k,
+        'MXFP4',
+        tensor.e8m0.some((byte) => byte > 252), // 6 * 2^(253 - 127) is 1.5 * 2^128
+      );
     case 'nvfp4':
-      return dequantizeNvfp4(tensor.codes, tensor.sf, {
-        m: tensor.n,
-        k: tensor.k,
-        globalDecodeScale: globalDecodeScale(tensor.weightGlobalDecodeScale),
-      });
+      return checkOverflow(
+        dequantizeNvfp4(tensor.codes, tensor.sf, {
+          m: tensor.n,
+          k: tensor.k,
+          globalDecodeScale: globalDecodeScale(tensor.weightGlobalDecodeScale),
+        }),
+        tensor.k,
+        'NVFP4',
+        tensor.weightGlobalDecodeScale > LARGEST_F32 / (E4M3_MAX * E2M1_MAX),
+      );
   }
 }
 

@@ -1,4 +1,4 @@
-import { E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import type { GemmKernels } from '@megamoe/gemm-native';
 import { saturationStatistics, type Nvfp4Matrix } from '@megamoe/nvfp4-quant';
 import { placeOf } from './select';
 
@@ -21,34 +21,29 @@ export interface ProjectionReport {
   inexactBlocks: number;
 }
 
-/** Values of the low and the high code of each byte. */
-const LOW = Float64Array.from({ length: 256 }, (_, b) => E2M1_VALUES[b & 15]!);
-const HIGH = Float64Array.from({ length: 256 }, (_, b) => E2M1_VALUES[b >> 4]!);
-
-/** Sums over a matrix: of squares of the error, of the original, of the result, and of the products of these two. */
+/** Sums over a matrix: of squares of the error, of the original and of the result. */
 export interface ErrorSums {
   readonly error: number;
   readonly original: number;
   readonly result: number;
-  readonly product: number;
 }
 
-/** What quantizing `x` [M*K] to `codes`, `sf` with the global scale `g` lost; one pass. */
-export function errorSums(x: Float32Array, { codes, sf }: Nvfp4Matrix, g: number): ErrorSums {
-  let [error, original, result, product] = [0, 0, 0, 0];
-  for (let b = 0; b < sf.length; b++) {
-    const d = Math.fround(E4M3_VALUES[sf[b]!]! * g);
-    for (let i = b * 8; i < b * 8 + 8; i++) {
-      const [byte, x0, x1] = [codes[i]!, x[2 * i]!, x[2 * i + 1]!];
-      const [y0, y1] = [LOW[byte]! * d, HIGH[byte]! * d];
-      const [e0, e1] = [y0 - x0, y1 - x1];
-      error += e0 * e0 + e1 * e1;
-      original += x0 * x0 + x1 * x1;
-      result += y0 * y0 + y1 * y1;
-      product += x0 * y0 + x1 * y1;
-    }
+/** What quantizing `x` [M, K] to `codes`, `sf` with the global scale `g` lost. */
+export function errorSums(
+  kernels: GemmKernels,
+  x: Float32Array,
+  { codes, sf }: Nvfp4Matrix,
+  { m, k, globalDecodeScale }: { readonly m: number; readonly k: number; readonly globalDecodeScale: number },
+): ErrorSums {
+  const rows = new Float64Array(3 * m);
+  kernels.nvfp4Loss(x, m, k, globalDecodeScale, codes, sf, rows);
+  let [error, original, result] = [0, 0, 0];
+  for (let row = 0; row < m; row++) {
+    error += rows[3 * row]!;
+    original += rows[3 * row + 1]!;
+    result += rows[3 * row + 2]!;
   }
-  return { error, original, result, product };
+  return { error, original, result };
 }
 
 /** Collects the reports of all projections. */
@@ -82,7 +77,8 @@ export class Measurements {
       entry.original += sums.original;
       report.relativeError = entry.original === 0 ? 0 : Math.sqrt(entry.error / entry.original);
       const norm = Math.sqrt(sums.original * sums.result);
-      if (norm > 0) report.worstCosine = Math.min(report.worstCosine, sums.product / norm);
+      if (norm > 0)
+        report.worstCosine = Math.min(report.worstCosine, (sums.original + sums.result - sums.error) / 2 / norm);
     }
     const s = saturationStatistics(matrix.codes, matrix.sf, shape);
     report.blocks += s.blocks;

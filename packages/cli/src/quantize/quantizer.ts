@@ -1,3 +1,4 @@
+import { decodeBf16 } from '@megamoe/core';
 import { matrixToFloat32, ReadBuffers, type Checkpoint, type MatrixTensor, type ModuleInfo } from '@megamoe/checkpoint';
 import { createGemmKernels, type GemmKernels, type KernelOptions } from '@megamoe/gemm-native';
 import {
@@ -50,8 +51,8 @@ export class Quantizer {
       });
     }
     const values = tensors.map((t, i) => this.floats(t, i));
-    const g = globalDecodeScaleFromAmax(Math.max(...values.map((x) => amaxOf(x))));
-    return values.map((x, i) => this.stage(unit[i]!, x, g));
+    const g = globalDecodeScaleFromAmax(Math.max(...values.map(({ amax }) => amax)));
+    return values.map((x, i) => this.stage(unit[i]!, x.values, g));
   }
 
   private stage(
@@ -63,7 +64,7 @@ export class Quantizer {
     const made = { codes: new Uint8Array((n * k) / 2), sf: new Uint8Array((n * k) / 16) };
     if (g < LEAST_STAGED_SCALE) quantizeNvfp4(x, shape, made.codes, made.sf);
     else this.kernels.stageNvfp4(x, k, null, Int32Array.of(n), Float32Array.of(g), made.codes, made.sf);
-    this.measurements.note(name, made, shape, errorSums(x, made, g));
+    this.measurements.note(name, made, shape, errorSums(this.kernels, x, made, shape));
     return { ...made, weightGlobalDecodeScale: g };
   }
 
@@ -75,21 +76,33 @@ export class Quantizer {
         ...shape,
         maxExponent,
       });
-      const sums = inexactBlocks > 0 ? errorSums(this.floats(t, i), { codes, sf }, globalDecodeScale) : undefined;
+      const sums =
+        inexactBlocks > 0
+          ? errorSums(this.kernels, this.floats(t, i).values, { codes, sf }, { ...shape, globalDecodeScale })
+          : undefined;
       this.measurements.note(unit[i]!.name, { codes, sf }, shape, sums, inexactBlocks);
       return { codes, sf, weightGlobalDecodeScale: globalDecodeScale };
     });
   }
 
-  /** Values of a matrix; BF16, which most are, in memory that is used again. */
-  private floats(t: MatrixTensor, i: number): Float32Array {
-    if (t.format !== 'bf16') return matrixToFloat32(t);
+  /** Values of a matrix and the largest magnitude; BF16, which most are, in memory that is used again. */
+  private floats(t: MatrixTensor, i: number): { readonly values: Float32Array; readonly amax: number } {
+    if (t.format !== 'bf16') {
+      const values = matrixToFloat32(t);
+      return { values, amax: amaxOf(values) };
+    }
     const size = t.n * t.k;
     if (this.scratch[i]!.length < size) this.scratch[i] = new Float32Array(size);
     const out = this.scratch[i]!.subarray(0, size);
     const bits = new Uint32Array(out.buffer, 0, size);
     const { data } = t;
-    for (let j = 0; j < size; j++) bits[j] = data[j]! << 16;
-    return out;
+    let largest = 0; // magnitudes are ordered as their bits
+    for (let j = 0; j < size; j++) {
+      const b = data[j]!;
+      bits[j] = b << 16;
+      largest = Math.max(largest, b & 0x7fff);
+    }
+    // Infinity or NaN: amaxOf throws and says where.
+    return { values: out, amax: largest >= 0x7f80 ? amaxOf(out) : decodeBf16(largest) };
   }
 }

@@ -1,6 +1,8 @@
 // Row-wise operations and hyper-connections. Argument order is that of GemmAddon in src/native-engine.ts.
 #include "common.h"
 
+#include "../kernels/nvfp4/loss.h"
+
 namespace megamoe::gemm {
 
 namespace {
@@ -38,6 +40,21 @@ Napi::Value stageNvfp4(const Napi::CallbackInfo& info) {
   p.globalDecodeScale = call.f32(6, "globalDecodeScale", p.experts);
   stageArguments(call, &p, 7, 8);
   return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
+}
+
+void nvfp4LossRows(const Napi::CallbackInfo& info) {
+  const Call call(info, "nvfp4Loss", 9);
+  LossParams p{};
+  p.m = call.integer(3, "m", 0);
+  p.k = call.integer(4, "k", kBlock);
+  if (p.k % kBlock != 0) throw Napi::RangeError::New(call.env(), call.text("k") + " must be a multiple of 16");
+  const std::int64_t size = call.product("k", p.m, p.k);
+  p.x = call.f32(2, "x", size);
+  p.globalDecodeScale = static_cast<float>(call.number(5, "globalDecodeScale"));
+  p.codes = call.u8(6, "codes", size / 2);
+  p.sf = call.u8(7, "sf", size / kBlock);
+  p.sums = call.f64(8, "sums", 3 * p.m);
+  nvfp4Loss(p, call.threads);
 }
 
 Napi::Value stageNvfp4Dynamic(const Napi::CallbackInfo& info) {
@@ -185,6 +202,7 @@ void hcHead(const Napi::CallbackInfo& info) {
 void exportRows(Napi::Env env, Napi::Object exports) {
   exports.Set("gatherRows", Napi::Function::New<gatherRows>(env, "gatherRows"));
   exports.Set("stageNvfp4", Napi::Function::New<stageNvfp4>(env, "stageNvfp4"));
+  exports.Set("nvfp4Loss", Napi::Function::New<nvfp4LossRows>(env, "nvfp4Loss"));
   exports.Set("stageNvfp4Dynamic", Napi::Function::New<stageNvfp4Dynamic>(env, "stageNvfp4Dynamic"));
   exports.Set("swiglu", Napi::Function::New<swiglu>(env, "swiglu"));
   exports.Set("swigluStageNvfp4", Napi::Function::New<swigluStageNvfp4>(env, "swigluStageNvfp4"));

@@ -19,6 +19,7 @@ set(MEGAMOE_GEMM_SOURCES
   ${MEGAMOE_GEMM_KERNELS}/weight.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/grouped.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/linear.cc
+  ${MEGAMOE_GEMM_KERNELS}/nvfp4/loss.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/stage.cc)
 megamoe_isa_sources(generic "" linear.cc grouped.cc w4a4.cc w4a16.cc bf16.cc stage.cc rows.cc hyper_connections.cc scan.cc)
 

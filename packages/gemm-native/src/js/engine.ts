@@ -10,6 +10,7 @@ import { decodeNvfp4Row, groupedW4A4, makePairDot } from './nvfp4';
 import type { Nvfp4Storage } from './nvfp4';
 import { LinearW4A4, linearNvfp4 } from './nvfp4-linear';
 import { addInPlace, gatherRows, rmsNorm, scatterExperts, swiglu } from './rows';
+import { nvfp4Loss } from './loss';
 import { stageDynamic, stageStatic, stageSwiglu } from './stage';
 
 /** Storage of weights [matrices, n, k], filled row by row. */
@@ -110,6 +111,7 @@ export function createJsEngine(): Engine {
       const bad = stageStatic(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf);
       if (bad >= 0) throw notFinite('stageNvfp4', x, bad);
     },
+    nvfp4Loss,
     stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale) {
       const bad = stageDynamic(x, k, slotToken, rows, codes, sf, rowScale);
       if (bad >= 0) throw notFinite('stageNvfp4Dynamic', x, bad);

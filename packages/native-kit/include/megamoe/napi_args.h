@@ -56,6 +56,9 @@ class NapiArgs {
   float* f32(std::size_t i, const char* name, std::int64_t minLength) const {
     return static_cast<float*>(typed(i, name, napi_float32_array, "Float32Array", minLength));
   }
+  double* f64(std::size_t i, const char* name, std::int64_t minLength) const {
+    return static_cast<double*>(typed(i, name, napi_float64_array, "Float64Array", minLength));
+  }
   std::int32_t* i32(std::size_t i, const char* name, std::int64_t minLength) const {
     return static_cast<std::int32_t*>(typed(i, name, napi_int32_array, "Int32Array", minLength));
   }
