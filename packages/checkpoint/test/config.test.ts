@@ -296,7 +296,7 @@ describe('readConfig', () => {
   it('says when there is none', () => {
     const dir = temporaryFolder();
     expect(thrown(() => readConfig(dir), dir)).toMatch(
-      /^ERR_CHECKPOINT: DIR\/config.json: cannot be read as JSON: ENOENT/,
+      /^ERR_CHECKPOINT: DIR\/config.json: there is no such file \(ENOENT/,
     );
   });
 });

@@ -1,7 +1,8 @@
 import { ISAS, MAX_THREADS, type BackendName, type BackendOptions, type LoadOptions } from '@megamoe/model';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { parseBytes } from './units';
 
 /** A parser of numbers for an option; says what was expected. */
@@ -24,6 +25,15 @@ export function bytes(text: string): number {
   const n = parseBytes(text);
   if (n === undefined) throw new InvalidArgumentError('Expected an amount of memory, as in 8G, 1.5GB, 900MiB.');
   return n;
+}
+
+/** A file that can be written when the work is done: its folder is there, and it is no folder itself. */
+export function fileToWrite(path: string): string {
+  const folder = dirname(resolve(path));
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+    throw new InvalidArgumentError(`There is no folder ${folder}.`);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new InvalidArgumentError('That is a folder.');
+  return path;
 }
 
 /** Collects an option that may be given several times. */

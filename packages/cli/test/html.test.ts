@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   dataTable,
@@ -15,6 +16,7 @@ import {
   widePlot,
 } from '../src/html/index';
 import { expectOfflinePage, expectWellFormed } from './html-checks';
+import { cli, TINY } from './support';
 
 const EVIL = `</style><script>alert("x")</script>' & \u0001`;
 const ESCAPED = '&lt;/style&gt;&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&#39; &amp; \ufffd';
@@ -170,4 +172,17 @@ describe('plots', () => {
   it('draw nothing without rows or ranges', () => {
     expectWellFormed(histogramGrid({ label: '', title: '', binNames: [], xName: '', rows: [] }).text);
   });
+});
+
+it.each([
+  ['inspect', [TINY], '--html'],
+  ['inspect', [TINY], '--svg'],
+  ['quantize', ['--in', TINY, '--out', 'nowhere', '--layers', 'all'], '--html'],
+  ['verify', [], '--html'],
+] as const)('%s says before the work that a file of it cannot be written', async (command, args, option) => {
+  const missing = join(TINY, 'no', 'such');
+  const { code, out, err } = await cli(command, ...args, option, join(missing, 'page'));
+  expect([code, out]).toEqual([2, '']);
+  expect(err).toContain(`There is no folder ${missing}.`);
+  expect((await cli(command, ...args, option, TINY)).err).toContain('That is a folder.');
 });

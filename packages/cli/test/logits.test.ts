@@ -100,7 +100,7 @@ describe('megamoe logits', () => {
       '--out',
       at('no/where.safetensors'),
     );
-    expect([code, err]).toEqual([1, expect.stringMatching(/where.safetensors/)]);
+    expect([code, err]).toEqual([2, expect.stringContaining(`There is no folder ${at('no')}.`)]);
   });
 
   it.each([

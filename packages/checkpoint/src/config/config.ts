@@ -38,6 +38,8 @@ export function readJsonObject(path: string): Record<string, unknown> {
   try {
     value = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
+    const missing = ['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '');
+    if (missing) throw badFile(path, `there is no such file (${reasonOf(cause)})`, { cause });
     throw badFile(path, `cannot be read as JSON: ${reasonOf(cause)}`, { cause });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))

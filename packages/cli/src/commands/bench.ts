@@ -11,7 +11,7 @@ import { runBench, runtimeOf } from '../bench/run';
 import type { BenchRow } from '../bench/types';
 import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
-import { integer } from '../options';
+import { fileToWrite, integer } from '../options';
 import { table } from '../table';
 
 interface BenchFlags {
@@ -67,8 +67,8 @@ export function benchCommand(io: CliIo): Command {
         .default('bf16'),
     )
     .option('--quick', 'small shapes, few repetitions: shows that it runs, not how fast')
-    .option('--csv <file>', 'append the rows to a history')
-    .option('--plot <file>', 'draw the rows (with --csv, the whole history) as an SVG')
+    .option('--csv <file>', 'append the rows to a history', fileToWrite)
+    .option('--plot <file>', 'draw the rows (with --csv, the whole history) as an SVG', fileToWrite)
     .addOption(new Option('--memory-of <json>', 'answer a question of the memory row').hideHelp())
     .addHelpText('after', '\nExample:\n  megamoe bench --filter w4a4 --threads 1,2')
     .action((flags: BenchFlags) => bench(io, flags));

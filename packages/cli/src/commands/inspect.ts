@@ -7,6 +7,7 @@ import { standaloneSvg } from '../html/index';
 import { inspectHtml, nanText, scalePicture } from '../inspect-html';
 import { table } from '../table';
 import { CheckFailed } from '../errors';
+import { fileToWrite } from '../options';
 import { bytesText } from '../units';
 
 /** `megamoe inspect DIR`. */
@@ -15,8 +16,8 @@ export function inspectCommand(io: CliIo): Command {
     .description('Show what a checkpoint holds: formats by module, bytes, parameters, and the health of its scales.')
     .argument('<dir>', 'checkpoint folder')
     .option('--json', 'print one JSON object')
-    .option('--html <file>', 'write the report as a page')
-    .option('--svg <file>', 'draw where the scales of each layer lie')
+    .option('--html <file>', 'write the report as a page', fileToWrite)
+    .option('--svg <file>', 'draw where the scales of each layer lie', fileToWrite)
     .addHelpText('after', '\nExample:\n  megamoe inspect models/tiny')
     .action((dir: string, { json, html, svg }: { json?: boolean; html?: string; svg?: string }) => {
       const checkpoint = openCheckpoint(dir);

@@ -13,7 +13,7 @@ import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
 import { layoutSvg } from '../layout-svg';
 import { placeOf, tileSvg, type ChosenScale } from '../tile-svg';
-import { integer } from '../options';
+import { fileToWrite, integer } from '../options';
 
 interface LayoutFlags {
   readonly rows: number;
@@ -41,7 +41,7 @@ export function layoutCommand(io: CliIo): Command {
     )
     .addOption(new Option('--layout <name>', 'order of the bytes').choices([...SF_LAYOUTS]).default('128x4'))
     .option('--json', 'print {allocationBytes, offsets}, offsets in [l][row][kSf] order')
-    .option('--svg <file>', 'draw the first tiles with the byte offset of each scale')
+    .option('--svg <file>', 'draw the first tiles with the byte offset of each scale', fileToWrite)
     .option('--row <r>', 'with --at-k: show where this row keeps the scale of that element', integer(0))
     .option('--at-k <k>', 'with --row: an element along K, unpacked', integer(0))
     .addHelpText(

@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors';
 import type { CliIo } from '../io';
 import { loadReporter } from '../load-progress';
-import { addModelOptions, integer, loadOptions, type ModelOptions } from '../options';
+import { addModelOptions, fileToWrite, integer, loadOptions, type ModelOptions } from '../options';
 
 const DTYPES = { f32: 'F32', i32: 'I32', u8: 'U8' } as const;
 
@@ -22,7 +22,7 @@ export function logitsCommand(io: CliIo): Command {
   return addModelOptions(new Command('logits'))
     .description('Compute the logits of every position of a token sequence and write them as safetensors.')
     .requiredOption('--token-ids <ids>', 'token ids as 1,2,3, or a JSON file with a list of them')
-    .requiredOption('--out <file>', 'safetensors file to write: F32 logits [S, V]')
+    .requiredOption('--out <file>', 'safetensors file to write: F32 logits [S, V]', fileToWrite)
     .option('--step-from <p>', 'prefill p tokens, then decode one at a time through the cache', integer(1))
     .option('--max-chunk <n>', 'most tokens computed in one step', integer(1, 65536), 256)
     .option('--trace', 'add per-layer tensors: streams, hyper-connections, experts, compressed keys, visible sets')

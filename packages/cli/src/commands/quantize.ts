@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { UsageError } from '../errors';
 import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
-import { bytes, integer } from '../options';
+import { bytes, fileToWrite, integer } from '../options';
 import { ProgressLine } from '../progress';
 import { calibrateFromText, readCalibration, type Calibration } from '../quantize/calibration';
 import { writeGguf } from '../quantize/gguf';
@@ -60,7 +60,7 @@ export function quantizeCommand(io: CliIo): Command {
     .option('--max-shard-bytes <n>', 'most tensor bytes in a file', integer(1), 5e9)
     .option('--overwrite', 'replace what is there')
     .option('--json', 'print the report as JSON')
-    .option('--html <file>', 'write the report as a page with plots')
+    .option('--html <file>', 'write the report as a page with plots', fileToWrite)
     .addOption(new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu']).default('auto'))
     .option('--threads <n>', 'threads of the cpu backend (default: all processors)', integer(1, MAX_THREADS))
     .option('--memory <amount>', 'most memory that --calibrate may take, as in 8G', bytes)

@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import { CheckFailed, UsageError } from '../errors';
 import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
-import { addModelOptions, integer, loadOptions, type ModelOptions } from '../options';
+import { addModelOptions, fileToWrite, integer, loadOptions, type ModelOptions } from '../options';
 import { reportText, verdictText, type VerifyReport } from '../verify/report';
 import { verifyModel, withCheckpoint } from '../verify/run';
 import { readTokenIds } from './logits';
@@ -42,7 +42,7 @@ export function verifyCommand(io: CliIo): Command {
     .option('--max-chunk <n>', 'most tokens computed in one step', integer(1, 65536), 256)
     .option('--keep-going', 'go on after an operation that is out of bound')
     .option('--dump <dir>', 'write the inputs and the output of what fails, for megamoe explain')
-    .option('--html <file>', 'write the report as a page')
+    .option('--html <file>', 'write the report as a page', fileToWrite)
     .option('--json', 'print the report as one JSON object')
     .addHelpText(
       'after',

@@ -100,7 +100,7 @@ export class Quantizer {
     for (let j = 0; j < size; j++) {
       const b = data[j]!;
       bits[j] = b << 16;
-      largest = Math.max(largest, b & 0x7fff);
+      if ((b & 0x7fff) > largest) largest = b & 0x7fff;
     }
     // Infinity or NaN: amaxOf throws and says where.
     return { values: out, amax: largest >= 0x7f80 ? amaxOf(out) : decodeBf16(largest) };
