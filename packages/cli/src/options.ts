@@ -52,8 +52,8 @@ export interface ModelOptions {
 }
 
 /** Options of every command that runs a model. */
-export function addModelOptions(command: Command): Command {
-  return command
+export function addModelOptions(command: Command, { memory = true }: { readonly memory?: boolean } = {}): Command {
+  command
     .option('--model <dir>', 'checkpoint folder', defaultModel())
     .addOption(
       new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu', 'cuda']).default('auto'),
@@ -64,12 +64,13 @@ export function addModelOptions(command: Command): Command {
       new Option('--activations <kind>', 'inputs of NVFP4 experts: nvfp4 = W4A4, float = W4A16')
         .choices(['nvfp4', 'float'])
         .default('nvfp4'),
-    )
-    .option(
-      '--memory <amount>',
-      'most memory to take, as in 8G; experts that do not fit are read when they are needed (default: no limit)',
-      bytes,
     );
+  if (!memory) return command;
+  return command.option(
+    '--memory <amount>',
+    'most memory to take, as in 8G; experts that do not fit are read when they are needed (default: no limit)',
+    bytes,
+  );
 }
 
 /** What {@link addModelOptions} asked for, as the model package takes it. */

@@ -174,6 +174,13 @@ describe('plots', () => {
   });
 });
 
+it('verify has no --memory, which it would not keep to', async () => {
+  expect(await cli('verify', '--memory', '1G')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("unknown option '--memory'"),
+  });
+});
+
 it.each([
   ['inspect', [TINY], '--html'],
   ['inspect', [TINY], '--svg'],
