@@ -44,6 +44,8 @@ const found = ROWS.flatMap(([name, shape, label, limit]) => {
 });
 if (found.length < 5) throw new Error('bench/history.csv holds fewer than five of the rows that the README shows');
 const { machine, runtime } = found.reduce((a, b) => (a.date > b.date ? a : b));
+const number = (value) =>
+  value >= 1000 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3).replace(/\.0+$/, '');
 const share = ({ fraction, unit }) =>
   unit === 'ms' || unit === 'us' ? `${Number(fraction).toFixed(1)} x` : `${(100 * Number(fraction)).toFixed(0)} %`;
 const table = [
@@ -53,7 +55,7 @@ const table = [
   '|---|---|---|---|---|',
   ...found.map(
     (row) =>
-      `| ${row.label} | ${row.threads} | ${Number(row.median).toPrecision(3).replace(/\.0+$/, '')} ${row.unit} | ${share(row)} | ${row.limit} |`,
+      `| ${row.label} | ${row.threads} | ${number(Number(row.median))} ${row.unit} | ${share(row)} | ${row.limit} |`,
   ),
 ].join('\n');
 

@@ -1,7 +1,7 @@
 /**
  * Repeated load, generate, abort and unload of the shipped model, whole and with experts on the disk: memory must stay flat.
  *
- *   node --expose-gc scripts/residency/soak.mjs [--rounds 100] [--backend cpu]
+ *   node --expose-gc scripts/residency/soak.mjs [--rounds 300] [--backend cpu]
  */
 import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { loadModel } from '../../packages/model/dist/index.js';
 
 const { values: o } = parseArgs({
-  options: { rounds: { type: 'string', default: '100' }, backend: { type: 'string', default: 'auto' } },
+  options: { rounds: { type: 'string', default: '300' }, backend: { type: 'string', default: 'auto' } },
 });
 if (globalThis.gc === undefined) throw new Error('run with node --expose-gc');
 const TINY = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'models', 'tiny');

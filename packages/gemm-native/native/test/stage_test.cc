@@ -1,4 +1,5 @@
 // Staging by its definition: every code is nearest to the float32 quotient, every scale nearest to the clamped one.
+#include "../kernels/nvfp4/loss.h"
 #include "support.h"
 
 using namespace megamoe;
@@ -130,9 +131,35 @@ void fusedSwiglu(const KernelTable& table) {
   for (const int threads : {1, 5}) CHECK(run(table, gateUp, k, rows, scales, nullptr, threads, 7.f).bad == 20 * k + 2050);
 }
 
+// What NVFP4 lost, by its definition; the order of sums is free here, so only nearly the same.
+void loss() {
+  constexpr std::int64_t m = 7, k = 48;
+  constexpr float g = 0.37f;
+  Random random(11);
+  const std::vector<float> x = random.floats(m * k);
+  const std::vector<std::uint8_t> codes = random.bytes(m * k / 2), sf = random.bytes(m * k / 16, 0x7e);
+  std::vector<double> sums(static_cast<std::size_t>(m * 3), std::nan("")), again = sums;
+  nvfp4Loss({x.data(), m, k, g, codes.data(), sf.data(), sums.data()}, 1);
+  nvfp4Loss({x.data(), m, k, g, codes.data(), sf.data(), again.data()}, 3);
+  CHECK(sums == again);
+  for (std::int64_t row = 0; row < m; row++) {
+    double want[3] = {0, 0, 0};
+    for (std::int64_t i = row * k; i < (row + 1) * k; i++) {
+      const unsigned code = codes[static_cast<std::size_t>(i / 2)] >> (i % 2 * 4) & 15;
+      const float scale = decodeE4m3(sf[static_cast<std::size_t>(i / 16)]) * g;
+      const double value = x[static_cast<std::size_t>(i)], y = double(decodeE2m1(code)) * scale;
+      want[0] += (y - value) * (y - value);
+      want[1] += value * value;
+      want[2] += y * y;
+    }
+    for (int j = 0; j < 3; j++) CHECK(std::fabs(sums[static_cast<std::size_t>(row * 3 + j)] - want[j]) <= 1e-13 * want[j]);
+  }
+}
+
 }  // namespace
 
 int main() {
+  loss();
   for (const KernelTable* table : tables()) {
     definition(*table, false);
     definition(*table, true);
