@@ -36,13 +36,15 @@ const anything = fc.oneof(
 
 const size = fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 0, max: 70 }) }, fc.constantFrom(0, 16, 48, 512));
 
-/** An argument of a kind: w one of `weights`, f Float32Array, b Uint8Array, i Int32Array, n small integer, t boolean, e small number. */
+/** An argument of a kind: w one of `weights`, f Float32Array, d Float64Array, b Uint8Array, i Int32Array, n small integer, t boolean, e small number. */
 function ofKind(kind: string, weights: readonly unknown[]): fc.Arbitrary<unknown> {
   switch (kind.toLowerCase()) {
     case 'w':
       return fc.constantFrom(...weights);
     case 'f':
       return size.map((n) => new Float32Array(n).fill(1));
+    case 'd':
+      return size.map((n) => new Float64Array(n).fill(1));
     case 'b':
       return size.map((n) => new Uint8Array(n).fill(0x31));
     case 'i':
@@ -59,7 +61,7 @@ function ofKind(kind: string, weights: readonly unknown[]): fc.Arbitrary<unknown
 /**
  * Calls that are nearly right: each argument is of its kind nine times in ten, so that calls get past the first checks and reach the
  * kernels now and then.
- * @param signatures for each function a letter per argument: w one of `weights`, f Float32Array, b Uint8Array, i Int32Array, n small
+ * @param signatures for each function a letter per argument: w one of `weights`, f Float32Array, d Float64Array, b Uint8Array, i Int32Array, n small
  *   integer, t boolean, e small number; a capital may be null
  */
 export function nearlyRightCalls(

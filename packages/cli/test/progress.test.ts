@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { planText } from '../src/load-progress';
 import { ProgressLine, progressText } from '../src/progress';
@@ -58,7 +60,7 @@ describe('progress', () => {
 });
 
 describe('--memory', () => {
-  const tokens = ['--token-ids', '0,1000,2000', '--out', '/dev/null/no'];
+  const tokens = ['--token-ids', '0,1000,2000', '--out', join(tmpdir(), 'megamoe-never-written')];
   it('prints a plan and says when experts stay on the disk', async () => {
     const ran = await cli('generate', '--memory', '4G', '--max-tokens', '3');
     expect([ran.code, ran.out]).toEqual([0, 'The capital of France is Paris.\n']);
