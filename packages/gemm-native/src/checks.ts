@@ -5,7 +5,7 @@ import type { TypedArrayClass } from '@megamoe/core';
 export const MIN_GLOBAL_DECODE_SCALE = 2 ** -117;
 
 /** Typed arrays that kernels take. */
-type Buffer1D = Float32Array | Int32Array | Uint8Array;
+type Buffer1D = Float32Array | Float64Array | Int32Array | Uint8Array;
 
 /** Throws unless `v` is a `kind` of at least `want` elements. */
 export function checkBuffer<T extends Buffer1D>(

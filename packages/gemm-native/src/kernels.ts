@@ -1,5 +1,4 @@
 import {
-  checkCapacity,
   checkInteger,
   checkKind,
   checkLength,
@@ -259,8 +258,7 @@ export class CheckedKernels implements GemmKernels {
     checkInteger(fn, 'm', m, 0);
     checkPositive(fn, 'globalDecodeScale', globalDecodeScale);
     checkStageBuffers(fn, x, k, null, m, codes, sf);
-    checkKind(fn, 'sums', sums, Float64Array);
-    checkCapacity(fn, 'sums', sums, 'm*3', m * 3);
+    checkBuffer(fn, 'sums', sums, Float64Array, 'm*3', m * 3);
     if (m > 0) this.#engine.nvfp4Loss(x, m, k, globalDecodeScale, codes, sf, sums);
   }
 

@@ -6,6 +6,12 @@ import type { ExpertGemm, MoeWeights } from '../weights';
 import type { Workspace } from '../workspace';
 import { denseLinear, type Activations } from './dense';
 
+/** The W4A4 product of the rows that are staged in `ws.codes` and `ws.sf`, each with a scale of its own where the checkpoint has none. */
+function multiplyStaged(ops: Ops, ws: Workspace, g: ExpertGemm, alpha: Tensor, out: Tensor): void {
+  const rowScale = g.inputGlobalDecodeScale ? null : ws.rowScale;
+  ops.groupedGemmW4A4(g.weight, ws.codes, ws.sf, ws.expertOffsets, alpha, rowScale, out);
+}
+
 /** One grouped GEMM over slots: stage (gather, quantize), multiply. `slotToken` null: `x` is already in slot order. */
 function expertGemm(
   ops: Ops,
@@ -22,9 +28,7 @@ function expertGemm(
     const scale = g.inputGlobalDecodeScale;
     if (scale) ops.stageNvfp4(x, k, slotToken, ws.expertOffsets, scale, ws.codes, ws.sf);
     else ops.stageNvfp4Dynamic(x, k, slotToken, slots, ws.codes, ws.sf, ws.rowScale);
-    const rowScale = scale ? null : ws.rowScale;
-    ops.groupedGemmW4A4(g.weight, ws.codes, ws.sf, ws.expertOffsets, g.alphaW4a4, rowScale, out);
-    return;
+    return multiplyStaged(ops, ws, g, g.alphaW4a4, out);
   }
   if (slotToken) ops.gatherRows(x, k, slotToken, slots, ws.gathered);
   ops.groupedGemm(g.weight, slotToken ? ws.gathered : x, ws.expertOffsets, g.alphaW4a16, out);
@@ -46,9 +50,7 @@ function swigluDown(
     const scale = g.inputGlobalDecodeScale;
     if (scale) ops.swigluStageNvfp4(ws.gateUp, i, c.swigluLimit, ws.expertOffsets, scale, ws.codes, ws.sf);
     else ops.swigluStageNvfp4Dynamic(ws.gateUp, slots, i, c.swigluLimit, ws.codes, ws.sf, ws.rowScale);
-    const rowScale = scale ? null : ws.rowScale;
-    ops.groupedGemmW4A4(g.weight, ws.codes, ws.sf, ws.expertOffsets, g.alphaW4a4, rowScale, ws.slotOut);
-    return;
+    return multiplyStaged(ops, ws, g, g.alphaW4a4, ws.slotOut);
   }
   ops.swiglu(ws.gateUp, slots, i, c.swigluLimit, ws.hidden);
   ranges?.record(ops, layer, 'w2', ws.hidden, i, null, ws.expertOffsets, slots);

@@ -94,9 +94,9 @@ inline void blockCodes(const float* x, float step, __m256i* code) {
   for (int i = 0; i < 2; i++) code[i] = encodeCodes(_mm256_div_ps(_mm256_loadu_ps(x + 8 * i), s));
 }
 
-// `ahead`: `coming` elements that are read next. They are fetched while codes are computed, when nothing else asks for memory: without
-// that, memory and arithmetic take turns.
-bool chunk(const float* x, std::int64_t n, __m256 sixG, __m256 g, std::uint8_t* codes, std::uint8_t* sf, const float* ahead, std::int64_t coming) {
+// What is `coming` is fetched while codes are computed, when nothing else asks for memory: without that,
+// memory and arithmetic take turns.
+bool chunk(const float* x, std::int64_t n, __m256 sixG, __m256 g, std::uint8_t* codes, std::uint8_t* sf, nvfp4::Coming coming) {
   alignas(32) float steps[kChunk / 16];
   __m256i most = _mm256_setzero_si256();
   for (std::int64_t i = 0; i < n; i += kGroup) {
@@ -107,8 +107,8 @@ bool chunk(const float* x, std::int64_t n, __m256 sixG, __m256 g, std::uint8_t* 
   std::int64_t i = 0;
   __m256i code[4];
   for (; i + 32 <= n; i += 32) {
-    if (i + 32 <= coming)
-      for (int j = 0; j < 2; j++) _mm_prefetch(reinterpret_cast<const char*>(ahead + i + j * 16), _MM_HINT_T0);
+    if (i + 32 <= coming.n)
+      for (int j = 0; j < 2; j++) _mm_prefetch(reinterpret_cast<const char*>(coming.at + i + j * 16), _MM_HINT_T0);
     blockCodes(x + i, steps[i / 16], code);
     blockCodes(x + i + 16, steps[i / 16 + 1], code + 2);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i / 2), packCodes(code));
@@ -124,10 +124,8 @@ bool chunk(const float* x, std::int64_t n, __m256 sixG, __m256 g, std::uint8_t* 
 bool row(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf, const float* next) {
   const __m256 sixG = _mm256_set1_ps(6.f * g), scale = _mm256_set1_ps(g);
   for (std::int64_t i = 0; i < k; i += kChunk) {
-    const std::int64_t n = k - i < kChunk ? k - i : kChunk, left = k - i - n;
-    const float* ahead = left > 0 ? x + i + n : next;
-    const std::int64_t coming = left > 0 ? (left < n ? left : n) : (next != nullptr ? n : 0);
-    if (!chunk(x + i, n, sixG, scale, codes + i / 2, sf + i / 16, ahead, coming)) return false;
+    const std::int64_t n = k - i < kChunk ? k - i : kChunk;
+    if (!chunk(x + i, n, sixG, scale, codes + i / 2, sf + i / 16, nvfp4::comingAfter(x, i, n, k, next))) return false;
   }
   return true;
 }

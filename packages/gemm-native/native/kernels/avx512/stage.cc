@@ -80,9 +80,9 @@ inline __m512i groupScales(const float* x, int blocks, __m512 sixG, __m512 g, st
   return maxima;
 }
 
-// `ahead`: `coming` elements that are read next. They are fetched while codes are computed, when nothing else asks for memory: without
-// that, memory and arithmetic take turns.
-bool chunk(const float* x, std::int64_t n, __m512 sixG, __m512 g, std::uint8_t* codes, std::uint8_t* sf, const float* ahead, std::int64_t coming) {
+// What is `coming` is fetched while codes are computed, when nothing else asks for memory: without that,
+// memory and arithmetic take turns.
+bool chunk(const float* x, std::int64_t n, __m512 sixG, __m512 g, std::uint8_t* codes, std::uint8_t* sf, nvfp4::Coming coming) {
   alignas(64) float steps[kChunk / 16];
   __m512i most = _mm512_setzero_si512();
   std::int64_t i = 0;
@@ -90,8 +90,8 @@ bool chunk(const float* x, std::int64_t n, __m512 sixG, __m512 g, std::uint8_t* 
   if (i < n) most = max2(most, groupScales(x + i, static_cast<int>((n - i) / 16), sixG, g, sf + i / 16, steps + i / 16));
   if (static_cast<std::uint32_t>(_mm512_reduce_max_epi32(most)) >= kInfinityBits) return false;
   for (i = 0; i + 64 <= n; i += 64) {
-    if (i + 64 <= coming)
-      for (int j = 0; j < 4; j++) _mm_prefetch(reinterpret_cast<const char*>(ahead + i + j * 16), _MM_HINT_T0);
+    if (i + 64 <= coming.n)
+      for (int j = 0; j < 4; j++) _mm_prefetch(reinterpret_cast<const char*>(coming.at + i + j * 16), _MM_HINT_T0);
     __m512i code[4];
     for (int j = 0; j < 4; j++)
       code[j] = encodeCodes(_mm512_div_ps(_mm512_loadu_ps(x + i + j * 16), _mm512_set1_ps(steps[i / 16 + j])));
@@ -110,10 +110,8 @@ bool chunk(const float* x, std::int64_t n, __m512 sixG, __m512 g, std::uint8_t* 
 bool row(const float* x, std::int64_t k, float g, std::uint8_t* codes, std::uint8_t* sf, const float* next) {
   const __m512 sixG = _mm512_set1_ps(6.f * g), scale = _mm512_set1_ps(g);
   for (std::int64_t i = 0; i < k; i += kChunk) {
-    const std::int64_t n = k - i < kChunk ? k - i : kChunk, left = k - i - n;
-    const float* ahead = left > 0 ? x + i + n : next;
-    const std::int64_t coming = left > 0 ? (left < n ? left : n) : (next != nullptr ? n : 0);
-    if (!chunk(x + i, n, sixG, scale, codes + i / 2, sf + i / 16, ahead, coming)) return false;
+    const std::int64_t n = k - i < kChunk ? k - i : kChunk;
+    if (!chunk(x + i, n, sixG, scale, codes + i / 2, sf + i / 16, nvfp4::comingAfter(x, i, n, k, next))) return false;
   }
   return true;
 }

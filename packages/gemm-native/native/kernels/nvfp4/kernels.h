@@ -71,6 +71,18 @@ namespace {
 [[maybe_unused]] inline std::int64_t tileCount(std::int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 [[maybe_unused]] inline std::int64_t tileStart(std::int64_t rows, std::int64_t tiles, std::int64_t i) { return rows * i / tiles; }
 
+// What a stage kernel reads after elements [i, i + n) of its row of k: as many of the same row, else the beginning of the next.
+struct Coming {
+  const float* at;
+  std::int64_t n;  // 0: nothing
+};
+
+[[maybe_unused]] inline Coming comingAfter(const float* x, std::int64_t i, std::int64_t n, std::int64_t k, const float* next) {
+  const std::int64_t left = k - i - n;
+  if (left > 0) return {x + i + n, left < n ? left : n};
+  return {next, next == nullptr ? 0 : n};
+}
+
 }  // namespace
 
 }  // namespace megamoe::gemm::nvfp4

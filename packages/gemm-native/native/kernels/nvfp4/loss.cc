@@ -1,4 +1,4 @@
-// Compiled without instruction-set flags: two doubles an instruction keep up with memory, and the order of the sums stays that of JavaScript.
+// Compiled without instruction-set flags: the order of the sums is that of JavaScript, two for each block, so every machine has the same bits.
 #include "loss.h"
 
 #include <megamoe/codecs.h>
