@@ -1,8 +1,8 @@
 // Keeps an addon that is built on a new Linux loadable on an old one (glibc 2.28: RHEL 8, Debian 10, Amazon Linux 2023).
 //
-// The static C++ runtime and our own code call functions that newer glibc versions gave a new symbol version: the POSIX thread calls
-// moved into libc in 2.34, exp and its kin lost their SVID error handling in 2.29, the unwinder found _dl_find_object in 2.35. The
-// linker binds to the newest version there is, and an older glibc then refuses the file. The definitions below are seen by this
+// The static C++ runtime and our own code call functions that newer glibc versions gave a new symbol version: the POSIX thread calls and
+// dlopen moved into libc in 2.34, exp and its kin lost their SVID error handling in 2.29, the unwinder found _dl_find_object in 2.35.
+// The linker binds to the newest version there is, and an older glibc then refuses the file. The definitions below are seen by this
 // addon only (hidden) and come before libc's: they pass the call to the version that every glibc since the first port has, or do
 // the work themselves. `scripts/release/check-addon.mjs` proves that nothing newer than 2.28 is left.
 #if defined(__linux__)
@@ -36,6 +36,9 @@ FORWARD(int, pthread_key_create, (unsigned* key, void (*destroy)(void*)), (key, 
 FORWARD(int, pthread_key_delete, (unsigned key), (key))
 FORWARD(void*, pthread_getspecific, (unsigned key), (key))
 FORWARD(int, pthread_setspecific, (unsigned key, const void* value), (key, value))
+FORWARD(void*, dlopen, (const char* file, int mode), (file, mode))
+FORWARD(void*, dlsym, (void* object, const char* name), (object, name))
+FORWARD(int, dlclose, (void* object), (object))
 // libstdc++ asks for this name (weakly) to see whether the program has threads at all: it has.
 HIDDEN int __pthread_key_create(unsigned* key, void (*destroy)(void*)) { return pthread_key_create(key, destroy); }
 #endif

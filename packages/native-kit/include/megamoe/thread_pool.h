@@ -8,8 +8,9 @@
 //   at a time than there are processors beside the caller's, and never longer.
 // - A call wakes no more workers than it has ranges for them, and none when enough are looking out.
 // - Any number of threads (the main one, Node worker threads) may call at the same time; a call made from inside a range runs inline.
-// - The shared pool is never destroyed and its threads are never joined, so process exit cannot race with them. Link the addon with
-//   -z nodelete (MegamoeAddon.cmake does), so that unloading never unmaps code that a sleeping thread returns to.
+// - The addons of a process share one pool (shared_pool.h). It is never destroyed and its threads are never joined, so process exit
+//   cannot race with them. Link the addon with -z nodelete (MegamoeAddon.cmake does), so that unloading never unmaps code that a
+//   sleeping thread returns to.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +19,18 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
+
+#include "shared_pool.h"
 
 namespace megamoe {
 
@@ -40,7 +45,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Joins the workers. Only for pools of limited life (tests); the shared pool is leaked on purpose.
+  // Joins the workers. Only for pools of limited life (tests); own() is leaked on purpose.
   ~ThreadPool() {
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -51,47 +56,47 @@ class ThreadPool {
   }
 
   // The pool of this shared object, made at first use and never destroyed.
-  static ThreadPool& shared() {
-    static ThreadPool* const pool = new ThreadPool();
-    return *pool;
+  static const PoolHandle& own() {
+    static const PoolHandle handle{new ThreadPool(), [](void* pool, std::int64_t count, std::int32_t ranges, PoolHandle::Range range,
+                                                        void* context) noexcept { static_cast<ThreadPool*>(pool)->run(count, ranges, range, context); }};
+    return handle;
   }
 
-  // Calls fn(begin, end) for ranges that cover [0, count) once, on at most `threads` threads, the caller among them, and returns when
-  // all are done. A range holds at least `grain` items, so that little work stays on the caller. The first exception thrown by
-  // fn is thrown again here, after every other range has ended.
+  // parallelFor below, on this pool.
   template <class F>
   void parallelFor(std::int64_t count, int threads, std::int64_t grain, F&& fn) {
-    if (count <= 0) return;
-    const std::int64_t byGrain = std::max<std::int64_t>(1, count / std::max<std::int64_t>(1, grain));
-    const int wanted = static_cast<int>(std::min<std::int64_t>({std::clamp(threads, 1, kMaxThreads), byGrain, count}));
-    if (wanted == 1 || insideRange()) {
-      fn(std::int64_t{0}, count);
-      return;
-    }
-    using Fn = std::remove_reference_t<F>;
-    Job job;
-    job.count = count;
-    job.ranges = wanted;
-    job.context = const_cast<void*>(static_cast<const void*>(std::addressof(fn)));
-    job.invoke = [](void* context, std::int64_t begin, std::int64_t end) { (*static_cast<Fn*>(context))(begin, end); };
-    run(job);
+    inRanges(count, threads, grain, fn, [this](auto... job) { run(job...); });
   }
 
   template <class F>
   void parallelFor(std::int64_t count, int threads, F&& fn) {
-    parallelFor(count, threads, 1, std::forward<F>(fn));
+    parallelFor(count, threads, 1, fn);
+  }
+
+  // Cuts [0, count) into ranges and has run(count, ranges, range, context) call fn for each.
+  template <class F, class Run>
+  static void inRanges(std::int64_t count, int threads, std::int64_t grain, F& fn, Run&& run) {
+    if (count <= 0) return;
+    const std::int64_t byGrain = std::max<std::int64_t>(1, count / std::max<std::int64_t>(1, grain));
+    const auto ranges = static_cast<std::int32_t>(std::min<std::int64_t>({std::clamp(threads, 1, kMaxThreads), byGrain, count}));
+    if (ranges == 1) {
+      fn(std::int64_t{0}, count);
+      return;
+    }
+    GuardedRange<F> guarded(fn);
+    run(count, ranges, GuardedRange<F>::call, static_cast<void*>(std::addressof(guarded)));
+    guarded.rethrow();
   }
 
  private:
   struct Job {
     std::int64_t count = 0;
     int ranges = 0;
-    int claimed = 0;  // guarded by mutex_, like finished (written), error and next
-    std::atomic<int> finished{0};  // read by the caller without it
-    std::exception_ptr error;
-    std::condition_variable done;
+    PoolHandle::Range range = nullptr;
     void* context = nullptr;
-    void (*invoke)(void*, std::int64_t, std::int64_t) = nullptr;
+    int claimed = 0;               // guarded by mutex_, like finished (written) and next
+    std::atomic<int> finished{0};  // read by the caller without it
+    std::condition_variable done;
     Job* next = nullptr;
   };
 
@@ -103,7 +108,16 @@ class ThreadPool {
 
   using Lock = std::unique_lock<std::mutex>;
 
-  void run(Job& job) {
+  void run(std::int64_t count, std::int32_t ranges, PoolHandle::Range range, void* context) noexcept {
+    if (insideRange()) {
+      range(context, 0, count);
+      return;
+    }
+    Job job;
+    job.count = count;
+    job.ranges = ranges;
+    job.range = range;
+    job.context = context;
     Lock lock(mutex_, std::defer_lock);
     acquire(lock);
     startWorkers(job.ranges - 1);
@@ -127,7 +141,6 @@ class ThreadPool {
       acquire(lock);
       job.done.wait(lock, finished);
     }
-    if (job.error) std::rethrow_exception(job.error);
   }
 
   static void relax() {
@@ -162,16 +175,10 @@ class ThreadPool {
     open_.store(open_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     if (job.claimed == job.ranges) unlink(job);
     lock.unlock();
-    std::exception_ptr error;
     insideRange() = true;
-    try {
-      job.invoke(job.context, split(job, index), split(job, index + 1));
-    } catch (...) {
-      error = std::current_exception();
-    }
+    job.range(job.context, split(job, index), split(job, index + 1));
     insideRange() = false;
     acquire(lock);
-    if (error && !job.error) job.error = error;
     // The job lives on its caller's stack: notify under the lock, and do not touch it after the last range is booked.
     if (job.finished.fetch_add(1, std::memory_order_relaxed) + 1 == job.ranges) job.done.notify_one();
   }
@@ -194,13 +201,16 @@ class ThreadPool {
     while (static_cast<int>(workers_.size()) < wanted) {
       try {
         workers_.emplace_back([this] { work(); });
-      } catch (const std::system_error&) {
+      } catch (...) {
         return;
       }
     }
   }
 
   void work() {
+#if defined(__linux__)
+    prctl(PR_SET_NAME, "megamoe-pool");  // for those who look at the threads of a process
+#endif
     Lock lock(mutex_);
     for (;;) {
       while (jobs_ != nullptr) runOneRange(*jobs_, lock);
@@ -230,15 +240,26 @@ class ThreadPool {
   alignas(64) std::atomic<int> open_{0};  // ranges that nobody has taken; written with the lock, read by lookouts without
 };
 
-// parallelFor on the shared pool.
+// The pool that all addons of the process use.
+inline const PoolHandle& sharedPool() {
+  static const PoolHandle& pool = firstLoadedPool(ThreadPool::own());
+  return pool;
+}
+
+// Calls fn(begin, end) for ranges that cover [0, count) once, on at most `threads` threads of the pool that the process shares, the
+// caller among them, and returns when all are done. A range holds at least `grain` items, so that little work stays on the caller. The
+// first exception thrown by fn is thrown again here, after every other range has ended.
 template <class F>
 void parallelFor(std::int64_t count, int threads, std::int64_t grain, F&& fn) {
-  ThreadPool::shared().parallelFor(count, threads, grain, std::forward<F>(fn));
+  ThreadPool::inRanges(count, threads, grain, fn, [](auto... job) {
+    const PoolHandle& shared = sharedPool();
+    shared.run(shared.pool, job...);
+  });
 }
 
 template <class F>
 void parallelFor(std::int64_t count, int threads, F&& fn) {
-  ThreadPool::shared().parallelFor(count, threads, 1, std::forward<F>(fn));
+  parallelFor(count, threads, 1, fn);
 }
 
 }  // namespace megamoe
