@@ -20,6 +20,16 @@ interface SwizzleAddon {
   swizzle128x4(threads: number, sf: Uint8Array, rows: number, kSf: number, out: Uint8Array): void;
 }
 
+let kept: SwizzleAddon | undefined;
+
+/**
+ * The addon; once it is loaded it is kept, as kernels keep theirs. Asking {@link loadGemmAddon} reads the environment: that takes as long
+ * as 30 KB of scales.
+ */
+function nativeSwizzle(): SwizzleAddon | undefined {
+  return (kept ??= loadGemmAddon().addon as SwizzleAddon | undefined);
+}
+
 /**
  * Block scales from row-major to 128x4 tiles, at the speed of memory:
  * `out[(m/128)*(ceil(kSf/4)*512) + (k/4)*512 + (m%32)*16 + ((m%128)/32)*4 + k%4] = sf[m, k]`, padding zero (NVIDIA CUTLASS
@@ -41,7 +51,7 @@ export function swizzleScales128x4(
   checkBuffer(fn, 'sf', sf, Uint8Array, 'rows*kSf', rows * kSf);
   checkBuffer(fn, 'out', out, Uint8Array, 'roundUp(rows, 128)*roundUp(kSf, 4)', size);
   checkDisjoint(fn, 'out', out, size, 'sf', sf, rows * kSf);
-  const addon = backend === 'js' ? undefined : (loadGemmAddon().addon as SwizzleAddon | undefined);
+  const addon = backend === 'js' ? undefined : nativeSwizzle();
   if (addon) addon.swizzle128x4(threads, sf, rows, kSf, out);
   else swizzleJs(sf, rows, kSf, out, size);
   return out;

@@ -6,8 +6,8 @@ const MEMORY: readonly CeilingKind[] = ['read', 'copy', 'max'];
 export interface CeilingWork {
   /** Bytes or operations of a pass; the pass that is done has about as many, within what makes sense. */
   readonly amount: number;
-  /** Bytes in cache instead of bytes from memory. */
-  readonly hot?: boolean;
+  /** So many bytes again and again, which stay in cache, instead of bytes from memory. */
+  readonly hot?: number;
 }
 
 /** True for ceilings in bytes per second; the others are in operations per second. */
@@ -28,16 +28,16 @@ export class Ceilings {
   }
 
   /** One pass; its rate per second. */
-  rate(kind: CeilingKind, threads: number, { amount, hot = false }: CeilingWork): number {
+  rate(kind: CeilingKind, threads: number, { amount, hot }: CeilingWork): number {
     const memory = isMemory(kind);
-    const bytes = memory ? (hot ? clamp(amount, 4096, 2 ** 28) : clamp(amount, 2 ** 19, 2 ** 28)) : 1;
+    const bytes = clamp(amount, hot === undefined ? 2 ** 19 : 4096, 2 ** 28);
     const operations = clamp(amount, threads * 2 ** 27, threads * 2 ** 30);
-    const span = hot ? bytes * (kind === 'copy' ? 2 : 1) : 2 ** 28;
+    const span = hot === undefined ? 2 ** 28 : hot * (kind === 'copy' ? 2 : 1);
     const options = memory ? { threads, bytes, span } : { threads, operations };
     return (
       measureCeiling(kind, options) ??
       (memory ? undefined : measureCeiling('fma', options)) ??
-      this.loops.rate(kind, clamp(amount, 4096, 2 ** 24), hot)
+      this.loops.rate(kind, clamp(Math.min(amount, hot ?? amount), 4096, 2 ** 24), hot !== undefined)
     );
   }
 }

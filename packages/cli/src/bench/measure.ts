@@ -21,8 +21,8 @@ export interface Floor {
   readonly kind: CeilingKind;
   /** Bytes or operations of one run. */
   readonly amount: number;
-  /** Bytes in cache. */
-  readonly hot?: boolean;
+  /** So many bytes again and again, which stay in cache. */
+  readonly hot?: number;
 }
 
 /** What {@link alternate} took. */

@@ -87,7 +87,7 @@ export function tinyCases(c: BenchContext): BenchCase[] {
           16,
           newTokens,
           (u) => ((u.completionTokens - 1) / u.decodeMs) * 1000,
-          () => c.ceilings.rate('read', threads, { amount: bytes, hot: true }) / bytes,
+          () => c.ceilings.rate('read', threads, { amount: bytes, hot: bytes }) / bytes,
         );
         return { median: value, unit: 'tokens/s', ceiling: floor };
       },

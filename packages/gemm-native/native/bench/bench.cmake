@@ -1,10 +1,10 @@
 # Benchmarks of the kernels alone: configure native/test with -DMEGAMOE_BENCH=ON.
 option(MEGAMOE_BENCH "Build the benchmarks of the kernels" OFF)
 if(MEGAMOE_BENCH)
-  foreach(name nvfp4 dense)
+  foreach(name nvfp4 dense swizzle)
     add_executable(${name}_bench ${CMAKE_CURRENT_LIST_DIR}/${name}_bench.cc)
     megamoe_compile_options(${name}_bench)
-    target_link_libraries(${name}_bench PRIVATE gemm-kernels gemm-ceilings)
+    target_link_libraries(${name}_bench PRIVATE gemm-kernels gemm-ceilings gemm-swizzle)
   endforeach()
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT MSVC)
     add_executable(ports_bench ${CMAKE_CURRENT_LIST_DIR}/ports_bench.cc)
