@@ -48,11 +48,12 @@ export interface ModelOptions {
   readonly threads?: number | undefined;
   readonly isa: NonNullable<BackendOptions['isa']>;
   readonly activations: 'nvfp4' | 'float';
+  readonly floatInputs?: 'f32' | 'bf16' | undefined;
   readonly memory?: number | undefined;
 }
 
 /** Options of every command that runs a model. */
-export function addModelOptions(command: Command, { memory = true }: { readonly memory?: boolean } = {}): Command {
+export function addModelOptions(command: Command, { tuning = true }: { readonly tuning?: boolean } = {}): Command {
   command
     .option('--model <dir>', 'checkpoint folder', defaultModel())
     .addOption(
@@ -65,7 +66,12 @@ export function addModelOptions(command: Command, { memory = true }: { readonly 
         .choices(['nvfp4', 'float'])
         .default('nvfp4'),
     );
-  if (!memory) return command;
+  if (!tuning) return command;
+  command.addOption(
+    new Option('--float-inputs <kind>', 'other inputs of linears: f32, or bf16 = rounded, for faster prompts')
+      .choices(['f32', 'bf16'])
+      .default('f32'),
+  );
   return command.option(
     '--memory <amount>',
     'most memory to take, as in 8G; experts that do not fit are read when they are needed (default: no limit)',
@@ -74,12 +80,13 @@ export function addModelOptions(command: Command, { memory = true }: { readonly 
 }
 
 /** What {@link addModelOptions} asked for, as the model package takes it. */
-export function loadOptions({ backend, threads, isa, activations, memory }: ModelOptions): LoadOptions {
+export function loadOptions({ backend, threads, isa, activations, floatInputs, memory }: ModelOptions): LoadOptions {
   return {
     backend,
     isa,
     activations,
     ...(threads === undefined ? {} : { threads }),
+    ...(floatInputs === undefined ? {} : { floatInputs }),
     ...(memory === undefined ? {} : { memoryLimit: memory }),
   };
 }

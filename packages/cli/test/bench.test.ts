@@ -77,7 +77,13 @@ describe('megamoe bench --quick --json', () => {
     const named = await rows('--filter', 'rms-norm', '--threads', '1');
     expect(named.map((r) => r.name)).toEqual(['rms-norm']);
     const shaped = await rows('--filter', 'm=8 ', '--threads', '1');
-    expect(shaped.map((r) => r.name)).toEqual(['w4a4-gemm', 'linear-bf16', 'linear-fp8']);
+    expect(shaped.map((r) => r.name)).toEqual([
+      'w4a4-gemm',
+      'linear-bf16',
+      'linear-bf16-bf16',
+      'linear-fp8-bf16',
+      'linear-fp8',
+    ]);
   });
 });
 
@@ -175,7 +181,7 @@ describe('history', () => {
 
 it('counts the weights that a step reads', () => {
   const config = {
-    ...v4FlashConfig({ layers: 2, experts: 8, vocab: 32, context: 64, dense: 'bf16' }),
+    ...v4FlashConfig({ layers: 2, experts: 8, vocab: 32, context: 64, dense: 'bf16', floatInputs: 'f32' }),
     hiddenSize: 32,
     moeIntermediateSize: 16,
   };

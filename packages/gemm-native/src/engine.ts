@@ -17,8 +17,8 @@ export interface WeightBuilder {
   put(matrix: number, row0: number, rows: number, data: WeightRows): void;
 }
 
-/** What a product with an nvfp4 linear needs besides its storage. */
-export interface Nvfp4LinearShape {
+/** What a product with a linear needs besides its storage. */
+export interface LinearShape {
   readonly groups: number;
   readonly n: number;
   readonly k: number;
@@ -58,10 +58,19 @@ export interface Engine extends SharedMethods {
   release(storage: object): void;
   packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number;
   linear(storage: object, n: number, k: number, groups: number, x: Float32Array, m: number, out: Float32Array): void;
+  /** BF16 activations against any format; alpha [groups*parts] for nvfp4, null for the others. */
+  linearBf16(
+    storage: object,
+    shape: LinearShape,
+    alpha: Float32Array | null,
+    x: Float32Array,
+    m: number,
+    out: Float32Array,
+  ): void;
   /** Float32 activations, nvfp4 weights; alpha [groups*parts]. */
   linearNvfp4(
     storage: object,
-    shape: Nvfp4LinearShape,
+    shape: LinearShape,
     alpha: Float32Array,
     x: Float32Array,
     m: number,
@@ -70,7 +79,7 @@ export interface Engine extends SharedMethods {
   /** NVFP4 activations; inputScale 0: each row's own. */
   linearW4A4(
     storage: object,
-    shape: Nvfp4LinearShape,
+    shape: LinearShape,
     alpha: Float32Array,
     inputScale: number,
     x: Float32Array,
@@ -100,7 +109,7 @@ export interface Engine extends SharedMethods {
     shape: ExpertsShape,
     a: Float32Array,
     expertOffsets: Int32Array,
-    alpha: Float32Array,
+    alpha: Float32Array | null,
     out: Float32Array,
   ): void;
   embed(storage: object, n: number, k: number, ids: Int32Array, t: number, repeat: number, out: Float32Array): void;

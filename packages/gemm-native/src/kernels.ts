@@ -79,7 +79,18 @@ export class CheckedKernels implements GemmKernels {
     checkDisjoint('linear', 'out', out, m * groups * n, 'x', x, m * groups * k);
     if (m === 0) return;
     if (w.nvfp4 === null) this.#engine.linear(w.storage, n, k, groups, x, m, out);
-    else this.#engine.linearNvfp4(w.storage, w.nvfp4Shape!, w.nvfp4.alpha, x, m, out);
+    else this.#engine.linearNvfp4(w.storage, w.shape, w.nvfp4.alpha, x, m, out);
+  }
+
+  linearBf16(weight: LinearWeight, x: Float32Array, m: number, out: Float32Array): void {
+    const fn = 'linearBf16';
+    const w = linearWeight(fn, 'w', weight, this.#engine);
+    const { n, k, groups } = w;
+    checkInteger(fn, 'm', m, 0);
+    checkBuffer(fn, 'x', x, Float32Array, 'm*groups*k', m * groups * k);
+    checkBuffer(fn, 'out', out, Float32Array, 'm*groups*n', m * groups * n);
+    checkDisjoint(fn, 'out', out, m * groups * n, 'x', x, m * groups * k);
+    if (m > 0) this.#engine.linearBf16(w.storage, w.shape, w.nvfp4?.alpha ?? null, x, m, out);
   }
 
   linearW4A4(weight: LinearWeight, x: Float32Array, m: number, out: Float32Array): void {
@@ -94,7 +105,7 @@ export class CheckedKernels implements GemmKernels {
     checkDisjoint(fn, 'out', out, m * groups * n, 'x', x, m * groups * k);
     if (m === 0) return;
     const scale = nvfp4.input === 'row' ? 0 : nvfp4.input;
-    this.#engine.linearW4A4(w.storage, w.nvfp4Shape!, nvfp4.alphaW4a4, scale, x, m, out);
+    this.#engine.linearW4A4(w.storage, w.shape, nvfp4.alphaW4a4, scale, x, m, out);
   }
 
   groupedGemmW4A4(
@@ -150,7 +161,28 @@ export class CheckedKernels implements GemmKernels {
     alpha: Float32Array | null,
     out: Float32Array,
   ): void {
-    const fn = 'groupedGemm';
+    this.#grouped('groupedGemm', weight, a, expertOffsets, alpha, out);
+  }
+
+  groupedGemmBf16(
+    weight: ExpertsWeight,
+    a: Float32Array,
+    expertOffsets: Int32Array,
+    alpha: Float32Array | null,
+    out: Float32Array,
+  ): void {
+    this.#grouped('groupedGemmBf16', weight, a, expertOffsets, alpha, out);
+  }
+
+  /** Rows that are not quantized against the experts of any format. */
+  #grouped(
+    fn: 'groupedGemm' | 'groupedGemmBf16',
+    weight: ExpertsWeight,
+    a: Float32Array,
+    expertOffsets: Int32Array,
+    alpha: Float32Array | null,
+    out: Float32Array,
+  ): void {
     const w = expertsWeight(fn, weight, this.#engine);
     const { numExperts, n, k, parts, format } = w;
     const rows = checkOffsets(fn, expertOffsets);
@@ -166,51 +198,16 @@ export class CheckedKernels implements GemmKernels {
     checkDisjoint(fn, 'out', out, rows * n, 'a', a, rows * k);
     const { pool } = w;
     if (pool === null) {
-      if (rows > 0) this.#engine.groupedGemm(w.storage, w, a, expertOffsets, alpha, out);
+      if (rows > 0) this.#engine[fn](w.storage, w, a, expertOffsets, alpha, out);
       return;
     }
     pool.eachExpert(w, expertOffsets, (storage, ends, e, start, end) => {
-      this.#engine.groupedGemm(
+      this.#engine[fn](
         storage,
         pool.slotShape,
         a.subarray(start * k, end * k),
         ends,
         alpha?.subarray(e * parts, (e + 1) * parts) ?? null,
-        out.subarray(start * n, end * n),
-      );
-    });
-  }
-
-  groupedGemmBf16(
-    weight: ExpertsWeight,
-    a: Float32Array,
-    expertOffsets: Int32Array,
-    alpha: Float32Array,
-    out: Float32Array,
-  ): void {
-    const fn = 'groupedGemmBf16';
-    const w = expertsWeight(fn, weight, this.#engine);
-    const { numExperts, n, k, parts } = w;
-    if (w.format !== 'nvfp4') throw new ValueError(`${fn}: "w" must hold nvfp4 weights, got ${w.format}`);
-    const rows = checkOffsets(fn, expertOffsets);
-    checkLength(fn, 'expertOffsets', expertOffsets, 'numExperts', numExperts);
-    checkBuffer(fn, 'a', a, Float32Array, 'R*k', rows * k);
-    checkBuffer(fn, 'alpha', alpha, Float32Array, 'numExperts*parts', numExperts * parts);
-    checkAlpha(fn, alpha, expertOffsets, parts);
-    checkBuffer(fn, 'out', out, Float32Array, 'R*n', rows * n);
-    checkDisjoint(fn, 'out', out, rows * n, 'a', a, rows * k);
-    const { pool } = w;
-    if (pool === null) {
-      if (rows > 0) this.#engine.groupedGemmBf16(w.storage, w, a, expertOffsets, alpha, out);
-      return;
-    }
-    pool.eachExpert(w, expertOffsets, (storage, ends, e, start, end) => {
-      this.#engine.groupedGemmBf16(
-        storage,
-        pool.slotShape,
-        a.subarray(start * k, end * k),
-        ends,
-        alpha.subarray(e * parts, (e + 1) * parts),
         out.subarray(start * n, end * n),
       );
     });

@@ -27,6 +27,17 @@ export interface GemmAddon extends AddonBase {
   putFp8(w: NativeWeight, matrix: number, row0: number, rows: number, codes: U8, scales: F32, threads: number): void;
   putNvfp4(w: NativeWeight, matrix: number, row0: number, rows: number, codes: U8, sf: U8, threads: number): void;
   linear(isa: number, threads: number, w: NativeWeight, x: F32, m: number, out: F32): void;
+  /** alpha: null but for nvfp4; so in groupedGemmBf16. */
+  linearBf16(
+    isa: number,
+    threads: number,
+    w: NativeWeight,
+    parts: number,
+    alpha: F32 | null,
+    x: F32,
+    m: number,
+    out: F32,
+  ): void;
   linearNvfp4(
     isa: number,
     threads: number,
@@ -79,7 +90,7 @@ export interface GemmAddon extends AddonBase {
     parts: number,
     a: F32,
     expertOffsets: I32,
-    alpha: F32,
+    alpha: F32 | null,
     out: F32,
   ): void;
   gatherRows(isa: number, threads: number, x: F32, d: number, slotToken: I32, rows: number, out: F32): void;
@@ -239,6 +250,9 @@ export function createNativeEngine(addon: GemmAddon, isaName: string, threads: n
     packedBytes: (format, matrices, n, k) => addon.weightBytes(FORMAT[format], matrices, n, k),
     linear(w, _n, _k, _groups, x, m, out) {
       addon.linear(isa, threads, w as NativeWeight, x, m, out);
+    },
+    linearBf16(w, { parts }, alpha, x, m, out) {
+      addon.linearBf16(isa, threads, w as NativeWeight, parts, alpha, x, m, out);
     },
     linearNvfp4(w, { parts }, alpha, x, m, out) {
       addon.linearNvfp4(isa, threads, w as NativeWeight, parts, alpha, x, m, out);

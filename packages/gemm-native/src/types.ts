@@ -193,7 +193,16 @@ export interface GemmKernels {
   linear(w: LinearWeight, x: Float32Array, m: number, out: Float32Array): void;
 
   /**
-   * The same for nvfp4 weights that have an `inputGlobalDecodeScale`: inputs are quantized as by `stageNvfp4` (`row`: `stageNvfp4Dynamic`) and
+   * The same with activations rounded to BF16 (nearest even; magnitudes below 2^-100 are 0), for weights of any format. Products with bf16 and
+   * fp8 weights are summed in float32, in an order of the instruction set's own, with results below 2^-126 taken as 0 by some;
+   * those with nvfp4 weights are by the rule of `groupedGemmBf16`. With AVX-512 BF16 two to three times as fast as `linear` for many rows.
+   * @param x   [M, groups*K] f32
+   * @param out [M, groups*N] f32
+   */
+  linearBf16(w: LinearWeight, x: Float32Array, m: number, out: Float32Array): void;
+
+  /**
+   * `linear` for nvfp4 weights that have an `inputGlobalDecodeScale`: inputs are quantized as by `stageNvfp4` (`row`: `stageNvfp4Dynamic`) and
    * multiplied as by `groupedGemmW4A4`, bit for bit. NaN or infinity in x is a ValueError that names its index.
    * @param x   [M, groups*K] f32
    * @param out [M, groups*N] f32
@@ -236,17 +245,18 @@ export interface GemmKernels {
   ): void;
 
   /**
-   * BF16 activations against nvfp4 weights: `a` is rounded to BF16 (nearest even; magnitudes below 2^-100 are 0), products are added in
-   * float32 in a fixed order, each with a single rounding: the same bits on every backend (README, "Numeric rules").
+   * BF16 activations against any format: `a` is rounded to BF16 (nearest even; magnitudes below 2^-100 are 0). With nvfp4 weights products are
+   * added in float32 in a fixed order, each with a single rounding: the same bits on every backend (README, "Numeric rules"). Others are
+   * as in `linearBf16`.
    * @param a     [R, K] f32; rows are grouped by expert
-   * @param alpha [E*parts] f32
+   * @param alpha [E*parts] f32 for nvfp4, null for the others
    * @param out   [R, N] f32
    */
   groupedGemmBf16(
     w: ExpertsWeight,
     a: Float32Array,
     expertOffsets: Int32Array,
-    alpha: Float32Array,
+    alpha: Float32Array | null,
     out: Float32Array,
   ): void;
 

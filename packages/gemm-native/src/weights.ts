@@ -1,5 +1,5 @@
 import { KindError } from '@megamoe/core';
-import type { Engine, ExpertsShape, Nvfp4LinearShape, WeightBuilder } from './engine';
+import type { Engine, ExpertsShape, LinearShape, WeightBuilder } from './engine';
 import type { SlotPool } from './pool';
 import type { ExpertFormat, ExpertsSource, ExpertsWeight, LinearFormat, LinearWeight } from './types';
 
@@ -54,11 +54,11 @@ export class PackedLinearWeight extends Packed implements LinearWeight {
     readonly nvfp4: Nvfp4LinearScales | null,
   ) {
     super(engine, storage);
-    this.nvfp4Shape = nvfp4 === null ? null : { groups, n, k, parts: nvfp4.parts };
+    this.shape = { groups, n, k, parts: nvfp4?.parts ?? 1 };
   }
 
-  /** Set for nvfp4; made once, because a step makes no objects. */
-  readonly nvfp4Shape: Nvfp4LinearShape | null;
+  /** Made once, because a step makes no objects. */
+  readonly shape: LinearShape;
 
   get inputGlobalDecodeScale(): number | 'row' | null {
     return this.nvfp4?.input ?? null;

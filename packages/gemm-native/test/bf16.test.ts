@@ -1,7 +1,9 @@
 import { E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
-import { expectBytes, seeded } from '@megamoe/testkit';
+import { linear } from '@megamoe/reference';
+import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { WeightRows } from '../src';
 import { FusedMultiplyAdd } from '../src/js/bf16';
 import { BACKENDS, bf16, odd, pack, poisoned } from './backends';
 import type { Experts } from './backends';
@@ -99,7 +101,7 @@ describe('BF16 activations', () => {
     },
   );
 
-  it.each(BACKENDS)('$name refuses other weights', ({ kernels }) => {
+  it.each(BACKENDS)('$name: alpha is for nvfp4 weights alone', ({ kernels }) => {
     const dense = kernels.packExperts({
       numExperts: 1,
       n: 2,
@@ -109,7 +111,106 @@ describe('BF16 activations', () => {
     });
     expect(() => {
       kernels.groupedGemmBf16(dense, new Float32Array(16), Int32Array.of(1), Float32Array.of(1), new Float32Array(2));
-    }).toThrow('groupedGemmBf16: "w" must hold nvfp4 weights, got f32');
+    }).toThrow('groupedGemmBf16: "alpha" must be null for f32 weights');
+    const e = makeExperts(1, 1, 2, 16, 1);
+    expect(() => {
+      const w = pack(kernels, e);
+      kernels.groupedGemmBf16(w, new Float32Array(16), Int32Array.of(1), null, new Float32Array(2));
+    }).toThrow('groupedGemmBf16: "alpha" must be a Float32Array');
+  });
+});
+
+/** Where rows begin to be copied together, and more of them than are copied at once. */
+const LINEARS: [number, number, number, number][] = [
+  [1, 1, 1, 1],
+  [2, 5, 17, 3],
+  [7, 33, 128, 1],
+  [8, 9, 1100, 2],
+  [200, 6, 65, 1],
+];
+
+describe.each(BACKENDS)('linearBf16, $name', ({ kernels }) => {
+  it.each(LINEARS)('m=%i n=%i k=%i groups=%i: linear of rounded rows, each alone or with others', (m, n, k, groups) => {
+    const r = seeded(m + k);
+    const x = r.floats(m * groups * k);
+    const tiles = Math.ceil(k / 128);
+    const codes = r.bytes(groups * n * k).map((c) => ((c & 0x7f) === 0x7f ? 0 : c));
+    const scales = r.floats(groups * n * tiles).map(Math.abs);
+    const { values, bits } = bf16(r.floats(groups * n * k));
+    const shape = { n, k, groups };
+    const fp8 = Float32Array.from(
+      codes,
+      (c, i) => (c & 0x80 ? -1 : 1) * E4M3_VALUES[c & 0x7f]! * scales[Math.floor(i / k) * tiles + ((i % k) >> 7)]!,
+    );
+    for (const [w, of] of [
+      [kernels.packLinear({ ...shape, dtype: 'bf16', data: bits }), values],
+      [kernels.packLinear({ ...shape, dtype: 'f32', data: values }), values],
+      [kernels.packLinear({ ...shape, dtype: 'fp8', data: { codes, scales } }), fp8],
+    ] as const) {
+      const out = poisoned(m * groups * n);
+      kernels.linearBf16(w, odd(x, NaN), m, out);
+      expectClose(out, linear(bf16(x).values, of, { m, n, k, groups }), { nmse: 1e-12, shape: [m, groups * n] });
+      for (let row = 0; row < m; row += 1 + (m >> 2)) {
+        const one = poisoned(groups * n);
+        kernels.linearBf16(w, x.slice(row * groups * k, (row + 1) * groups * k), 1, one);
+        expectBytes(one, out.subarray(row * groups * n, (row + 1) * groups * n));
+      }
+      if (groups > 1) continue;
+      const expert = kernels.packExperts({ numExperts: 1, n, k, format: w.dtype, read: () => rowsOf(w.dtype) });
+      const grouped = poisoned(m * n);
+      kernels.groupedGemmBf16(expert, x, Int32Array.of(m), null, grouped);
+      expectBytes(grouped, out);
+    }
+    function rowsOf(dtype: string): WeightRows {
+      return dtype === 'fp8' ? { codes, scales } : { data: dtype === 'f32' ? values : bits };
+    }
+  });
+
+  it('multiplies nvfp4 weights as groupedGemmBf16 does, bit for bit', () => {
+    const [m, n, k] = [3, 10, 48];
+    const e = makeExperts(5, 2, n, k, 1);
+    const r = seeded(6);
+    const x = r.floats(m * 2 * k);
+    const w = kernels.packLinear({
+      ...{ n, k, groups: 2, dtype: 'nvfp4', weightGlobalDecodeScale: Float32Array.of(0.25) },
+      data: { codes: e.codes, sf: e.sf },
+    });
+    const out = poisoned(m * 2 * n);
+    kernels.linearBf16(w, x, m, out);
+    const apart = (g: number): Float32Array =>
+      Float32Array.from({ length: m * k }, (_, i) => x[(Math.floor(i / k) * 2 + g) * k + (i % k)]!);
+    const grouped = poisoned(m * 2 * n);
+    const offsets = Int32Array.of(m, 2 * m);
+    kernels.groupedGemmBf16(
+      pack(kernels, e),
+      Float32Array.of(...apart(0), ...apart(1)),
+      offsets,
+      Float32Array.of(0.25, 0.25),
+      grouped,
+    );
+    const want = Float32Array.from({ length: m * 2 * n }, (_, i) => {
+      const [row, c] = [Math.floor(i / (2 * n)), i % (2 * n)];
+      return grouped[(Math.floor(c / n) * m + row) * n + (c % n)]!;
+    });
+    expectBytes(out, want);
+  });
+
+  it('refuses buffers that are too short or overlap, and does nothing for m = 0', () => {
+    const w = kernels.packLinear({ n: 2, k: 2, dtype: 'f32', data: Float32Array.of(1, 2, 3, 4) });
+    const call = (x: Float32Array, m: number, out: Float32Array) => (): void => {
+      kernels.linearBf16(w, x, m, out);
+    };
+    expect(call(new Float32Array(3), 2, new Float32Array(4))).toThrow(
+      'linearBf16: "x" must hold at least m*groups*k = 4 elements, got 3',
+    );
+    expect(call(new Float32Array(4), 2, new Float32Array(3))).toThrow(
+      'linearBf16: "out" must hold at least m*groups*n = 4 elements, got 3',
+    );
+    const both = new Float32Array(4);
+    expect(call(both, 1, both.subarray(1))).toThrow('linearBf16: "out" must not overlap "x"');
+    const out = Float32Array.of(5);
+    call(new Float32Array(0), 0, out)();
+    expect([...out]).toEqual([5]);
   });
 });
 

@@ -7,10 +7,11 @@ import { BACKENDS, pack } from './backends';
 /** What each method takes, in the letters of `nearlyRightCalls`. */
 const SIGNATURES: Record<string, string> = {
   linear: 'wfnf',
+  linearBf16: 'wfnf',
   linearW4A4: 'wfnf',
   groupedGemmW4A4: 'wbbifFf',
   groupedGemm: 'wfiFf',
-  groupedGemmBf16: 'wfiff',
+  groupedGemmBf16: 'wfiFf',
   gatherRows: 'fninf',
   stageNvfp4: 'fnIifbb',
   stageNvfp4Dynamic: 'fnInbbf',
@@ -32,6 +33,7 @@ const ADDON_SIGNATURES = {
   ...Object.fromEntries(
     Object.entries(SIGNATURES).map(([name, s]) => [name, name.startsWith('grouped') ? s.replace('w', 'wn') : s]),
   ),
+  linearBf16: 'wnFfnf',
   linearNvfp4: 'wnffnf',
   linearW4A4: 'wnfefnf',
   swigluStageNvfp4Dynamic: 'fnenbbf',
@@ -73,7 +75,7 @@ it.each(BACKENDS)('$name survives random arguments: an error or a result, never 
 it('the addon itself survives random arguments, without the checks in front of it', () => {
   const addon = loadAddon<GemmAddon>({ packageUrl: import.meta.url, name: 'gemm-native' }).addon;
   const names = Object.keys(addon ?? {}).filter((name) => typeof addon![name as keyof GemmAddon] === 'function');
-  expect(names.length).toBe(addon === undefined ? 0 : 31);
+  expect(names.length).toBe(addon === undefined ? 0 : 32);
   if (addon === undefined) return; // js only: there is no second line to test
   const weights = [0, 1, 2, 3].map((format) => {
     const w = addon.createWeight(format, 2, 3, 16);

@@ -40,6 +40,11 @@ const OPERATIONS: Record<string, (k: GemmKernels) => ArrayLike<number>> = {
     k.linear(k.packLinear({ n: N * 20, k: D, dtype: 'f32', data: tall }), x, 1, out);
     return out;
   },
+  linearBf16(k) {
+    const out = poisoned(T * N);
+    k.linearBf16(k.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits }), x, T, out);
+    return out;
+  },
   groupedGemmW4A4(k) {
     const codes = new Uint8Array((T * D) / 2);
     const sf = new Uint8Array((T * D) / 16);

@@ -25,5 +25,5 @@ export type {
   StreamShape,
 } from './backend/ops';
 export type { Tensor, TensorDtype } from './tensor';
-export type { Activations } from './layers/dense';
+export type { Activations, FloatInputs, Inputs } from './layers/dense';
 export type { LoadProgress, WeightSource } from './weights';

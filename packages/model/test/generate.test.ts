@@ -127,6 +127,9 @@ describe('bad input', () => {
     await expect(loadModel(TINY, { backend: 'cuda' })).rejects.toThrow(/no "cuda" backend/);
     await expect(loadModel(TINY, { threads: 0 })).rejects.toThrow(/threads/);
     await expect(loadModel(TINY, { maxChunk: 0 })).rejects.toThrow(/maxChunk/);
+    await expect(loadModel(TINY, { floatInputs: 'fp16' as never })).rejects.toThrow(
+      '"floatInputs" must be one of f32, bf16, got fp16',
+    );
     await expect(loadModel('no/such/folder')).rejects.toThrow(/no\/such\/folder/);
     await expect(loadModel(TINY, { signal: AbortSignal.abort(new Error('stop')) })).rejects.toThrow('stop');
   });

@@ -29,6 +29,14 @@ describe.each(BACKENDS)('%s backend, trained NVFP4 model against Hugging Face', 
     if (input_ids.length <= 40) expect(maxAbs(got, want)).toBeLessThan(2e-4);
     else expect(cosine(got, want)).toBeGreaterThan(0.95);
   });
+  it.each(prompts)('w4a16 with BF16 inputs: last logits of $id', async ({ id, input_ids }) => {
+    const m = await model(TINY, { backend, activations: 'float', floatInputs: 'bf16' });
+    const got = m.forward([{ sequence: m.createSequence({ maxTokens: input_ids.length }), tokenIds: input_ids }]);
+    const want = logits.get(`w4a16.${id}`)!.data;
+    // Inputs are rounded to 8 bits, some 20 times one after another: far more than float32 sums differ, far less than a mistake.
+    expect(maxAbs(got, want)).toBeGreaterThan(2e-4);
+    expect(cosine(got, want)).toBeGreaterThan(0.999);
+  });
   it.each(prompts.filter((p) => p.input_ids.length <= 40))(
     'w4a4 greedy text of $id',
     async ({ input_ids, greedy_ids }) => {

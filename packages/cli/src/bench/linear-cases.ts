@@ -48,7 +48,7 @@ export function linearCases(c: BenchContext): BenchCase[] {
     }: {
       bytes: number; // an element, scales included
       kind: 'vpdpbusd' | 'vdpbf16ps' | 'fma';
-      op?: 'linear' | 'linearW4A4';
+      op?: 'linear' | 'linearBf16' | 'linearW4A4';
       target?: number;
     },
   ): BenchCase => ({
@@ -74,7 +74,7 @@ export function linearCases(c: BenchContext): BenchCase[] {
         [m - 1, n - 1],
       ] as const) {
         // Quantized inputs: a block of 16 is off by at most a quarter of its largest.
-        const tolerance = op === 'linear' ? 0.005 : 0.25;
+        const tolerance = op === 'linearW4A4' ? 0.25 : 0.005;
         checkDot(
           op,
           out[r * n + col]!,
@@ -98,6 +98,12 @@ export function linearCases(c: BenchContext): BenchCase[] {
     linear('linear-bf16', 1, bf16, { ...b, target: 0.88 }),
     linear('linear-bf16', 8, bf16, b),
     linear('linear-bf16', many, bf16, b),
+    linear('linear-bf16-bf16', 1, bf16, { ...b, op: 'linearBf16' }), // inputs rounded to BF16
+    linear('linear-bf16-bf16', 8, bf16, { ...b, op: 'linearBf16' }),
+    linear('linear-bf16-bf16', many, bf16, { ...b, op: 'linearBf16' }),
+    linear('linear-fp8-bf16', 1, fp8, { ...f, kind: 'vdpbf16ps', op: 'linearBf16' }),
+    linear('linear-fp8-bf16', 8, fp8, { ...f, kind: 'vdpbf16ps', op: 'linearBf16' }),
+    linear('linear-fp8-bf16', many, fp8, { ...f, kind: 'vdpbf16ps', op: 'linearBf16' }),
     linear('linear-fp8', 1, fp8, f),
     linear('linear-fp8', 8, fp8, f),
     linear('linear-fp8', many, fp8, f),

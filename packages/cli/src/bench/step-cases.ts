@@ -41,7 +41,9 @@ export function stepCases(c: BenchContext): BenchCase[] {
   const { layers, experts, context, vocab } = c.step;
   const tokens = c.quick ? 32 : 512;
   const config = v4FlashConfig(c.step);
-  const size = `v4-flash layers=${layers} experts=${experts} topk=6 vocab=${vocab}${c.step.dense === 'bf16' ? '' : ` dense=${c.step.dense}`}`;
+  const { dense, floatInputs } = c.step;
+  const kind = `${dense === 'bf16' ? '' : ` dense=${dense}`}${floatInputs === 'f32' ? '' : ` inputs=${floatInputs}`}`;
+  const size = `v4-flash layers=${layers} experts=${experts} topk=6 vocab=${vocab}${kind}`;
   let loaded: Loaded | undefined;
   const load = async (threads: number): Promise<Loaded> => {
     if (loaded?.threads === threads) return loaded;
@@ -54,11 +56,12 @@ export function stepCases(c: BenchContext): BenchCase[] {
       throw new SkipCase(
         `it needs about ${(need / 1e9).toFixed(1)} GB of memory, ${(free / 1e9).toFixed(1)} are free; give fewer --layers, --experts or --vocab`,
       );
-    const source = new CountingSource(new SyntheticSource(config, c.step.dense));
+    const source = new CountingSource(new SyntheticSource(config, dense));
     const model = await createModel(source, {
       backend: c.backend,
       threads,
       isa: c.isa,
+      floatInputs,
       maxChunk: tokens,
       signal: c.signal,
     });
@@ -157,7 +160,7 @@ export function stepCases(c: BenchContext): BenchCase[] {
         const { seconds, rates, count } = await prefill(threads);
         const operations = [denseOperations(count), expertOperations(count), attentionOperations(config, 0, tokens)];
         const all = operations.reduce((a, b) => a + b);
-        const denseRate = rates[{ nvfp4: 0, bf16: 1, fp8: 2 }[c.step.dense]]!; // quantized inputs, BF16, float32
+        const denseRate = rates[dense === 'nvfp4' ? 0 : dense === 'fp8' && floatInputs === 'f32' ? 2 : 1]!; // quantized, float32, BF16
         const floor = operations[1]! / rates[0]! + operations[0]! / denseRate + operations[2]! / rates[2]!;
         return { median: all / seconds / 1e9, unit: 'GOPS', ceiling: all / floor / 1e9 };
       },

@@ -43,6 +43,8 @@ export interface StepShape {
   readonly vocab: number;
   /** Format of attention and shared experts; routed experts are NVFP4, router, table and head BF16. */
   readonly dense: 'bf16' | 'fp8' | 'nvfp4';
+  /** Inputs of linears that are not quantized. */
+  readonly floatInputs: 'f32' | 'bf16';
 }
 
 /** What all cases share. */

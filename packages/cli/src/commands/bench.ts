@@ -26,6 +26,7 @@ interface BenchFlags {
   readonly context: number;
   readonly vocab: number;
   readonly dense: 'bf16' | 'fp8' | 'nvfp4';
+  readonly floatInputs: 'f32' | 'bf16';
   readonly quick?: boolean;
   readonly csv?: string;
   readonly plot?: string;
@@ -66,6 +67,11 @@ export function benchCommand(io: CliIo): Command {
         .choices(['bf16', 'fp8', 'nvfp4'])
         .default('bf16'),
     )
+    .addOption(
+      new Option('--float-inputs <kind>', 'its inputs of linears that are not quantized')
+        .choices(['f32', 'bf16'])
+        .default('f32'),
+    )
     .option('--quick', 'small shapes, few repetitions: shows that it runs, not how fast')
     .option('--csv <file>', 'append the rows to a history', fileToWrite)
     .option('--plot <file>', 'draw the rows (with --csv, the whole history) as an SVG', fileToWrite)
@@ -79,11 +85,12 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
     io.out(`${JSON.stringify(await answerMemory(JSON.parse(flags.memoryOf) as MemoryQuestion))}\n`);
     return;
   }
-  const { layers, experts, context, vocab, dense, quick = false, csv, plot, json, filter, shape, ...rest } = flags;
+  const { layers, experts, context, vocab, dense, floatInputs, ...others } = flags;
+  const { quick = false, csv, plot, json, filter, shape, ...rest } = others;
   const before = csv !== undefined && existsSync(csv) ? readFileSync(csv, 'utf8') : '';
   parseHistory(before); // a wrong file is found before the work, not after
   const origin = originOf(rest);
-  const step = { layers, experts, context: quick ? Math.min(context, 256) : context, vocab, dense };
+  const step = { layers, experts, context: quick ? Math.min(context, 256) : context, vocab, dense, floatInputs };
   io.err(`megamoe: ${runtimeOf(rest)}${quick ? '; --quick figures say nothing about speed' : ''}\n`);
   const rows = await runBench({
     ...rest,

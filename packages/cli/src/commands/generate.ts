@@ -74,10 +74,22 @@ export function generateCommand(io: CliIo): Command {
 async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Promise<void> {
   if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
   const started = performance.now();
-  const { model: dir, backend, threads, isa, activations, memory, chat, json, stopId, ...sampling } = flags;
+  const {
+    model: dir,
+    backend,
+    threads,
+    isa,
+    activations,
+    floatInputs,
+    memory,
+    chat,
+    json,
+    stopId,
+    ...sampling
+  } = flags;
   const report = loadReporter(io);
   const model = await loadModel(dir, {
-    ...loadOptions({ model: dir, backend, threads, isa, activations, memory }),
+    ...loadOptions({ model: dir, backend, threads, isa, activations, floatInputs, memory }),
     signal: io.signal,
     onPlan: report.plan,
     onProgress: report.progress,

@@ -32,7 +32,7 @@ interface VerifyFlags extends ModelOptions {
 
 /** `megamoe verify`. */
 export function verifyCommand(io: CliIo): Command {
-  return addModelOptions(new Command('verify'), { memory: false })
+  return addModelOptions(new Command('verify'), { tuning: false })
     .description(
       'Run a backend and the exact reference side by side, operation by operation, each on the inputs that the backend had, and name the first that is out of bound.',
     )

@@ -1,7 +1,7 @@
 // Speed of the dense kernels as fractions of ceilings that are measured in between (ceilings.h). BF16 weights rotate through more memory
 // than the last cache holds. For tuning; `megamoe bench` measures the same through the TypeScript interface.
 //
-//   dense_bench [ISA] [THREADS] [bf16 or fp8]
+//   dense_bench [ISA] [THREADS] [bf16 or fp8] [bf16 activations: 1]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -43,7 +43,8 @@ void compare(const std::string& name, Kind kind, int threads, double work, F&& f
   std::fflush(stdout);
 }
 
-void linear(const KernelTable& table, int threads, Format format, std::int64_t n, std::int64_t k) {
+void linear(const KernelTable& table, int threads, Format format, bool bf16, std::int64_t n, std::int64_t k) {
+  const auto product = bf16 ? table.linearBf16 : table.linear;
   const bool isFp8 = format == Format::fp8;
   const std::int64_t copies = kSpan / Weight::bytesOfMatrix(format, n, k) + 1, most = 512;
   std::vector<std::unique_ptr<Weight>> weights;
@@ -66,14 +67,14 @@ void linear(const KernelTable& table, int threads, Format format, std::int64_t n
   std::vector<float> out(static_cast<std::size_t>(most * n));
   std::size_t next = 0;
   for (int i = 0; i < 1000; i++)  // for a second after they are filled, weights are read at a third of the speed (huge pages are being made)
-    table.linear({weights[next++ % weights.size()].get(), x.data(), 1, out.data()}, threads);
+    product({weights[next++ % weights.size()].get(), x.data(), 1, out.data()}, threads);
   for (const std::int64_t m : {1, 2, 4, 8, 64, 512}) {
     // Up to four rows the weights' bytes are the limit, above the multiply-adds.
     const double bytes = (isFp8 ? 1. : 2.) * static_cast<double>(n * k), operations = 2. * static_cast<double>(m * n * k);
-    const Kind kind = m <= 4 ? Kind::read : Kind::fma;
-    compare(std::string(table.isa) + " linear " + (isFp8 ? "fp8" : "bf16") + " m=" + std::to_string(m), kind, threads,
+    const Kind kind = m <= 4 ? Kind::read : bf16 ? Kind::vdpbf16ps : Kind::fma;
+    compare(std::string(table.isa) + " linear " + (isFp8 ? "fp8" : "bf16") + (bf16 ? " x bf16" : "") + " m=" + std::to_string(m), kind, threads,
             m <= 4 ? bytes : operations,
-            [&] { table.linear({weights[next++ % weights.size()].get(), x.data(), m, out.data()}, threads); });
+            [&] { product({weights[next++ % weights.size()].get(), x.data(), m, out.data()}, threads); });
   }
 }
 
@@ -122,7 +123,7 @@ int main(int argc, char** argv) {
   for (const KernelTable* table : availableTables()) {
     if (!isa.empty() && isa != table->isa) continue;
     for (const Format format : {Format::bf16, Format::fp8})
-      if (only.empty() || only == (format == Format::fp8 ? "fp8" : "bf16")) linear(*table, threads, format, 4096, 4096);
+      if (only.empty() || only == (format == Format::fp8 ? "fp8" : "bf16")) linear(*table, threads, format, argc > 4, 4096, 4096);
     if (!only.empty()) continue;
     hyper(*table, threads, 1);
     scans(*table);

@@ -34,7 +34,20 @@ LinearNvfp4Params nvfp4Arguments(const Call& call, const Napi::CallbackInfo& inf
 
 void linearNvfp4(const Napi::CallbackInfo& info) {
   const Call call(info, "linearNvfp4", 8);
-  nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), call.threads);
+  nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), false, call.threads);
+}
+
+// parts and alpha are for nvfp4 weights: 1 and null for others.
+void linearBf16(const Napi::CallbackInfo& info) {
+  const Call call(info, "linearBf16", 8);
+  const Weight& w = weightArgument(call, info, 2, "w");
+  if (w.format == Format::nvfp4) return nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), true, call.threads);
+  LinearParams p{};
+  p.w = &w;
+  p.m = call.integer(6, "m", 0);
+  p.x = call.f32(5, "x", call.product("m", p.m, w.matrices, w.k));
+  p.out = call.f32(7, "out", call.product("m", p.m, w.matrices, w.n));
+  call.table.linearBf16(p, call.threads);
 }
 
 Napi::Value linearW4A4(const Napi::CallbackInfo& info) {
@@ -85,9 +98,8 @@ void groupedGemmBf16(const Napi::CallbackInfo& info) {
   const Call call(info, "groupedGemmBf16", 8);
   GroupedA16Params p{};
   const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
-  requireDense(call, *p.w, false);
   p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
-  if (rows > 0) call.table.groupedBf16(p, call.threads);
+  if (rows > 0) (p.w->format == Format::nvfp4 ? call.table.groupedBf16 : call.table.groupedDenseBf16)(p, call.threads);
 }
 
 void embed(const Napi::CallbackInfo& info) {
@@ -108,6 +120,7 @@ void embed(const Napi::CallbackInfo& info) {
 
 void exportGemm(Napi::Env env, Napi::Object exports) {
   exports.Set("linear", Napi::Function::New<linear>(env, "linear"));
+  exports.Set("linearBf16", Napi::Function::New<linearBf16>(env, "linearBf16"));
   exports.Set("linearNvfp4", Napi::Function::New<linearNvfp4>(env, "linearNvfp4"));
   exports.Set("linearW4A4", Napi::Function::New<linearW4A4>(env, "linearW4A4"));
   exports.Set("groupedGemmW4A4", Napi::Function::New<groupedGemmW4A4>(env, "groupedGemmW4A4"));

@@ -16,6 +16,7 @@ set(MEGAMOE_GEMM_SOURCES
   ${MEGAMOE_GEMM_KERNELS}/dispatch.cc
   ${MEGAMOE_GEMM_KERNELS}/hyper_token.cc
   ${MEGAMOE_GEMM_KERNELS}/parallel.cc
+  ${MEGAMOE_GEMM_KERNELS}/rounded.cc
   ${MEGAMOE_GEMM_KERNELS}/weight.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/grouped.cc
   ${MEGAMOE_GEMM_KERNELS}/nvfp4/linear.cc

@@ -16,7 +16,7 @@ void runRanges(std::int64_t count, int threads, std::int64_t grain, void (*range
 
 // Buffers that a thread keeps between calls, so that a warm kernel allocates nothing. Functions that may hold a buffer at the same
 // time on one thread need different slots.
-enum class Slot : int { activations, panel, rows, hyper, scan, linear, staged, count };
+enum class Slot : int { activations, panel, rows, hyper, scan, linear, staged, rounded, count };
 
 // At least `bytes` bytes of this thread, 64-byte aligned; contents are whatever was left.
 void* scratchBytes(Slot slot, std::size_t bytes);

@@ -1,4 +1,5 @@
 // linear, dense experts, embedding: against float64; a row's bits must not depend on its neighbours or on threads.
+#include "../kernels/nvfp4/bf16_rule.h"
 #include "support.h"
 
 using namespace megamoe;
@@ -13,10 +14,44 @@ std::vector<std::uint16_t> toBf16(const std::vector<float>& v) {
   return out;
 }
 
-std::vector<float> run(const KernelTable& table, const Weight& w, const float* x, std::int64_t m, int threads) {
+using Linear = void (*)(const LinearParams&, int threads);
+
+std::vector<float> run(Linear linear, const Weight& w, const float* x, std::int64_t m, int threads) {
   std::vector<float> out = poisoned(m * w.matrices * w.n);
-  table.linear({&w, x, m, out.data()}, threads);
+  linear({&w, x, m, out.data()}, threads);
   return out;
+}
+
+// What `values` [groups*n, k] give with float32 activations and with activations that are rounded to BF16.
+void checkLinear(const KernelTable& table, const Weight& w, const std::vector<double>& values, const std::vector<float>& x, std::int64_t m) {
+  const std::int64_t n = w.n, k = w.k, groups = w.matrices;
+  for (const bool isBf16 : {false, true}) {
+    const Linear linear = isBf16 ? table.linearBf16 : table.linear;
+    std::vector<double> want(static_cast<std::size_t>(m * groups * n));
+    for (std::int64_t r = 0; r < m; r++)
+      for (std::int64_t c = 0; c < groups * n; c++) {
+        double sum = 0;
+        for (std::int64_t i = 0; i < k; i++) {
+          const float a = x[static_cast<std::size_t>((r * groups + c / n) * k + i)];
+          sum += (isBf16 ? bitsToFloat(nvfp4::activationBf16(a) << 16) : double(a)) * values[static_cast<std::size_t>(c * k + i)];
+        }
+        want[static_cast<std::size_t>(r * groups * n + c)] = sum;
+      }
+    const std::vector<float> got = run(linear, w, x.data(), m, 1);
+    CHECK(nmse(got, want) < 1e-12);
+    for (const int threads : {2, 5}) CHECK(sameBits(run(linear, w, x.data(), m, threads), got));
+    for (std::int64_t r = 0; r < m; r++) {
+      const auto begin = got.begin() + r * groups * n;
+      CHECK(sameBits(run(linear, w, x.data() + r * groups * k, 1, 2), std::vector<float>(begin, begin + groups * n)));
+    }
+    if (groups > 1 || m < 2) continue;
+    const std::int32_t offsets[] = {static_cast<std::int32_t>(m)};  // the same rows as those of an expert
+    std::vector<float> grouped = poisoned(m * n);
+    GroupedA16Params p{};
+    p.w = &w, p.parts = 1, p.expertOffsets = offsets, p.out = grouped.data(), p.a = x.data();
+    (isBf16 ? table.groupedDenseBf16 : table.groupedDense)(p, 2);
+    CHECK(sameBits(grouped, got));
+  }
 }
 
 // FP8: all codes but NaN, subnormals among them, and scales that differ from row to row as they do where tiles meet in a panel.
@@ -31,22 +66,10 @@ void fp8Case(const KernelTable& table, std::int64_t m, std::int64_t n, std::int6
   const std::vector<float> x = random.floats(m * groups * k);
   Weight w(Format::fp8, groups, n, k);
   for (std::int64_t g = 0; g < groups; g++) putFp8(w, g, 0, n, codes.data() + g * n * k, scales.data() + g * n * tiles, 2);
-  std::vector<double> want(static_cast<std::size_t>(m * groups * n));
-  for (std::int64_t r = 0; r < m; r++)
-    for (std::int64_t c = 0; c < groups * n; c++) {
-      double sum = 0;
-      for (std::int64_t i = 0; i < k; i++)
-        sum += double(x[static_cast<std::size_t>((r * groups + c / n) * k + i)]) * decodeE4m3(codes[static_cast<std::size_t>(c * k + i)]) *
-               scales[static_cast<std::size_t>(c * tiles + i / kFp8Tile)];
-      want[static_cast<std::size_t>(r * groups * n + c)] = sum;
-    }
-  const std::vector<float> got = run(table, w, x.data(), m, 1);
-  CHECK(nmse(got, want) < 1e-12);
-  for (const int threads : {2, 5}) CHECK(sameBits(run(table, w, x.data(), m, threads), got));
-  for (std::int64_t r = 0; r < m; r++) {
-    const auto begin = got.begin() + r * groups * n;
-    CHECK(sameBits(run(table, w, x.data() + r * groups * k, 1, 2), std::vector<float>(begin, begin + groups * n)));
-  }
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < groups * n * k; i++)
+    values.push_back(double(decodeE4m3(codes[static_cast<std::size_t>(i)])) * scales[static_cast<std::size_t>(i / k * tiles + i % k / kFp8Tile)]);
+  checkLinear(table, w, values, x, m);
   if (groups > 1) return;
   std::vector<float> rows = poisoned(2 * k);  // embedding: one rounding
   const std::int32_t ids[] = {static_cast<std::int32_t>(n - 1), 0};
@@ -71,7 +94,8 @@ void fp8Codes(const KernelTable& table) {
   for (std::size_t c = 0; c < 256; c++) {
     std::vector<float> x(256);
     x[c] = 3.f;
-    same = same && run(table, w, x.data(), 1, 1)[0] == 3.f * decodeE4m3(codes[c]) * scales[c / 128];
+    for (const Linear linear : {table.linear, table.linearBf16})
+      same = same && run(linear, w, x.data(), 1, 1)[0] == 3.f * decodeE4m3(codes[c]) * scales[c / 128];
   }
   CHECK(same);
 }
@@ -87,24 +111,7 @@ void linearCase(const KernelTable& table, std::int64_t m, std::int64_t n, std::i
     putDense(f32, g, 0, n, values.data() + g * n * k);
     putDense(bf16, g, 0, n, bits.data() + g * n * k);
   }
-  std::vector<double> want(static_cast<std::size_t>(m * groups * n));
-  for (std::int64_t r = 0; r < m; r++)
-    for (std::int64_t c = 0; c < groups * n; c++) {
-      double sum = 0;
-      for (std::int64_t i = 0; i < k; i++)
-        sum += double(x[static_cast<std::size_t>((r * groups + c / n) * k + i)]) * values[static_cast<std::size_t>(c * k + i)];
-      want[static_cast<std::size_t>(r * groups * n + c)] = sum;
-    }
-  for (const Weight* w : {&f32, &bf16}) {
-    const std::vector<float> got = run(table, *w, x.data(), m, 1);
-    CHECK(nmse(got, want) < 1e-12);
-    for (const int threads : {2, 5}) CHECK(sameBits(run(table, *w, x.data(), m, threads), got));
-    for (std::int64_t r = 0; r < m; r++) {
-      const std::vector<float> alone = run(table, *w, x.data() + r * groups * k, 1, 2);
-      const auto begin = got.begin() + r * groups * n;
-      CHECK(sameBits(alone, std::vector<float>(begin, begin + groups * n)));
-    }
-  }
+  for (const Weight* w : {&f32, &bf16}) checkLinear(table, *w, std::vector<double>(values.begin(), values.end()), x, m);
 }
 
 void embedCase(const KernelTable& table) {
@@ -138,6 +145,10 @@ int main() {
         fp8Case(*table, m, 9, k, 1);
       }
     fp8Case(*table, 8, 261, 130, 2);
+    for (const std::int64_t m : {97, 200}) {  // more rows than are copied together
+      linearCase(*table, m, 29, 70, 1);
+      fp8Case(*table, m, 29, 200, 1);
+    }
     fp8Codes(*table);
     linearCase(*table, 8, 261, 40, 1);
     embedCase(*table);

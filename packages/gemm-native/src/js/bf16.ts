@@ -38,7 +38,7 @@ export class FusedMultiplyAdd {
   }
 }
 
-/** Scratch of {@link groupedBf16}. */
+/** Activations as their BF16 values, in scratch that only ever grows. */
 export class Bf16Scratch {
   private row = new Float32Array(0);
   private readonly word = new Uint32Array(1);
@@ -50,43 +50,60 @@ export class Bf16Scratch {
     return this.row;
   }
 
-  /** An activation as its BF16 value. */
-  activation(x: number): number {
-    this.word[0] = encodeBf16(x) << 16;
-    const value = this.float[0]!;
-    return Math.abs(value) < LEAST ? 0 : value;
+  /** `n` values of x from `at` on, rounded, to `out` from `to` on. */
+  round(x: Float32Array, at: number, n: number, out: Float32Array, to: number): void {
+    for (let i = 0; i < n; i++) {
+      this.word[0] = encodeBf16(x[at + i]!) << 16;
+      const value = this.float[0]!;
+      out[to + i] = Math.abs(value) < LEAST ? 0 : value;
+    }
+  }
+
+  /** The first `n` values of x, rounded. */
+  rounded(x: Float32Array, n: number): Float32Array {
+    const out = this.floats(n);
+    this.round(x, 0, n, out, 0);
+    return out;
   }
 }
 
-/** BF16 activations against NVFP4 weights; see GemmKernels.groupedGemmBf16. */
-export function groupedBf16(
-  fma: FusedMultiplyAdd,
-  scratch: Bf16Scratch,
-  weightRow: RowScratch,
-  w: Nvfp4Storage,
-  n: number,
-  k: number,
-  parts: number,
-  a: Float32Array,
-  expertOffsets: Int32Array,
-  alpha: Float32Array,
-  out: Float32Array,
-): void {
-  const row = scratch.floats(k);
-  const weights = weightRow.floats(k);
-  let start = 0;
-  for (let e = 0; e < expertOffsets.length; e++) {
-    const end = expertOffsets[e]!;
-    for (let r = start; r < end; r++) {
-      for (let i = 0; i < k; i++) row[i] = scratch.activation(a[r * k + i]!);
+/** BF16 activations against NVFP4 weights, by the rule of GemmKernels.groupedGemmBf16. */
+export class Nvfp4Bf16 {
+  private readonly fma = new FusedMultiplyAdd();
+
+  constructor(
+    private readonly activations: Bf16Scratch,
+    private readonly weightRow: RowScratch,
+  ) {}
+
+  /** Rows `[r0, r1)` of x [*, xStride] from column `x0`, against matrix `e` of w: out [*, outStride] from column `out0`. */
+  rows(
+    w: Nvfp4Storage,
+    e: number,
+    n: number,
+    k: number,
+    parts: number,
+    alpha: Float32Array,
+    x: Float32Array,
+    xStride: number,
+    x0: number,
+    r0: number,
+    r1: number,
+    out: Float32Array,
+    outStride: number,
+    out0: number,
+  ): void {
+    const row = this.activations.floats(k);
+    const weights = this.weightRow.floats(k);
+    for (let r = r0; r < r1; r++) {
+      this.activations.round(x, r * xStride + x0, k, row, 0);
       for (let c = 0; c < n; c++) {
         decodeNvfp4Row(w, e * n + c, k, weights);
         let acc = 0;
         for (let i = 0; i < k; i += 8)
-          for (let j = 0; j < 8; j++) acc = fma.add(row[i + ORDER[j]!]!, weights[i + ORDER[j]!]!, acc);
-        out[r * n + c] = alpha[e * parts + Math.floor((c * parts) / n)]! * acc;
+          for (let j = 0; j < 8; j++) acc = this.fma.add(row[i + ORDER[j]!]!, weights[i + ORDER[j]!]!, acc);
+        out[r * outStride + out0 + c] = alpha[e * parts + Math.floor((c * parts) / n)]! * acc;
       }
     }
-    start = end;
   }
 }

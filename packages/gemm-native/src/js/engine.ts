@@ -2,7 +2,7 @@ import { badScale, findBadScale, notFinite, swigluNotFinite } from '../checks';
 import type { Engine, WeightBuilder } from '../engine';
 import { MAX_HC } from '../limits';
 import type { DenseRows, ExpertFormat, Fp8Rows, Nvfp4Rows } from '../types';
-import { Bf16Scratch, FusedMultiplyAdd, groupedBf16 } from './bf16';
+import { Bf16Scratch, Nvfp4Bf16 } from './bf16';
 import { HyperConnections } from './hyper-connections';
 import { denseRows, dot, embedRows, RowScratch } from './linear';
 import type { DenseStorage, Fp8Storage } from './linear';
@@ -53,8 +53,8 @@ function packedBytes(format: ExpertFormat, matrices: number, n: number, k: numbe
 export function createJsEngine(): Engine {
   const pairDot = makePairDot();
   const scratch = new RowScratch();
-  const fma = new FusedMultiplyAdd();
-  const bf16Scratch = new Bf16Scratch();
+  const activations = new Bf16Scratch();
+  const nvfp4Bf16 = new Nvfp4Bf16(activations, scratch);
   const hyper = new HyperConnections(MAX_HC);
   const linearW4A4 = new LinearW4A4();
   return {
@@ -71,6 +71,12 @@ export function createJsEngine(): Engine {
       for (let g = 0; g < groups; g++) {
         denseRows(storage as DenseStorage, g * n, n, k, x, groups * k, g * k, 0, m, out, groups * n, g * n, scratch);
       }
+    },
+    linearBf16(storage, { groups, n, k, parts }, alpha, x, m, out) {
+      if (alpha === null) return this.linear(storage, n, k, groups, activations.rounded(x, m * groups * k), m, out);
+      const w = storage as Nvfp4Storage;
+      for (let g = 0; g < groups; g++)
+        nvfp4Bf16.rows(w, g, n, k, parts, alpha, x, groups * k, g * k, 0, m, out, groups * n, g * n);
     },
     linearNvfp4(storage, shape, alpha, x, m, out) {
       linearNvfp4(storage as Nvfp4Storage, shape, alpha, x, m, out, scratch);
@@ -103,8 +109,18 @@ export function createJsEngine(): Engine {
         start = end;
       }
     },
-    groupedGemmBf16(storage, { n, k, parts }, a, expertOffsets, alpha, out) {
-      groupedBf16(fma, bf16Scratch, scratch, storage as Nvfp4Storage, n, k, parts, a, expertOffsets, alpha, out);
+    groupedGemmBf16(storage, shape, a, expertOffsets, alpha, out) {
+      const { n, k, parts } = shape;
+      if (alpha === null) {
+        const rows = expertOffsets[expertOffsets.length - 1]!;
+        return this.groupedGemm(storage, shape, activations.rounded(a, rows * k), expertOffsets, null, out);
+      }
+      let start = 0;
+      for (let e = 0; e < expertOffsets.length; e++) {
+        const end = expertOffsets[e]!;
+        nvfp4Bf16.rows(storage as Nvfp4Storage, e, n, k, parts, alpha, a, k, 0, start, end, out, n, 0);
+        start = end;
+      }
     },
     gatherRows,
     stageNvfp4(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf) {

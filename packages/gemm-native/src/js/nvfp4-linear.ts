@@ -1,4 +1,4 @@
-import type { Nvfp4LinearShape } from '../engine';
+import type { LinearShape } from '../engine';
 import { dot } from './linear';
 import type { RowScratch } from './linear';
 import { decodeNvfp4Row, groupedW4A4 } from './nvfp4';
@@ -8,7 +8,7 @@ import { stageDynamic, stageStatic } from './stage';
 /** Float32 rows against an nvfp4 linear; see GemmKernels.linear. */
 export function linearNvfp4(
   w: Nvfp4Storage,
-  { groups, n, k, parts }: Nvfp4LinearShape,
+  { groups, n, k, parts }: LinearShape,
   alpha: Float32Array,
   x: Float32Array,
   m: number,
@@ -34,7 +34,7 @@ export class LinearW4A4 {
   private ends = new Int32Array(0);
   private scales = new Float32Array(0);
 
-  private reserve(rows: number, { groups, n, k }: Nvfp4LinearShape): void {
+  private reserve(rows: number, { groups, n, k }: LinearShape): void {
     if (this.codes.length < (rows * k) / 2) this.codes = new Uint8Array((rows * k) / 2);
     if (this.sf.length < (rows * k) / 16) this.sf = new Uint8Array((rows * k) / 16);
     if (this.rowScale.length < rows) this.rowScale = new Float32Array(rows);
@@ -50,7 +50,7 @@ export class LinearW4A4 {
   run(
     pairDot: Int16Array,
     w: Nvfp4Storage,
-    shape: Nvfp4LinearShape,
+    shape: LinearShape,
     alpha: Float32Array,
     inputScale: number,
     x: Float32Array,

@@ -123,6 +123,7 @@ export function createHostOps(
     createRope,
 
     linear: (w, x, m, out) => gemm.linear(w, f32(x), m, f32(out)),
+    linearBf16: (w, x, m, out) => gemm.linearBf16(w, f32(x), m, f32(out)),
     linearW4A4: (w, x, m, out) => gemm.linearW4A4(w, f32(x), m, f32(out)),
     embed: (table, ids, t, repeat, out) => gemm.embed(table, i32(ids), t, repeat, f32(out)),
     rmsNorm: (x, m, d, weight, eps, out) => gemm.rmsNorm(f32(x), m, d, f32OrNull(weight), eps, f32(out)),
@@ -168,6 +169,8 @@ export function createHostOps(
     groupedGemmW4A4: (w, codes, sf, offsets, alpha, rowScale, out) =>
       gemm.groupedGemmW4A4(w, u8(codes), u8(sf), i32(offsets), f32(alpha), f32OrNull(rowScale), f32(out)),
     groupedGemm: (w, a, offsets, alpha, out) => gemm.groupedGemm(w, f32(a), i32(offsets), f32OrNull(alpha), f32(out)),
+    groupedGemmBf16: (w, a, offsets, alpha, out) =>
+      gemm.groupedGemmBf16(w, f32(a), i32(offsets), f32OrNull(alpha), f32(out)),
     scatterExperts: (y, d, slots, weights, t, topk, out) =>
       gemm.scatterExperts(f32(y), d, i32(slots), f32(weights), t, topk, f32(out)),
 

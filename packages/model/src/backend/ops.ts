@@ -110,6 +110,8 @@ export interface Ops {
   createRope(o: { ropeDim: number; theta: number; yarn?: YarnParameters }): RopeHandle;
 
   linear(w: LinearWeight, x: Tensor, m: number, out: Tensor): void;
+  /** The same with inputs rounded to BF16. */
+  linearBf16(w: LinearWeight, x: Tensor, m: number, out: Tensor): void;
   /** The same with inputs quantized to NVFP4; for weights that have an `inputGlobalDecodeScale`. */
   linearW4A4(w: LinearWeight, x: Tensor, m: number, out: Tensor): void;
   embed(table: LinearWeight, ids: Tensor, t: number, repeat: number, out: Tensor): void;
@@ -198,6 +200,8 @@ export interface Ops {
     out: Tensor,
   ): void;
   groupedGemm(w: ExpertsWeight, a: Tensor, expertOffsets: Tensor, alpha: Tensor | null, out: Tensor): void;
+  /** The same with rows rounded to BF16. */
+  groupedGemmBf16(w: ExpertsWeight, a: Tensor, expertOffsets: Tensor, alpha: Tensor | null, out: Tensor): void;
   scatterExperts(
     y: Tensor,
     d: number,

@@ -5,7 +5,7 @@ import type { StepBatch } from '../step-batch';
 import type { Trace } from '../trace';
 import type { AttentionWeights, CompressorBlock } from '../weights';
 import type { Workspace } from '../workspace';
-import { denseLinear, type Activations } from './dense';
+import { denseLinear, exactLinear, type Inputs } from './dense';
 
 /** Rotary frequencies: sliding layers turn by `ropeTheta`; layers with compressed keys by `compressRopeTheta` with YaRN. */
 export interface Ropes {
@@ -23,10 +23,10 @@ function compress(
   indexer: boolean,
   block: CompressorBlock,
   rope: RopeHandle,
-  activations: Activations,
+  inputs: Inputs,
 ): void {
-  denseLinear(ops, block.wkv, ws.normed, batch.rows, activations, ws.compKv);
-  denseLinear(ops, block.wgate, ws.normed, batch.rows, activations, ws.compGate);
+  exactLinear(ops, block.wkv, ws.normed, batch.rows, inputs, ws.compKv);
+  exactLinear(ops, block.wgate, ws.normed, batch.rows, inputs, ws.compGate);
   for (let i = 0; i < batch.count; i++)
     ops.compress(batch.segment(i), layer, indexer, ws.compKv, ws.compGate, block.pool, c.rmsNormEps, rope);
 }
@@ -43,7 +43,7 @@ export function attentionBlock(
   ropes: Ropes,
   batch: StepBatch,
   layer: number,
-  activations: Activations,
+  inputs: Inputs,
   trace: Trace | undefined,
 ): void {
   const heads = c.numAttentionHeads;
@@ -52,23 +52,23 @@ export function attentionBlock(
   const tables = w.spec.ratio === 0 ? ws.ropeMain : ws.ropeCompress;
   const rope = w.spec.ratio === 0 ? ropes.main : ropes.compress;
 
-  denseLinear(ops, w.wqA, ws.normed, rows, activations, ws.qLora);
+  denseLinear(ops, w.wqA, ws.normed, rows, inputs, ws.qLora);
   ops.rmsNorm(ws.qLora, rows, c.qLoraRank, w.qNorm, c.rmsNormEps, ws.qLora);
-  denseLinear(ops, w.wqB, ws.qLora, rows, activations, ws.q);
+  denseLinear(ops, w.wqB, ws.qLora, rows, inputs, ws.q);
   ops.rmsNorm(ws.q, rows * heads, headDim, null, c.rmsNormEps, ws.q); // per head, no weight
   ops.rope(ws.q, rows, heads, headDim, ropeHeadDim, tables.cos, tables.sin, false);
 
-  denseLinear(ops, w.wkv, ws.normed, rows, activations, ws.kv);
+  denseLinear(ops, w.wkv, ws.normed, rows, inputs, ws.kv);
   ops.rmsNorm(ws.kv, rows, headDim, w.kvNorm, c.rmsNormEps, ws.kv);
   ops.rope(ws.kv, rows, 1, headDim, ropeHeadDim, tables.cos, tables.sin, false);
   for (let i = 0; i < batch.count; i++) ops.writeWindow(batch.segment(i), layer, ws.kv);
 
-  if (w.compressor) compress(ops, c, ws, batch, layer, false, w.compressor, rope, activations);
+  if (w.compressor) compress(ops, c, ws, batch, layer, false, w.compressor, rope, inputs);
   if (w.indexer) {
-    compress(ops, c, ws, batch, layer, true, w.indexer, rope, activations);
-    denseLinear(ops, w.indexer.wqB, ws.qLora, rows, activations, ws.indexQ);
+    compress(ops, c, ws, batch, layer, true, w.indexer, rope, inputs);
+    denseLinear(ops, w.indexer.wqB, ws.qLora, rows, inputs, ws.indexQ);
     ops.rope(ws.indexQ, rows, c.indexNHeads, c.indexHeadDim, ropeHeadDim, tables.cos, tables.sin, false);
-    denseLinear(ops, w.indexer.headWeights, ws.normed, rows, activations, ws.indexWeights);
+    denseLinear(ops, w.indexer.headWeights, ws.normed, rows, inputs, ws.indexWeights);
   }
 
   for (let i = 0; i < batch.count; i++) {
@@ -80,8 +80,8 @@ export function attentionBlock(
   }
   // K = V, so the values came in rotated by their own position: turn the sum back by the query's.
   ops.rope(ws.attnOut, rows, heads, headDim, ropeHeadDim, tables.cos, tables.sin, true);
-  denseLinear(ops, w.woA, ws.attnOut, rows, activations, ws.oLora);
-  denseLinear(ops, w.woB, ws.oLora, rows, activations, ws.blockOut);
+  denseLinear(ops, w.woA, ws.attnOut, rows, inputs, ws.oLora);
+  denseLinear(ops, w.woB, ws.oLora, rows, inputs, ws.blockOut);
 }
 
 /** Records the compressed keys and which of them each query of a segment sees. */

@@ -4,7 +4,7 @@ import type { Tensor } from '../tensor';
 import type { Observers } from '../trace';
 import type { ExpertGemm, MoeWeights } from '../weights';
 import type { Workspace } from '../workspace';
-import { denseLinear, type Activations } from './dense';
+import { denseLinear, exactLinear, type Inputs } from './dense';
 
 /** The W4A4 product of the rows that are staged in `ws.codes` and `ws.sf`, each with a scale of its own where the checkpoint has none. */
 function multiplyStaged(ops: Ops, ws: Workspace, g: ExpertGemm, alpha: Tensor, out: Tensor): void {
@@ -20,18 +20,20 @@ function expertGemm(
   x: Tensor,
   slotToken: Tensor | null,
   slots: number,
-  activations: Activations,
+  inputs: Inputs,
   out: Tensor,
 ): void {
   const k = g.weight.k;
-  if (activations === 'nvfp4' && g.alphaW4a4) {
+  if (inputs.activations === 'nvfp4' && g.alphaW4a4) {
     const scale = g.inputGlobalDecodeScale;
     if (scale) ops.stageNvfp4(x, k, slotToken, ws.expertOffsets, scale, ws.codes, ws.sf);
     else ops.stageNvfp4Dynamic(x, k, slotToken, slots, ws.codes, ws.sf, ws.rowScale);
     return multiplyStaged(ops, ws, g, g.alphaW4a4, out);
   }
   if (slotToken) ops.gatherRows(x, k, slotToken, slots, ws.gathered);
-  ops.groupedGemm(g.weight, slotToken ? ws.gathered : x, ws.expertOffsets, g.alphaW4a16, out);
+  const rows = slotToken ? ws.gathered : x;
+  if (inputs.float === 'bf16') ops.groupedGemmBf16(g.weight, rows, ws.expertOffsets, g.alphaW4a16, out);
+  else ops.groupedGemm(g.weight, rows, ws.expertOffsets, g.alphaW4a16, out);
 }
 
 /** SwiGLU of `ws.gateUp` and the down projection. Quantized inputs are made in one pass; nobody else reads the floats between. */
@@ -42,11 +44,11 @@ function swigluDown(
   g: ExpertGemm,
   slots: number,
   layer: number,
-  activations: Activations,
+  inputs: Inputs,
   ranges: Observers['ranges'],
 ): void {
   const i = c.moeIntermediateSize;
-  if (activations === 'nvfp4' && g.alphaW4a4 && !ranges) {
+  if (inputs.activations === 'nvfp4' && g.alphaW4a4 && !ranges) {
     const scale = g.inputGlobalDecodeScale;
     if (scale) ops.swigluStageNvfp4(ws.gateUp, i, c.swigluLimit, ws.expertOffsets, scale, ws.codes, ws.sf);
     else ops.swigluStageNvfp4Dynamic(ws.gateUp, slots, i, c.swigluLimit, ws.codes, ws.sf, ws.rowScale);
@@ -54,7 +56,7 @@ function swigluDown(
   }
   ops.swiglu(ws.gateUp, slots, i, c.swigluLimit, ws.hidden);
   ranges?.record(ops, layer, 'w2', ws.hidden, i, null, ws.expertOffsets, slots);
-  expertGemm(ops, ws, g, ws.hidden, null, slots, activations, ws.slotOut);
+  expertGemm(ops, ws, g, ws.hidden, null, slots, inputs, ws.slotOut);
 }
 
 /**
@@ -68,12 +70,12 @@ export function moeBlock(
   w: MoeWeights,
   rows: number,
   layer: number,
-  activations: Activations,
+  inputs: Inputs,
   { trace, ranges }: Observers,
 ): void {
   const topk = c.numExpertsPerTok;
   const slots = rows * topk;
-  denseLinear(ops, w.gate, ws.normed, rows, activations, ws.routerLogits);
+  exactLinear(ops, w.gate, ws.normed, rows, inputs, ws.routerLogits);
   if (w.tid2eid) ops.routeHash(ws.router, ws.routerLogits, rows, ws.ids, w.tid2eid, ws.topkIds, ws.topkWeights);
   else ops.route(ws.router, ws.routerLogits, rows, w.bias, ws.topkIds, ws.topkWeights);
   ops.assignSlots(ws.router, ws.topkIds, rows, ws.expertOffsets, ws.slotToken, ws.tokenSlots);
@@ -81,13 +83,13 @@ export function moeBlock(
   trace?.record(ops, `layers.${layer}.topk_weights`, ws.topkWeights, rows, [topk]);
 
   ranges?.record(ops, layer, 'w13', ws.normed, c.hiddenSize, ws.slotToken, ws.expertOffsets, slots);
-  expertGemm(ops, ws, w.w13, ws.normed, ws.slotToken, slots, activations, ws.gateUp);
-  swigluDown(ops, c, ws, w.w2, slots, layer, activations, ranges);
+  expertGemm(ops, ws, w.w13, ws.normed, ws.slotToken, slots, inputs, ws.gateUp);
+  swigluDown(ops, c, ws, w.w2, slots, layer, inputs, ranges);
   ops.scatterExperts(ws.slotOut, c.hiddenSize, ws.tokenSlots, ws.topkWeights, rows, topk, ws.blockOut);
 
   if (!w.shared) return;
-  denseLinear(ops, w.shared.w13, ws.normed, rows, activations, ws.sharedGateUp);
+  denseLinear(ops, w.shared.w13, ws.normed, rows, inputs, ws.sharedGateUp);
   ops.swiglu(ws.sharedGateUp, rows, w.shared.w2.k, c.swigluLimit, ws.sharedUp);
-  denseLinear(ops, w.shared.w2, ws.sharedUp, rows, activations, ws.sharedOut);
+  denseLinear(ops, w.shared.w2, ws.sharedUp, rows, inputs, ws.sharedOut);
   ops.addInPlace(ws.blockOut, ws.sharedOut, rows * c.hiddenSize);
 }

@@ -13,6 +13,7 @@ struct F32 {
   using Reg = __m256;
   static constexpr int kLanes = 8;
   static constexpr int kMaxRows = 3;  // 3 x 4 sums and 4 operands: all 16 registers
+  static constexpr bool kPairs = false;
 
   static Reg zero() { return _mm256_setzero_ps(); }
   static Reg splat(float v) { return _mm256_set1_ps(v); }
@@ -63,9 +64,14 @@ struct F32 {
     v[2] = evens(b, v[3]), v[3] = odds(b, v[3]);
   }
   // The sums of the lanes of four registers, in double and rounded once: the halves, then (l, l+1), then the rest.
-  static void sums(Reg a, Reg b, Reg c, Reg d, float* out) {
+  static __m128 sums(Reg a, Reg b, Reg c, Reg d) {
     const __m256d ab = _mm256_hadd_pd(halves(a), halves(b)), cd = _mm256_hadd_pd(halves(c), halves(d));
-    _mm_storeu_ps(out, _mm256_cvtpd_ps(_mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31))));
+    return _mm256_cvtpd_ps(_mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
+  }
+  // Writes the four sums times `scale`, or adds them to what is there.
+  static void storeSums(Reg a, Reg b, Reg c, Reg d, float scale, bool isFirst, float* out) {
+    const __m128 v = _mm_mul_ps(sums(a, b, c, d), _mm_set1_ps(scale));
+    _mm_storeu_ps(out, isFirst ? v : _mm_add_ps(_mm_loadu_ps(out), v));
   }
   static __m256d halves(Reg v) {
     return _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));

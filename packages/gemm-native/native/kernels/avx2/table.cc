@@ -4,6 +4,7 @@
 #include "../generic/generic.h"
 #include "../nvfp4/grouped.h"
 #include "../nvfp4/stage.h"
+#include "../rounded.h"
 #include "bf16.h"
 #include "scan.h"
 #include "stage.h"
@@ -22,15 +23,21 @@ void groupedBf16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(k
 
 std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kStage, p, threads); }
 
+void linearBf16(const LinearParams& p, int threads) { linearRounded(linear, p, threads); }
+
+void groupedDenseBf16(const GroupedA16Params& p, int threads) { groupedRounded(groupedDense, p, threads); }
+
 }  // namespace
 
 const KernelTable kTable = {
     "avx2",
     linear,
+    linearBf16,
     groupedW4A4,
     groupedW4A16,
     groupedBf16,
     groupedDense,
+    groupedDenseBf16,
     generic::gatherRows,
     stage,
     swiglu,

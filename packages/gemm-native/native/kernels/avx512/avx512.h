@@ -8,7 +8,9 @@ namespace megamoe::gemm::avx512 {
 extern const KernelTable kTable;
 
 void linear(const LinearParams& p, int threads);
+void linearBf16(const LinearParams& p, int threads);
 void groupedDense(const GroupedA16Params& p, int threads);
+void groupedDenseBf16(const GroupedA16Params& p, int threads);
 void swiglu(const SwigluParams& p, int threads);
 void swigluRow(const float* gate, const float* up, std::int64_t n, float limit, float* out);
 void scatterExperts(const ScatterParams& p, int threads);

@@ -13,6 +13,7 @@ struct F32 {
   using Reg = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kMaxRows = 6;  // 6 x 4 sums and 7 operands: 31 of the 32 registers
+  static constexpr bool kPairs = false;
 
   static Reg zero() { return _mm512_setzero_ps(); }
   static Reg splat(float v) { return _mm512_set1_ps(v); }
@@ -71,12 +72,17 @@ struct F32 {
     }
   }
   // The sums of the lanes of four registers, by one tree: (l, l+2), (l, l+1) in each quarter, then the quarters.
-  static void sums(Reg a, Reg b, Reg c, Reg d, float* out) {
+  static __m128 sums(Reg a, Reg b, Reg c, Reg d) {
     const Reg ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     const Reg cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
     const Reg all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  }
+  // Writes the four sums times `scale`, or adds them to what is there.
+  static void storeSums(Reg a, Reg b, Reg c, Reg d, float scale, bool isFirst, float* out) {
+    const __m128 v = _mm_mul_ps(sums(a, b, c, d), _mm_set1_ps(scale));
+    _mm_storeu_ps(out, isFirst ? v : _mm_add_ps(_mm_loadu_ps(out), v));
   }
 
   // Lanes where !(v < +infinity): NaN and +infinity.

@@ -27,10 +27,12 @@ std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kSta
 const KernelTable kTable = {
     "avx512",
     linear,
+    linearBf16,
     groupedW4A4,
     groupedW4A16,
     groupedBf16,
     groupedDense,
+    groupedDenseBf16,
     generic::gatherRows,
     stage,
     swiglu,

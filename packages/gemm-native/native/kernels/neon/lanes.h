@@ -16,6 +16,7 @@ struct F32 {
   };
   static constexpr int kLanes = 8;
   static constexpr int kMaxRows = 2;  // 2 x 4 sums of two registers, and 12 of operands: 28 of the 32 registers
+  static constexpr bool kPairs = false;
 
   static Reg zero() { return splat(0.f); }
   static Reg splat(float v) { return {vdupq_n_f32(v), vdupq_n_f32(v)}; }
@@ -84,9 +85,14 @@ struct F32 {
   }
 
   // The sums of the lanes of four registers, in double and rounded once: the halves, then (l, l+1), then the rest.
-  static void sums(Reg a, Reg b, Reg c, Reg d, float* out) {
+  static float32x4_t sums(Reg a, Reg b, Reg c, Reg d) {
     const float64x2_t ab = vpaddq_f64(pairs(a), pairs(b)), cd = vpaddq_f64(pairs(c), pairs(d));
-    vst1q_f32(out, vcvt_high_f32_f64(vcvt_f32_f64(ab), cd));
+    return vcvt_high_f32_f64(vcvt_f32_f64(ab), cd);
+  }
+  // Writes the four sums times `scale`, or adds them to what is there.
+  static void storeSums(Reg a, Reg b, Reg c, Reg d, float scale, bool isFirst, float* out) {
+    const float32x4_t v = vmulq_n_f32(sums(a, b, c, d), scale);
+    vst1q_f32(out, isFirst ? v : vaddq_f32(vld1q_f32(out), v));
   }
 
   // Lanes where !(v < +infinity): NaN and +infinity.

@@ -51,7 +51,7 @@ void fillEnds(std::int64_t groups, std::int64_t m, std::int32_t* ends) {
 
 }  // namespace
 
-void linearW4A16(const KernelTable& table, const LinearNvfp4Params& p, int threads) {
+void linearW4A16(const KernelTable& table, const LinearNvfp4Params& p, bool bf16, int threads) {
   if (p.m == 0) return;
   const std::int64_t groups = p.w->matrices, rows = p.m * groups;
   const bool isApart = groups > 1 && p.m > 1;
@@ -65,7 +65,7 @@ void linearW4A16(const KernelTable& table, const LinearNvfp4Params& p, int threa
   g.a = isApart ? arena.at<float>(x) : p.x;
   g.out = isApart ? arena.at<float>(out) : p.out;
   if (isApart) transposeRows(p.x, p.m, groups, p.w->k, true, arena.at<float>(x), threads);
-  table.groupedW4A16(g, threads);
+  (bf16 ? table.groupedBf16 : table.groupedW4A16)(g, threads);
   if (isApart) transposeRows(g.out, p.m, groups, p.w->n, false, p.out, threads);
 }
 

@@ -11,6 +11,9 @@
 // A tile is up to V::kMaxRows rows of x by one panel of 4 weight rows, decoded as it is read. The rows of x are copied together first: where
 // they lie, 4 KiB multiples apart, they share the sets of the first cache. So few rows read the weights once, in one stream; more rows
 // pass over a block of weights that stays in the second-level cache.
+//
+// Where V has kPairs, rows are rounded to BF16 (nvfp4/bf16_rule.h) while they are copied, and a lane adds two neighbours of k at a time to
+// its sum, as vdpbf16ps does. FP8 codes become BF16, which holds them exactly; many rows do that once for a block.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +34,10 @@ struct DenseBlock {
   std::int64_t outStride;
 };
 
-constexpr std::int64_t kChunk = kDenseChunk;  // k in one chunk; part of the promise about bits
-constexpr std::int64_t kBlockPanels = 64;  // panels that all rows pass over: 512 KB of BF16, 256 KB of FP8
-constexpr std::int64_t kAhead = 32768;     // bytes from a use of weights to the lines that are asked for
+constexpr std::int64_t kChunk = kDenseChunk;      // k in one chunk; part of the promise about bits
+constexpr std::int64_t kPackedBytes = 384 << 10;  // of rows that are copied together
+constexpr std::int64_t kPanelBytes = 16 << 10;    // of panels that all of them pass over
+constexpr std::int64_t kAhead = 32768;            // bytes from a use of weights to the lines that are asked for
 constexpr int kColumns = static_cast<int>(kDenseRows);
 
 constexpr float kFp8Scale = 0x1p60f;  // of activations, and of results
@@ -41,11 +45,19 @@ constexpr float kFp8Scale = 0x1p60f;  // of activations, and of results
 // How a line of weights becomes float32 lanes: a register of T values is read and gives kParts vectors. BF16 splits a register
 // into its even and odd values, which is a shift and a mask; FP8 takes whatever bytes the instruction set finds easy. order() brings as many
 // vectors of x into the same order.
-template <class V, class T>
+// Values of k that a lane takes at a time are kValues; kScale is what is missing in the product.
+template <class V, class T, bool Pairs = V::kPairs>
 struct Decode;
 
 template <class V>
-struct Decode<V, float> {
+struct Floats {
+  static constexpr int kValues = 1;
+  static constexpr float kScale = 1.f;
+  static typename V::Reg add(typename V::Reg x, typename V::Reg w, typename V::Reg sum) { return V::fma(x, w, sum); }
+};
+
+template <class V>
+struct Decode<V, float, false> : Floats<V> {
   static constexpr int kParts = 1;
   using Raw = typename V::Reg;
   static Raw load(const float* w) { return V::load(w); }
@@ -54,7 +66,7 @@ struct Decode<V, float> {
 };
 
 template <class V>
-struct Decode<V, std::uint16_t> {
+struct Decode<V, std::uint16_t, false> : Floats<V> {
   static constexpr int kParts = 2;
   using Raw = typename V::Bits;
   static Raw load(const std::uint16_t* w) { return V::loadBits(w); }
@@ -66,8 +78,9 @@ struct Decode<V, std::uint16_t> {
 };
 
 template <class V>
-struct Decode<V, std::uint8_t> {
+struct Decode<V, std::uint8_t, false> : Floats<V> {
   static constexpr int kParts = V::kFp8Parts;
+  static constexpr float kScale = kFp8Scale;
   using Raw = typename V::Fp8;
   static Raw load(const std::uint8_t* w) { return V::loadFp8(w); }
   static typename V::Reg part(Raw raw, int i) { return V::fp8Part(raw, i); }
@@ -77,23 +90,49 @@ struct Decode<V, std::uint8_t> {
   }
 };
 
+template <class V>
+struct PairsOf {
+  static constexpr int kValues = 2;
+  static constexpr float kScale = 1.f;
+  static typename V::Reg add(typename V::Reg x, typename V::Bits w, typename V::Reg sum) { return V::addPairs(x, w, sum); }
+};
+
+template <class V>
+struct Decode<V, std::uint16_t, true> : PairsOf<V> {
+  static constexpr int kParts = 1;
+  using Raw = typename V::Bits;
+  static Raw load(const std::uint16_t* w) { return V::loadBits(w); }
+  static typename V::Bits part(Raw raw, int) { return raw; }
+  static void order(typename V::Reg (&v)[2]) { v[0] = V::pairs(v[0], v[1]); }
+};
+
+template <class V>
+struct Decode<V, std::uint8_t, true> : PairsOf<V> {
+  static constexpr int kParts = 2;
+  using Raw = typename V::Fp8;
+  static Raw load(const std::uint8_t* w) { return V::loadFp8(w); }
+  static typename V::Bits part(Raw raw, int i) { return V::fp8Pairs(raw, i); }
+  static void order(typename V::Reg (&v)[4]) { V::orderFp8Pairs(v); }
+};
+
 // Rows [0, R) of x, k values each, copied together as [steps][R][kLanes] in the order of Decode, with zeros up to a whole line.
 template <class V, int R, class T>
 static void packRows(const float* x, std::int64_t stride, std::int64_t k, float* out) {
-  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kParts = Decode<V, T>::kParts, kStep = kParts * V::kLanes;
+  using D = Decode<V, T>;
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kLoads = D::kParts * D::kValues, kStep = kLoads * V::kLanes;
   for (int r = 0; r < R; r++) {
     const float* row = x + r * stride;
     float* o = out + r * V::kLanes;
     for (std::int64_t i = 0; i < k; i += kLine)
-      for (int s = 0; s < kLine; s += kStep, o += kParts * R * V::kLanes) {
-        typename V::Reg v[kParts];
-        for (int part = 0; part < kParts; part++) {
-          const std::int64_t left = k - i - s - part * V::kLanes;
-          const float* from = row + i + s + part * V::kLanes;
-          v[part] = left >= V::kLanes ? V::load(from) : left > 0 ? V::loadFirst(from, static_cast<int>(left)) : V::zero();
+      for (int s = 0; s < kLine; s += kStep, o += D::kParts * R * V::kLanes) {
+        typename V::Reg v[kLoads];
+        for (int l = 0; l < kLoads; l++) {
+          const std::int64_t left = k - i - s - l * V::kLanes;
+          const float* from = row + i + s + l * V::kLanes;
+          v[l] = left >= V::kLanes ? V::load(from) : left > 0 ? V::loadFirst(from, static_cast<int>(left)) : V::zero();
         }
-        Decode<V, T>::order(v);
-        for (int part = 0; part < kParts; part++) V::store(o + part * R * V::kLanes, v[part]);
+        D::order(v);
+        for (int part = 0; part < D::kParts; part++) V::store(o + part * R * V::kLanes, v[part]);
       }
   }
 }
@@ -102,7 +141,7 @@ static void packRows(const float* x, std::int64_t stride, std::int64_t k, float*
 template <class V, int R, int Lines, bool Ahead, class T>
 static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R][kColumns]) {
   using D = Decode<V, T>;
-  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kStep = D::kParts * V::kLanes;
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kStep = D::kParts * D::kValues * V::kLanes;
 #pragma GCC unroll 2
   for (int line = 0; line < Lines; line++, w += kColumns * kLine)
 #pragma GCC unroll 2
@@ -112,11 +151,16 @@ static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R
 #pragma GCC unroll 4
       for (int part = 0; part < D::kParts; part++, x += R * V::kLanes) {
         typename V::Reg xv[R];
-        for (int r = 0; r < R; r++) xv[r] = V::load(x + r * V::kLanes);
+        for (int r = 0; r < R; r++) {
+          typename V::Reg v = V::load(x + r * V::kLanes);
+          if constexpr (V::kPairs && R > 2) V::keep(v);
+          xv[r] = v;
+        }
         for (int c = 0; c < kColumns; c++) {
           if (Ahead && part == 0 && s == 0) prefetch(w + c * kLine + kAhead / static_cast<std::int64_t>(sizeof(T)));
-          const typename V::Reg wv = D::part(raw[c], part);
-          for (int r = 0; r < R; r++) acc[r][c] = V::fma(xv[r], wv, acc[r][c]);
+          auto wv = D::part(raw[c], part);
+          if constexpr (V::kPairs && R > 2) V::keep(wv);
+          for (int r = 0; r < R; r++) acc[r][c] = D::add(xv[r], wv, acc[r][c]);
         }
       }
     }
@@ -125,30 +169,30 @@ static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R
 // The product of a chunk of k with a panel: acc[r][c], to be added up over lanes. x: packRows; w: the panel's lines.
 template <class V, int R, bool IsCold, class T>
 static inline void sumChunk(const float* x, const T* w, std::int64_t k, typename V::Reg (&acc)[R][kColumns]) {
-  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T));
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kXLine = kLine / Decode<V, T>::kValues;
   for (int r = 0; r < R; r++)
     for (int c = 0; c < kColumns; c++) acc[r][c] = V::zero();
   std::int64_t lines = (k + kLine - 1) / kLine;
-  for (; lines >= 2; lines -= 2, x += 2 * R * kLine, w += 2 * kColumns * kLine)
-    addLines<V, R, 2, IsCold && (R > 2)>(x, w, acc);
+  constexpr int kTogether = V::kPairs ? 1 : 2;  // two lines of pairs would not fit the registers
+  for (; lines >= kTogether; lines -= kTogether, x += kTogether * R * kXLine, w += kTogether * kColumns * kLine)
+    addLines<V, R, kTogether, IsCold && (R > 2)>(x, w, acc);
   if (lines > 0) addLines<V, R, 1, false>(x, w, acc);
 }
 
-// The same for FP8: two lines are one tile of 128 k. scales: eight for each of the four rows.
-template <class V, int R, bool IsCold>
-static inline void sumFp8Chunk(const float* x, const float* scales, std::int64_t k, typename V::Reg (&acc)[R][kColumns]) {
-  constexpr int kLine = static_cast<int>(kDenseLine), kTile = static_cast<int>(kFp8Tile);
-  const std::uint8_t* w = reinterpret_cast<const std::uint8_t*>(scales + kColumns * kFp8Scales);
+// The same for FP8, in tiles of 128 k. scales: eight for each of the four rows; w: lines of codes, or what prepareFp8 made of them.
+template <class V, int R, bool IsCold, class T>
+static inline void sumFp8Chunk(const float* x, const float* scales, const T* w, std::int64_t k, typename V::Reg (&acc)[R][kColumns]) {
+  constexpr int kTile = static_cast<int>(kFp8Tile), kLine = static_cast<int>(kDenseLine / sizeof(T));
   for (int r = 0; r < R; r++)
     for (int c = 0; c < kColumns; c++) acc[r][c] = V::zero();
-  for (std::int64_t left = k; left > 0; left -= kTile, x += R * kTile, w += kColumns * kTile, scales++) {
+  for (std::int64_t left = k; left > 0; left -= kTile, x += R * kTile / Decode<V, T>::kValues, w += kColumns * kTile, scales++) {
     typename V::Reg sum[R][kColumns];
     for (int r = 0; r < R; r++)
       for (int c = 0; c < kColumns; c++) sum[r][c] = V::zero();
-    if (left > kLine)
-      addLines<V, R, 2, IsCold && (R > 2)>(x, w, sum);
+    if (left > kDenseLine)
+      addLines<V, R, kTile / kLine, IsCold && (R > 2)>(x, w, sum);
     else
-      addLines<V, R, 1, false>(x, w, sum);
+      addLines<V, R, static_cast<int>(kDenseLine) / kLine, false>(x, w, sum);
     for (int c = 0; c < kColumns; c++) {
       const typename V::Reg scale = V::splat(scales[c * kFp8Scales]);
       for (int r = 0; r < R; r++) acc[r][c] = V::fma(sum[r][c], scale, acc[r][c]);
@@ -158,34 +202,42 @@ static inline void sumFp8Chunk(const float* x, const float* scales, std::int64_t
 
 // Adds the sums of one chunk of k to (or, for the first, writes them to) out[R][columns]. x: packRows; panel: densePanel.
 // IsCold: the weights come from memory. For one or two rows the processor's own prefetching keeps up with them; with more arithmetic in
-// between it falls behind (0.6 of read bandwidth for four rows instead of 0.8).
+// between it falls behind (0.6 of read bandwidth for four rows instead of 0.8). prepared: of FP8 codes, by prepareFp8, or null.
 template <class V, int R, bool IsCold, class T>
-static inline void tile(const float* x, const std::uint8_t* panel, std::int64_t k, bool isFirst, float* out, std::int64_t outStride,
-                        int columns) {
+static inline void tile(const float* x, const std::uint8_t* panel, const std::uint16_t* prepared, std::int64_t k, bool isFirst, float* out,
+                        std::int64_t outStride, int columns) {
   typename V::Reg acc[R][kColumns];
-  constexpr bool kIsFp8 = sizeof(T) == 1;
-  if constexpr (kIsFp8)
-    sumFp8Chunk<V, R, IsCold>(x, reinterpret_cast<const float*>(panel), k, acc);
-  else
+  if constexpr (sizeof(T) == 1) {
+    const float* scales = reinterpret_cast<const float*>(panel);
+    if constexpr (V::kPairs && !IsCold)
+      sumFp8Chunk<V, R, IsCold>(x, scales, prepared, k, acc);
+    else
+      sumFp8Chunk<V, R, IsCold>(x, scales, reinterpret_cast<const T*>(scales + kColumns * kFp8Scales), k, acc);
+  } else {
     sumChunk<V, R, IsCold>(x, reinterpret_cast<const T*>(panel), k, acc);
+  }
+#pragma GCC unroll 8
   for (int r = 0; r < R; r++) {
-    float sums[kColumns];
-    V::sums(acc[r][0], acc[r][1], acc[r][2], acc[r][3], sums);
     float* o = out + r * outStride;
-    for (int c = 0; c < columns; c++) {
-      const float sum = kIsFp8 ? sums[c] * kFp8Scale : sums[c];
-      o[c] = isFirst ? sum : o[c] + sum;
-    }
+    float some[kColumns] = {};
+    float* to = columns == kColumns ? o : some;
+    if (columns < kColumns)
+      for (int c = 0; c < columns; c++) some[c] = o[c];
+    V::storeSums(acc[r][0], acc[r][1], acc[r][2], acc[r][3], Decode<V, T>::kScale, isFirst, to);
+    if (columns < kColumns)
+      for (int c = 0; c < columns; c++) o[c] = some[c];
   }
 }
 
-// Rows [r, r + R) against panels [n, end) in k [k0, k0 + k); x: packRows of that.
+// Rows [r, r + R) against panels [n, end) in k [k0, k0 + k); x: packRows of that; prepared: of panel n on, where tile() wants it.
 template <class V, int R, bool IsCold, class T>
 static void panels(const DenseBlock& b, const float* x, std::int64_t r, std::int64_t n, std::int64_t end, std::int64_t k0,
-                   std::int64_t k) {
-  for (; n < end; n += kColumns)
-    tile<V, R, IsCold, T>(x, b.w->densePanel(b.matrix, n, k0), k, k0 == 0,
-                       b.out + r * b.outStride + n, b.outStride, static_cast<int>(least(end - n, kColumns)));
+                   std::int64_t k, const std::uint16_t* prepared = nullptr) {
+  for (; n < end; n += kColumns) {
+    tile<V, R, IsCold, T>(x, b.w->densePanel(b.matrix, n, k0), prepared, k, k0 == 0, b.out + r * b.outStride + n, b.outStride,
+                          static_cast<int>(least(end - n, kColumns)));
+    if (prepared != nullptr) prepared += kColumns * kChunk;
+  }
 }
 
 // Few rows: one stream through the weights, chunk by chunk.
@@ -208,39 +260,63 @@ static void withRows(std::int64_t count, const F& fn) {
   fn(std::integral_constant<int, Max>());
 }
 
-constexpr std::int64_t kXLines = 2;  // lines of each row that are asked for during one panel
-
-// Asks for a part of the rows that come next.
-template <int R>
-static void prefetchRows(const DenseBlock& b, std::int64_t r, std::int64_t k) {
-  for (int i = 0; i < R; i++)
-    for (int l = 0; l < kXLines; l++)
-      prefetch(b.x + least(r + i, b.r1 - 1) * b.xStride + k + 16 * l);
-}
-
 // Rows in a tile: for FP8 there are two sets of sums.
 template <class V, class T>
 constexpr int kTileRows = sizeof(T) == 1 ? V::kFp8Rows : V::kMaxRows;
 
+// The codes of panels [n, end) in k [k0, k0 + k) as BF16, in the lines that addLines wants; a panel takes kColumns * kChunk values.
+template <class V>
+static void prepareFp8(const DenseBlock& b, std::int64_t n, std::int64_t end, std::int64_t k0, std::int64_t k, std::uint16_t* out) {
+  for (; n < end; n += kColumns, out += kColumns * kChunk) {
+    const std::uint8_t* line = b.w->densePanel(b.matrix, n, k0) + kColumns * kFp8Scales * sizeof(float);
+    std::uint16_t* o = out;
+    for (std::int64_t i = 0; i < k; i += kDenseLine, o += 2 * kColumns * kDenseLine / 2)
+      for (int c = 0; c < kColumns; c++, line += kDenseLine) {
+        const typename V::Fp8 codes = V::loadFp8(line);
+        for (int part = 0; part < 2; part++) V::storeBits(o + (part * kColumns + c) * kDenseLine / 2, V::fp8Pairs(codes, part));
+      }
+  }
+}
+
+// Many rows: as many as fit the second-level cache are copied for one chunk of k. Then a few panels at a time come into the first-level
+// cache and all those rows pass over them, while the next panels are fetched.
 template <class V, class T>
 static void manyRows(const DenseBlock& b) {
   constexpr int kMost = kTileRows<V, T>;
-  float* const x = static_cast<float*>(scratchBytes(Slot::rows, kMost * kChunk * sizeof(float)));
-  for (std::int64_t n = b.n0; n < b.n1; n += kBlockPanels * kColumns) {
-    const std::int64_t end = least(b.n1, n + kBlockPanels * kColumns);
+  constexpr bool kPrepares = V::kPairs && sizeof(T) == 1;
+  constexpr std::int64_t kTileFloats = kMost * kChunk / Decode<V, T>::kValues;
+  constexpr std::int64_t kTiles = kPackedBytes / (kTileFloats * static_cast<std::int64_t>(sizeof(float)));
+  constexpr std::int64_t kPanelValues = kColumns * kChunk;
+  constexpr std::int64_t kPanels = kPanelBytes / (kPanelValues * static_cast<std::int64_t>(kPrepares ? sizeof(std::uint16_t) : sizeof(T)));
+  float* const x = static_cast<float*>(scratchBytes(Slot::rows, kTiles * kTileFloats * sizeof(float)));
+  std::uint16_t* prepared = nullptr;
+  if constexpr (kPrepares)
+    prepared = static_cast<std::uint16_t*>(scratchBytes(Slot::panel, kPanels * kPanelValues * sizeof(std::uint16_t)));
+  const std::int64_t rows = b.r1 - b.r0, blocks = (rows + kTiles * kMost - 1) / (kTiles * kMost);
+  for (std::int64_t block = 0; block < blocks; block++) {
+    const std::int64_t r0 = b.r0 + rows * block / blocks, count = b.r0 + rows * (block + 1) / blocks - r0;
+    const std::int64_t tiles = (count + kMost - 1) / kMost;
+    const auto eachTile = [&](const auto& fn) {
+      for (std::int64_t i = 0; i < tiles; i++) {
+        const std::int64_t begin = count * i / tiles;
+        withRows<kMost>(count * (i + 1) / tiles - begin, [&](auto n) { fn(n, i, r0 + begin); });
+      }
+    };
     for (std::int64_t k0 = 0; k0 < b.w->k; k0 += kChunk) {
       const std::int64_t k = least(b.w->k - k0, kChunk);
-      for (std::int64_t r = b.r0; r < b.r1; r += kMost)
-        withRows<kMost>(least(b.r1 - r, kMost), [&](auto rows) {
-          constexpr int R = decltype(rows)::value;
-          packRows<V, R, T>(b.x + r * b.xStride + k0, b.xStride, k, x);
-          if (r == b.r0) return panels<V, R, true, T>(b, x, r, n, end, k0, k);
-          std::int64_t at = 0;
-          for (std::int64_t panel = n; panel < end; panel += kColumns, at += 16 * kXLines) {
-            if (r + R < b.r1 && at < k) prefetchRows<R>(b, r + R, k0 + at);
-            panels<V, R, false, T>(b, x, r, panel, least(end, panel + kColumns), k0, k);
-          }
+      eachTile([&](auto n, std::int64_t i, std::int64_t r) {
+        packRows<V, decltype(n)::value, T>(b.x + r * b.xStride + k0, b.xStride, k, x + i * kTileFloats);
+      });
+      for (std::int64_t n = b.n0; n < b.n1; n += kPanels * kColumns) {
+        const std::int64_t end = least(b.n1, n + kPanels * kColumns);
+        const std::uint8_t* const panel = b.w->densePanel(b.matrix, n, k0);
+        const std::int64_t lines = kPanels * kColumns * Weight::denseRowBytes(b.w->format, k) / kDenseLine;
+        if constexpr (kPrepares) prepareFp8<V>(b, n, end, k0, k, prepared);
+        eachTile([&](auto R, std::int64_t i, std::int64_t r) {
+          for (std::int64_t l = lines * i / tiles; l < lines * (i + 1) / tiles; l++) prefetch(panel + (lines + l) * kDenseLine);
+          panels<V, decltype(R)::value, false, T>(b, x + i * kTileFloats, r, n, end, k0, k, prepared);
         });
+      }
     }
   }
 }
@@ -259,7 +335,7 @@ static void denseBlock(const DenseBlock& b) {
     blockOf<V, std::uint16_t>(b);
   else if (b.w->format == Format::fp8)
     blockOf<V, std::uint8_t>(b);
-  else
+  else if constexpr (!V::kPairs)
     blockOf<V, float>(b);
 }
 
