@@ -47,6 +47,7 @@ struct AttendParams {           // gathered attention, K = V, sinks in the denom
   float softmaxScale;
   float* out;                   // [*, heads, d]
   int64_t headBlock;            // heads that share one pass over the keys; set by runAttend, never changes a result
+  float* halves;                // set by runAttend: null, or where to keep what each half of the keys gives
 };
 
 constexpr int64_t kMaxCandidates = 128;  // of a compressed entry: 128 (HCA), 2*4 (CSA)

@@ -20,8 +20,13 @@ struct KernelTable {
   void (*indexScores)(const IndexSelectParams&, int64_t r, int64_t begin, int64_t end, float* scores, float* scratch);
   // The topk best of `visible` > topk scores, ascending. order [visible rounded up to kSelectPad] is scratch.
   void (*selectTop)(const float* scores, float* order, int64_t visible, int64_t topk, int32_t* selected);
-  // Items: (row, block of headBlock heads), row-major, [0, n * ceil(heads/headBlock)).
+  // Items: (row, block of headBlock heads), row-major, [0, n * ceil(heads/headBlock)). With p.halves each is two, a half of the keys
+  // each, and attendJoin comes after all.
   void (*attend)(const AttendParams&, int64_t begin, int64_t end, float* scratch);
+  // Floats that p.halves has for each half; null, like attendJoin, where keys are never halved.
+  int64_t (*attendHalf)(const AttendParams&);
+  // Items: heads of rows, row-major, [0, n * heads).
+  void (*attendJoin)(const AttendParams&, int64_t begin, int64_t end);
 };
 
 extern const KernelTable kGenericKernels;

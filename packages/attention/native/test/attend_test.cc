@@ -104,6 +104,55 @@ double worstError(const std::vector<float>& got, const std::vector<double>& want
   return worst;
 }
 
+// Halves of the keys as items of their own give what one thread gives for both.
+void testHalves(const KernelTable& k) {
+  if (k.attendHalf == nullptr) return;
+  for (const int64_t heads : {1, 17, 70}) {
+    for (const int64_t d : {5, 130}) {
+      const Case c{heads, d, 40, 90, 9, 130};
+      Problem p = makeProblem(c, 77);
+      const std::vector<int32_t> counts = {0, 1, 31, 32, 33, 64, 65, 97, 130};
+      for (size_t r = 0; r < counts.size(); r++) {
+        p.keyCount[r] = counts[r];
+        for (int32_t j = 0; j < counts[r]; j++) p.keyIndex[r * 130 + static_cast<size_t>(j)] = (j * 37 + static_cast<int32_t>(r)) % 130;
+      }
+      const auto want = expected(p);
+      AttendParams a{};
+      a.n = c.n;
+      a.heads = heads;
+      a.d = d;
+      a.ringCap = c.ringCap;
+      a.keyCap = c.keyCap;
+      a.ring = p.ring.data();
+      a.entries = p.entries.data();
+      a.q = p.q.data();
+      a.keyIndex = p.keyIndex.data();
+      a.keyCount = p.keyCount.data();
+      a.sinks = p.sinks.data();
+      a.softmaxScale = p.scale;
+      a.headBlock = std::min<int64_t>(heads, 32);
+      const int64_t items = c.n * ((heads + a.headBlock - 1) / a.headBlock);
+      const auto attendItems = [&](float* halves) {
+        std::vector<float> out = naive::filled(c.n * heads * d, std::nanf(""));
+        std::vector<float> scratch = naive::filled(k.attendScratch(a) + 16, std::nanf(""));
+        a.out = out.data();
+        a.halves = halves;
+        for (int64_t i = (halves == nullptr ? 1 : 2) * items - 1; i >= 0; i--) k.attend(a, i, i + 1, scratch.data());
+        if (halves != nullptr) {
+          const int64_t cut = c.n * heads / 3;  // in the middle of a row
+          k.attendJoin(a, cut, c.n * heads);
+          k.attendJoin(a, 0, cut);
+        }
+        return out;
+      };
+      std::vector<float> halves = naive::filled(2 * items * k.attendHalf(a), std::nanf(""));
+      const auto apart = attendItems(halves.data());
+      CHECK(worstError(apart, want) < 2e-6);
+      CHECK(naive::sameBits(apart, attendItems(nullptr)));
+    }
+  }
+}
+
 void testCase(const KernelTable& k, const Case& c, uint64_t seed) {
   const Problem p = makeProblem(c, seed);
   const auto got = run(k, p, 1, c.n);
@@ -174,6 +223,7 @@ int main() {
     uint64_t seed = 1;
     for (const Case& c : cases) testCase(*k, c, seed++);
     testSpecial(*k);
+    testHalves(*k);
     testAgainstGeneric(*k);
   }
   return megamoe::test::finish();

@@ -24,6 +24,8 @@ const KernelTable kAvx2Kernels = {
     avx2::indexScores,
     avx2::selectTop,
     avx2::attend,
+    avx2::attendHalf,
+    avx2::attendJoin,
 };
 
 }  // namespace attention

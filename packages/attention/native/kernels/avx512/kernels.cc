@@ -24,6 +24,8 @@ const KernelTable kAvx512Kernels = {
     avx512::indexScores,
     avx512::selectTop,
     avx512::attend,
+    avx512::attendHalf,
+    avx512::attendJoin,
 };
 
 }  // namespace attention

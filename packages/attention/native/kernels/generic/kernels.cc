@@ -35,6 +35,8 @@ const KernelTable kGenericKernels = {
     generic::indexScores,
     generic::selectTop,
     generic::attend,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace attention

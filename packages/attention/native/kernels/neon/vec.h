@@ -103,8 +103,8 @@ inline Bits equalBits(Keys keys, int32_t limit) {
 }
 inline int64_t countBits(Bits bits) { return __builtin_popcount(bits); }
 
-// Asks for the cache line of p, for the second-level cache.
-inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+// Asks for the cache line of p.
+inline void prefetch(const float* p) { __builtin_prefetch(p, 0, 3); }
 
 // to[j][i] = from[i][j] for 4 x 4.
 inline void transpose4(const float* from, int64_t fromRow, float* to, int64_t toRow) {

@@ -17,7 +17,7 @@ inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, in
   const float scale = 1.0f / (squareRoot(static_cast<float>(p.dim)) * squareRoot(static_cast<float>(p.heads)));
   const float* rowWeights = p.headWeights + (p.row0 + r) * p.heads;
   for (int64_t h = 0; h < padded; h++) weights[h] = h < p.heads ? rowWeights[h] * scale : 0.0f;
-  Ahead none;  // entries lie in order: the processor sees what is next
+  const auto none = [] {};  // entries lie in order: the processor sees what is next
   for (int64_t w0 = begin; w0 < end; w0 += kEntryTile) {
     const int64_t n = least(kEntryTile, end - w0);
     for (int64_t i = 0; i < p.dim; i += kChunk) {

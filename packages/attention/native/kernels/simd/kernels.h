@@ -8,6 +8,7 @@ constexpr int64_t kRangeWork = int64_t{1} << 20;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+inline int64_t vectorsOf(int64_t n) { return (n + kLanes - 1) / kLanes; }
 
 #include "math.h"
 #include "tile.h"
@@ -17,4 +18,5 @@ inline int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 #include "../common/compress.h"
 #include "index_scores.h"
 #include "select_top.h"
+#include "key_feed.h"
 #include "attend.h"

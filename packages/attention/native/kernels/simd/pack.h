@@ -2,12 +2,13 @@
 // caches, and sums are over at most kChunk products before they are added up.
 
 constexpr int64_t kChunk = 128;
+constexpr int64_t kLine = 16;  // floats of a cache line
 
 inline int64_t chunksOf(int64_t d) { return (d + kChunk - 1) / kChunk; }
 
 // Queries [heads, d] as [d, padded]: a lane for each head, 0 in lanes past the last. padded = heads rounded up to kLanes.
 inline void packQueries(const float* q, int64_t heads, int64_t d, float* packed, int64_t padded) {
-  constexpr int64_t kLine = 16;  // a cache line of every query at a time: rows lie so far apart that few stay cached
+  // A cache line of every query at a time: rows lie so far apart that few stay cached.
   const int64_t wholeHeads = heads / 8 * 8, wholeD = d / kLine * kLine;
   for (int64_t i = 0; i < wholeD; i += kLine) {
     for (int64_t h = 0; h < wholeHeads; h += 8) {
@@ -27,13 +28,14 @@ inline void packQueries(const float* q, int64_t heads, int64_t d, float* packed,
   }
 }
 
-// One key row to packed[chunk][kKeyBlock][kChunk]; the caller passes the key's row of the first chunk. 0 up to a whole vector.
-inline void packKey(const float* key, int64_t d, float* packed) {
-  constexpr int64_t kNextChunk = kKeyBlock * kChunk;
-  int64_t i = 0;
-  for (; i + kChunk <= d; i += kChunk, packed += kNextChunk) {
-    for (int64_t v = 0; v < kChunk; v += kLanes) store(packed + v, load(key + i + v));
+// Channels of one chunk of a key row, n <= kChunk of them. 0 up to a whole vector.
+inline void packPiece(const float* key, int64_t n, float* packed) {
+  if (n == kChunk) {
+    MEGAMOE_UNROLL
+    for (int64_t i = 0; i < kChunk; i += kLanes) store(packed + i, load(key + i));
+    return;
   }
-  for (; i + kLanes <= d; i += kLanes, packed += kLanes) store(packed, load(key + i));
-  if (i < d) store(packed, loadPart(key + i, d - i));
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(packed + i, load(key + i));
+  if (i < n) store(packed + i, loadPart(key + i, n - i));
 }

@@ -84,29 +84,15 @@ void tileOf(const Product& p, int64_t rows, int64_t vectors) {
   }
 }
 
-// Memory to be read soon, fetched into the second-level cache a few lines at a time between tiles. Rows scattered over a cache of
-// entries come from far away, and no processor guesses which is next.
-struct Ahead {
-  const float* rows[kKeyBlock];
-  int64_t count = 0;      // rows
-  int64_t lineCount = 0;  // cache lines of a row
-  int64_t row = 0, line = 0;
+// Tiles of a product of `rows` x `vectors` vectors.
+inline int64_t tilesOf(int64_t rows, int64_t vectors) {
+  return (rows + kTileRows - 1) / kTileRows * ((vectors + kTileVectors - 1) / kTileVectors);
+}
 
-  void some() {
-    constexpr int kLines = 12;  // the fewest tiles that a block of keys takes fetch all of the next block
-    for (int i = 0; i < kLines && row < count; i++) {
-      prefetch(rows[row] + line * 16);
-      if (++line == lineCount) {
-        line = 0;
-        row++;
-      }
-    }
-  }
-};
-
-// The product for `rows` x `vectors` vectors. Rows are dealt out evenly, so that no tile is left with few sums.
-template <Left left, Into into>
-void multiply(const Product& whole, int64_t rows, int64_t vectors, Ahead& ahead) {
+// The product for `rows` x `vectors` vectors, with between() before each tile. Rows are dealt out evenly, so that no tile is left with
+// few sums.
+template <Left left, Into into, class Between>
+void multiply(const Product& whole, int64_t rows, int64_t vectors, Between&& between) {
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
   for (int64_t v = 0; v < vectors; v += kTileVectors) {
     for (int64_t t = 0, r = 0; t < tiles; t++) {
@@ -116,7 +102,7 @@ void multiply(const Product& whole, int64_t rows, int64_t vectors, Ahead& ahead)
       p.b += v * kLanes;
       p.c += r * p.cRow + v * kLanes;
       p.rowScale += into == Into::kScale ? r : 0;
-      ahead.some();
+      between();
       tileOf<left, into>(p, end - r, least(kTileVectors, vectors - v));
       r = end;
     }

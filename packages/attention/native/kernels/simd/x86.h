@@ -3,8 +3,8 @@
 inline float squareRoot(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 inline int64_t countBits(unsigned bits) { return _mm_popcnt_u32(bits); }
 
-// Asks for the cache line of p, for the second-level cache.
-inline void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+// Asks for the cache line of p.
+inline void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // to[j][i] = from[i][j] for 8 x 8.
 inline void transpose8(const float* from, int64_t fromRow, float* to, int64_t toRow) {
