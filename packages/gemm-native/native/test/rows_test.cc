@@ -80,8 +80,7 @@ void hyper(const KernelTable& table, std::int64_t t, std::int64_t hc, std::int64
   const std::vector<float> streams = random.floats(t * width), fn = random.floats(mixes * width), base = random.floats(mixes),
                            scale = random.floats(3), block = random.floats(t * d);
   const std::int64_t combAt = t * hc, collapsedAt = combAt + t * hc * hc;
-  const std::vector<float> got = everyThreads(collapsedAt + t * d, [&](int threads, float* out) {
-    HcPreParams p{};
+  const auto fill = [&](HyperParams& p) {
     p.streams = streams.data();
     p.t = t;
     p.hc = hc;
@@ -91,12 +90,30 @@ void hyper(const KernelTable& table, std::int64_t t, std::int64_t hc, std::int64
     p.scale = scale.data();
     p.rmsNormEps = 1e-6;
     p.hcEps = 1e-6;
-    p.iters = 20;
-    p.post = out;
-    p.comb = out + combAt;
-    p.collapsed = out + collapsedAt;
-    table.hcPre(p, threads);
-  });
+  };
+  const auto pre = [&](const KernelTable& of) {
+    return everyThreads(collapsedAt + t * d, [&](int threads, float* out) {
+      HcPreParams p{};
+      fill(p);
+      p.iters = 20;
+      p.post = out;
+      p.comb = out + combAt;
+      p.collapsed = out + collapsedAt;
+      of.hcPre(p, threads);
+    });
+  };
+  const auto head = [&](const KernelTable& of) {
+    return everyThreads(t * d, [&](int threads, float* out) {
+      HcHeadParams p{};
+      fill(p);
+      p.out = out;
+      of.hcHead(p, threads);
+    });
+  };
+  const std::vector<float> got = pre(table);
+  const KernelTable& portable = *tables().front();
+  CHECK(sameBits(got, pre(portable)));
+  CHECK(sameBits(head(table), head(portable)));
   // The column sums of comb come last, so they are 1 but for eps and rounding; pre follows from post's formula and collapsed.
   double worst = 0;
   for (std::int64_t i = 0; i < t; i++)
@@ -157,7 +174,10 @@ int main() {
       for (const std::int64_t m : {1, 3, 50}) rows(*table, m, d);
     for (const std::int64_t hc : {1, 2, 4, 16})
       for (const std::int64_t d : {1, 63, 64, 130}) hyper(*table, 3, hc, d);
-    hyper(*table, 40, 4, 256);
+    // Enough tokens for groups of them: whole pieces of columns and others, rows of fn that fill no tile, the most streams.
+    for (const std::int64_t d : {64, 130, 256}) hyper(*table, 40, 4, d);
+    hyper(*table, 53, 3, 77);
+    hyper(*table, 26, kMaxHc, 20);
     add(*table);
   }
   return megamoe::test::finish();

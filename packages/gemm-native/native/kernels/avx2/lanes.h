@@ -102,6 +102,7 @@ struct F64 {
   static Reg zero() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
   static Reg splat(double v) { return {_mm256_set1_pd(v), _mm256_set1_pd(v)}; }
   static Reg load(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
+  static Reg load(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
   static void store(double* p, Reg v) {
     _mm256_storeu_pd(p, v.low);
     _mm256_storeu_pd(p + 4, v.high);

@@ -103,6 +103,7 @@ struct F64 {
   static Reg zero() { return _mm512_setzero_pd(); }
   static Reg splat(double v) { return _mm512_set1_pd(v); }
   static Reg load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+  static Reg load(const double* p) { return _mm512_loadu_pd(p); }
   static void store(double* p, Reg v) { _mm512_storeu_pd(p, v); }
   static void store(float* p, Reg v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }  // rounded
   static Reg sub(Reg a, Reg b) { return _mm512_sub_pd(a, b); }

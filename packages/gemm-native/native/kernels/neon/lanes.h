@@ -132,6 +132,7 @@ struct F64 {
     const float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 4);
     return {vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low), vcvt_f64_f32(vget_low_f32(high)), vcvt_high_f64_f32(high)};
   }
+  static Reg load(const double* p) { return {vld1q_f64(p), vld1q_f64(p + 2), vld1q_f64(p + 4), vld1q_f64(p + 6)}; }
   static void store(double* p, Reg v) {
     vst1q_f64(p, v.a);
     vst1q_f64(p + 2, v.b);

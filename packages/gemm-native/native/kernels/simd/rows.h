@@ -102,20 +102,47 @@ static void addInPlace(const AddParams& p, int threads) {
   eachRange(p.n, threads, grainFor(kCopyWork), range);
 }
 
+// out[c] = x[c] * f * weight[c] for n columns.
+template <class V>
+static void scaleRow(const float* x, std::int64_t n, float f, const float* weight, float* out) {
+  std::int64_t c = 0;
+  for (; c + V::kLanes <= n; c += V::kLanes) {
+    const typename V::Reg v = V::mul(V::load(x + c), V::splat(f));
+    V::store(out + c, weight == nullptr ? v : V::mul(v, V::load(weight + c)));
+  }
+  for (; c < n; c++) out[c] = weight == nullptr ? x[c] * f : x[c] * f * weight[c];
+}
+
+// The rms factor of a row, while the row before it is written as above: the sum is one chain of additions, and the row may be in memory.
+template <class V, class D>
+static float scaleRowBefore(const float* x, const float* before, std::int64_t n, double eps, float f, const float* weight, float* out) {
+  static_assert(V::kLanes % 8 == 0, "sums are taken eight at a time");
+  typename D::Reg squares = D::zero();
+  std::int64_t c = 0;
+  for (; c + V::kLanes <= n; c += V::kLanes) {
+    for (int i = 0; i < V::kLanes; i += 8) {
+      const typename D::Reg s = D::load(x + c + i);
+      squares = D::fma(s, s, squares);
+    }
+    const typename V::Reg v = V::mul(V::load(before + c), V::splat(f));
+    V::store(out + c, weight == nullptr ? v : V::mul(v, V::load(weight + c)));
+  }
+  scaleRow<V>(before + c, n - c, f, weight == nullptr ? nullptr : weight + c, out + c);
+  for (; c + 8 <= n; c += 8) {
+    const typename D::Reg s = D::load(x + c);
+    squares = D::fma(s, s, squares);
+  }
+  return rmsFactorOf(finishSum<D>(squares, x, x, c, n), n, eps);
+}
+
 template <class V, class D>
 static void rmsNorm(const RmsNormParams& p, int threads) {
   auto range = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; r++) {
-      const float* x = p.x + r * p.d;
-      float* out = p.out + r * p.d;
-      const float f = rmsFactor<D>(x, p.d, p.eps);
-      std::int64_t c = 0;
-      for (; c + V::kLanes <= p.d; c += V::kLanes) {
-        const typename V::Reg v = V::mul(V::load(x + c), V::splat(f));
-        V::store(out + c, p.weight == nullptr ? v : V::mul(v, V::load(p.weight + c)));
-      }
-      for (; c < p.d; c++) out[c] = p.weight == nullptr ? x[c] * f : x[c] * f * p.weight[c];
-    }
+    const std::int64_t d = p.d;
+    float f = rmsFactor<D>(p.x + begin * d, d, p.eps);
+    for (std::int64_t r = begin; r + 1 < end; r++)
+      f = scaleRowBefore<V, D>(p.x + (r + 1) * d, p.x + r * d, d, p.eps, f, p.weight, p.out + r * d);
+    scaleRow<V>(p.x + (end - 1) * d, d, f, p.weight, p.out + (end - 1) * d);
   };
   eachRange(p.m, threads, grainFor(p.d * kCopyWork), range);
 }

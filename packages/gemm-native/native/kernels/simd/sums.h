@@ -19,7 +19,12 @@ static inline double finishSum(typename D::Reg lanes, const float* a, const floa
   return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
-// 1/sqrt(mean(x^2) + eps), rounded to float32.
+// 1/sqrt(mean(x^2) + eps), rounded to float32, from the sum of d squares.
+static inline float rmsFactorOf(double squares, std::int64_t d, double eps) {
+  return static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(d) + eps));
+}
+
+// The same from d values.
 template <class D>
 static float rmsFactor(const float* x, std::int64_t d, double eps) {
   typename D::Reg sum = D::zero();
@@ -28,7 +33,7 @@ static float rmsFactor(const float* x, std::int64_t d, double eps) {
     const typename D::Reg v = D::load(x + i);
     sum = D::fma(v, v, sum);
   }
-  return static_cast<float>(1.0 / std::sqrt(finishSum<D>(sum, x, x, whole, d) / static_cast<double>(d) + eps));
+  return rmsFactorOf(finishSum<D>(sum, x, x, whole, d), d, eps);
 }
 
 }  // namespace megamoe::gemm::simd
