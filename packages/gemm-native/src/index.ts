@@ -2,6 +2,7 @@ export { createGemmKernels, createLogitsScan } from './create';
 export type { LogitsScan } from './scan';
 export { gemmAddonInfo } from './binding';
 export { measureCeiling } from './ceilings';
+export { adviseHugePages } from './memory';
 export { swizzleScales128x4 } from './swizzle';
 export type { SwizzleOptions } from './swizzle';
 export type { CeilingKind, CeilingOptions } from './ceilings';

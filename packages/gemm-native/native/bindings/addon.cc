@@ -4,7 +4,7 @@
 
 namespace megamoe::gemm {
 
-constexpr int kInterfaceVersion = 7;  // INTERFACE_VERSION in src/binding.ts
+constexpr int kInterfaceVersion = 8;  // INTERFACE_VERSION in src/binding.ts
 
 void requireDense(const NapiArgs& args, const Weight& w, bool dense) {
   if ((w.format != Format::nvfp4) != dense)
@@ -48,6 +48,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exportScan(env, exports);
   exportCeilings(env, exports);
   exportSwizzle(env, exports);
+  exportMemory(env, exports);
   return exports;
 }
 

@@ -44,5 +44,6 @@ void exportRows(Napi::Env env, Napi::Object exports);
 void exportScan(Napi::Env env, Napi::Object exports);
 void exportCeilings(Napi::Env env, Napi::Object exports);
 void exportSwizzle(Napi::Env env, Napi::Object exports);
+void exportMemory(Napi::Env env, Napi::Object exports);
 
 }  // namespace megamoe::gemm

@@ -14,6 +14,7 @@ endfunction()
 
 set(MEGAMOE_GEMM_SOURCES
   ${MEGAMOE_GEMM_KERNELS}/dispatch.cc
+  ${MEGAMOE_GEMM_KERNELS}/huge_pages.cc
   ${MEGAMOE_GEMM_KERNELS}/hyper_token.cc
   ${MEGAMOE_GEMM_KERNELS}/parallel.cc
   ${MEGAMOE_GEMM_KERNELS}/rounded.cc

@@ -5,18 +5,19 @@
 #include <memory>
 #include <new>
 
+#include "huge_pages.h"
+
 namespace megamoe::gemm {
 
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
-
 struct Free {
-  void operator()(void* p) const { ::operator delete(p, kAlignment); }
+  std::size_t bytes;
+  void operator()(void* p) const { ::operator delete(p, blockAlignment(bytes)); }
 };
 
 struct Buffer {
-  std::unique_ptr<void, Free> data;
+  std::unique_ptr<void, Free> data{nullptr, Free{0}};
   std::size_t bytes = 0;
 };
 
@@ -32,7 +33,8 @@ void* scratchBytes(Slot slot, std::size_t bytes) {
   if (b.bytes < bytes) {
     b.data.reset();
     b.bytes = 0;
-    b.data.reset(::operator new(bytes, kAlignment));
+    b.data = std::unique_ptr<void, Free>(::operator new(bytes, blockAlignment(bytes)), Free{bytes});
+    adviseHugePages(b.data.get(), bytes);
     b.bytes = bytes;
   }
   return b.data.get();

@@ -6,34 +6,22 @@
 #include <cstring>
 #include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "huge_pages.h"
 
 namespace megamoe::gemm {
 
 namespace {
 
-constexpr std::size_t kCacheLine = 64;  // and the widest vector
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
 // Kernels load one superblock ahead of the one that they use.
 constexpr std::size_t kReadAhead = nvfp4::kSuperblockBytes;
-
-std::align_val_t alignmentOf(std::int64_t bytes) {
-  return std::align_val_t{static_cast<std::size_t>(bytes) >= kHugePage ? kHugePage : kCacheLine};
-}
 
 }  // namespace
 
 Weight::Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_t k)
     : format(format), matrices(matrices), n(n), k(k), matrixBytes(bytesOfMatrix(format, n, k)), bytes(matrices * matrixBytes) {
   const std::size_t size = static_cast<std::size_t>(bytes) + kReadAhead;
-  data_ = static_cast<std::uint8_t*>(::operator new(size, alignmentOf(bytes)));
-#if defined(__linux__)
-  // A stream over 4 KiB pages spends much of its time on address translation. Advice only: a kernel without huge pages refuses it.
-  if (static_cast<std::size_t>(bytes) >= kHugePage) (void)madvise(data_, size / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
+  data_ = static_cast<std::uint8_t*>(::operator new(size, blockAlignment(static_cast<std::size_t>(bytes))));
+  adviseHugePages(data_, size);
   std::memset(data_ + bytes, 0, kReadAhead);
   const bool isPadded = format == Format::nvfp4
                             ? n % kPanel != 0 || k % nvfp4::kSuperblock != 0
@@ -43,7 +31,7 @@ Weight::Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_
     std::memset(data_, 0, static_cast<std::size_t>(bytes));
 }
 
-Weight::~Weight() { ::operator delete(data_, alignmentOf(bytes)); }
+Weight::~Weight() { ::operator delete(data_, blockAlignment(static_cast<std::size_t>(bytes))); }
 
 void putNvfp4(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes,
               const std::uint8_t* sf, int threads) {

@@ -13,7 +13,7 @@ import {
   type StateMark,
 } from '@megamoe/attention';
 import { UnsupportedError } from '@megamoe/core';
-import type { GemmKernels } from '@megamoe/gemm-native';
+import { adviseHugePages, type GemmKernels } from '@megamoe/gemm-native';
 import { assignSlots, createRouter, type Router } from '@megamoe/moe-router';
 import type { LogitsScan } from '@megamoe/sampler';
 import type { Tensor, TensorDtype } from '../tensor';
@@ -40,10 +40,14 @@ function wrap(storage: Float32Array | Int32Array | Uint8Array): HostTensor {
   return { dtype, length: storage.length, storage };
 }
 
+/** Buffers from here on are worth huge pages: what kernels walk through for a long prompt. */
+const LARGE = 8 << 20;
+
 function allocate(dtype: TensorDtype, length: number): HostTensor {
-  return wrap(
-    dtype === 'f32' ? new Float32Array(length) : dtype === 'i32' ? new Int32Array(length) : new Uint8Array(length),
-  );
+  const storage =
+    dtype === 'f32' ? new Float32Array(length) : dtype === 'i32' ? new Int32Array(length) : new Uint8Array(length);
+  if (storage.byteLength >= LARGE) adviseHugePages(storage);
+  return wrap(storage);
 }
 
 /** The state of `@megamoe/attention`, behind the handle that the model knows. */
