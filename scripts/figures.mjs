@@ -14,7 +14,9 @@ const ROWS = [
   ['linear-bf16', 'm=1 ', 'BF16 weights times one row', 'reading memory'],
   ['attend-decode', '', 'attention, one query, 640 keys', 'float32 FMA or reading keys'],
   ['swizzle-cold', '', 'scales to the 128x4 layout', 'copying'],
-  ['step-decode', 'context=4096', 'a decode step of V4-Flash shape', 'reading its active weights'],
+  ['step-decode', 'vocab=129280 context=4096', 'a decode step of V4-Flash shape', 'reading its active weights'],
+  ['step-prefill', 'vocab=129280 inputs=bf16', '512 tokens of V4-Flash shape, BF16 inputs', 'integer dot products'],
+  ['step-prefill', 'vocab=129280 dense=nvfp4', '512 tokens of V4-Flash shape, all in NVFP4', 'integer dot products'],
   ['tiny-decode', '', 'the shipped model, decode', 'reading its weights from cache'],
   ['tiny-first-token', '', 'command to first text', 'a bare Node process'],
 ];

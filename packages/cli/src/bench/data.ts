@@ -1,5 +1,13 @@
 import { E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import { adviseHugePages } from '@megamoe/gemm-native';
 import { BenchError } from './types';
+
+/** A buffer as the model's: in huge pages when it is large. */
+export function floatBuffer(n: number): Float32Array {
+  const out = new Float32Array(n);
+  if (out.byteLength >= 8 << 20) adviseHugePages(out);
+  return out;
+}
 
 /** Random numbers that are the same in every run: xorshift32. */
 export class Random {
@@ -22,7 +30,7 @@ export class Random {
 
   /** Floats about normal around 0, of about this size. */
   floats(n: number, size = 1): Float32Array {
-    const out = new Float32Array(n);
+    const out = floatBuffer(n);
     const unit = (size * 1.7) / 2 ** 31;
     for (let i = 0; i < n; i++) out[i] = ((this.word() >>> 1) + (this.word() >>> 1) - 2 ** 31) * unit;
     return out;

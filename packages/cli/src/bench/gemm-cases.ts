@@ -1,5 +1,5 @@
 import type { ExpertsWeight, GemmKernels } from '@megamoe/gemm-native';
-import { checkDot, lazy, nvfp4At, Random, randomNvfp4, type Nvfp4Matrix } from './data';
+import { checkDot, floatBuffer, lazy, nvfp4At, type Nvfp4Matrix, Random, randomNvfp4 } from './data';
 import { alternate, compare, type Floor } from './measure';
 import { SkipCase, type BenchCase, type BenchContext } from './types';
 
@@ -76,7 +76,7 @@ export function gemmCases(c: BenchContext): BenchCase[] {
       const x = new Random(m).floats(m * d);
       const scale = new Float32Array(count).fill(4 / (6 * 448));
       const alpha = new Float32Array(count * 2).fill(scale[0]!);
-      const [codes, sf, out] = [new Uint8Array((m * d) / 2), new Uint8Array((m * d) / 16), new Float32Array(m * n)];
+      const [codes, sf, out] = [new Uint8Array((m * d) / 2), new Uint8Array((m * d) / 16), floatBuffer(m * n)];
       const { calls, run } = rotated(m, (offsets) => {
         kernels.stageNvfp4(x, d, null, offsets, scale, codes, sf);
         kernels.groupedGemmW4A4(w13, codes, sf, offsets, alpha, null, out);
@@ -112,7 +112,7 @@ export function gemmCases(c: BenchContext): BenchCase[] {
       const kernels = c.gemm(threads);
       const x = new Random(m).floats(m * d);
       const alpha = new Float32Array(count * 2).fill(0.5);
-      const out = new Float32Array(m * n);
+      const out = floatBuffer(m * n);
       const { calls, run } = rotated(m, (offsets) => kernels[product](w13, x, offsets, alpha, out));
       run();
       for (const [r, col] of [
@@ -166,19 +166,19 @@ export function moeCases(c: BenchContext): BenchCase[] {
       const alpha2 = new Float32Array(count).fill(scale2[0]!);
       const wide = Math.max(d, inter);
       const [codes, sf] = [new Uint8Array((slots * wide) / 2), new Uint8Array((slots * wide) / 16)];
-      const gateUp = new Float32Array(slots * 2 * inter);
-      const hidden = new Float32Array(slots * inter);
-      const down = new Float32Array(slots * d);
-      const out = new Float32Array(t * d);
+      const gateUp = floatBuffer(slots * 2 * inter);
+      const hidden = floatBuffer(slots * inter);
+      const down = floatBuffer(slots * d);
+      const out = floatBuffer(t * d);
       const run = (): void => {
         kernels.stageNvfp4(x, d, route.slotToken, route.expertOffsets, scale13, codes, sf);
         kernels.groupedGemmW4A4(experts.w13, codes, sf, route.expertOffsets, alpha13, null, gateUp);
-        kernels.swiglu(gateUp, slots, inter, 10, hidden);
-        kernels.stageNvfp4(hidden, inter, null, route.expertOffsets, scale2, codes, sf);
+        kernels.swigluStageNvfp4(gateUp, inter, 10, route.expertOffsets, scale2, codes, sf);
         kernels.groupedGemmW4A4(experts.w2, codes, sf, route.expertOffsets, alpha2, null, down);
         kernels.scatterExperts(down, d, route.tokenSlots, route.weights, t, topk, out);
       };
       run();
+      kernels.swiglu(gateUp, slots, inter, 10, hidden); // for the check: the fused operation keeps no floats
       checkMoe(
         experts,
         x,

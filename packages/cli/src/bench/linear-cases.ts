@@ -1,6 +1,6 @@
 import type { LinearWeight } from '@megamoe/gemm-native';
 import { decodeBf16, E4M3_VALUES } from '@megamoe/core';
-import { checkDot, lazy, nvfp4At, Random, randomNvfp4 } from './data';
+import { checkDot, floatBuffer, lazy, nvfp4At, Random, randomNvfp4 } from './data';
 import { compare, type Floor } from './measure';
 import type { BenchCase, BenchContext } from './types';
 
@@ -58,7 +58,7 @@ export function linearCases(c: BenchContext): BenchCase[] {
     run(threads) {
       const kernels = c.gemm(threads);
       const x = new Random(m).floats(m * k);
-      const out = new Float32Array(m * n);
+      const out = floatBuffer(m * n);
       const { packed, at } = weights();
       const calls = m === 1 ? packed.length : 1;
       let next = 0;
