@@ -63,6 +63,9 @@ async function round(i) {
   if (i % 3 > 0) model.dispose(); // else it is left to the collector
 }
 
+const WARM_UP = 10; // rounds that are not counted: the engine compiles, the allocator takes what it will keep
+for (let i = 0; i < WARM_UP; i++) await round(i);
+
 const mb = (n) => (n / 1e6).toFixed(1).padStart(8);
 const seen = [];
 for (let i = 0; i < rounds; i++) {
