@@ -153,7 +153,7 @@ static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R
         typename V::Reg xv[R];
         for (int r = 0; r < R; r++) {
           typename V::Reg v = V::load(x + r * V::kLanes);
-          if constexpr (V::kPairs && R > 2) V::keep(v);
+          if constexpr (V::kPairs && R > 2) V::keep(v);  // fewer rows wait for the weights
           xv[r] = v;
         }
         for (int c = 0; c < kColumns; c++) {
