@@ -40,13 +40,13 @@ function wrap(storage: Float32Array | Int32Array | Uint8Array): HostTensor {
   return { dtype, length: storage.length, storage };
 }
 
-/** Buffers from here on are worth huge pages: what kernels walk through for a long prompt. */
+/** Buffers of native kernels are worth huge pages from here on: what is walked through for a long prompt. */
 const LARGE = 8 << 20;
 
-function allocate(dtype: TensorDtype, length: number): HostTensor {
+function allocate(dtype: TensorDtype, length: number, isNative: boolean): HostTensor {
   const storage =
     dtype === 'f32' ? new Float32Array(length) : dtype === 'i32' ? new Int32Array(length) : new Uint8Array(length);
-  if (storage.byteLength >= LARGE) adviseHugePages(storage);
+  if (isNative && storage.byteLength >= LARGE) adviseHugePages(storage);
   return wrap(storage);
 }
 
@@ -107,7 +107,7 @@ export function createHostOps(
     threads: gemm.threads,
     logitsScan,
 
-    alloc: allocate,
+    alloc: (dtype, length) => allocate(dtype, length, gemm.backend === 'native'),
     tensor: wrap,
     upload(out, data, n, from) {
       const to = (out as HostTensor).storage;
