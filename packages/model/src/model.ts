@@ -34,7 +34,7 @@ export interface LoadOptions extends BackendOptions {
   readonly activations?: Activations;
   /**
    * Inputs of matrix products that are not quantized: `f32` (default), or `bf16`: rounded to BF16, but for router, compressors and head. With
-   * AVX-512 BF16 a long prompt takes about half the time; its results are the same bits however it is cut.
+   * AVX-512 BF16 a long prompt takes about two thirds of the time; its results are the same bits however it is cut.
    */
   readonly floatInputs?: FloatInputs;
   /** `static`: the checkpoint's calibrated `input_scale` (default, where there is one). `dynamic`: each row's own amax. */
