@@ -42,7 +42,7 @@ function smallTokenizer() {
   return Buffer.from(JSON.stringify(json));
 }
 
-/** Dumps of some operations, as docs/dumps.md describes them. */
+/** Dumps of some operations, as packages/cli/docs/dumps.md describes them. */
 function dumps() {
   const f = (name, shape) => [name, 'F32', shape, ones(shape.reduce((a, b) => a * b, 1))];
   return [

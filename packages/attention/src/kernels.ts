@@ -57,7 +57,7 @@ export interface AttentionKernels {
   /**
    * Appends the projections of n tokens, rows `row0..` of kv and gate [*, width], at positions `p0..`, and closes every window
    * that becomes full into an entry: per-channel softmax of gate + ape over the candidates, weighted sum, RMS norm, RoPE at the
-   * window's first position (FORMATS rules 5, 6).
+   * window's first position (docs/formats.md D5, D6).
    */
   compress(
     state: CompressorState,
@@ -71,7 +71,7 @@ export interface AttentionKernels {
     rope: Rope,
   ): void;
   /**
-   * Indexer (FORMATS rule 7). Rows `row0..row0+n` of q [*, heads, dim], rotated, and of headWeights [*, heads], the raw projection
+   * Indexer (docs/formats.md D7). Rows `row0..row0+n` of q [*, heads, dim], rotated, and of headWeights [*, heads], the raw projection
    * (heads^-0.5 and dim^-0.5 are applied here), at positions `p0..`. selected [n, topk] i32 out: the entries with the highest
    * scores among the visible ones, ascending, padded with -1; ties go to the lowest index.
    */

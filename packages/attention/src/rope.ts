@@ -29,7 +29,7 @@ export interface RopeOptions {
   readonly ropeDim: number;
   /** 10000 for sliding layers, `compress_rope_theta` for compressed ones. */
   readonly theta: number;
-  /** Compressed layers only (FORMATS rule 2). */
+  /** Compressed layers only (docs/formats.md D2). */
   readonly yarn?: YarnParameters | undefined;
 }
 
@@ -41,7 +41,7 @@ function correctionDim(rotations: number, ropeDim: number, theta: number, contex
 /**
  * Inverse frequencies in the float32 steps of Hugging Face transformers (`compute_default_rope_parameters`,
  * `_compute_yarn_parameters` with truncate): `theta^(2i/ropeDim)` in f32, one f32 division, and for YaRN the f32 ramp between the
- * interpolated and the original frequency. The attention factor is 1 (FORMATS rule 2). Throws ShapeError for an odd `ropeDim`.
+ * interpolated and the original frequency. The attention factor is 1 (docs/formats.md D2). Throws ShapeError for an odd `ropeDim`.
  */
 export function createRope({ ropeDim, theta, yarn }: RopeOptions): Rope {
   checkInteger('createRope', 'ropeDim', ropeDim, 2, 2 ** 16);

@@ -21,7 +21,7 @@ export interface StateSpec {
   readonly maxChunk: number;
 }
 
-/** The published compression ratios: none, CSA and HCA (FORMATS "Reading rules"). */
+/** The published compression ratios: none, CSA and HCA (docs/formats.md A1.3). */
 const RATIOS = [0, 4, 128] as const;
 
 /** Throws unless `layer` is a usable {@link LayerSpec}; `at` names it in the message. */
@@ -39,7 +39,7 @@ export function checkLayerSpec(fn: string, at: string, layer: LayerSpec): void {
 
 /**
  * Compressed entries that the query at `position` may see: entry w is visible iff `w < floor((position + 1) / ratio)`, that is,
- * once the last token of its window is at or before the query (FORMATS rule 5). 0 for ratio 0.
+ * once the last token of its window is at or before the query (docs/formats.md D5). 0 for ratio 0.
  */
 export function visibleEntries(position: number, ratio: number): number {
   checkInteger('visibleEntries', 'position', position, 0, 2 ** 31 - 2);

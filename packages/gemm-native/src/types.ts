@@ -396,7 +396,7 @@ export interface GemmKernels {
   embed(table: LinearWeight, ids: Int32Array, t: number, repeat: number, out: Float32Array): void;
 
   /**
-   * Hyper-connection before a block (FORMATS "Numerics" 10). With `mix = fn . rms(streams)`: `pre = sigmoid(mix*scale[0]+base)+hcEps`,
+   * Hyper-connection before a block (docs/formats.md D10). With `mix = fn . rms(streams)`: `pre = sigmoid(mix*scale[0]+base)+hcEps`,
    * `post = 2*sigmoid(mix*scale[1]+base)`, comb = Sinkhorn of `mix*scale[2]+base`, `collapsed = sum_j pre[j]*streams[j]`.
    * @param streams   [T, hc, D] f32
    * @param fn        [(2+hc)*hc, hc*D] f32: rows of pre, post, comb

@@ -36,7 +36,7 @@ function makeCase(seed: number, counts: number[], n: number, k: number, parts: 1
   };
 }
 
-/** DESIGN 3.4 word by word: integer block dot, exact product with the scales, one float32 addition per block. */
+/** docs/numerics.md N4 word by word: integer block dot, exact product with the scales, one float32 addition per block. */
 function byDefinition(c: Case): Float32Array {
   const { n, k, parts } = c;
   const value = (codes: Uint8Array, i: number): number => E2M1_VALUES[(codes[i >> 1]! >> ((i & 1) * 4)) & 15]!;
@@ -91,9 +91,12 @@ describe('W4A4', () => {
     for (const dynamic of [false, true]) {
       const c = makeCase(n * 7 + k, counts, n, k, parts, dynamic);
       const want = byDefinition(c);
-      it.each(BACKENDS)(`$name has the bits of DESIGN 3.4: [${counts}] n=${n} k=${k} rowScale=${dynamic}`, (b) => {
-        expectBytes(run(b.kernels, c), want, [c.rows, n]);
-      });
+      it.each(BACKENDS)(
+        `$name has the bits of docs/numerics.md N4: [${counts}] n=${n} k=${k} rowScale=${dynamic}`,
+        (b) => {
+          expectBytes(run(b.kernels, c), want, [c.rows, n]);
+        },
+      );
     }
   }
 

@@ -1,7 +1,7 @@
 import { checkCapacity, checkInteger, checkKind, checkOneOf, ValueError } from '@megamoe/core';
 
 /**
- * Global expert ids to the ids of one rank that holds experts `[firstExpert, firstExpert + nLocal)` (FIELD-NOTES 13).
+ * Global expert ids to the ids of one rank that holds experts `[firstExpert, firstExpert + nLocal)` (docs/field-notes.md F13).
  *
  * A choice of another rank, or one that is already masked (-1), gets weight zero. Its id is clamped into `[0, nLocal)`, so that a kernel
  * that reads it addresses memory it owns, or becomes -1 with `nonLocal` = `mask`, so that {@link assignSlots} gives it no row. Both

@@ -31,7 +31,7 @@ export interface RouterSpec {
 export interface Router {
   readonly spec: Readonly<RouterSpec>;
   /**
-   * Top-k routing: experts are chosen by `score + bias` and weighed by `score` alone (`noaux_tc`; FORMATS "Numerics" 8).
+   * Top-k routing: experts are chosen by `score + bias` and weighed by `score` alone (`noaux_tc`; docs/formats.md D8).
    *
    * @param logits      [T, E] f32, finite
    * @param t           tokens, 0 to `maxTokens`

@@ -1,6 +1,6 @@
 import { checkCapacity, checkInteger, checkKind, checkOneOf, ValueError } from '@megamoe/core';
 
-/** How a router turns its logits into scores; DeepSeek-V4 uses `sqrtsoftplus` (FORMATS "Numerics" 8). */
+/** How a router turns its logits into scores; DeepSeek-V4 uses `sqrtsoftplus` (docs/formats.md D8). */
 export type Scoring = 'sqrtsoftplus' | 'softmax' | 'sigmoid';
 
 /** Every {@link Scoring}, as `scoring_func` in config.json spells it. */

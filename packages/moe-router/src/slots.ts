@@ -124,7 +124,7 @@ export function checkSlotOrder(
 
 /**
  * True when slot r holds token r for every row, so that a gather may be skipped. It reads the map itself: equal counts of rows and tokens
- * prove nothing (at topk = 1 they are always equal; FIELD-NOTES 15).
+ * prove nothing (at topk = 1 they are always equal; docs/field-notes.md F15).
  *
  * @param slotToken [rows] i32
  */

@@ -43,7 +43,7 @@ describe('assignSlots', () => {
       tokenSlots: [2, 0, 3, 5, 1, 4],
     });
   });
-  it('gives the offsets of FIELD-NOTES 3: counts [4, 4, 0] -> [4, 8, 8]', () => {
+  it('gives the offsets of docs/field-notes.md F3: counts [4, 4, 0] -> [4, 8, 8]', () => {
     expect(assign([0, 1, 0, 1, 0, 1, 0, 1], 2, 3).expertOffsets).toEqual([4, 8, 8]);
   });
   it('masked ids get no slot', () => {
@@ -199,7 +199,7 @@ describe('expertOfRow', () => {
 });
 
 describe('isIdentitySlots', () => {
-  it('reads the map, not the counts (FIELD-NOTES 15)', () => {
+  it('reads the map, not the counts (docs/field-notes.md F15)', () => {
     expect(isIdentitySlots(Int32Array.of(0, 1, 2), 3)).toBe(true);
     expect(isIdentitySlots(Int32Array.of(1, 0, 2), 3)).toBe(false); // three rows, three tokens, and a gather is needed
     const { slotToken } = assign([2, 0, 1], 1, 3);
@@ -239,11 +239,11 @@ describe('checkSlotOrder', () => {
       'token 0, place 0 must have a slot of expert 1, in [1, 3), got 0',
     );
     expect(check((o) => (o.tokenSlots[2] = -1))).toThrow('token 1, place 0 must have a slot of expert 1, in [1, 3), got -1'); // prettier-ignore
-    expect(check((o) => (o.slotToken[2] = 0))).toThrow('slot 2 must hold token 1, got 0'); // every token equal to token 0 (FIELD-NOTES 17)
+    expect(check((o) => (o.slotToken[2] = 0))).toThrow('slot 2 must hold token 1, got 0'); // every token equal to token 0 (docs/field-notes.md F17)
     expect(check((o) => (o.tokenSlots[0] = 2))).toThrow('slot 2 must hold token 0, got 1');
     expect(check((o) => (o.ends = [1, 4]))).toThrow('4 rows for 3 choices');
     expect(check((o) => (o.ends = [1, 0]))).toThrow('"expertOffsets" must not decrease, got 0 after 1 at expert 1');
-    expect(check((o) => (o.ends = [0, 1]))).toThrow('token 0, place 0 must have a slot of expert 1, in [0, 1), got 1'); // a leading zero (FIELD-NOTES 3)
+    expect(check((o) => (o.ends = [0, 1]))).toThrow('token 0, place 0 must have a slot of expert 1, in [0, 1), got 1'); // a leading zero (docs/field-notes.md F3)
     expect(check((o) => ((o.ends = [1, 9]), (o.tokenSlots[2] = 8)))).toThrow('in [1, 9), got 8');
     expect(() => checkSlotOrder(Int32Array.of(0, 0), 1, 2, 1, Int32Array.of(2), Int32Array.of(0, 0), Int32Array.of(1, 1))).toThrow('token 0, places 0 and 1 share slot 1'); // prettier-ignore
   });

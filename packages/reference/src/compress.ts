@@ -1,4 +1,4 @@
-/** Compressed entries of a whole history at once: no state, no partial windows (FORMATS, numerics 5 and 6). */
+/** Compressed entries of a whole history at once: no state, no partial windows (docs/formats.md D5, D6). */
 import { checkInteger, checkLength } from '@megamoe/core';
 import { rmsNorm } from './norm';
 import type { Numbers } from './numbers';

@@ -74,7 +74,7 @@ function checkSf(arg: string, sf: Uint8Array): void {
 
 /**
  * `out[r, n] = alpha * rowScale[r] * sum_k a[r, k] * b[e, n, k]`, [R, N] float32, e = {@link expertOfRow}. The sum and both products
- * are exact; the result is rounded once. The kernels' own rule (DESIGN 3.4) rounds after every block: their distance from this, in
+ * are exact; the result is rounded once. The kernels' own rule (docs/numerics.md N4) rounds after every block: their distance from this, in
  * ulp, is their error.
  */
 export function groupedGemmExact(args: ExactGemm): Float32Array {

@@ -1,5 +1,5 @@
 /**
- * Writers of the quantized formats that checkpoints come in (FORMATS A1 and A3), by their definitions: scales first, then for every value the
+ * Writers of the quantized formats that checkpoints come in (docs/formats.md A1.5, A3), by their definitions: scales first, then for every value the
  * nearest code, found by search. NVFP4 in ModelOpt's convention is in nvfp4.ts. They make test checkpoints; nothing here is fast.
  */
 import { ceilDiv, checkFinite, checkLength, checkMultiple, E2M1_VALUES, E4M3_VALUES, E8M0_VALUES } from '@megamoe/core';

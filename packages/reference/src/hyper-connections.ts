@@ -1,4 +1,4 @@
-/** Manifold-constrained hyper-connections (mHC): `hc` residual streams per token instead of one (FORMATS, numerics 10). */
+/** Manifold-constrained hyper-connections (mHC): `hc` residual streams per token instead of one (docs/formats.md D10). */
 import { checkInteger, checkLength } from '@megamoe/core';
 import { linear } from './linear';
 import { rmsNorm } from './norm';

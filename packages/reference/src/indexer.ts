@@ -1,4 +1,4 @@
-/** The lightning indexer: which compressed entries a query of a CSA layer attends to (FORMATS, numerics 7). */
+/** The lightning indexer: which compressed entries a query of a CSA layer attends to (docs/formats.md D7). */
 import { checkLength } from '@megamoe/core';
 import { toFloat64, type Numbers } from './numbers';
 import { topK } from './topk';

@@ -1,4 +1,4 @@
-/** NVFP4 by its definition (FORMATS A2, NVIDIA ModelOpt): every code is found by searching the grid for the nearest value. */
+/** NVFP4 by its definition (docs/formats.md A2, NVIDIA ModelOpt): every code is found by searching the grid for the nearest value. */
 import { checkFinite, checkLength, checkMultiple, checkPositive, E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
 import { nearest } from './grid';
 import type { Numbers } from './numbers';

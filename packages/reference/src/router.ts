@@ -1,4 +1,4 @@
-/** Which experts a token goes to, and with what weight (FORMATS, numerics 8). */
+/** Which experts a token goes to, and with what weight (docs/formats.md D8). */
 import { checkInteger, checkLength, checkOneOf } from '@megamoe/core';
 import type { Numbers } from './numbers';
 import { topK } from './topk';

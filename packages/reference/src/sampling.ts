@@ -1,4 +1,4 @@
-/** What the sampler draws from, by definition: vLLM's formulas in vLLM's order (FORMATS C1, C2), float64. */
+/** What the sampler draws from, by definition: vLLM's formulas in vLLM's order (docs/formats.md C1, C2), float64. */
 import { checkInteger, checkNumber, checkPositive } from '@megamoe/core';
 import type { Numbers } from './numbers';
 

@@ -1,4 +1,4 @@
-/** Which compressed entries a query may attend to (FORMATS, numerics 5). */
+/** Which compressed entries a query may attend to (docs/formats.md D5). */
 import { checkInteger, checkLength } from '@megamoe/core';
 
 /** Compressed entries that position `t` may see: `floor((t + 1) / ratio)`, the windows that are complete including `t` itself. */

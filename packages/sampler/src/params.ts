@@ -1,6 +1,6 @@
 import { checkInteger, checkNumber, checkPositive, KindError, ValueError } from '@megamoe/core';
 
-/** The knobs of one request, under vLLM's meanings (FORMATS C1). Every knob left out is off. */
+/** The knobs of one request, under vLLM's meanings (docs/formats.md C1). Every knob left out is off. */
 export interface SamplingParams {
   /** Divides the logits. Below 1e-5 (so at 0) greedy; otherwise raised to at least 0.01. Default 1. */
   readonly temperature?: number;

@@ -44,7 +44,7 @@ export interface SamplerOptions {
 const MAX_U32 = 0xffffffff;
 
 /**
- * Samples one sequence, token by token, in vLLM's order (FORMATS C2): raw log-probabilities, allowed ids, bad words, min_tokens, logit bias,
+ * Samples one sequence, token by token, in vLLM's order (docs/formats.md C2): raw log-probabilities, allowed ids, bad words, min_tokens, logit bias,
  * repetition, frequency and presence penalty, greedy test, temperature, min_p, top_k, top_p, draw.
  *
  * The draw is `argmax(p / q)` with `q ~ Exp(1)` from Philox4x32-10 keyed by (seed, sequence, position, token id): it depends on nothing else,

@@ -13,7 +13,7 @@ import type { SfLayout, SfVecSize } from '@megamoe/sf-layout';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-/** The published formulas, written as they are published: FORMATS A4 for 128x4, FlashInfer's `[mTile, kTile, 8, 4]` for 8x4. */
+/** The published formulas, written as they are published: docs/formats.md A4.1 for 128x4, FlashInfer's `[mTile, kTile, 8, 4]` for 8x4. */
 const FORMULA: Record<SfLayout, (m: number, k: number, kSf: number) => number> = {
   '128x4': (m, k, kSf) =>
     Math.floor(m / 128) * (Math.ceil(kSf / 4) * 512) +

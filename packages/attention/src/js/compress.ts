@@ -38,7 +38,7 @@ export function compress(
     }
     if ((p0 + t + 1) % ratio !== 0) continue;
     const at = ((p0 + t + 1) / ratio - 1) * dim;
-    // Overlapping windows: the previous window through its first half, this one through its second (FORMATS rule 6).
+    // Overlapping windows: the previous window through its first half, this one through its second (docs/formats.md D6).
     poolChannels(ratio, dim, width, partialKv, partialGate, overlapKv, overlapGate, entries, at);
     normalize(entries, at, dim, norm, rmsNormEps);
     rotateRow(entries, at + dim - ropeDim, ropeDim, cos, sin, closed * half, 1);

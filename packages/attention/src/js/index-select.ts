@@ -10,7 +10,7 @@ export interface SelectScratch {
 
 /**
  * Indexer: entries of each query with the highest `sum_h w_h * heads^-0.5 * relu(q_h . k) * dim^-0.5`, ties to the lowest index
- * (FORMATS rule 7, DESIGN 3.6). Argument order as in Engine.indexSelect.
+ * (docs/formats.md D7, docs/numerics.md N6). Argument order as in Engine.indexSelect.
  */
 export function indexSelect(
   scratch: SelectScratch,

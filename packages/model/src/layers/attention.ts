@@ -32,7 +32,7 @@ function compress(
 }
 
 /**
- * Attention of one layer (FORMATS "Numerics", rules 1 to 7): `ws.normed` [rows, D] -> `ws.blockOut` [rows, D]. Writes the window,
+ * Attention of one layer (docs/formats.md D1 to D7): `ws.normed` [rows, D] -> `ws.blockOut` [rows, D]. Writes the window,
  * closes compressed windows, chooses compressed keys, attends, rotates back, and projects out in two steps.
  */
 export function attentionBlock(

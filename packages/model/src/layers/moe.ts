@@ -60,7 +60,7 @@ function swigluDown(
 }
 
 /**
- * Mixture of experts of one layer (FORMATS "Numerics", rules 8 and 9): `ws.normed` [rows, D] -> `ws.blockOut` [rows, D], routed
+ * Mixture of experts of one layer (docs/formats.md D8, D9): `ws.normed` [rows, D] -> `ws.blockOut` [rows, D], routed
  * experts plus the shared one. One slot order serves both GEMMs and the scatter.
  */
 export function moeBlock(

@@ -19,7 +19,7 @@ export function amaxRule(x: ArrayLike<number>): number {
   return amax === 0 ? 1 : Math.fround(amax / 2688);
 }
 
-/** ModelOpt's rule, each step in float32 (DESIGN 3.2), rows of `k` elements with a global decode scale each. */
+/** ModelOpt's rule, each step in float32 (docs/numerics.md N2), rows of `k` elements with a global decode scale each. */
 export function stage(x: ArrayLike<number>, k: number, scaleOfRow: (row: number) => number): Staged {
   const codes = new Uint8Array(x.length / 2);
   const sf = new Uint8Array(x.length / 16);

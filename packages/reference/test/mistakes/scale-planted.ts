@@ -1,4 +1,4 @@
-/** The scale mistakes of DUMPS.md, written from its sentences, cell by cell, for the tests alone. */
+/** The scale mistakes of packages/cli/docs/dumps.md, written from its sentences, cell by cell, for the tests alone. */
 
 export const SCALE_IDS = [
   'scales-swizzled-globally',

@@ -1,5 +1,5 @@
 // W4A4: integer dot products of 16 codes by vpdpbusd, times the two block scales, added to float32 accumulators in ascending k. Each
-// product is exact (12 + 4 + 4 bits), so the fused multiply-add rounds once, where DESIGN 3.4 rounds.
+// product is exact (12 + 4 + 4 bits), so the fused multiply-add rounds once, where docs/numerics.md N4 rounds.
 //
 // A packed row holds, for each block, 16 doubled codes, -12 times their sum (which starts the accumulator and so takes back the 12 of the
 // unsigned weights), and its scale in the form of w4a4_scales.h.

@@ -1,4 +1,4 @@
-// Manifold-constrained hyper-connections: residual streams are mixed before and after each block (FORMATS "Numerics" 10).
+// Manifold-constrained hyper-connections: residual streams are mixed before and after each block (docs/formats.md D10).
 #include <megamoe/thread_pool.h>
 
 #include <algorithm>

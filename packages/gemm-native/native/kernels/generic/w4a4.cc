@@ -1,4 +1,4 @@
-// W4A4 word by word as DESIGN 3.4 has it: integer dot products in 16-bit lanes, times the product of the scales, added.
+// W4A4 word by word as docs/numerics.md N4 has it: integer dot products in 16-bit lanes, times the product of the scales, added.
 #include <algorithm>
 
 #include "lanes.h"
