@@ -63,6 +63,12 @@ it('every job of the tests counts in the one that is required', () => {
   expect([...(ok!.needs as readonly string[])].sort()).toEqual(Object.keys(others).sort());
 });
 
+it('pull requests are checked for commit messages', () => {
+  const steps = (workflow('test.yml').jobs['affected']!.steps ?? []).flatMap(({ run = [] }) => run);
+  for (const script of ['check-commits', 'affected'])
+    expect(steps).toContain(`node scripts/${script}.mjs "origin/$BASE"`);
+});
+
 it('the release builds every platform of scripts/release/platforms.mjs', async () => {
   const { PLATFORMS } = (await import(join(ROOT, 'scripts', 'release', 'platforms.mjs'))) as {
     PLATFORMS: readonly { readonly id: string }[];
