@@ -63,9 +63,9 @@ it('every job of the tests counts in the one that is required', () => {
   expect([...(ok!.needs as readonly string[])].sort()).toEqual(Object.keys(others).sort());
 });
 
-it('pull requests are checked for commit messages', () => {
+it('pull requests are checked for commit messages and changesets', () => {
   const steps = (workflow('test.yml').jobs['affected']!.steps ?? []).flatMap(({ run = [] }) => run);
-  for (const script of ['check-commits', 'affected'])
+  for (const script of ['check-commits', 'check-changesets', 'affected'])
     expect(steps).toContain(`node scripts/${script}.mjs "origin/$BASE"`);
 });
 
