@@ -35,9 +35,11 @@ const NO_FILE = [
 ];
 const OWN = new RegExp(String.raw`${WEB}/(?:blob|tree)/main/([\w./-]*\w)(#[\w-]+)?`, 'g');
 const LINK = /\]\(([^()\s]+)\)/g;
-const PATH = /`((?:packages|internal|scripts|models|tools|bench|examples|docs|\.github)\/[\w./*-]*)`/g;
-/** Made by tools, so not tracked. */
-const GENERATED = /(?:^|\/)CHANGELOG\.md$|^docs\/api\b/;
+const PATH = /(?<![\w./-])((?:packages|internal|scripts|models|tools|bench|examples|docs|\.github)\/[\w./*-]*[\w*])/g;
+/** Made by tools or consumed by them, so not tracked for long. */
+const GENERATED = /(?:^|\/)CHANGELOG\.md$|^\.changeset\/|^docs\/api\b/;
+/** What a document is called; other names in code may be files that it makes. */
+const DOCUMENT = /(?:^|\/)docs\/|(?:^|\/)[A-Z][A-Z-]+\.md$/;
 
 /** A text with what lies in code blocks (and, if asked, in inline code) blanked, at the same offsets. */
 function withoutCode(markdown: string, inline: boolean): string {
@@ -114,7 +116,7 @@ export function unresolved(tree: Tree, path: string, text = tree.read(path)): st
     if (GENERATED.test(name!)) continue;
     const file = resolveFile(tree, path, name!);
     if (file === undefined) {
-      tell(index, `there is no ${name}`);
+      if (isMarkdown || numbers !== undefined || DOCUMENT.test(name!)) tell(index, `there is no ${name}`);
       continue;
     }
     if (anchor !== undefined) checkAnchor(index, file, anchor.slice(1));
@@ -143,7 +145,7 @@ export function unresolved(tree: Tree, path: string, text = tree.read(path)): st
   }
   if (!isDocument) return found;
 
-  for (const { index, 1: place } of withoutCode(text, false).matchAll(PATH)) {
+  for (const { index, 1: place } of text.matchAll(PATH)) {
     if (!GENERATED.test(place!) && !pathExists(tree, place!)) tell(index, `there is no ${place}`);
   }
   const { numbers } = headings(text);
