@@ -70,6 +70,11 @@ it('relative links of a published README stay within what the package publishes'
   }
 });
 
+it('the tour of the source names every package', () => {
+  const tour = tree.read('docs/architecture.md');
+  for (const { dir } of PUBLISHED) expect(tour).toMatch(new RegExp(`(?:^|[─\`/]|[├└]─ )${dir.split('/')[1]!}\\b`, 'm'));
+});
+
 it('mistakes named in the field notes are in the catalogue', () => {
   const catalogue = tree.read('packages/cli/docs/dumps.md');
   const lines = tree.read('docs/field-notes.md').match(/^- Explained as: .*$/gm) ?? [];
