@@ -135,6 +135,17 @@ describe('the resolver', () => {
   });
 
   it.each([
+    ['`src/x.ts`, `src`, packages/x/docs', undefined],
+    ['`src/y.ts`', 'packages/x/README.md:1: there is no src/y.ts'],
+    ['`scripts/x.mjs`', 'packages/x/README.md:1: there is no scripts/x.mjs'],
+    ['[x](docs/own.md#part)', 'packages/x/docs/own.md has no heading with the anchor #part'],
+  ])('in a README: %s', (text, message) => {
+    const found = at('packages/x/README.md', text);
+    if (message === undefined) expect(found).toEqual([]);
+    else expect(found.join('\n')).toContain(message);
+  });
+
+  it.each([
     ['[x](../README.md)', undefined],
     ['[x](a.md#a1-one-thing), [y](#b), `[z](code.md)`'.replace('code.md', 'a.md'), undefined],
     [`[x](${WEB}/blob/main/docs/a.md#a2-two), [y](${WEB}/tree/main/packages/x), [z](https://example.org/)`, undefined],

@@ -1,6 +1,6 @@
 /**
  * Finds what a text says about documents and tells what does not resolve: `docs/formats.md D7` (a document and a numbered heading of it),
- * names of Markdown files, links, and in documents also paths of the repository and the document's own numbers.
+ * names of Markdown files, links; in Markdown also paths of the repository, in documents their own numbers.
  */
 import { posix } from 'node:path';
 
@@ -35,9 +35,13 @@ const NO_FILE = [
 ];
 const OWN = new RegExp(String.raw`${WEB}/(?:blob|tree)/main/([\w./-]*\w)(#[\w-]+)?`, 'g');
 const LINK = /\]\(([^()\s]+)\)/g;
-const PATH = /(?<![\w./-])((?:packages|internal|scripts|models|tools|bench|examples|docs|\.github)\/[\w./*-]*[\w*])/g;
+const FOLDERS = String.raw`packages|internal|scripts|models|tools|bench|examples|docs|\.github`;
+const places = (folders: string): RegExp => new RegExp(String.raw`(?<![\w./-])((?:${folders})/[\w./*-]*[\w*])`, 'g');
+/** Paths of the repository; in READMEs also those of their package. */
+const PATH = places(FOLDERS);
+const PATH_OR_OWN = places(`${FOLDERS}|native|src|test`);
 /** Made by tools or consumed by them, so not tracked for long. */
-const GENERATED = /(?:^|\/)CHANGELOG\.md$|^\.changeset\/|^docs\/api\b/;
+const GENERATED = /(?:^|\/)CHANGELOG\.md$|^\.changeset\/|^docs\/api\b|^bench\/history\.svg$/;
 /** What a document is called; other names in code may be files that it makes. */
 const DOCUMENT = /(?:^|\/)docs\/|(?:^|\/)[A-Z][A-Z-]+\.md$/;
 
@@ -66,11 +70,11 @@ export function headings(markdown: string): Headings {
   return { anchors, numbers };
 }
 
-/** The file that a name means where it is written: beside the text or in a folder above it. */
-function resolveFile(tree: Tree, from: string, name: string): string | undefined {
+/** The first place that `found` knows: beside the text or in a folder above it. */
+function upwards(from: string, name: string, found: (path: string) => boolean): string | undefined {
   for (let dir = posix.dirname(from); ; dir = posix.dirname(dir)) {
     const path = posix.normalize(posix.join(dir, name));
-    if (tree.files.has(path)) return path;
+    if (found(path)) return path;
     if (dir === '.') return undefined;
   }
 }
@@ -81,7 +85,8 @@ const isFolder = (tree: Tree, path: string): boolean => {
   return false;
 };
 
-function pathExists(tree: Tree, path: string): boolean {
+/** A file or folder, or at least one where `*` stands for any name. */
+function isThere(tree: Tree, path: string): boolean {
   if (!path.includes('*')) return tree.files.has(path) || isFolder(tree, path);
   const glob = new RegExp(`^${path.replace(/[.]/g, '\\.').replaceAll('*', '[^/]*')}(/|$)`);
   return [...tree.files].some((file) => glob.test(file));
@@ -114,7 +119,7 @@ export function unresolved(tree: Tree, path: string, text = tree.read(path)): st
 
   for (const { index, 1: name, 2: anchor, 3: numbers } of text.matchAll(CITED)) {
     if (GENERATED.test(name!)) continue;
-    const file = resolveFile(tree, path, name!);
+    const file = upwards(path, name!, (at) => tree.files.has(at));
     if (file === undefined) {
       if (isMarkdown || numbers !== undefined || DOCUMENT.test(name!)) tell(index, `there is no ${name}`);
       continue;
@@ -126,7 +131,7 @@ export function unresolved(tree: Tree, path: string, text = tree.read(path)): st
   }
 
   const checkTarget = (at: number, file: string, anchor: string | undefined): void => {
-    if (!tree.files.has(file) && !isFolder(tree, file)) tell(at, `there is no ${file} to link to`);
+    if (!isThere(tree, file)) tell(at, `there is no ${file} to link to`);
     else if (anchor !== undefined) checkAnchor(at, file, anchor);
   };
   for (const { index, 1: file, 2: anchor } of text.matchAll(OWN)) checkTarget(index, file!, anchor?.slice(1));
@@ -143,11 +148,12 @@ export function unresolved(tree: Tree, path: string, text = tree.read(path)): st
     if (/^\w+:/.test(place)) continue;
     checkTarget(index, place === '' ? path : posix.normalize(posix.join(posix.dirname(path), place)), anchor);
   }
+  for (const { index, 1: place } of isDocument ? text.matchAll(PATH) : withoutCode(text, false).matchAll(PATH_OR_OWN)) {
+    const isKnown = GENERATED.test(place!) || upwards(path, place!, (at) => isThere(tree, at)) !== undefined;
+    if (!isKnown) tell(index, `there is no ${place}`);
+  }
   if (!isDocument) return found;
 
-  for (const { index, 1: place } of text.matchAll(PATH)) {
-    if (!GENERATED.test(place!) && !pathExists(tree, place!)) tell(index, `there is no ${place}`);
-  }
   const { numbers } = headings(text);
   const letters = [...new Set([...numbers].map((number) => number[0]))].join('');
   if (letters === '') return found;
