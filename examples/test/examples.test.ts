@@ -25,6 +25,7 @@ const SAYS: Readonly<Record<string, readonly (string | RegExp)[]>> = {
   ],
   'quantize-error.mjs': [/right +9\.\d %/, /8 x too small +6\d\.\d %/],
   'ragged-batch.mjs': ['expertOffsets 3 7 7 10; sfOffsets 128 256 256 384', 'combined: 1.50 3.00 4.50 6.00 7.50'],
+  'wrong-kernel.mjs': ['1. offsets-searchsorted-left '],
   'streaming-chat.mjs': ['> What is the capital of France?', 'Paris', '12', 'Rome', 'ended by stop'],
 };
 
@@ -54,6 +55,15 @@ it.each(Object.entries(SAYS))('%s runs in under five seconds and says what it sh
   expect(stdout).not.toMatch(/NaN|undefined/);
   expect(stderr).toMatch(/^cpu [0-9.]+$/); // nothing else on stderr
   expect(Number(stderr.slice(4))).toBeLessThan(5);
+});
+
+it('the root README shows what megamoe explain says of the wrong kernel', async () => {
+  const readme = readFileSync(join(DIR, '..', 'README.md'), 'utf8');
+  const [, shown] = /\$ npx megamoe explain .*\n([\s\S]*?)```/.exec(readme) ?? [];
+  const { stdout } = await run('wrong-kernel.mjs');
+  const lines = shown!.trimEnd().split('\n');
+  expect(lines.length).toBeGreaterThan(4);
+  expect(lines.filter((line) => line !== '   ...' && !stdout.split('\n').includes(line))).toEqual([]);
 });
 
 it('the program of the root README runs and answers', async () => {

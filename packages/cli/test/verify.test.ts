@@ -1,4 +1,5 @@
 import { createBackend, ISAS, type BackendOptions } from '@megamoe/model';
+import { repositoryFile } from '@megamoe/testkit';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -102,7 +103,7 @@ describe('megamoe verify', () => {
   let ran: Ran;
   let report: VerifyReport;
   beforeAll(async () => {
-    ran = await cli('verify', '--json', '--html', html, '--decode', '1');
+    ran = await cli('verify', '--json', '--html', html);
     report = JSON.parse(ran.out) as VerifyReport;
   }, 300_000);
 
@@ -114,6 +115,22 @@ describe('megamoe verify', () => {
     expect(report.coverage.promptTokens).toBeGreaterThan(192); // window and HCA ratio together
     expect(ran.err).toContain('megamoe: backend ');
     expect(ran.err).toContain(`megamoe: wrote ${html}`);
+  });
+
+  it('prints what the root README shows of it; what differs between instruction sets apart', () => {
+    const readme = readFileSync(repositoryFile('README.md'), 'utf8');
+    const [, shown] = /\$ npx megamoe verify\n([\s\S]*?)\n\n/.exec(readme)!;
+    const printed = reportText(report).split('\n');
+    const known = (line: string): string => {
+      if (line.startsWith('All ')) return line.replace(/ of cpu \(.*?\) | of js \(.*?\) /, ' of BACKEND ');
+      return / equal( |$)/.test(line)
+        ? line.trimEnd()
+        : (/^ok +\S+ +\d+ +\d+ /.exec(line)?.[0].trimEnd() ?? line.trimEnd());
+    };
+    const lines = shown!.split('\n').filter((line) => line !== '...');
+    expect(lines.length).toBeGreaterThan(6);
+    const words = (line: string): string => known(line).replace(/ +/g, ' ');
+    expect(printed.map(words)).toEqual(expect.arrayContaining(lines.map(words)));
   });
 
   it('writes a page that needs nothing else', () => {
