@@ -74,12 +74,10 @@ describe.each(NAMES)('%s', (name) => {
     const result = await checkPackage(createPackageFromTarballData(new Uint8Array(buffer, byteOffset, length)), {
       excludeEntrypoints: ['config.json', 'package.json'],
     });
-    // ESM only, by intent: `require` before Node 20.19 and resolution of before `exports` do not find it.
+    // ESM only, by intent: `require` before Node 20.19 refuses it, and resolution of before `exports` does not find it.
     const wrong = result.types
       ? result.problems.filter(
-          (p) =>
-            p.kind !== 'CJSResolvesToESM' &&
-            !('resolutionKind' in p && ['node10', 'node16-cjs'].includes(p.resolutionKind)),
+          (p) => p.kind !== 'CJSResolvesToESM' && !('resolutionKind' in p && p.resolutionKind === 'node10'),
         )
       : ['no types'];
     expect(wrong).toEqual([]);
@@ -93,6 +91,27 @@ describe.each(NAMES)('%s', (name) => {
       [],
     );
   });
+});
+
+it('require() of every package gives what import gives, or the error of a Node that cannot', async () => {
+  const { NODES, requiresEsm } = (await import(join(ROOT, 'scripts', 'lib', 'nodes.mjs'))) as {
+    NODES: readonly string[];
+    requiresEsm(version: string): boolean;
+  };
+  expect(NODES.map(requiresEsm)).toEqual([false, true, true, true]);
+  for (const version of ['20.19.0', '22.12.0', '23.0.0']) expect(requiresEsm(version), version).toBe(true);
+  for (const version of ['20.18.3', '21.7.3', '22.11.0']) expect(requiresEsm(version), version).toBe(false);
+  const { publicPackages } = (await import(join(ROOT, 'scripts', 'release', 'workspace.mjs'))) as {
+    publicPackages(): readonly { readonly dir: string; readonly manifest: { readonly name: string } }[];
+  };
+  const packed = publicPackages();
+  const own = packed.map(({ dir, manifest }) => [manifest.name, join(dir, 'index.cjs')]); // found by its own name
+  const { code, stdout, output } = await run(['scripts/rehearse/require.mjs', JSON.stringify(Object.fromEntries(own))]);
+  expect(code, output).toBe(0);
+  const wanted = requiresEsm(process.versions.node) ? 'as import' : 'ERR_REQUIRE_ESM';
+  expect(JSON.parse(stdout)).toEqual(Object.fromEntries(NAMES.map((name) => [name, wanted])));
+  for (const { dir } of packed)
+    expect(readFileSync(join(dir, 'README.md'), 'utf8')).toContain('`require()` works from Node 20.19 and 22.12');
 });
 
 it('knip finds no unused or undeclared dependency, file or export', { timeout: 600_000 }, async () => {
