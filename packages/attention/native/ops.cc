@@ -72,7 +72,8 @@ void runCompress(const KernelTable& k, const CompressParams& p, int threads) {
                        [&](int64_t begin, int64_t end) { k.compressWindows(p, begin, end); });
   const int64_t open = p1 / p.ratio * p.ratio;  // first position of the window that is open now
   if (closed > 0 && p.width == 2 * p.dim) {
-    storePartial(p, std::max(p.p0, open - p.ratio), open);  // completes the last closed window, then its first half is kept
+    // Completes the last closed window, then its first half is kept.
+    storePartial(p, std::max(p.p0, open - p.ratio), open);
     for (int64_t j = 0; j < p.ratio; j++) {
       const size_t bytes = static_cast<size_t>(p.dim) * sizeof(float);
       std::memcpy(p.overlapKv + j * p.dim, p.partialKv + j * p.width, bytes);

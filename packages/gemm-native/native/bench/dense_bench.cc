@@ -66,15 +66,16 @@ void linear(const KernelTable& table, int threads, Format format, bool bf16, std
   const std::vector<float> x = random.floats(most * k);
   std::vector<float> out(static_cast<std::size_t>(most * n));
   std::size_t next = 0;
-  for (int i = 0; i < 1000; i++)  // for a second after they are filled, weights are read at a third of the speed (huge pages are being made)
+  // For a second after they are filled, weights are read at a third of the speed (huge pages are being made).
+  for (int i = 0; i < 1000; i++)
     product({weights[next++ % weights.size()].get(), x.data(), 1, out.data()}, threads);
   for (const std::int64_t m : {1, 2, 4, 8, 64, 512}) {
     // Up to four rows the weights' bytes are the limit, above the multiply-adds.
     const double bytes = (isFp8 ? 1. : 2.) * static_cast<double>(n * k), operations = 2. * static_cast<double>(m * n * k);
     const Kind kind = m <= 4 ? Kind::read : bf16 ? Kind::vdpbf16ps : Kind::fma;
-    compare(std::string(table.isa) + " linear " + (isFp8 ? "fp8" : "bf16") + (bf16 ? " x bf16" : "") + " m=" + std::to_string(m), kind, threads,
-            m <= 4 ? bytes : operations,
-            [&] { product({weights[next++ % weights.size()].get(), x.data(), m, out.data()}, threads); });
+    const std::string name = std::string(table.isa) + " linear " + (isFp8 ? "fp8" : "bf16") + (bf16 ? " x bf16" : "");
+    const auto run = [&] { product({weights[next++ % weights.size()].get(), x.data(), m, out.data()}, threads); };
+    compare(name + " m=" + std::to_string(m), kind, threads, m <= 4 ? bytes : operations, run);
   }
 }
 

@@ -180,10 +180,11 @@ void products(const Bench& b, Shape s, int threads) {
       };
     };
     const std::string each = " m=" + std::to_string(m);
-    b.compare("w4a4" + each + shape, Kind::vpdpbusd, threads, ops * static_cast<double>(m), step([&] {
-                q.stage(*b.table, threads);
-                q.w4a4(*b.table, threads);
-              }));
+    const auto staged = [&] {
+      q.stage(*b.table, threads);
+      q.w4a4(*b.table, threads);
+    };
+    b.compare("w4a4" + each + shape, Kind::vpdpbusd, threads, ops * static_cast<double>(m), step(staged));
     if (m == 8 || m == 64 || m == 512)
       b.compare("bf16" + each + shape, Kind::vdpbf16ps, threads, ops * static_cast<double>(m), step([&] { q.bf16(*b.table, threads); }));
     if (m == 8 || m == 64 || m == 512)

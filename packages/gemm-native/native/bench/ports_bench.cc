@@ -49,14 +49,16 @@ double fastest(void (*run)(int)) {
 // Values in the registers do not matter: no instruction here takes longer for some than for others, and those that could see
 // subnormal floats begin with zeros.
 #define CLEAR(n) "vpxord " Z(n) ", " Z(n) ", " Z(n) "\n"
-#define LOOP(TEXT)                                                                                                                       \
-  [](int rounds) {                                                                                                                       \
-    __asm__ volatile(EIGHT(CLEAR) OTHER_EIGHT(CLEAR) CLEAR(30) CLEAR(31) "1:\n" TEXT "decl %0\njnz 1b\n"                                 \
-                     : "+r"(rounds)                                                                                                      \
-                     :                                                                                                                   \
-                     : "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", \
-                       "zmm14", "zmm15", "zmm30", "zmm31", "k2", "cc");                                                                  \
+// clang-format off
+#define LOOP(TEXT)                                                                                              \
+  [](int rounds) {                                                                                              \
+    __asm__ volatile(EIGHT(CLEAR) OTHER_EIGHT(CLEAR) CLEAR(30) CLEAR(31) "1:\n" TEXT "decl %0\njnz 1b\n"        \
+                     : "+r"(rounds)                                                                             \
+                     :                                                                                          \
+                     : "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", \
+                       "zmm11", "zmm12", "zmm13", "zmm14", "zmm15", "zmm30", "zmm31", "k2", "cc");              \
   }
+// clang-format on
 #define SHOW(M)                                                                                                   \
   std::printf("%-14s alone %5.2f   with 8 vpdpbusd %5.2f\n", #M, fastest(LOOP(OTHER_EIGHT(M))) / cycle, \
               fastest(LOOP(EIGHT(DOT) OTHER_EIGHT(M))) / cycle)

@@ -19,19 +19,21 @@ namespace megamoe::ceilings {
 namespace {
 
 constexpr std::int64_t kHugePage = 2 << 20;
+constexpr std::align_val_t kAlignment{kHugePage};
 
 // One block, grown when a larger span is asked for. Every float in it is 0.747, so that max never meets a NaN or a slow number.
 class Arena {
  public:
   std::uint8_t* atLeast(std::int64_t bytes) {
     if (bytes <= size_) return data_;
-    if (data_ != nullptr) ::operator delete(data_, std::align_val_t{kHugePage});
+    if (data_ != nullptr) ::operator delete(data_, kAlignment);
     data_ = nullptr;
     size_ = 0;
     const std::int64_t rounded = (bytes + kHugePage - 1) / kHugePage * kHugePage;
-    auto* fresh = static_cast<std::uint8_t*>(::operator new(static_cast<std::size_t>(rounded), std::align_val_t{kHugePage}));
+    auto* fresh = static_cast<std::uint8_t*>(::operator new(static_cast<std::size_t>(rounded), kAlignment));
 #if defined(__linux__)
-    madvise(fresh, static_cast<std::size_t>(rounded), MADV_HUGEPAGE);  // the limit is what the memory gives, not what the page walk takes
+    // The limit is what the memory gives, not what the page walk takes.
+    madvise(fresh, static_cast<std::size_t>(rounded), MADV_HUGEPAGE);
 #endif
     std::memset(fresh, 0x3f, static_cast<std::size_t>(rounded));
     data_ = fresh;

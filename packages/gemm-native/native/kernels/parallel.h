@@ -26,8 +26,8 @@ namespace {
 // fn(begin, end) for ranges that cover [0, count).
 template <class F>
 [[maybe_unused]] void eachRange(std::int64_t count, int threads, std::int64_t grain, F& fn) {
-  runRanges(
-      count, threads, grain, [](void* context, std::int64_t begin, std::int64_t end) { (*static_cast<F*>(context))(begin, end); }, &fn);
+  const auto call = [](void* f, std::int64_t begin, std::int64_t end) { (*static_cast<F*>(f))(begin, end); };
+  runRanges(count, threads, grain, call, &fn);
 }
 
 }  // namespace

@@ -53,7 +53,8 @@ const std::vector<const BandKernel*>& bandKernels() {
 void swizzle128x4(const std::uint8_t* sf, std::int64_t rows, std::int64_t kSf, std::uint8_t* out, int threads, const BandKernel& kernel) {
   if (rows == 0 || kSf == 0) return;
   const std::int64_t bands = (rows + kTileRows - 1) / kTileRows, bandBytes = swizzledBytes(kTileRows, kSf);
-  const std::int64_t past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(out) % kLineBytes);  // the start of a cache line
+  // The start of a cache line.
+  const std::int64_t past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(out) % kLineBytes);
   const bool pieces = past % kPieceBytes == 0;
   const bool stream = pieces && bands * bandBytes >= kStreamFrom;
   const std::int64_t shift = pieces ? (kLineBytes - past) % kLineBytes / kPieceBytes : 0;

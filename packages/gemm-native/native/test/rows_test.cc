@@ -30,8 +30,8 @@ void rows(const KernelTable& table, std::int64_t m, std::int64_t d) {
   std::vector<std::int32_t> tokens;
   for (std::int64_t i = 0; i < m; i++) tokens.push_back(static_cast<std::int32_t>(random.below(m)));
 
-  const std::vector<float> gathered =
-      everyThreads(m * d, [&](int t, float* out) { table.gatherRows({x.data(), d, tokens.data(), m, out}, t); });
+  const auto gather = [&](int t, float* out) { table.gatherRows({x.data(), d, tokens.data(), m, out}, t); };
+  const std::vector<float> gathered = everyThreads(m * d, gather);
   bool same = true;
   for (std::int64_t i = 0; i < m * d; i++)
     same = same && gathered[size(i)] == x[size(tokens[size(i / d)] * d + i % d)];
@@ -43,7 +43,8 @@ void rows(const KernelTable& table, std::int64_t m, std::int64_t d) {
     const double up = std::fmax(std::fmin(x[size(i / d * 2 * d + d + i % d)], 0.4f), -0.4f);
     want[size(i)] = gate / (1 + std::exp(-gate)) * up;
   }
-  CHECK(nmse(everyThreads(m * d, [&](int t, float* out) { table.swiglu({x.data(), m, d, 0.4f, out}, t); }), want) < 1e-12);
+  const auto swiglu = [&](int t, float* out) { table.swiglu({x.data(), m, d, 0.4f, out}, t); };
+  CHECK(nmse(everyThreads(m * d, swiglu), want) < 1e-12);
 
   for (std::int64_t i = 0; i < m * d; i++) {
     want[size(i)] = 0;
@@ -65,8 +66,8 @@ void rows(const KernelTable& table, std::int64_t m, std::int64_t d) {
     for (std::int64_t c = 0; c < d; c++)
       want[size(r * d + c)] = x[size(r * d + c)] / std::sqrt(sum / double(d) + 1e-6) * weight[size(c)];
   }
-  const std::vector<float> normed =
-      everyThreads(m * d, [&](int t, float* out) { table.rmsNorm({x.data(), m, d, weight.data(), 1e-6, out}, t); });
+  const auto norm = [&](int t, float* out) { table.rmsNorm({x.data(), m, d, weight.data(), 1e-6, out}, t); };
+  const std::vector<float> normed = everyThreads(m * d, norm);
   CHECK(nmse(normed, want) < 1e-12);
   std::vector<float> inPlace(x.begin(), x.begin() + m * d);
   table.rmsNorm({inPlace.data(), m, d, weight.data(), 1e-6, inPlace.data()}, 2);

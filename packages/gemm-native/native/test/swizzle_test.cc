@@ -58,7 +58,8 @@ int main() {
     for (const std::int64_t kSf : {1, 4, 15, 16, 17, 63, 64, 65, 80, 132, 448}) isTheRule(rows, kSf);
   isTheRule(0, 64);
   isTheRule(64, 0);
-  isTheRule(kStreamFrom / 256 + 131, 256 + 17);  // past the caches, with every kind of column, and a band that is not whole
+  // Past the caches, with every kind of column, and a band that is not whole.
+  isTheRule(kStreamFrom / 256 + 131, 256 + 17);
   CHECK(bandKernels().front() == &kPortableBands);
   return megamoe::test::finish();
 }

@@ -31,7 +31,8 @@ struct CpuFeatures {
   bool avx2 = false, fma = false, f16c = false;
   bool avx512f = false, avx512bw = false, avx512vl = false, avx512dq = false;
   bool avx512vnni = false, avx512vbmi = false, avx512bf16 = false;
-  bool neon = false, dotprod = false;  // ASIMD, which every 64-bit Arm processor has, and its products of bytes (FEAT_DotProd)
+  // ASIMD, which every 64-bit Arm processor has, and its products of bytes (FEAT_DotProd).
+  bool neon = false, dotprod = false;
 };
 
 namespace detail {
@@ -110,8 +111,9 @@ inline CpuFeatures detectCpu() { return {}; }
 
 // Every feature by the name that reports and MEGAMOE_CPU_WITHOUT use.
 struct NamedFeature {
+  using Member = bool CpuFeatures::*;
   const char* name;
-  bool CpuFeatures::*has;
+  Member has;
 };
 
 inline const std::vector<NamedFeature>& namedFeatures() {

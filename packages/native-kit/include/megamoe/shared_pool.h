@@ -64,15 +64,14 @@ constexpr const char* kPoolSymbol = "megamoe_thread_pool_v1";
 inline const PoolHandle& firstLoadedPool(const PoolHandle& own) {
 #if defined(__linux__)
   std::vector<std::string> addons;  // asked afterwards: the list is locked while it is read
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, std::size_t, void* list) {
-        const std::string name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
-        constexpr std::size_t kEnd = 5;
-        if (name.size() > kEnd && name.compare(name.size() - kEnd, kEnd, ".node") == 0)
-          static_cast<std::vector<std::string>*>(list)->push_back(name);
-        return 0;
-      },
-      &addons);
+  const auto addIfAddon = [](dl_phdr_info* info, std::size_t, void* list) {
+    const std::string name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+    constexpr std::size_t kEnd = 5;
+    if (name.size() > kEnd && name.compare(name.size() - kEnd, kEnd, ".node") == 0)
+      static_cast<std::vector<std::string>*>(list)->push_back(name);
+    return 0;
+  };
+  dl_iterate_phdr(addIfAddon, &addons);
   for (const std::string& name : addons) {
     void* const addon = dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD);  // waits while another thread is loading it
     if (addon == nullptr) continue;

@@ -57,8 +57,9 @@ class ThreadPool {
 
   // The pool of this shared object, made at first use and never destroyed.
   static const PoolHandle& own() {
-    static const PoolHandle handle{new ThreadPool(), [](void* pool, std::int64_t count, std::int32_t ranges, PoolHandle::Range range,
-                                                        void* context) noexcept { static_cast<ThreadPool*>(pool)->run(count, ranges, range, context); }};
+    const auto run = [](void* pool, std::int64_t count, std::int32_t ranges, PoolHandle::Range range,
+                        void* context) noexcept { static_cast<ThreadPool*>(pool)->run(count, ranges, range, context); };
+    static const PoolHandle handle{new ThreadPool(), run};
     return handle;
   }
 
@@ -237,7 +238,8 @@ class ThreadPool {
   int lookouts_ = 0;  // workers in lookOut
   bool stopping_ = false;
   const int maxLookouts_ = std::max(1, static_cast<int>(std::thread::hardware_concurrency())) - 1;
-  alignas(64) std::atomic<int> open_{0};  // ranges that nobody has taken; written with the lock, read by lookouts without
+  // Ranges that nobody has taken; written with the lock, read by lookouts without.
+  alignas(64) std::atomic<int> open_{0};
 };
 
 // The pool that all addons of the process use.

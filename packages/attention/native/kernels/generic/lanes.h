@@ -27,7 +27,8 @@ inline float dot(const float* x, const float* y, int64_t n) {
 inline float expNonPositive(float x) {
   const float low = -87.0f;
   const float c = x < low ? low : x;
-  const float shifted = c * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum is rounded to an integer, held in the low bits
+  // 1.5 * 2^23: the sum is rounded to an integer, held in the low bits.
+  const float shifted = c * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
   float r = c - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;

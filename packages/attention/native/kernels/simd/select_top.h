@@ -30,7 +30,8 @@ inline void selectTop(const float* scores, float* order, int64_t visible, int64_
       reached = count;
     }
   }
-  int64_t ties = reached == topk ? topk : topk - countAbove(keys, visible, limit);  // how many that equal the limit are taken
+  // How many that equal the limit are taken.
+  int64_t ties = reached == topk ? topk : topk - countAbove(keys, visible, limit);
   int64_t count = 0;
   for (i = 0; count < topk; i += kLanes) {
     const Keys k = loadKeys(keys + i);

@@ -79,8 +79,8 @@ void tileOf(const Product& p, int64_t rows, int64_t vectors) {
   switch (vectors) {
     case 1: return tileRows<1, left, into>(p, rows);
     case 2: return tileRows<2, left, into>(p, rows);
-    case 3: return tileRows<kTileVectors < 3 ? 1 : 3, left, into>(p, rows);
-    default: return tileRows<kTileVectors < 4 ? 1 : 4, left, into>(p, rows);
+    case 3: return tileRows<(kTileVectors < 3 ? 1 : 3), left, into>(p, rows);
+    default: return tileRows<(kTileVectors < 4 ? 1 : 4), left, into>(p, rows);
   }
 }
 

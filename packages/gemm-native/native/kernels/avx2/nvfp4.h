@@ -88,7 +88,7 @@ void eachTile(const PanelJob& job, std::int64_t rowBytes) {
       Tile<1, 4>::run(job, tile, row, 0);
       continue;
     }
-    for (int quarter = 0; quarter < 4; quarter += rows > 4 ? 1 : 2) switch (rows) {
+    for (int quarter = 0; quarter < 4; quarter += (rows > 4 ? 1 : 2)) switch (rows) {
         case 2: Tile<2, 2>::run(job, tile, row, quarter); break;
         case 3: Tile<3, 2>::run(job, tile, row, quarter); break;
         case 4: Tile<4, 2>::run(job, tile, row, quarter); break;

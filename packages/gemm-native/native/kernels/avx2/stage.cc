@@ -38,7 +38,8 @@ inline __m256i blockMaxima(const float* x, int blocks) {
     }
     const __m256i a = max2(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
     const __m256i b = max2(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
-    half[i] = max2(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));  // lane j of each 128 bits: block 4i + j
+    // Lane j of each 128 bits: block 4i + j.
+    half[i] = max2(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
   }
   return max2(_mm256_permute2x128_si256(half[0], half[1], 0x20), _mm256_permute2x128_si256(half[0], half[1], 0x31));
 }

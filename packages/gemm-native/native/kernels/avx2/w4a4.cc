@@ -53,7 +53,8 @@ void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k,
         const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + b * 8));
         const __m128i pairs = _mm_unpacklo_epi8(bytes, _mm_srli_epi16(bytes, 4));  // the even element is the low nibble
         values = _mm_shuffle_epi8(doubled, _mm_and_si128(pairs, _mm_set1_epi8(15)));
-        const __m128i sums = _mm_sad_epu8(_mm_add_epi8(values, _mm_set1_epi8(12)), _mm_setzero_si128());  // plus 8 * 12 each
+        // Plus 8 * 12 each.
+        const __m128i sums = _mm_sad_epu8(_mm_add_epi8(values, _mm_set1_epi8(12)), _mm_setzero_si128());
         start = -12 * (_mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 12);
         const std::uint32_t raw = static_cast<std::uint32_t>(sf[b]) << 20;
         std::memcpy(&scale, &raw, 4);

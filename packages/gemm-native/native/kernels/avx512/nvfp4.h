@@ -24,8 +24,10 @@ using namespace megamoe::gemm::nvfp4;
 // Doubled E2M1 values plus 12 (0 to 24): the unsigned operand of vpdpbusd. Four copies, because vpermb looks at 6 bits of an index and
 // a code has 4: whatever the other nibble puts into the upper two bits, the answer is the same, and nothing needs masking.
 alignas(64) constexpr std::uint8_t kUnsignedCodes[64] = {
-    12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0, 12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,
-    12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0, 12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,
+    12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,  //
+    12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,  //
+    12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,  //
+    12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,  //
 };
 
 inline __m512i loadCodeTable() { return _mm512_load_si512(kUnsignedCodes); }

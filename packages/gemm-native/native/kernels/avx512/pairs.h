@@ -54,7 +54,8 @@ struct Pairs : F32 {
   static Bits fp8Pairs(Fp8 codes, int part) {
     const __m512i upper = _mm512_permutex2var_epi8(_mm512_load_si512(kFp8Bytes.upper), codes, _mm512_load_si512(kFp8Bytes.upper + 64));
     const __m512i lower = _mm512_permutex2var_epi8(_mm512_load_si512(kFp8Bytes.lower), codes, _mm512_load_si512(kFp8Bytes.lower + 64));
-    const __m512i withSign = _mm512_ternarylogic_epi32(upper, codes, _mm512_set1_epi8(static_cast<char>(0x80)), 0xf8);  // a | (b & c)
+    // a | (b & c): the sign of the code.
+    const __m512i withSign = _mm512_ternarylogic_epi32(upper, codes, _mm512_set1_epi8(static_cast<char>(0x80)), 0xf8);
     return part == 0 ? _mm512_unpacklo_epi8(lower, withSign) : _mm512_unpackhi_epi8(lower, withSign);
   }
   static void orderFp8Pairs(Reg (&v)[4]) {

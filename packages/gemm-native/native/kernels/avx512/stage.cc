@@ -29,7 +29,8 @@ inline __m512i blockMaxima(const float* x, int blocks) {
       v[j] = 4 * i + j < blocks ? magnitude(_mm512_loadu_ps(x + (4 * i + j) * 16)) : _mm512_setzero_si512();
     const __m512i a = max2(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
     const __m512i b = max2(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
-    quarter[i] = max2(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));  // lane j of each 128 bits: block 4i + j
+    // Lane j of each 128 bits: block 4i + j.
+    quarter[i] = max2(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
   }
   const __m512i low = max2(_mm512_shuffle_i32x4(quarter[0], quarter[1], 0x88), _mm512_shuffle_i32x4(quarter[0], quarter[1], 0xdd));
   const __m512i high = max2(_mm512_shuffle_i32x4(quarter[2], quarter[3], 0x88), _mm512_shuffle_i32x4(quarter[2], quarter[3], 0xdd));

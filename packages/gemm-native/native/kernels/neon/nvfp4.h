@@ -76,7 +76,7 @@ inline void storeColumns(const PanelOut& o, std::int64_t row, int group, float32
 template <template <int, int> class Tile, class... Args>
 static void eachGroup(std::int64_t rows, Args... args) {
   if (rows == 1) return Tile<1, 8>::run(args..., 0);
-  for (int group = 0; group < kGroups; group += rows > 4 ? 2 : 4) switch (rows) {
+  for (int group = 0; group < kGroups; group += (rows > 4 ? 2 : 4)) switch (rows) {
       case 2: Tile<2, 4>::run(args..., group); break;
       case 3: Tile<3, 4>::run(args..., group); break;
       case 4: Tile<4, 4>::run(args..., group); break;

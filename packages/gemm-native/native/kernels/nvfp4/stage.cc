@@ -45,7 +45,8 @@ std::int64_t firstNotFinite(const StageKernels& kernels, const StageParams& p, s
 
 std::int64_t stage(const StageKernels& kernels, const StageParams& p, int threads) {
   constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
-  std::atomic<std::int64_t> firstBad{kNone};  // lowest row with a NaN or infinity, so that the error is the same for any threads
+  // Lowest row with a NaN or infinity, so that the error is the same for any threads.
+  std::atomic<std::int64_t> firstBad{kNone};
   parallelFor(p.rows, threads, (p.swigluLimit == 0.f ? kElementsPerThread : kSwigluPerThread) / p.k + 1, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t e = 0;
     for (std::int64_t r = begin; r < end; r++) {

@@ -42,7 +42,8 @@ static std::int64_t countAtLeast(const float* x, std::int64_t n, float floor) {
 template <class V>
 static float select(const float* x, std::int64_t n, std::int64_t k, float most, std::int64_t slack) {
   std::int64_t low = keyOf(-__builtin_inff()), high = keyOf(most);
-  const std::int64_t near = high - (std::int64_t{3} << 23);  // an eighth of the largest, when that is positive: mostly low enough
+  // An eighth of the largest, when that is positive: mostly low enough.
+  const std::int64_t near = high - (std::int64_t{3} << 23);
   if (near > low && countAtLeast<V>(x, n, valueOf(near)) >= k) low = near;
   while (low + slack < high) {
     const std::int64_t middle = low + (high - low + 1) / 2;
