@@ -8,11 +8,13 @@ std::vector<const KernelTable*> kernelsFor(const megamoe::CpuFeatures& f) {
 #if defined(MEGAMOE_ATTENTION_X86)
   const bool avx2 = f.avx2 && f.fma;
   // The set that the name stands for in every package, though these kernels use only the first four.
-  const bool avx512 = f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl && f.avx512vnni && f.avx512vbmi && f.avx512bf16;
+  const bool avx512 =
+      f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl && f.avx512vnni && f.avx512vbmi && f.avx512bf16;
   if (avx2 && avx512) tables.push_back(&kAvx512Kernels);
   if (avx2) tables.push_back(&kAvx2Kernels);
 #elif defined(MEGAMOE_ATTENTION_ARM64)
-  // The set that the name stands for in every package; these kernels are the same with and without dot products of bytes.
+  // The set that the name stands for in every package; these kernels are the same with and without dot products of
+  // bytes.
   if (f.neon && f.dotprod) tables.push_back(&kNeonDotprodKernels);
   if (f.neon) tables.push_back(&kNeonKernels);
 #else

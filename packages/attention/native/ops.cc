@@ -11,7 +11,9 @@ namespace attention {
 namespace {
 
 // Items per range such that a thread has at least some tens of microseconds of work; `cost` is multiply-adds an item.
-int64_t grainFor(const KernelTable& k, int64_t cost) { return std::max<int64_t>(1, k.rangeWork / std::max<int64_t>(1, cost)); }
+int64_t grainFor(const KernelTable& k, int64_t cost) {
+  return std::max<int64_t>(1, k.rangeWork / std::max<int64_t>(1, cost));
+}
 
 enum class Use { range, call };  // what a thread may need at the same time
 
@@ -45,8 +47,8 @@ void storePartial(const CompressParams& p, int64_t begin, int64_t end) {
 constexpr int64_t kMaxHeadBlock = 64;
 constexpr int64_t kMinHeadBlock = 16;  // a vector of heads
 
-// Heads that share a pass over the keys, when a row gives `parts` items for each block of them. Few rows are cut into more blocks, so
-// that every thread has some: each then reads the keys itself, and no result changes.
+// Heads that share a pass over the keys, when a row gives `parts` items for each block of them. Few rows are cut into
+// more blocks, so that every thread has some: each then reads the keys itself, and no result changes.
 int64_t headBlockFor(const AttendParams& p, int64_t parts, int threads) {
   int64_t block = kMaxHeadBlock;
   while (block > kMinHeadBlock && parts * p.n * ((p.heads + block - 1) / block) < threads) block /= 2;
@@ -55,7 +57,7 @@ int64_t headBlockFor(const AttendParams& p, int64_t parts, int threads) {
 
 constexpr int64_t kJoinGrain = 16;  // heads
 
-constexpr int64_t kEntryBlock = 64;            // entries of one item of the scoring pass
+constexpr int64_t kEntryBlock = 64;                 // entries of one item of the scoring pass
 constexpr int64_t kScoreBudget = int64_t{1} << 22;  // scores held at a time (16 MB), unless one row needs more
 
 }  // namespace
@@ -128,8 +130,8 @@ void runAttend(const KernelTable& k, const AttendParams& params, int threads) {
   AttendParams p = params;
   int64_t keys = 0;
   for (int64_t r = 0; r < p.n; r++) keys += p.keyCount[r];
-  // Few rows: each half of their keys is an item of its own, so that no two threads read the same keys before there are more than two
-  // threads a row.
+  // Few rows: each half of their keys is an item of its own, so that no two threads read the same keys before there are
+  // more than two threads a row.
   const int64_t work = keys * p.heads * p.d * 2;
   const bool few = p.n * ((p.heads + kMaxHeadBlock - 1) / kMaxHeadBlock) < threads;
   const int64_t parts = few && k.attendHalf != nullptr && work >= 2 * k.rangeWork ? 2 : 1;
@@ -138,7 +140,9 @@ void runAttend(const KernelTable& k, const AttendParams& params, int threads) {
   p.halves = parts == 1 ? nullptr : threadScratch<Use::call>(items * k.attendHalf(p));
   megamoe::parallelFor(items, threads, grainFor(k, work / items),
                        [&](int64_t begin, int64_t end) { k.attend(p, begin, end, threadScratch(k.attendScratch(p))); });
-  if (parts == 2) megamoe::parallelFor(p.n * p.heads, threads, kJoinGrain, [&](int64_t begin, int64_t end) { k.attendJoin(p, begin, end); });
+  if (parts == 2)
+    megamoe::parallelFor(p.n * p.heads, threads, kJoinGrain,
+                         [&](int64_t begin, int64_t end) { k.attendJoin(p, begin, end); });
 }
 
 }  // namespace attention

@@ -1,4 +1,5 @@
-// The operations on several threads: how each is cut into independent items, and what is done before and after on the caller's thread.
+// The operations on several threads: how each is cut into independent items, and what is done before and after on the
+// caller's thread.
 #pragma once
 
 #include "kernels/table.h"

@@ -1,10 +1,12 @@
-// Keeps an addon that is built on a new Linux loadable on an old one (glibc 2.28: RHEL 8, Debian 10, Amazon Linux 2023).
+// Keeps an addon that is built on a new Linux loadable on an old one (glibc 2.28: RHEL 8, Debian 10, Amazon Linux
+// 2023).
 //
-// The static C++ runtime and our own code call functions that newer glibc versions gave a new symbol version: the POSIX thread calls and
-// dlopen moved into libc in 2.34, exp and its kin lost their SVID error handling in 2.29, the unwinder found _dl_find_object in 2.35.
-// The linker binds to the newest version there is, and an older glibc then refuses the file. The definitions below are seen by this
-// addon only (hidden) and come before libc's: they pass the call to the version that every glibc since the first port has, or do
-// the work themselves. `scripts/release/check-addon.mjs` proves that nothing newer than 2.28 is left.
+// The static C++ runtime and our own code call functions that newer glibc versions gave a new symbol version: the POSIX
+// thread calls and dlopen moved into libc in 2.34, exp and its kin lost their SVID error handling in 2.29, the unwinder
+// found _dl_find_object in 2.35. The linker binds to the newest version there is, and an older glibc then refuses the
+// file. The definitions below are seen by this addon only (hidden) and come before libc's: they pass the call to the
+// version that every glibc since the first port has, or do the work themselves. `scripts/release/check-addon.mjs`
+// proves that nothing newer than 2.28 is left.
 #if defined(__linux__)
 #include <features.h>
 #endif
@@ -20,14 +22,16 @@
 #endif
 #define HIDDEN extern "C" __attribute__((visibility("hidden")))
 
-// Defines NAME as a call of NAME@FIRST_VERSION. <pthread.h> and <cmath> are not included: handles are passed on as they come.
-#define FORWARD(RESULT, NAME, PARAMETERS, ARGUMENTS)                \
-  extern "C" RESULT megamoe_first_##NAME PARAMETERS;                \
+// Defines NAME as a call of NAME@FIRST_VERSION. <pthread.h> and <cmath> are not included: handles are passed on as they
+// come.
+#define FORWARD(RESULT, NAME, PARAMETERS, ARGUMENTS)                    \
+  extern "C" RESULT megamoe_first_##NAME PARAMETERS;                    \
   __asm__(".symver megamoe_first_" #NAME ", " #NAME "@" FIRST_VERSION); \
   HIDDEN RESULT NAME PARAMETERS { return megamoe_first_##NAME ARGUMENTS; }
 
 #if __GLIBC_PREREQ(2, 34)
-FORWARD(int, pthread_create, (void* thread, const void* attributes, void* (*start)(void*), void* argument), (thread, attributes, start, argument))
+FORWARD(int, pthread_create, (void* thread, const void* attributes, void* (*start)(void*), void* argument),
+        (thread, attributes, start, argument))
 FORWARD(int, pthread_join, (unsigned long thread, void** result), (thread, result))
 FORWARD(int, pthread_detach, (unsigned long thread), (thread))
 FORWARD(int, pthread_once, (void* control, void (*routine)()), (control, routine))
@@ -44,7 +48,8 @@ HIDDEN int __pthread_key_create(unsigned* key, void (*destroy)(void*)) { return 
 #endif
 
 #if __GLIBC_PREREQ(2, 32)
-// Set in glibc while a process has one thread, so that libstdc++ may count references without atomics: atomics are always right.
+// Set in glibc while a process has one thread, so that libstdc++ may count references without atomics: atomics are
+// always right.
 HIDDEN char __libc_single_threaded;
 char __libc_single_threaded = 0;
 #endif
@@ -89,7 +94,8 @@ int find(dl_phdr_info* info, std::size_t, void* data) {
 }
 }  // namespace
 
-// What libgcc's unwinder asks when an exception is thrown: where the unwind table of an address is. libgcc did it this way before 2.35.
+// What libgcc's unwinder asks when an exception is thrown: where the unwind table of an address is. libgcc did it this
+// way before 2.35.
 HIDDEN int _dl_find_object(void* address, dl_find_object* result) noexcept {
   Search search{reinterpret_cast<std::uintptr_t>(address), result};
   return dl_iterate_phdr(find, &search) == 1 ? 0 : -1;

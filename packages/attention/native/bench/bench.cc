@@ -1,5 +1,6 @@
-// Kernel times beside what the machine allows in the same moments: every repetition runs ceiling, kernel, ceiling, kernel, ..., and
-// medians are compared. Usage: attention_bench [ISA or all] [threads] [part of name and shape]. Shapes are DeepSeek-V4-Flash's.
+// Kernel times beside what the machine allows in the same moments: every repetition runs ceiling, kernel, ceiling,
+// kernel, ..., and medians are compared. Usage: attention_bench [ISA or all] [threads] [part of name and shape]. Shapes
+// are DeepSeek-V4-Flash's.
 #include <megamoe/thread_pool.h>
 
 #include <algorithm>
@@ -43,12 +44,15 @@ struct Machine {
   std::vector<float> cold;  // more than the last-level cache
   volatile float sink = 0;
 
-  // Flops a second, measured for about as long as the kernel takes: on a busy machine long runs are interrupted more often.
+  // Flops a second, measured for about as long as the kernel takes: on a busy machine long runs are interrupted more
+  // often.
   double fmaRate(double seconds) {
     const double guess = std::strcmp(kernels.name, "generic") == 0 ? 7e9 : 1e11;
     const int64_t rounds = 1 + static_cast<int64_t>(guess * seconds / bench::flopsPerRound(kernels.name));
     const double s = secondsOf([&] {
-      megamoe::parallelFor(threads, threads, [&](int64_t, int64_t) { sink = sink + static_cast<float>(bench::spinFma(kernels.name, rounds)); });
+      megamoe::parallelFor(threads, threads, [&](int64_t, int64_t) {
+        sink = sink + static_cast<float>(bench::spinFma(kernels.name, rounds));
+      });
     });
     return threads * bench::flopsPerRound(kernels.name) * static_cast<double>(rounds) / s;
   }
@@ -57,12 +61,15 @@ struct Machine {
   double readRate() {
     const int64_t lines = static_cast<int64_t>(cold.size()) / 64;
     const double s = secondsOf([&] {
-      megamoe::parallelFor(lines, threads, [&](int64_t a, int64_t b) { sink = sink + bench::readAll(&cold[static_cast<size_t>(a * 64)], (b - a) * 64); });
+      megamoe::parallelFor(lines, threads, [&](int64_t a, int64_t b) {
+        sink = sink + bench::readAll(&cold[static_cast<size_t>(a * 64)], (b - a) * 64);
+      });
     });
     return static_cast<double>(cold.size()) * sizeof(float) / s;
   }
 
-  // The kernel's floor is the larger of flops at the peak and bytes at the read bandwidth; 0 flops or bytes: no such floor.
+  // The kernel's floor is the larger of flops at the peak and bytes at the read bandwidth; 0 flops or bytes: no such
+  // floor.
   void report(const char* name, const char* shape, double flops, double bytes, const std::function<void()>& run) {
     if (!only.empty() && (std::string(name) + " " + shape).find(only) == std::string::npos) return;
     run();
@@ -83,17 +90,20 @@ struct Machine {
 };
 
 // `layers` states in turn: with many the keys are cold, as those of a layer are when a step comes to it.
-void benchAttend(Machine& m, const char* shape, int64_t n, int64_t window, int64_t entries, int64_t heads, int64_t layers = 1) {
+void benchAttend(Machine& m, const char* shape, int64_t n, int64_t window, int64_t entries, int64_t heads,
+                 int64_t layers = 1) {
   const int64_t d = 512, ringCap = window + n - 1, keyCap = window + entries, stored = 2 * entries;
   naive::Random random{1};
-  const auto ring = random.floats(layers * ringCap * d), compressed = random.floats(layers * stored * d), q = random.floats(n * heads * d, 2.0);
+  const auto ring = random.floats(layers * ringCap * d), compressed = random.floats(layers * stored * d),
+             q = random.floats(n * heads * d, 2.0);
   const auto sinks = random.floats(heads);
   std::vector<float> out(static_cast<size_t>(n * heads * d));
   std::vector<int32_t> keyIndex, keyCount;
   for (int64_t r = 0; r < n; r++) {
     keyCount.push_back(static_cast<int32_t>(keyCap));
     for (int64_t j = 0; j < window; j++) keyIndex.push_back(static_cast<int32_t>(r + j));
-    for (int64_t j = 0; j < entries; j++) keyIndex.push_back(static_cast<int32_t>(ringCap + 2 * j + static_cast<int64_t>(random.bits() % 2)));
+    for (int64_t j = 0; j < entries; j++)
+      keyIndex.push_back(static_cast<int32_t>(ringCap + 2 * j + static_cast<int64_t>(random.bits() % 2)));
   }
   AttendParams p{};
   p.n = n;
@@ -121,7 +131,8 @@ void benchAttend(Machine& m, const char* shape, int64_t n, int64_t window, int64
 void benchIndex(Machine& m, const char* shape, int64_t n, int64_t entries) {
   const int64_t heads = 64, dim = 128, topk = 512, ratio = 4;
   naive::Random random{2};
-  const auto keys = random.floats(entries * dim), q = random.floats(n * heads * dim), weights = random.floats(n * heads);
+  const auto keys = random.floats(entries * dim), q = random.floats(n * heads * dim),
+             weights = random.floats(n * heads);
   std::vector<int32_t> selected(static_cast<size_t>(n * topk));
   IndexSelectParams p{};
   p.n = n;
@@ -142,9 +153,11 @@ void benchIndex(Machine& m, const char* shape, int64_t n, int64_t entries) {
 void benchCompress(Machine& m, const char* shape, int64_t ratio, int64_t dim, int64_t n) {
   const int64_t width = ratio == 4 ? 2 * dim : dim, ropeDim = 64, closed = n / ratio;
   naive::Random random{3};
-  const auto kv = random.floats(n * width), gate = random.floats(n * width), ape = random.floats(ratio * width), norm = random.floats(dim);
+  const auto kv = random.floats(n * width), gate = random.floats(n * width), ape = random.floats(ratio * width),
+             norm = random.floats(dim);
   const auto cos = random.floats(closed * ropeDim / 2), sin = random.floats(closed * ropeDim / 2);
-  auto entries = naive::filled(closed * dim, 0.0f), partialKv = naive::filled(ratio * width, 0.0f), partialGate = partialKv;
+  auto entries = naive::filled(closed * dim, 0.0f), partialKv = naive::filled(ratio * width, 0.0f),
+       partialGate = partialKv;
   auto overlapKv = naive::filled(ratio * dim, 0.0f), overlapGate = overlapKv;
   CompressParams p{};
   p.n = n;
@@ -173,11 +186,12 @@ void benchRope(Machine& m, const char* shape, int64_t rows) {
   auto x = random.floats(rows * heads * d);
   const auto cos = random.floats(rows * ropeDim / 2), sin = random.floats(rows * ropeDim / 2);
   const RopeParams p{rows, heads, d, ropeDim, x.data(), cos.data(), sin.data(), false};
-  m.report("rope", shape, 0, 8.0 * static_cast<double>(rows * heads * ropeDim), [&] { runRope(m.kernels, p, m.threads); });
+  m.report("rope", shape, 0, 8.0 * static_cast<double>(rows * heads * ropeDim),
+           [&] { runRope(m.kernels, p, m.threads); });
 }
 
-// The cost of a call beside its work, and the time until every range has started when each waits for the others: what it takes to
-// have all threads at work, `pause` after the last call.
+// The cost of a call beside its work, and the time until every range has started when each waits for the others: what
+// it takes to have all threads at work, `pause` after the last call.
 void benchWake(int threads) {
   for (int pause : {0, 3, 8, 30, 1000}) {
     std::vector<double> empty, meet;
@@ -200,8 +214,8 @@ void benchWake(int threads) {
         });
       }));
     }
-    std::printf("pool     %4d us after the last call, %d threads: empty call %.2f us, all at work %.2f us\n", pause, threads, median(empty) * 1e6,
-                median(meet) * 1e6);
+    std::printf("pool     %4d us after the last call, %d threads: empty call %.2f us, all at work %.2f us\n", pause,
+                threads, median(empty) * 1e6, median(meet) * 1e6);
   }
 }
 

@@ -1,6 +1,6 @@
-// Node-API side: unwraps positional arguments (the order of src/engine.ts after table and threads), guards every length and index that
-// the kernels would otherwise trust, and runs the operation. TypeScript has validated already and gives the better messages; these
-// guards are there so that no call, however wrong, reads or writes outside its arrays.
+// Node-API side: unwraps positional arguments (the order of src/engine.ts after table and threads), guards every length
+// and index that the kernels would otherwise trust, and runs the operation. TypeScript has validated already and gives
+// the better messages; these guards are there so that no call, however wrong, reads or writes outside its arrays.
 #include <megamoe/cpu_features.h>
 #include <megamoe/napi_args.h>
 

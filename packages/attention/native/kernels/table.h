@@ -1,5 +1,6 @@
-// One table per instruction set. A function computes a range of independent items on the calling thread; which range an item falls
-// into never changes its result. `scratch` is 64-byte aligned, of as many floats as the function above it says, the thread's own.
+// One table per instruction set. A function computes a range of independent items on the calling thread; which range an
+// item falls into never changes its result. `scratch` is 64-byte aligned, of as many floats as the function above it
+// says, the thread's own.
 #pragma once
 
 #include "../params.h"
@@ -20,8 +21,8 @@ struct KernelTable {
   void (*indexScores)(const IndexSelectParams&, int64_t r, int64_t begin, int64_t end, float* scores, float* scratch);
   // The topk best of `visible` > topk scores, ascending. order [visible rounded up to kSelectPad] is scratch.
   void (*selectTop)(const float* scores, float* order, int64_t visible, int64_t topk, int32_t* selected);
-  // Items: (row, block of headBlock heads), row-major, [0, n * ceil(heads/headBlock)). With p.halves each is two, a half of the keys
-  // each, and attendJoin comes after all.
+  // Items: (row, block of headBlock heads), row-major, [0, n * ceil(heads/headBlock)). With p.halves each is two, a
+  // half of the keys each, and attendJoin comes after all.
   void (*attend)(const AttendParams&, int64_t begin, int64_t end, float* scratch);
   // Floats that p.halves has for each half; null, like attendJoin, where keys are never halved.
   int64_t (*attendHalf)(const AttendParams&);
@@ -30,9 +31,9 @@ struct KernelTable {
 };
 
 extern const KernelTable kGenericKernels;
-extern const KernelTable kAvx2Kernels;    // where the build has MEGAMOE_ATTENTION_X86
+extern const KernelTable kAvx2Kernels;  // where the build has MEGAMOE_ATTENTION_X86
 extern const KernelTable kAvx512Kernels;
-extern const KernelTable kNeonKernels;    // where the build has MEGAMOE_ATTENTION_ARM64
+extern const KernelTable kNeonKernels;  // where the build has MEGAMOE_ATTENTION_ARM64
 extern const KernelTable kNeonDotprodKernels;
 
 }  // namespace attention

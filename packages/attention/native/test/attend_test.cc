@@ -35,10 +35,13 @@ Problem makeProblem(const Case& c, uint64_t seed) {
   if (c.heads > 2) p.sinks[2] = std::numeric_limits<float>::infinity();
   p.keyIndex.assign(static_cast<size_t>(c.n * c.keyCap), -12345);  // poison: not to be read past keyCount
   for (int64_t r = 0; r < c.n; r++) {
-    const int64_t count = r == 0 ? 0 : std::min<int64_t>(c.keyCap, 1 + static_cast<int64_t>(random.bits() % static_cast<uint64_t>(c.keyCap)));
+    const int64_t count =
+        r == 0 ? 0
+               : std::min<int64_t>(c.keyCap, 1 + static_cast<int64_t>(random.bits() % static_cast<uint64_t>(c.keyCap)));
     p.keyCount.push_back(static_cast<int32_t>(count));
     for (int64_t j = 0; j < count; j++)
-      p.keyIndex[static_cast<size_t>(r * c.keyCap + j)] = static_cast<int32_t>(random.bits() % static_cast<uint64_t>(c.ringCap + c.nEntries));
+      p.keyIndex[static_cast<size_t>(r * c.keyCap + j)] =
+          static_cast<int32_t>(random.bits() % static_cast<uint64_t>(c.ringCap + c.nEntries));
   }
   p.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.d)));
   return p;
@@ -77,7 +80,8 @@ std::vector<double> expected(const Problem& p) {
       double top = p.sinks[static_cast<size_t>(h)];
       for (int32_t j = 0; j < p.keyCount[static_cast<size_t>(r)]; j++) {
         const int64_t index = p.keyIndex[static_cast<size_t>(r * p.c.keyCap + j)];
-        const float* k = index < p.c.ringCap ? &p.ring[static_cast<size_t>(index * p.c.d)] : &p.entries[static_cast<size_t>((index - p.c.ringCap) * p.c.d)];
+        const float* k = index < p.c.ringCap ? &p.ring[static_cast<size_t>(index * p.c.d)]
+                                             : &p.entries[static_cast<size_t>((index - p.c.ringCap) * p.c.d)];
         double dot = 0;
         for (int64_t i = 0; i < p.c.d; i++) dot += static_cast<double>(p.q[static_cast<size_t>(at + i)]) * k[i];
         s.push_back(dot * p.scale);
@@ -88,7 +92,8 @@ std::vector<double> expected(const Problem& p) {
       double total = std::exp(p.sinks[static_cast<size_t>(h)] - top);
       for (double v : s) total += std::exp(v - top);
       for (size_t j = 0; j < s.size(); j++)
-        for (int64_t i = 0; i < p.c.d; i++) out[static_cast<size_t>(at + i)] += std::exp(s[j] - top) / total * rows[j][i];
+        for (int64_t i = 0; i < p.c.d; i++)
+          out[static_cast<size_t>(at + i)] += std::exp(s[j] - top) / total * rows[j][i];
     }
   }
   return out;
@@ -114,7 +119,8 @@ void testHalves(const KernelTable& k) {
       const std::vector<int32_t> counts = {0, 1, 31, 32, 33, 64, 65, 97, 130};
       for (size_t r = 0; r < counts.size(); r++) {
         p.keyCount[r] = counts[r];
-        for (int32_t j = 0; j < counts[r]; j++) p.keyIndex[r * 130 + static_cast<size_t>(j)] = (j * 37 + static_cast<int32_t>(r)) % 130;
+        for (int32_t j = 0; j < counts[r]; j++)
+          p.keyIndex[r * 130 + static_cast<size_t>(j)] = (j * 37 + static_cast<int32_t>(r)) % 130;
       }
       const auto want = expected(p);
       AttendParams a{};
@@ -158,7 +164,8 @@ void testCase(const KernelTable& k, const Case& c, uint64_t seed) {
   const auto got = run(k, p, 1, c.n);
   const auto want = expected(p);
   const double worst = worstError(got, want);
-  std::printf("%s heads %d d %d: largest error %.3g\n", k.name, static_cast<int>(c.heads), static_cast<int>(c.d), worst);
+  std::printf("%s heads %d d %d: largest error %.3g\n", k.name, static_cast<int>(c.heads), static_cast<int>(c.d),
+              worst);
   CHECK(worst < 2e-6);
   for (size_t i = want.size(); i < got.size(); i++) CHECK(std::isnan(got[i]));  // nothing written past the rows
   CHECK(naive::sameBits(got, run(k, p, 2, c.n)));
@@ -187,7 +194,8 @@ void testSpecial(const KernelTable& k) {
   for (int32_t j = 0; j < 40; j++) low.keyIndex[static_cast<size_t>(j)] = j;
   low.q.assign(low.q.size(), 0.0f);
   for (size_t h = 0; h < 20; h++) low.q[h * 70] = -3e38f;
-  for (size_t j = 0; j < 40; j++) low.ring[j * 70] = j < 36 ? 3e38f : -1e-30f;  // a whole block weighs nothing, then four keys do
+  for (size_t j = 0; j < 40; j++)
+    low.ring[j * 70] = j < 36 ? 3e38f : -1e-30f;  // a whole block weighs nothing, then four keys do
   low.sinks.assign(20, -std::numeric_limits<float>::infinity());
   const auto tail = run(k, low, 1, 1);
   for (size_t h = 0; h < 20; h++) {
@@ -216,9 +224,10 @@ void testAgainstGeneric(const KernelTable& k) {
 }  // namespace
 
 int main() {
-  const Case cases[] = {{1, 1, 1, 0, 2, 1},      {3, 5, 4, 3, 6, 7},      {8, 16, 9, 40, 5, 31},    {9, 17, 9, 40, 5, 32},
-                        {4, 32, 40, 9, 7, 33},   {17, 64, 20, 60, 3, 65}, {64, 512, 128, 160, 3, 160}, {33, 72, 30, 60, 4, 70},
-                        {65, 130, 20, 20, 2, 36}, {96, 100, 20, 20, 2, 38}, {130, 65, 9, 9, 2, 40}};
+  const Case cases[] = {{1, 1, 1, 0, 2, 1},          {3, 5, 4, 3, 6, 7},      {8, 16, 9, 40, 5, 31},
+                        {9, 17, 9, 40, 5, 32},       {4, 32, 40, 9, 7, 33},   {17, 64, 20, 60, 3, 65},
+                        {64, 512, 128, 160, 3, 160}, {33, 72, 30, 60, 4, 70}, {65, 130, 20, 20, 2, 36},
+                        {96, 100, 20, 20, 2, 38},    {130, 65, 9, 9, 2, 40}};
   for (const KernelTable* k : usableKernels()) {
     uint64_t seed = 1;
     for (const Case& c : cases) testCase(*k, c, seed++);

@@ -100,7 +100,8 @@ std::vector<double> expected(const Sequence& s) {
     for (int64_t i = 0; i < s.ropeDim / 2; i++) {
       double& even = e[static_cast<size_t>(s.dim - s.ropeDim + 2 * i)];
       double& odd = e[static_cast<size_t>(s.dim - s.ropeDim + 2 * i + 1)];
-      const double co = s.cos[static_cast<size_t>(w * s.ropeDim / 2 + i)], si = s.sin[static_cast<size_t>(w * s.ropeDim / 2 + i)];
+      const double co = s.cos[static_cast<size_t>(w * s.ropeDim / 2 + i)],
+                   si = s.sin[static_cast<size_t>(w * s.ropeDim / 2 + i)];
       const double turned = even * co - odd * si;
       odd = odd * co + even * si;
       even = turned;
@@ -123,7 +124,8 @@ void testCase(const KernelTable& k, const Case& c, uint64_t seed) {
     const double e = std::fabs(once.entries[i] - want[i]);
     worst = e <= worst ? worst : e;
   }
-  std::printf("%s ratio %d dim %d: largest error %.3g\n", k.name, static_cast<int>(c.ratio), static_cast<int>(c.dim), worst);
+  std::printf("%s ratio %d dim %d: largest error %.3g\n", k.name, static_cast<int>(c.ratio), static_cast<int>(c.dim),
+              worst);
   CHECK(worst < 5e-6);
   const std::vector<std::vector<int64_t>> chunkings = {{1}, {2, 1}, {3}, {4}, {5, 1, 9}, {127}, {129, 2}};
   for (const auto& chunks : chunkings) {

@@ -1,4 +1,5 @@
-// What the tests compare with: the same mathematics in double, written as the formulas read, and a small random generator.
+// What the tests compare with: the same mathematics in double, written as the formulas read, and a small random
+// generator.
 #pragma once
 
 #include <cmath>

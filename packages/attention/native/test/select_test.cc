@@ -27,9 +27,12 @@ void testCase(const KernelTable& k, int64_t heads, int64_t dim, int64_t topk, in
   const int64_t ratio = 4, total = (p0 + n) / ratio;
   std::vector<float> entries, q, weights;
   // Small integers: every score is exact, and with relu most are equal.
-  for (int64_t i = 0; i < total * dim; i++) entries.push_back(static_cast<float>(static_cast<int>(random.bits() % 3) - 1));
-  for (int64_t i = 0; i < n * heads * dim; i++) q.push_back(static_cast<float>(static_cast<int>(random.bits() % 3) - 1));
-  for (int64_t i = 0; i < n * heads; i++) weights.push_back(static_cast<float>(static_cast<int>(random.bits() % 3) - 1));
+  for (int64_t i = 0; i < total * dim; i++)
+    entries.push_back(static_cast<float>(static_cast<int>(random.bits() % 3) - 1));
+  for (int64_t i = 0; i < n * heads * dim; i++)
+    q.push_back(static_cast<float>(static_cast<int>(random.bits() % 3) - 1));
+  for (int64_t i = 0; i < n * heads; i++)
+    weights.push_back(static_cast<float>(static_cast<int>(random.bits() % 3) - 1));
   IndexSelectParams p{};
   p.n = n;
   p.p0 = p0;
@@ -47,13 +50,16 @@ void testCase(const KernelTable& k, int64_t heads, int64_t dim, int64_t topk, in
     for (int64_t w = 0; w < visible; w++) {
       for (int64_t h = 0; h < heads; h++) {
         double dot = 0;
-        for (int64_t i = 0; i < dim; i++) dot += q[static_cast<size_t>((r * heads + h) * dim + i)] * entries[static_cast<size_t>(w * dim + i)];
+        for (int64_t i = 0; i < dim; i++)
+          dot += q[static_cast<size_t>((r * heads + h) * dim + i)] * entries[static_cast<size_t>(w * dim + i)];
         score[static_cast<size_t>(w)] += std::max(dot, 0.0) * weights[static_cast<size_t>(r * heads + h)];
       }
     }
     std::vector<int32_t> order(static_cast<size_t>(visible));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return score[static_cast<size_t>(a)] > score[static_cast<size_t>(b)]; });
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return score[static_cast<size_t>(a)] > score[static_cast<size_t>(b)];
+    });
     order.resize(static_cast<size_t>(std::min(topk, visible)));
     std::sort(order.begin(), order.end());
     order.resize(static_cast<size_t>(topk), -1);
@@ -63,7 +69,8 @@ void testCase(const KernelTable& k, int64_t heads, int64_t dim, int64_t topk, in
 }
 
 void testNan(const KernelTable& k) {
-  std::vector<float> entries = naive::filled(10 * 2, std::nanf("")), q = naive::filled(2, 1.0f), weights = naive::filled(1, 1.0f);
+  std::vector<float> entries = naive::filled(10 * 2, std::nanf("")), q = naive::filled(2, 1.0f),
+                     weights = naive::filled(1, 1.0f);
   entries[6] = entries[7] = 1.0f;
   IndexSelectParams p{};
   p.n = 1;
@@ -84,17 +91,20 @@ std::vector<double> scoresOf(const IndexSelectParams& p, int64_t r, int64_t visi
   for (int64_t w = 0; w < visible; w++) {
     for (int64_t h = 0; h < p.heads; h++) {
       double dot = 0;
-      for (int64_t i = 0; i < p.dim; i++) dot += static_cast<double>(p.q[(r * p.heads + h) * p.dim + i]) * p.entries[w * p.dim + i];
+      for (int64_t i = 0; i < p.dim; i++)
+        dot += static_cast<double>(p.q[(r * p.heads + h) * p.dim + i]) * p.entries[w * p.dim + i];
       score[static_cast<size_t>(w)] += std::max(dot, 0.0) * p.headWeights[r * p.heads + h];
     }
   }
   return score;
 }
 
-// Real numbers: what is taken is no worse than what is left, but for rounding; any rows at once and any threads choose the same.
+// Real numbers: what is taken is no worse than what is left, but for rounding; any rows at once and any threads choose
+// the same.
 void testReal(const KernelTable& k, int64_t heads, int64_t dim, int64_t topk, int64_t p0, int64_t n, uint64_t seed) {
   naive::Random random{seed};
-  const auto entries = random.floats((p0 + n) / 4 * dim), q = random.floats(n * heads * dim), weights = random.floats(n * heads);
+  const auto entries = random.floats((p0 + n) / 4 * dim), q = random.floats(n * heads * dim),
+             weights = random.floats(n * heads);
   IndexSelectParams p{};
   p.n = n;
   p.p0 = p0;
@@ -132,14 +142,17 @@ void testReal(const KernelTable& k, int64_t heads, int64_t dim, int64_t topk, in
 // The selection alone: signs, zeros, infinities, equal values, every k.
 void testSelectTop(const KernelTable& k) {
   const float infinity = std::numeric_limits<float>::infinity();
-  const std::vector<float> values = {0.0f, 1.0f, -1.0f, 1e-45f, -1e-45f, infinity, -infinity, 3e38f, -3e38f, 0.0f, 1.0f, -infinity, 2.0f};
+  const std::vector<float> values = {0.0f,  1.0f,   -1.0f, 1e-45f, -1e-45f,   infinity, -infinity,
+                                     3e38f, -3e38f, 0.0f,  1.0f,   -infinity, 2.0f};
   for (int64_t n : {2, 13, 15, 16, 17, 33, 100}) {
     naive::Random random{static_cast<uint64_t>(n)};
     std::vector<float> scores;
     for (int64_t i = 0; i < n; i++) scores.push_back(values[random.bits() % values.size()]);
     std::vector<int32_t> order(static_cast<size_t>(n));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)]; });
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
+    });
     for (int64_t topk = 1; topk < n; topk++) {
       std::vector<int32_t> want(order.begin(), order.begin() + topk), got(static_cast<size_t>(topk + 1), -77);
       std::sort(want.begin(), want.end());

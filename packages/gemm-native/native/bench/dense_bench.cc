@@ -1,5 +1,6 @@
-// Speed of the dense kernels as fractions of ceilings that are measured in between (ceilings.h). BF16 weights rotate through more memory
-// than the last cache holds. For tuning; `megamoe bench` measures the same through the TypeScript interface.
+// Speed of the dense kernels as fractions of ceilings that are measured in between (ceilings.h). BF16 weights rotate
+// through more memory than the last cache holds. For tuning; `megamoe bench` measures the same through the TypeScript
+// interface.
 //
 //   dense_bench [ISA] [THREADS] [bf16 or fp8] [bf16 activations: 1]
 #include <algorithm>
@@ -33,13 +34,15 @@ void compare(const std::string& name, Kind kind, int threads, double work, F&& f
   fn();
   std::vector<double> rates, limits;
   for (const double began = now(); rates.size() < 9 || now() - began < 1;) {
-    limits.push_back(ceilings::measure(kind, threads, kind == Kind::fma ? std::int64_t{1} << 29 : std::int64_t{32} << 20, kSpan));
+    limits.push_back(
+        ceilings::measure(kind, threads, kind == Kind::fma ? std::int64_t{1} << 29 : std::int64_t{32} << 20, kSpan));
     const double start = now();
     fn();
     rates.push_back(work / (now() - start));
   }
   const double rate = upperQuartile(rates), limit = upperQuartile(limits);
-  std::printf("%-36s x%d %8.2f of %7.2f G/s  fraction %.2f\n", name.c_str(), threads, rate / 1e9, limit / 1e9, rate / limit);
+  std::printf("%-36s x%d %8.2f of %7.2f G/s  fraction %.2f\n", name.c_str(), threads, rate / 1e9, limit / 1e9,
+              rate / limit);
   std::fflush(stdout);
 }
 
@@ -67,11 +70,11 @@ void linear(const KernelTable& table, int threads, Format format, bool bf16, std
   std::vector<float> out(static_cast<std::size_t>(most * n));
   std::size_t next = 0;
   // For a second after they are filled, weights are read at a third of the speed (huge pages are being made).
-  for (int i = 0; i < 1000; i++)
-    product({weights[next++ % weights.size()].get(), x.data(), 1, out.data()}, threads);
+  for (int i = 0; i < 1000; i++) product({weights[next++ % weights.size()].get(), x.data(), 1, out.data()}, threads);
   for (const std::int64_t m : {1, 2, 4, 8, 64, 512}) {
     // Up to four rows the weights' bytes are the limit, above the multiply-adds.
-    const double bytes = (isFp8 ? 1. : 2.) * static_cast<double>(n * k), operations = 2. * static_cast<double>(m * n * k);
+    const double bytes = (isFp8 ? 1. : 2.) * static_cast<double>(n * k),
+                 operations = 2. * static_cast<double>(m * n * k);
     const Kind kind = m <= 4 ? Kind::read : bf16 ? Kind::vdpbf16ps : Kind::fma;
     const std::string name = std::string(table.isa) + " linear " + (isFp8 ? "fp8" : "bf16") + (bf16 ? " x bf16" : "");
     const auto run = [&] { product({weights[next++ % weights.size()].get(), x.data(), m, out.data()}, threads); };
@@ -84,7 +87,8 @@ void hyper(const KernelTable& table, int threads, std::int64_t t) {
   gemm::test::Random random(2);
   std::vector<std::vector<float>> fns;
   for (int i = 0; i < 64; i++) fns.push_back(random.floats(kMixes * kHc * kD));
-  const std::vector<float> streams = random.floats(t * kHc * kD), base = random.floats(kMixes), scale = random.floats(3);
+  const std::vector<float> streams = random.floats(t * kHc * kD), base = random.floats(kMixes),
+                           scale = random.floats(3);
   std::vector<float> post(static_cast<std::size_t>(t * kHc)), comb(static_cast<std::size_t>(t * kHc * kHc)),
       collapsed(static_cast<std::size_t>(t * kD));
   std::size_t next = 0;
@@ -124,7 +128,8 @@ int main(int argc, char** argv) {
   for (const KernelTable* table : availableTables()) {
     if (!isa.empty() && isa != table->isa) continue;
     for (const Format format : {Format::bf16, Format::fp8})
-      if (only.empty() || only == (format == Format::fp8 ? "fp8" : "bf16")) linear(*table, threads, format, argc > 4, 4096, 4096);
+      if (only.empty() || only == (format == Format::fp8 ? "fp8" : "bf16"))
+        linear(*table, threads, format, argc > 4, 4096, 4096);
     if (!only.empty()) continue;
     hyper(*table, threads, 1);
     scans(*table);

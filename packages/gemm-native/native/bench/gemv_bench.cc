@@ -1,5 +1,6 @@
-// What bounds a product of one row with NVFP4 weights: steps from plain reads to the whole call, each as a fraction of the read ceiling
-// measured before and after it. Weights lie and rotate as in `megamoe bench` (16 experts of 4096 x 4096, 151 MB, huge pages).
+// What bounds a product of one row with NVFP4 weights: steps from plain reads to the whole call, each as a fraction of
+// the read ceiling measured before and after it. Weights lie and rotate as in `megamoe bench` (16 experts of 4096 x
+// 4096, 151 MB, huge pages).
 //
 //   gemv_bench [ISA]
 #include <algorithm>
@@ -57,7 +58,8 @@ int main(int argc, char** argv) {
   Weight w(Format::nvfp4, kExperts, kN, kK);
   const std::vector<std::uint8_t> c = random.bytes(kN * kK / 2), f = random.bytes(kN * kK / 16, 0x7e);
   putNvfp4(w, 0, 0, kN, c.data(), f.data(), 2);
-  for (std::int64_t e = 1; e < kExperts; e++) std::memcpy(w.matrix(e), w.matrix(0), static_cast<std::size_t>(w.matrixBytes));
+  for (std::int64_t e = 1; e < kExperts; e++)
+    std::memcpy(w.matrix(e), w.matrix(0), static_cast<std::size_t>(w.matrixBytes));
   const std::int64_t panelBytes = w.matrixBytes / w.panels();
   const std::vector<float> x = random.floats(kK), alpha(2 * kExperts, 0.5f), scales(kExperts, 1e-3f);
   std::vector<std::uint8_t> codes(kK / 2), sf(kK / 16);
@@ -114,7 +116,8 @@ int main(int argc, char** argv) {
           sink = sink + passes.read(w.matrix(0) + begin * (w.matrixBytes / 8), (end - begin) * (w.matrixBytes / 8));
         });
     });
-    show("reads, an operation for each expert", threads, w.matrixBytes, [&](std::int64_t e) { reads(e, threads, threads); });
+    show("reads, an operation for each expert", threads, w.matrixBytes,
+         [&](std::int64_t e) { reads(e, threads, threads); });
     show("reads, panel by panel", threads, w.matrixBytes, [&](std::int64_t e) {
       parallelFor(w.panels(), threads, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; i++) sink = sink + passes.read(w.panel(e, i), panelBytes);

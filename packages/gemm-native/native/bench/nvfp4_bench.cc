@@ -1,5 +1,6 @@
-// Speed of the NVFP4 kernels as fractions of ceilings that are measured in between (ceilings.h): weights rotate through more memory
-// than the last cache holds. For tuning; `megamoe bench` measures the same through the TypeScript interface.
+// Speed of the NVFP4 kernels as fractions of ceilings that are measured in between (ceilings.h): weights rotate through
+// more memory than the last cache holds. For tuning; `megamoe bench` measures the same through the TypeScript
+// interface.
 //
 //   nvfp4_bench [ISA] [FILTER]      e.g. nvfp4_bench avx512 w4a4
 #include <algorithm>
@@ -60,7 +61,8 @@ struct Bench {
     const double began = now();
     for (int sample = 0; sample < 301 && (sample < 9 || now() - began < 2); sample++) {
       // Short, so that most samples see no change of who else is running.
-      const std::int64_t amount = kind == Kind::read || kind == Kind::copy ? std::int64_t{32} << 20 : std::int64_t{1} << 29;
+      const std::int64_t amount =
+          kind == Kind::read || kind == Kind::copy ? std::int64_t{32} << 20 : std::int64_t{1} << 29;
       const double before = ceilings::measure(kind, threads, amount, kSpan);
       double (*const clock)() = threads == 1 ? ownTime : now;
       const double start = clock();
@@ -73,8 +75,8 @@ struct Bench {
     }
     // On a machine that others use, the upper quartiles are the undisturbed samples.
     const double rate = quantile(rates, 0.75), limit = quantile(limits, 0.75);
-    std::printf("%-40s x%d %8.1f of %6.1f G/s %9.1f us  fraction %.3f, median %.3f\n", name.c_str(), threads, rate / 1e9, limit / 1e9,
-                work / rate * 1e6, rate / limit, quantile(fractions, 0.5));
+    std::printf("%-40s x%d %8.1f of %6.1f G/s %9.1f us  fraction %.3f, median %.3f\n", name.c_str(), threads,
+                rate / 1e9, limit / 1e9, work / rate * 1e6, rate / limit, quantile(fractions, 0.5));
     std::fflush(stdout);
   }
 };
@@ -92,7 +94,8 @@ struct Products {
     w = std::make_unique<Weight>(Format::nvfp4, kExperts, s.n, s.k);
     const std::vector<std::uint8_t> c = random.bytes(s.n * s.k / 2), f = random.bytes(s.n * s.k / 16, 0x7e);
     putNvfp4(*w, 0, 0, s.n, c.data(), f.data(), 2);
-    for (std::int64_t e = 1; e < kExperts; e++) std::memcpy(w->matrix(e), w->matrix(0), static_cast<std::size_t>(w->matrixBytes));
+    for (std::int64_t e = 1; e < kExperts; e++)
+      std::memcpy(w->matrix(e), w->matrix(0), static_cast<std::size_t>(w->matrixBytes));
     alpha.assign(static_cast<std::size_t>(kExperts * s.parts), 0.5f);
     scales.assign(kExperts, 1e-3f);
     x = random.floats(most * s.k);
@@ -186,16 +189,19 @@ void products(const Bench& b, Shape s, int threads) {
     };
     b.compare("w4a4" + each + shape, Kind::vpdpbusd, threads, ops * static_cast<double>(m), step(staged));
     if (m == 8 || m == 64 || m == 512)
-      b.compare("bf16" + each + shape, Kind::vdpbf16ps, threads, ops * static_cast<double>(m), step([&] { q.bf16(*b.table, threads); }));
+      b.compare("bf16" + each + shape, Kind::vdpbf16ps, threads, ops * static_cast<double>(m),
+                step([&] { q.bf16(*b.table, threads); }));
     if (m == 8 || m == 64 || m == 512)
-      b.compare("w4a16" + each + shape, Kind::vdpbf16ps, threads, ops * static_cast<double>(m), step([&] { q.w4a16(*b.table, threads); }));
+      b.compare("w4a16" + each + shape, Kind::vdpbf16ps, threads, ops * static_cast<double>(m),
+                step([&] { q.w4a16(*b.table, threads); }));
   }
 }
 
 // 64 experts, top 6: staging with its gather, then the product.
 void moe(const Bench& b, Shape s, int threads) {
   for (const std::int64_t tokens : {8, 64, 512}) {
-    const std::string name = "w4a4 moe tokens=" + std::to_string(tokens) + " n=" + std::to_string(s.n) + " k=" + std::to_string(s.k);
+    const std::string name =
+        "w4a4 moe tokens=" + std::to_string(tokens) + " n=" + std::to_string(s.n) + " k=" + std::to_string(s.k);
     if (!b.wants(name)) continue;
     Products q(s, tokens * 6);
     Random random(3);

@@ -1,6 +1,6 @@
-// Which instructions cost nothing beside vpdpbusd on this processor (x86-64 with AVX-512 VNNI and VBMI). The NVFP4 kernels are bound by
-// the pipes that multiply: what runs on others is free, what shares those is not. Each line: cycles of 8 such instructions alone, and of
-// 8 beside 8 vpdpbusd, whose own 4 cycles (two a cycle) are the unit.
+// Which instructions cost nothing beside vpdpbusd on this processor (x86-64 with AVX-512 VNNI and VBMI). The NVFP4
+// kernels are bound by the pipes that multiply: what runs on others is free, what shares those is not. Each line:
+// cycles of 8 such instructions alone, and of 8 beside 8 vpdpbusd, whose own 4 cycles (two a cycle) are the unit.
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
@@ -46,8 +46,8 @@ double fastest(void (*run)(int)) {
 
 #define EIGHT(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
 #define OTHER_EIGHT(M) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
-// Values in the registers do not matter: no instruction here takes longer for some than for others, and those that could see
-// subnormal floats begin with zeros.
+// Values in the registers do not matter: no instruction here takes longer for some than for others, and those that
+// could see subnormal floats begin with zeros.
 #define CLEAR(n) "vpxord " Z(n) ", " Z(n) ", " Z(n) "\n"
 // clang-format off
 #define LOOP(TEXT)                                                                                              \
@@ -59,7 +59,7 @@ double fastest(void (*run)(int)) {
                        "zmm11", "zmm12", "zmm13", "zmm14", "zmm15", "zmm30", "zmm31", "k2", "cc");              \
   }
 // clang-format on
-#define SHOW(M)                                                                                                   \
+#define SHOW(M)                                                                                         \
   std::printf("%-14s alone %5.2f   with 8 vpdpbusd %5.2f\n", #M, fastest(LOOP(OTHER_EIGHT(M))) / cycle, \
               fastest(LOOP(EIGHT(DOT) OTHER_EIGHT(M))) / cycle)
 

@@ -1,6 +1,6 @@
-// Speed of the swizzle in cache as fractions of memcpy of the same bytes, measured beside it. On the processors that this was written
-// on, memcpy of this size is a string instruction, which writes whole lines without fetching them; a loop of loads and stores fetches
-// the lines of its output too, and reaches 0.75 when it does nothing else.
+// Speed of the swizzle in cache as fractions of memcpy of the same bytes, measured beside it. On the processors that
+// this was written on, memcpy of this size is a string instruction, which writes whole lines without fetching them; a
+// loop of loads and stores fetches the lines of its output too, and reaches 0.75 when it does nothing else.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -22,7 +22,8 @@ struct Line {
 };
 
 struct Buffer {
-  explicit Buffer(std::int64_t shift) : lines(kBytes / 64 + 1), at(reinterpret_cast<std::uint8_t*>(lines.data()) + shift) {}
+  explicit Buffer(std::int64_t shift)
+      : lines(kBytes / 64 + 1), at(reinterpret_cast<std::uint8_t*>(lines.data()) + shift) {}
   std::vector<Line> lines;
   std::uint8_t* at;  // typed arrays begin 16 bytes past a line
 };
@@ -48,8 +49,8 @@ void swizzles(const BandKernel& kernel) {
       Buffer in(shift), out(shift);
       const double copy = secondsOf([&] { std::memcpy(out.at, in.at, kBytes); });
       const double own = secondsOf([&] { swizzle128x4(in.at, kBytes / kSf, kSf, out.at, 1, kernel); });
-      std::printf("%-8s kSf=%-4ld %2d bytes past a line     %.2f of %.0f GB/s\n", kernel.isa, static_cast<long>(kSf), shift, copy / own,
-                  kBytes / copy / 1e9);
+      std::printf("%-8s kSf=%-4ld %2d bytes past a line     %.2f of %.0f GB/s\n", kernel.isa, static_cast<long>(kSf),
+                  shift, copy / own, kBytes / copy / 1e9);
     }
 }
 

@@ -15,7 +15,8 @@ const std::int32_t* offsetsArgument(const NapiArgs& args, std::size_t i, std::in
   const std::int32_t* offsets = args.i32(i, "expertOffsets", experts);
   std::int64_t last = 0;
   for (std::int64_t e = 0; e < experts; e++) {
-    if (offsets[e] < last) throw Napi::RangeError::New(args.env(), args.text("expertOffsets") + " must be cumulative ends");
+    if (offsets[e] < last)
+      throw Napi::RangeError::New(args.env(), args.text("expertOffsets") + " must be cumulative ends");
     last = offsets[e];
   }
   *rows = last;

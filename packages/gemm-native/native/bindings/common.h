@@ -1,6 +1,7 @@
 // What the bindings share: the leading (isa, threads) arguments, weights as JavaScript objects, checks of index arrays.
 //
-// TypeScript validates arguments with better messages; these checks are the second line, so that no call can crash the process.
+// TypeScript validates arguments with better messages; these checks are the second line, so that no call can crash the
+// process.
 #pragma once
 
 #include <megamoe/napi_args.h>

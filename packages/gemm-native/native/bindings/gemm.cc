@@ -41,7 +41,8 @@ void linearNvfp4(const Napi::CallbackInfo& info) {
 void linearBf16(const Napi::CallbackInfo& info) {
   const Call call(info, "linearBf16", 8);
   const Weight& w = weightArgument(call, info, 2, "w");
-  if (w.format == Format::nvfp4) return nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), true, call.threads);
+  if (w.format == Format::nvfp4)
+    return nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), true, call.threads);
   LinearParams p{};
   p.w = &w;
   p.m = call.integer(6, "m", 0);
@@ -67,7 +68,8 @@ std::int64_t groupedArguments(const Call& call, const Napi::CallbackInfo& info, 
   p->expertOffsets = offsetsArgument(call, offsets, w.matrices, &rows);
   p->alpha = call.f32OrNull(alpha, "alpha", w.matrices * p->parts);
   if ((p->alpha != nullptr) != (w.format == Format::nvfp4))
-    throw Napi::TypeError::New(info.Env(), call.text("alpha") + " must be a Float32Array for nvfp4 weights and null for others");
+    throw Napi::TypeError::New(info.Env(),
+                               call.text("alpha") + " must be a Float32Array for nvfp4 weights and null for others");
   p->out = call.f32(out, "out", call.product("out", rows, w.n));
   return rows;
 }

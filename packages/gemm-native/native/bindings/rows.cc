@@ -25,8 +25,7 @@ void stageArguments(const Call& call, StageParams* p, std::size_t codes, std::si
   const std::int64_t size = call.product("k", p->rows, p->k);
   p->slotToken = call.i32OrNull(4, "slotToken", p->rows);
   p->x = call.f32(2, "x", p->slotToken == nullptr ? size : 0);
-  if (p->slotToken != nullptr)
-    requireIndices(call, "slotToken", p->slotToken, p->rows, 0, call.length(2, "x") / p->k);
+  if (p->slotToken != nullptr) requireIndices(call, "slotToken", p->slotToken, p->rows, 0, call.length(2, "x") / p->k);
   p->codes = call.u8(codes, "codes", size / 2);
   p->sf = call.u8(sf, "sf", size / kBlock);
 }
@@ -68,7 +67,8 @@ Napi::Value stageNvfp4Dynamic(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
 }
 
-// gateUp [R, 2*i] at 2, i at 3 and limit at 4, which both fused functions have, for `rows` rows; codes and sf at the given places.
+// gateUp [R, 2*i] at 2, i at 3 and limit at 4, which both fused functions have, for `rows` rows; codes and sf at the
+// given places.
 void swigluStageArguments(const Call& call, StageParams* p, std::size_t codes, std::size_t sf) {
   if (p->k % kBlock != 0) throw Napi::RangeError::New(call.env(), call.text("i") + " must be a multiple of 16");
   const std::int64_t size = call.product("i", p->rows, p->k, 2) / 2;

@@ -13,7 +13,7 @@ class Scan : public NapiArgs {
   Scan(const Napi::CallbackInfo& info, const char* name, std::size_t count)
       : NapiArgs(info, name, count),
         kernels(*availableTables()[static_cast<std::size_t>(
-                    integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]
+                                       integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]
                      ->scan),
         n(integer(2, "n", 1, 0x7fffffff)),
         x(f32(1, "x", n)) {}
@@ -30,18 +30,21 @@ Napi::Value scanArgmax(const Napi::CallbackInfo& info) {
 
 Napi::Value scanTop(const Napi::CallbackInfo& info) {
   const Scan scan(info, "scanTop", 7);
-  const std::int64_t k = scan.integer(3, "k", 1, scan.n), capacity = std::min(scan.length(5, "ids"), scan.length(6, "values"));
+  const std::int64_t k = scan.integer(3, "k", 1, scan.n),
+                     capacity = std::min(scan.length(5, "ids"), scan.length(6, "values"));
   const float temperature = static_cast<float>(scan.number(4, "temperature"));
-  return Napi::Number::New(info.Env(), static_cast<double>(scan.kernels.top(scan.x, scan.n, k, temperature, capacity,
-                                                                           scan.i32(5, "ids", 0), scan.f32(6, "values", 0))));
+  return Napi::Number::New(
+      info.Env(), static_cast<double>(scan.kernels.top(scan.x, scan.n, k, temperature, capacity, scan.i32(5, "ids", 0),
+                                                       scan.f32(6, "values", 0))));
 }
 
 Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
   const Scan scan(info, "scanAtLeast", 6);
   const float floor = static_cast<float>(scan.number(3, "floor"));
   const std::int64_t capacity = std::min(scan.length(4, "ids"), scan.length(5, "values"));
-  return Napi::Number::New(info.Env(), static_cast<double>(scan.kernels.atLeast(scan.x, scan.n, floor, capacity, scan.i32(4, "ids", 0),
-                                                                               scan.f32(5, "values", 0))));
+  return Napi::Number::New(
+      info.Env(), static_cast<double>(scan.kernels.atLeast(scan.x, scan.n, floor, capacity, scan.i32(4, "ids", 0),
+                                                           scan.f32(5, "values", 0))));
 }
 
 }  // namespace

@@ -57,7 +57,8 @@ Napi::Value createWeight(const Napi::CallbackInfo& info) {
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("bytes", static_cast<double>(weight->bytes));
   require(info.Env(), napi_type_tag_object(info.Env(), out, &kWeightTag), "createWeight: cannot tag the object");
-  require(info.Env(), napi_wrap(info.Env(), out, weight.get(), freeWeight, nullptr, nullptr), "createWeight: cannot wrap the memory");
+  require(info.Env(), napi_wrap(info.Env(), out, weight.get(), freeWeight, nullptr, nullptr),
+          "createWeight: cannot wrap the memory");
   std::int64_t total = 0;
   napi_adjust_external_memory(info.Env(), weight->bytes, &total);
   weight.release();
@@ -90,7 +91,8 @@ void putDenseRows(const Napi::CallbackInfo& info) {
   if (w.format == Format::fp8) throw Napi::TypeError::New(info.Env(), args.text("w") + " has the wrong format");
   const Place at(args, w);
   const std::int64_t size = at.rows * w.k;
-  const void* data = w.format == Format::f32 ? static_cast<const void*>(args.f32(4, "data", size)) : args.u16(4, "data", size);
+  const void* data =
+      w.format == Format::f32 ? static_cast<const void*>(args.f32(4, "data", size)) : args.u16(4, "data", size);
   if (size > 0) putDense(w, at.matrix, at.row0, at.rows, data);
 }
 
@@ -123,8 +125,8 @@ void putNvfp4Rows(const Napi::CallbackInfo& info) {
 Weight& weightArgument(const NapiArgs& args, const Napi::CallbackInfo& info, std::size_t i, const char* name) {
   bool tagged = false;
   void* data = nullptr;
-  if (!info[i].IsObject() || napi_check_object_type_tag(info.Env(), info[i], &kWeightTag, &tagged) != napi_ok || !tagged ||
-      napi_unwrap(info.Env(), info[i], &data) != napi_ok)
+  if (!info[i].IsObject() || napi_check_object_type_tag(info.Env(), info[i], &kWeightTag, &tagged) != napi_ok ||
+      !tagged || napi_unwrap(info.Env(), info[i], &data) != napi_ok)
     throw Napi::TypeError::New(info.Env(), args.text(name) + " must come from createWeight");
   return *static_cast<Weight*>(data);
 }

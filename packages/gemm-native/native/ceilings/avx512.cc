@@ -15,7 +15,7 @@ std::uint64_t readPass(const std::uint8_t* p, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; i += 512)
     for (int j = 0; j < 8; j++) sum[j] = _mm512_add_epi64(sum[j], _mm512_load_si512(p + i + 64 * j));
   for (int j = 1; j < 8; j++) sum[0] = _mm512_add_epi64(sum[0], sum[j]);
-  std::uint64_t lanes[8]; // unsigned: the sum wraps, which _mm512_reduce_add_epi64 must not
+  std::uint64_t lanes[8];  // unsigned: the sum wraps, which _mm512_reduce_add_epi64 must not
   _mm512_storeu_si512(lanes, sum[0]);
   std::uint64_t total = 0;
   for (std::uint64_t lane : lanes) total += lane;

@@ -21,7 +21,8 @@ namespace {
 constexpr std::int64_t kHugePage = 2 << 20;
 constexpr std::align_val_t kAlignment{kHugePage};
 
-// One block, grown when a larger span is asked for. Every float in it is 0.747, so that max never meets a NaN or a slow number.
+// One block, grown when a larger span is asked for. Every float in it is 0.747, so that max never meets a NaN or a slow
+// number.
 class Arena {
  public:
   std::uint8_t* atLeast(std::int64_t bytes) {
@@ -79,9 +80,8 @@ void walk(std::int64_t* cursor, std::int64_t amount, std::int64_t span, int thre
   for (std::int64_t left = amount; left > 0;) {
     const std::int64_t piece = left < span - *cursor ? left : span - *cursor;
     const std::int64_t at = *cursor;
-    parallelFor(piece / kGrain, threads, [&](std::int64_t begin, std::int64_t end) {
-      fn(at + begin * kGrain, (end - begin) * kGrain);
-    });
+    parallelFor(piece / kGrain, threads,
+                [&](std::int64_t begin, std::int64_t end) { fn(at + begin * kGrain, (end - begin) * kGrain); });
     left -= piece;
     *cursor = at + piece == span ? 0 : at + piece;
   }
@@ -101,8 +101,9 @@ double measureMemory(Kind kind, int threads, std::int64_t amount, std::int64_t s
         std::memcpy(block + half + at, block + at, static_cast<std::size_t>(n));
       });
     } else if (kind == Kind::max) {
-      walk(&cursor, bytes, rounded, threads,
-           [&](std::int64_t at, std::int64_t n) { sink = passes.max(reinterpret_cast<const float*>(block + at), n / 4); });
+      walk(&cursor, bytes, rounded, threads, [&](std::int64_t at, std::int64_t n) {
+        sink = passes.max(reinterpret_cast<const float*>(block + at), n / 4);
+      });
     } else {
       walk(&cursor, bytes, rounded, threads,
            [&](std::int64_t at, std::int64_t n) { sink = static_cast<double>(passes.read(block + at, n)); });

@@ -10,7 +10,7 @@ constexpr int kAccumulators = 12;
 
 // A loop of independent multiply-adds that stay in registers.
 struct Peak {
-  double operationsPerRound = 0;         // multiplications and additions counted apart, as everywhere
+  double operationsPerRound = 0;                // multiplications and additions counted apart, as everywhere
   float (*run)(std::int64_t rounds) = nullptr;  // null: this instruction set has none; the result keeps the loop alive
 };
 

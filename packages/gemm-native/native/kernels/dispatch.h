@@ -14,9 +14,9 @@ struct KernelTable {
   void (*linear)(const LinearParams&, int threads);
   void (*linearBf16)(const LinearParams&, int threads);  // the same with activations rounded to BF16
   void (*groupedW4A4)(const GroupedW4A4Params&, int threads);
-  void (*groupedW4A16)(const GroupedA16Params&, int threads);  // nvfp4 weights
-  void (*groupedBf16)(const GroupedA16Params&, int threads);   // nvfp4 weights, activations rounded to BF16
-  void (*groupedDense)(const GroupedA16Params&, int threads);  // f32, bf16 and fp8 weights
+  void (*groupedW4A16)(const GroupedA16Params&, int threads);      // nvfp4 weights
+  void (*groupedBf16)(const GroupedA16Params&, int threads);       // nvfp4 weights, activations rounded to BF16
+  void (*groupedDense)(const GroupedA16Params&, int threads);      // f32, bf16 and fp8 weights
   void (*groupedDenseBf16)(const GroupedA16Params&, int threads);  // the same, activations rounded to BF16
   void (*gatherRows)(const GatherParams&, int threads);
   std::int64_t (*stage)(const StageParams&, int threads);  // see nvfp4/stage.h

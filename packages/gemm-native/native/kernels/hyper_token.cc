@@ -7,8 +7,8 @@ namespace megamoe::gemm {
 
 namespace {
 
-// The streams carry every layer's rounding to the logits, and their mixing is a handful of numbers per token: it is done in double
-// and rounded once.
+// The streams carry every layer's rounding to the logits, and their mixing is a handful of numbers per token: it is
+// done in double and rounded once.
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 // Divides each line by (its sum + eps); lines start lineStride apart, their elements lie `step` apart.

@@ -1,4 +1,5 @@
-// The scalar part of hyper-connections, a handful of numbers per token, for all instruction sets: what is made of the mixes.
+// The scalar part of hyper-connections, a handful of numbers per token, for all instruction sets: what is made of the
+// mixes.
 #pragma once
 
 #include <cstdint>

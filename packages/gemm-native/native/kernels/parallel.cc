@@ -23,7 +23,8 @@ struct Buffer {
 
 }  // namespace
 
-void runRanges(std::int64_t count, int threads, std::int64_t grain, void (*range)(void*, std::int64_t, std::int64_t), void* context) {
+void runRanges(std::int64_t count, int threads, std::int64_t grain, void (*range)(void*, std::int64_t, std::int64_t),
+               void* context) {
   parallelFor(count, threads, grain, [&](std::int64_t begin, std::int64_t end) { range(context, begin, end); });
 }
 

@@ -11,7 +11,7 @@ struct LinearParams {  // out[m, g*N + n] = sum_k x[m, g*K + k] * w[g][n, k]
   const Weight* w;     // f32, bf16 or fp8, matrices = groups
   const float* x;      // [M, groups*K]
   std::int64_t m;
-  float* out;          // [M, groups*N]
+  float* out;  // [M, groups*N]
 };
 
 struct LinearNvfp4Params {  // the same for nvfp4
@@ -21,15 +21,15 @@ struct LinearNvfp4Params {  // the same for nvfp4
   float inputScale;    // of W4A4; 0: each row's own
   const float* x;      // [M, groups*K]
   std::int64_t m;
-  float* out;          // [M, groups*N]
+  float* out;  // [M, groups*N]
 };
 
-struct GroupedParams {               // rows of A grouped by expert
-  const Weight* w;                   // matrices = experts
-  std::int64_t parts;                // alpha[e*parts + part]; part of column c is c*parts/N
-  const std::int32_t* expertOffsets; // [E] cumulative ends
-  const float* alpha;                // [E*parts]; null for f32 and bf16 weights
-  float* out;                        // [R, N]
+struct GroupedParams {                // rows of A grouped by expert
+  const Weight* w;                    // matrices = experts
+  std::int64_t parts;                 // alpha[e*parts + part]; part of column c is c*parts/N
+  const std::int32_t* expertOffsets;  // [E] cumulative ends
+  const float* alpha;                 // [E*parts]; null for f32 and bf16 weights
+  float* out;                         // [R, N]
 };
 
 struct GroupedW4A4Params : GroupedParams {
@@ -53,15 +53,16 @@ struct GatherParams {  // out[r] = x[slotToken[r]]
 struct StageParams {
   const float* x;  // [T, K]
   std::int64_t k;
-  const std::int32_t* slotToken;  // [R], or null for the identity
-  std::int64_t rows;              // R
+  const std::int32_t* slotToken;      // [R], or null for the identity
+  std::int64_t rows;                  // R
   const std::int32_t* expertOffsets;  // [E] cumulative ends; unused when rowScale is given
   std::int64_t experts;
   const float* globalDecodeScale;  // [E]; unused when rowScale is given
   float* rowScale;                 // [R] out: each row's own scale; null for static scales
   std::uint8_t* codes;             // [R, K/2]
   std::uint8_t* sf;                // [R, K/16]
-  float swigluLimit;  // 0: x is staged. Above 0: x is [R, 2K], gate first, slotToken is null, and the SwiGLU of a row is staged
+  float swigluLimit;  // 0: x is staged. Above 0: x is [R, 2K], gate first, slotToken is null, and the SwiGLU of a row
+                      // is staged
 };
 
 struct SwigluParams {

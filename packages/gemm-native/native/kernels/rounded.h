@@ -1,5 +1,5 @@
-// Products of BF16 activations with dense weights, for instruction sets that multiply float32: the activations are rounded first, by
-// activationBf16 of nvfp4/bf16_rule.h, and then it is the float32 product.
+// Products of BF16 activations with dense weights, for instruction sets that multiply float32: the activations are
+// rounded first, by activationBf16 of nvfp4/bf16_rule.h, and then it is the float32 product.
 #pragma once
 
 #include "params.h"

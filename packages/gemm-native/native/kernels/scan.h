@@ -9,16 +9,18 @@ namespace megamoe::gemm {
 struct ScanKernels {
   // Index of the largest, ties to the lowest; -1 - i when x[i] is the first NaN or +infinity.
   std::int64_t (*argmax)(const float* x, std::int64_t n);
-  // How many have f32(x[i]/temperature) >= f32(kth/temperature), kth being the k-th largest, 1 <= k <= n, ties counted one each; written as
-  // by atLeast. -1 when any is NaN or +infinity, or scanFloor finds nothing.
-  std::int64_t (*top)(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity, std::int32_t* ids,
-                      float* values);
-  // How many x[i] >= floor there are; the first `capacity` of them, ascending, go to ids and values. NaN is not at least anything.
-  std::int64_t (*atLeast)(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids, float* values);
+  // How many have f32(x[i]/temperature) >= f32(kth/temperature), kth being the k-th largest, 1 <= k <= n, ties counted
+  // one each; written as by atLeast. -1 when any is NaN or +infinity, or scanFloor finds nothing.
+  std::int64_t (*top)(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity,
+                      std::int32_t* ids, float* values);
+  // How many x[i] >= floor there are; the first `capacity` of them, ascending, go to ids and values. NaN is not at
+  // least anything.
+  std::int64_t (*atLeast)(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids,
+                          float* values);
 };
 
-// The smallest float32 whose quotient by temperature (above 0) is that of kth, rounded: division may round smaller logits to one value. False
-// when it is more than 64 floats away (overflow, underflow).
+// The smallest float32 whose quotient by temperature (above 0) is that of kth, rounded: division may round smaller
+// logits to one value. False when it is more than 64 floats away (overflow, underflow).
 bool scanFloor(float kth, float temperature, float* floor);
 
 }  // namespace megamoe::gemm

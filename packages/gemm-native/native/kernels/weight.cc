@@ -18,7 +18,12 @@ constexpr std::size_t kReadAhead = nvfp4::kSuperblockBytes;
 }  // namespace
 
 Weight::Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_t k)
-    : format(format), matrices(matrices), n(n), k(k), matrixBytes(bytesOfMatrix(format, n, k)), bytes(matrices * matrixBytes) {
+    : format(format),
+      matrices(matrices),
+      n(n),
+      k(k),
+      matrixBytes(bytesOfMatrix(format, n, k)),
+      bytes(matrices * matrixBytes) {
   const std::size_t size = static_cast<std::size_t>(bytes) + kReadAhead;
   data_ = static_cast<std::uint8_t*>(::operator new(size, blockAlignment(static_cast<std::size_t>(bytes))));
   adviseHugePages(data_, size);
@@ -27,8 +32,7 @@ Weight::Weight(Format format, std::int64_t matrices, std::int64_t n, std::int64_
                             ? n % kPanel != 0 || k % nvfp4::kSuperblock != 0
                             : n % kDenseRows != 0 || k * denseElementBytes(format) % kDenseLine != 0 ||
                                   (format == Format::fp8 && k % kDenseChunk != 0);
-  if (isPadded)
-    std::memset(data_, 0, static_cast<std::size_t>(bytes));
+  if (isPadded) std::memset(data_, 0, static_cast<std::size_t>(bytes));
 }
 
 Weight::~Weight() { ::operator delete(data_, blockAlignment(static_cast<std::size_t>(bytes))); }
@@ -73,8 +77,8 @@ void putDense(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t ro
   }
 }
 
-void putFp8(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes, const float* scales,
-            int threads) {
+void putFp8(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes,
+            const float* scales, int threads) {
   const std::int64_t k = w.k, tiles = (k + kFp8Tile - 1) / kFp8Tile;
   parallelFor(rows, threads, 1 + 65536 / k, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; r++) {
@@ -83,7 +87,8 @@ void putFp8(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows
         std::memcpy(const_cast<std::uint8_t*>(w.denseScales(matrix, row0 + r, k0)), scales + r * tiles + tile,
                     static_cast<std::size_t>(std::min(kFp8Scales, tiles - tile)) * sizeof(float));
         std::uint8_t* line = const_cast<std::uint8_t*>(w.denseRow(matrix, row0 + r, k0));
-        for (std::int64_t at = k0; at < std::min(k, k0 + kDenseChunk); at += kDenseLine, line += kDenseRows * kDenseLine)
+        for (std::int64_t at = k0; at < std::min(k, k0 + kDenseChunk);
+             at += kDenseLine, line += kDenseRows * kDenseLine)
           for (std::int64_t i = 0; i < std::min(kDenseLine, k - at); i++) line[i] = packFp8(codes[r * k + at + i]);
       }
     }

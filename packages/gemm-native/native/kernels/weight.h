@@ -1,17 +1,18 @@
 // Packed weights: one block of memory for a stack of matrices [matrices][n, k] (groups of a linear, or experts).
 //
-// f32, bf16: chunks of 1024 k, each with all rows in panels of 4, and a panel cut into lines of 64 bytes along k: line 0 of the four rows,
-// line 1 of the four rows, and so on. A kernel that takes four rows at a time reads one stream, while the activations of a chunk stay in
-// the first-level cache: with all of k they would share it with the stream, a fifth of the speed. Missing rows of the last panel, and
-// what is behind k in the last line, are zeros.
-// nvfp4: panels of 32 output rows ("columns" of the product), so that one 4-byte vector lane is one output. A panel is a row of
+// f32, bf16: chunks of 1024 k, each with all rows in panels of 4, and a panel cut into lines of 64 bytes along k: line
+// 0 of the four rows, line 1 of the four rows, and so on. A kernel that takes four rows at a time reads one stream,
+// while the activations of a chunk stay in the first-level cache: with all of k they would share it with the stream, a
+// fifth of the speed. Missing rows of the last panel, and what is behind k in the last line, are zeros. nvfp4: panels
+// of 32 output rows ("columns" of the product), so that one 4-byte vector lane is one output. A panel is a row of
 // superblocks of 64 k, each 1152 bytes = 18 cache lines:
 //   2 lines of scales: line h is columns 16h..16h+15, lane c of it holds the E4M3 scales of blocks 0..3 as bytes 0..3;
-//   16 lines of codes: for block b, half h, z = 0, 1: lane c, byte j holds k = 16b + 8z + j in the low nibble, 16b + 8z + 4 + j in the
-//   high one.
-// Scales come first because a kernel needs them early. Missing columns of the last panel and missing blocks of the last superblock
-// (k not a multiple of 64) have zero codes and scales. Codes under a zero scale are stored as zeros: the value is the same, and a
-// kernel may then form the scale by adding exponents, which turns no zero into a number as long as the dot product is zero.
+//   16 lines of codes: for block b, half h, z = 0, 1: lane c, byte j holds k = 16b + 8z + j in the low nibble, 16b + 8z
+//   + 4 + j in the high one.
+// Scales come first because a kernel needs them early. Missing columns of the last panel and missing blocks of the last
+// superblock (k not a multiple of 64) have zero codes and scales. Codes under a zero scale are stored as zeros: the
+// value is the same, and a kernel may then form the scale by adding exponents, which turns no zero into a number as
+// long as the dot product is zero.
 #pragma once
 
 #include <cstddef>
@@ -26,10 +27,10 @@ enum class Format : int { f32 = 0, bf16 = 1, nvfp4 = 2, fp8 = 3 };
 constexpr std::int64_t kPanel = nvfp4::kColumns;  // output rows in a panel
 constexpr std::int64_t kBlock = 16;               // k in an NVFP4 block
 
-constexpr std::int64_t kDenseRows = 4;      // rows in a panel of f32, bf16 or fp8
-constexpr std::int64_t kDenseLine = 64;     // bytes that lie together
-constexpr std::int64_t kDenseChunk = 1024;  // k
-constexpr std::int64_t kFp8Tile = 128;      // k that share a scale of fp8
+constexpr std::int64_t kDenseRows = 4;                       // rows in a panel of f32, bf16 or fp8
+constexpr std::int64_t kDenseLine = 64;                      // bytes that lie together
+constexpr std::int64_t kDenseChunk = 1024;                   // k
+constexpr std::int64_t kFp8Tile = 128;                       // k that share a scale of fp8
 constexpr std::int64_t kFp8Scales = kDenseChunk / kFp8Tile;  // of a row in a chunk
 
 // An E4M3 code as fp8 weights hold it, and back.
@@ -41,7 +42,9 @@ constexpr std::uint8_t unpackFp8(std::uint8_t packed) {
 }
 
 // Bytes of one element of a format that is no nvfp4.
-constexpr std::int64_t denseElementBytes(Format format) { return format == Format::f32 ? 4 : format == Format::bf16 ? 2 : 1; }
+constexpr std::int64_t denseElementBytes(Format format) {
+  return format == Format::f32 ? 4 : format == Format::bf16 ? 2 : 1;
+}
 
 // Superblocks of 64 k in a row of k.
 constexpr std::int64_t superblocksOf(std::int64_t k) { return (k + nvfp4::kSuperblock - 1) / nvfp4::kSuperblock; }
@@ -78,7 +81,8 @@ class Weight {
     return matrix(matrixIndex) + p * superblocksOf(k) * nvfp4::kSuperblockBytes;
   }
 
-  // Panel of a row of a matrix that is no nvfp4, in the chunk that begins at k0: scales of four rows for fp8, then lines.
+  // Panel of a row of a matrix that is no nvfp4, in the chunk that begins at k0: scales of four rows for fp8, then
+  // lines.
   const std::uint8_t* densePanel(std::int64_t matrixIndex, std::int64_t row, std::int64_t k0) const {
     const std::int64_t rows = (n + kDenseRows - 1) / kDenseRows * kDenseRows, left = k - k0;
     const std::int64_t inChunk = denseRowBytes(format, left < kDenseChunk ? left : kDenseChunk);
@@ -100,7 +104,8 @@ class Weight {
   std::uint8_t* data_ = nullptr;
 };
 
-// Copies `rows` rows to row0 of a matrix; source row-major codes [rows, k/2] (even k in the low nibble) and sf [rows, k/16].
+// Copies `rows` rows to row0 of a matrix; source row-major codes [rows, k/2] (even k in the low nibble) and sf [rows,
+// k/16].
 void putNvfp4(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes,
               const std::uint8_t* sf, int threads);
 
@@ -108,7 +113,7 @@ void putNvfp4(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t ro
 void putDense(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const void* data);
 
 // The same for fp8: E4M3 codes [rows, k], none NaN, and scales [rows, ceil(k/128)].
-void putFp8(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes, const float* scales,
-            int threads);
+void putFp8(Weight& w, std::int64_t matrix, std::int64_t row0, std::int64_t rows, const std::uint8_t* codes,
+            const float* scales, int threads);
 
 }  // namespace megamoe::gemm

@@ -14,8 +14,10 @@ struct Lines {
 
   template <bool kStream>
   static void store(std::uint8_t* p, __m512i v) {
-    if (kStream) _mm512_stream_si512(reinterpret_cast<__m512i*>(p), v);
-    else _mm512_storeu_si512(p, v);
+    if (kStream)
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(p), v);
+    else
+      _mm512_storeu_si512(p, v);
   }
 
   template <bool kStream>
@@ -40,8 +42,10 @@ struct Lines {
       piece[r][3] = _mm512_unpackhi_epi64(b, d);
     }
     for (int w = 0; w < 4; w++) {  // the same lane of the four rows together is a line
-      const __m512i a = _mm512_shuffle_i32x4(piece[0][w], piece[1][w], 0x44), b = _mm512_shuffle_i32x4(piece[0][w], piece[1][w], 0xee);
-      const __m512i c = _mm512_shuffle_i32x4(piece[2][w], piece[3][w], 0x44), d = _mm512_shuffle_i32x4(piece[2][w], piece[3][w], 0xee);
+      const __m512i a = _mm512_shuffle_i32x4(piece[0][w], piece[1][w], 0x44),
+                    b = _mm512_shuffle_i32x4(piece[0][w], piece[1][w], 0xee);
+      const __m512i c = _mm512_shuffle_i32x4(piece[2][w], piece[3][w], 0x44),
+                    d = _mm512_shuffle_i32x4(piece[2][w], piece[3][w], 0xee);
       store<kStream>(out + (0 + w) * next, _mm512_shuffle_i32x4(a, c, 0x88));
       store<kStream>(out + (4 + w) * next, _mm512_shuffle_i32x4(a, c, 0xdd));
       store<kStream>(out + (8 + w) * next, _mm512_shuffle_i32x4(b, d, 0x88));

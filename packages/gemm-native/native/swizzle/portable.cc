@@ -28,8 +28,10 @@ inline void transpose(const Lane in[4], Lane out[4]) {
 }
 template <bool kStream>
 inline void store(std::uint8_t* p, const Lane& x) {
-  if (kStream) _mm_stream_si128(reinterpret_cast<__m128i*>(p), x.v);
-  else _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x.v);
+  if (kStream)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), x.v);
+  else
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x.v);
 }
 inline void prefetch(const std::uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 #else
@@ -78,6 +80,7 @@ struct Quarters {
 
 }  // namespace
 
-extern const BandKernel kPortableBands = {"portable", Quarters::kColumns, bandColumns<Quarters, false>, bandColumns<Quarters, true>};
+extern const BandKernel kPortableBands = {"portable", Quarters::kColumns, bandColumns<Quarters, false>,
+                                          bandColumns<Quarters, true>};
 
 }  // namespace megamoe::gemm

@@ -1,6 +1,6 @@
-// A 16-byte piece of a tile is one word (4 columns) of each of the rows r, r+32, r+64 and r+96, so transposing words of those four rows
-// gives the pieces of row r in neighbouring tiles; rows r to r+3 together make whole 64-byte lines. Compiled without instruction-set
-// flags: it decides what may run.
+// A 16-byte piece of a tile is one word (4 columns) of each of the rows r, r+32, r+64 and r+96, so transposing words of
+// those four rows gives the pieces of row r in neighbouring tiles; rows r to r+3 together make whole 64-byte lines.
+// Compiled without instruction-set flags: it decides what may run.
 #include "swizzle.h"
 
 #include <megamoe/cpu_features.h>
@@ -50,7 +50,8 @@ const std::vector<const BandKernel*>& bandKernels() {
   return kernels;
 }
 
-void swizzle128x4(const std::uint8_t* sf, std::int64_t rows, std::int64_t kSf, std::uint8_t* out, int threads, const BandKernel& kernel) {
+void swizzle128x4(const std::uint8_t* sf, std::int64_t rows, std::int64_t kSf, std::uint8_t* out, int threads,
+                  const BandKernel& kernel) {
   if (rows == 0 || kSf == 0) return;
   const std::int64_t bands = (rows + kTileRows - 1) / kTileRows, bandBytes = swizzledBytes(kTileRows, kSf);
   // The start of a cache line.

@@ -13,7 +13,8 @@ constexpr std::int64_t swizzledBytes(std::int64_t rows, std::int64_t kSf) {
   return (rows + kTileRows - 1) / kTileRows * kTileRows * ((kSf + kTileColumns - 1) / kTileColumns * kTileColumns);
 }
 
-// Outputs of so many bytes are stored past the caches: larger than a core's own, so that they would leave it anyway before they are used.
+// Outputs of so many bytes are stored past the caches: larger than a core's own, so that they would leave it anyway
+// before they are used.
 constexpr std::int64_t kStreamFrom = std::int64_t{4} << 20;
 
 // What this processor can run: portable first, the best last.

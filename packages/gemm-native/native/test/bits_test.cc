@@ -1,5 +1,5 @@
-// The bits that are promised, as hashes of what seeded inputs give: every instruction set of every architecture must reproduce them. The
-// constants were made on x86-64, where generic, avx2 and avx512 agree.
+// The bits that are promised, as hashes of what seeded inputs give: every instruction set of every architecture must
+// reproduce them. The constants were made on x86-64, where generic, avx2 and avx512 agree.
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -37,12 +37,14 @@ class Hash {
 
 void expectHash(const char* isa, const char* what, const Hash& hash, std::uint64_t want) {
   CHECK(hash.value() == want);
-  if (hash.value() != want) std::printf("%s %s: 0x%016" PRIx64 ", expected 0x%016" PRIx64 "\n", isa, what, hash.value(), want);
+  if (hash.value() != want)
+    std::printf("%s %s: 0x%016" PRIx64 ", expected 0x%016" PRIx64 "\n", isa, what, hash.value(), want);
 }
 
 std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 
-// Experts with 1, 0, 5, 2, 37 and 8 rows: every size of tile, in panels that end in the middle and k that is no multiple of 64.
+// Experts with 1, 0, 5, 2, 37 and 8 rows: every size of tile, in panels that end in the middle and k that is no
+// multiple of 64.
 struct Experts {
   static constexpr std::int64_t kExperts = 6, n = 78, k = 464, parts = 2, rows = 53;
   const std::vector<std::int32_t> offsets = {1, 1, 6, 8, 45, 53};
@@ -105,7 +107,8 @@ void staging(const KernelTable& table) {
   for (std::int64_t b = 0; b < rows * k / 16; b++)  // blocks of very different size, zeros among them
     for (std::int64_t i = 0, e = random.below(60) - 30; i < 16; i++)
       x[size(b * 16 + i)] = e == 0 ? -0.f : std::ldexp(x[size(b * 16 + i)], static_cast<int>(e));
-  for (std::int64_t i = 0; i < k; i++) x[size(i)] = static_cast<float>(random.below(97) - 48) / 8.f;  // midpoints between codes
+  for (std::int64_t i = 0; i < k; i++)
+    x[size(i)] = static_cast<float>(random.below(97) - 48) / 8.f;  // midpoints between codes
   const std::int32_t offsets[] = {1, 8, 21};
   const float scales[] = {1.f, 0.003f, 1e-6f};
   Hash hash;
@@ -132,7 +135,8 @@ void staging(const KernelTable& table) {
 void rowWise(const KernelTable& table) {
   constexpr std::int64_t m = 9, d = 1043, hc = 4;
   Random random(11);
-  const std::vector<float> x = random.floats(m * hc * d), weight = random.floats(d), mix = random.floats(m * (hc + hc * hc));
+  const std::vector<float> x = random.floats(m * hc * d), weight = random.floats(d),
+                           mix = random.floats(m * (hc + hc * hc));
   std::vector<float> out = poisoned(m * d);
   table.rmsNorm({x.data(), m, d, weight.data(), 1e-6, out.data()}, 2);
   Hash hash;

@@ -23,7 +23,8 @@ std::vector<float> run(Linear linear, const Weight& w, const float* x, std::int6
 }
 
 // What `values` [groups*n, k] give with float32 activations and with activations that are rounded to BF16.
-void checkLinear(const KernelTable& table, const Weight& w, const std::vector<double>& values, const std::vector<float>& x, std::int64_t m) {
+void checkLinear(const KernelTable& table, const Weight& w, const std::vector<double>& values,
+                 const std::vector<float>& x, std::int64_t m) {
   const std::int64_t n = w.n, k = w.k, groups = w.matrices;
   for (const bool isBf16 : {false, true}) {
     const Linear linear = isBf16 ? table.linearBf16 : table.linear;
@@ -33,7 +34,8 @@ void checkLinear(const KernelTable& table, const Weight& w, const std::vector<do
         double sum = 0;
         for (std::int64_t i = 0; i < k; i++) {
           const float a = x[static_cast<std::size_t>((r * groups + c / n) * k + i)];
-          sum += (isBf16 ? bitsToFloat(nvfp4::activationBf16(a) << 16) : double(a)) * values[static_cast<std::size_t>(c * k + i)];
+          sum += (isBf16 ? bitsToFloat(nvfp4::activationBf16(a) << 16) : double(a)) *
+                 values[static_cast<std::size_t>(c * k + i)];
         }
         want[static_cast<std::size_t>(r * groups * n + c)] = sum;
       }
@@ -54,7 +56,8 @@ void checkLinear(const KernelTable& table, const Weight& w, const std::vector<do
   }
 }
 
-// FP8: all codes but NaN, subnormals among them, and scales that differ from row to row as they do where tiles meet in a panel.
+// FP8: all codes but NaN, subnormals among them, and scales that differ from row to row as they do where tiles meet in
+// a panel.
 void fp8Case(const KernelTable& table, std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t groups) {
   Random random(static_cast<std::uint64_t>(m * 1000 + n * 10 + k + 1));
   const std::int64_t tiles = (k + kFp8Tile - 1) / kFp8Tile;
@@ -65,10 +68,12 @@ void fp8Case(const KernelTable& table, std::int64_t m, std::int64_t n, std::int6
   for (float& s : scales) s = 0.001f * (1.5f + random.uniform());
   const std::vector<float> x = random.floats(m * groups * k);
   Weight w(Format::fp8, groups, n, k);
-  for (std::int64_t g = 0; g < groups; g++) putFp8(w, g, 0, n, codes.data() + g * n * k, scales.data() + g * n * tiles, 2);
+  for (std::int64_t g = 0; g < groups; g++)
+    putFp8(w, g, 0, n, codes.data() + g * n * k, scales.data() + g * n * tiles, 2);
   std::vector<double> values;
   for (std::int64_t i = 0; i < groups * n * k; i++)
-    values.push_back(double(decodeE4m3(codes[static_cast<std::size_t>(i)])) * scales[static_cast<std::size_t>(i / k * tiles + i % k / kFp8Tile)]);
+    values.push_back(double(decodeE4m3(codes[static_cast<std::size_t>(i)])) *
+                     scales[static_cast<std::size_t>(i / k * tiles + i % k / kFp8Tile)]);
   checkLinear(table, w, values, x, m);
   if (groups > 1) return;
   std::vector<float> rows = poisoned(2 * k);  // embedding: one rounding
@@ -77,8 +82,9 @@ void fp8Case(const KernelTable& table, std::int64_t m, std::int64_t n, std::int6
   bool same = true;
   for (std::int64_t i = 0; i < 2 * k; i++) {
     const std::int64_t row = ids[i / k], at = i % k;
-    same = same && rows[static_cast<std::size_t>(i)] == decodeE4m3(codes[static_cast<std::size_t>(row * k + at)]) *
-                                                            scales[static_cast<std::size_t>(row * tiles + at / kFp8Tile)];
+    same =
+        same && rows[static_cast<std::size_t>(i)] == decodeE4m3(codes[static_cast<std::size_t>(row * k + at)]) *
+                                                         scales[static_cast<std::size_t>(row * tiles + at / kFp8Tile)];
   }
   CHECK(same);
 }

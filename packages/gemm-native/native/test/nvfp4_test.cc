@@ -76,7 +76,8 @@ struct Case {
         for (std::int64_t i = 0; i < k; i += 8)
           for (const int j : {2, 0, 6, 4, 3, 1, 7, 5}) {
             const float scale = decodeE4m3(bSf[static_cast<std::size_t>((b0 + i) / 16)]);
-            acc = std::fma(decodeBf16(encodeBf16(a[static_cast<std::size_t>(r * k + i + j)])), value(bCodes, b0 + i + j) * scale, acc);
+            acc = std::fma(decodeBf16(encodeBf16(a[static_cast<std::size_t>(r * k + i + j)])),
+                           value(bCodes, b0 + i + j) * scale, acc);
           }
         out[static_cast<std::size_t>(r * n + c)] = alpha[static_cast<std::size_t>(e * parts + c / (n / parts))] * acc;
       }
@@ -167,13 +168,15 @@ void manyRows(const KernelTable& table) {
   check(table, c);
 }
 
-// Blocks of very different size, zeros, subnormals and the largest numbers: an error of each block's own size, and the same bits.
+// Blocks of very different size, zeros, subnormals and the largest numbers: an error of each block's own size, and the
+// same bits.
 void extremes(const KernelTable& table) {
   Case c(9, {11}, 33, 96, 1);
   Random random(10);
   for (std::int64_t i = 0; i < c.rows * c.k; i += 16) {
     const int e = static_cast<int>(random.below(200)) - 110;
-    for (std::int64_t j = i; j < i + 16; j++) c.a[static_cast<std::size_t>(j)] = std::ldexp(c.a[static_cast<std::size_t>(j)], e);
+    for (std::int64_t j = i; j < i + 16; j++)
+      c.a[static_cast<std::size_t>(j)] = std::ldexp(c.a[static_cast<std::size_t>(j)], e);
   }
   std::fill(c.a.begin(), c.a.begin() + c.k, 0.f);
   std::fill(c.a.begin() + c.k, c.a.begin() + 2 * c.k, 1e-42f);
@@ -181,7 +184,8 @@ void extremes(const KernelTable& table) {
   const std::vector<double> want = c.w4a16();
   for (std::int64_t r = 0; r < c.rows; r++) {
     double most = 0;
-    for (std::int64_t i = r * c.k; i < (r + 1) * c.k; i++) most = std::max(most, std::fabs(double(c.a[static_cast<std::size_t>(i)])));
+    for (std::int64_t i = r * c.k; i < (r + 1) * c.k; i++)
+      most = std::max(most, std::fabs(double(c.a[static_cast<std::size_t>(i)])));
     const double bound = 448.0 * 6 * static_cast<double>(c.k) * (most * 0x1p-22 + 0x1p-122);
     for (std::int64_t i = r * c.n; i < (r + 1) * c.n; i++)
       CHECK(std::fabs(got[static_cast<std::size_t>(i)] - want[static_cast<std::size_t>(i)]) <= bound);

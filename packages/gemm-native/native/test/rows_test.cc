@@ -1,4 +1,5 @@
-// Gather, SwiGLU, scatter, sum, RMS norm and hyper-connections against float64, and the same bits for any number of threads.
+// Gather, SwiGLU, scatter, sum, RMS norm and hyper-connections against float64, and the same bits for any number of
+// threads.
 #include <functional>
 
 #include "support.h"
@@ -33,8 +34,7 @@ void rows(const KernelTable& table, std::int64_t m, std::int64_t d) {
   const auto gather = [&](int t, float* out) { table.gatherRows({x.data(), d, tokens.data(), m, out}, t); };
   const std::vector<float> gathered = everyThreads(m * d, gather);
   bool same = true;
-  for (std::int64_t i = 0; i < m * d; i++)
-    same = same && gathered[size(i)] == x[size(tokens[size(i / d)] * d + i % d)];
+  for (std::int64_t i = 0; i < m * d; i++) same = same && gathered[size(i)] == x[size(tokens[size(i / d)] * d + i % d)];
   CHECK(same);
 
   std::vector<double> want(size(m * d));
@@ -78,8 +78,8 @@ void hyper(const KernelTable& table, std::int64_t t, std::int64_t hc, std::int64
   Random random(static_cast<std::uint64_t>(t * hc * d));
   const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
   const std::int64_t mixes = (2 + hc) * hc, width = hc * d;
-  const std::vector<float> streams = random.floats(t * width), fn = random.floats(mixes * width), base = random.floats(mixes),
-                           scale = random.floats(3), block = random.floats(t * d);
+  const std::vector<float> streams = random.floats(t * width), fn = random.floats(mixes * width),
+                           base = random.floats(mixes), scale = random.floats(3), block = random.floats(t * d);
   const std::int64_t combAt = t * hc, collapsedAt = combAt + t * hc * hc;
   const auto fill = [&](HyperParams& p) {
     p.streams = streams.data();
@@ -115,7 +115,8 @@ void hyper(const KernelTable& table, std::int64_t t, std::int64_t hc, std::int64
   const KernelTable& portable = *tables().front();
   CHECK(sameBits(got, pre(portable)));
   CHECK(sameBits(head(table), head(portable)));
-  // The column sums of comb come last, so they are 1 but for eps and rounding; pre follows from post's formula and collapsed.
+  // The column sums of comb come last, so they are 1 but for eps and rounding; pre follows from post's formula and
+  // collapsed.
   double worst = 0;
   for (std::int64_t i = 0; i < t; i++)
     for (std::int64_t k = 0; k < hc; k++) {
@@ -175,7 +176,8 @@ int main() {
       for (const std::int64_t m : {1, 3, 50}) rows(*table, m, d);
     for (const std::int64_t hc : {1, 2, 4, 16})
       for (const std::int64_t d : {1, 63, 64, 130}) hyper(*table, 3, hc, d);
-    // Enough tokens for groups of them: whole pieces of columns and others, rows of fn that fill no tile, the most streams.
+    // Enough tokens for groups of them: whole pieces of columns and others, rows of fn that fill no tile, the most
+    // streams.
     for (const std::int64_t d : {64, 130, 256}) hyper(*table, 40, 4, d);
     hyper(*table, 53, 3, 77);
     hyper(*table, 26, kMaxHc, 20);

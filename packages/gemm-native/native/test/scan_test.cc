@@ -16,7 +16,7 @@ std::vector<float> logits(std::int64_t n, int kind) {
   Random random(static_cast<std::uint64_t>(n * 10 + kind));
   std::vector<float> x = random.floats(n);
   for (float& v : x) {
-    if (kind == 1) v = static_cast<float>(random.below(7)) - 3.f;             // ties, zeros
+    if (kind == 1) v = static_cast<float>(random.below(7)) - 3.f;  // ties, zeros
     if (kind == 2 && random.below(10) > 0) v = -std::numeric_limits<float>::infinity();
     if (kind == 3) v = 1.5f;
   }
@@ -38,7 +38,8 @@ void scanCase(const ScanKernels& scan, const std::vector<float>& x, std::int64_t
     CHECK(scan.top(x.data(), n, k, temperature, static_cast<std::int64_t>(capacity), ids.data(), values.data()) ==
           static_cast<std::int64_t>(want.size()));
     bool same = true;
-    for (std::size_t i = 0; i < capacity; i++) same = same && ids[i] == want[i] && values[i] == x[static_cast<std::size_t>(want[i])];
+    for (std::size_t i = 0; i < capacity; i++)
+      same = same && ids[i] == want[i] && values[i] == x[static_cast<std::size_t>(want[i])];
     CHECK(same);
   }
   CHECK(scan.atLeast(x.data(), n, sorted[0], 0, nullptr, nullptr) == std::count(x.begin(), x.end(), sorted[0]));
@@ -61,7 +62,8 @@ int main() {
           if (k >= 1 && k <= n)
             for (const float temperature : {1.f, 0.7f, 3.f}) scanCase(*table->scan, x, k, temperature);
         for (const float bad : {std::nanf(""), -std::nanf(""), std::numeric_limits<float>::infinity()})
-          for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) badCase(*table->scan, x, static_cast<std::size_t>(at), bad);
+          for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1})
+            badCase(*table->scan, x, static_cast<std::size_t>(at), bad);
       }
   return megamoe::test::finish();
 }

@@ -21,7 +21,8 @@ unsigned nearestE2m1(float q) {
 std::uint8_t nearestE4m3(double s) {
   int best = 0;
   for (int c = 1; c < 0x7f; c++) {
-    const double d = std::fabs(decodeE4m3(static_cast<std::uint8_t>(c)) - s), b = std::fabs(decodeE4m3(static_cast<std::uint8_t>(best)) - s);
+    const double d = std::fabs(decodeE4m3(static_cast<std::uint8_t>(c)) - s),
+                 b = std::fabs(decodeE4m3(static_cast<std::uint8_t>(best)) - s);
     if (d < b || (d == b && c % 2 == 0)) best = c;
   }
   return static_cast<std::uint8_t>(best);
@@ -33,11 +34,12 @@ struct Result {
   std::int64_t bad;
 };
 
-Result run(const KernelTable& table, const std::vector<float>& x, std::int64_t k, std::int64_t rows, const float* scales,
-           const std::int32_t* slots, int threads, float swigluLimit = 0.f) {
+Result run(const KernelTable& table, const std::vector<float>& x, std::int64_t k, std::int64_t rows,
+           const float* scales, const std::int32_t* slots, int threads, float swigluLimit = 0.f) {
   Result r{std::vector<std::uint8_t>(static_cast<std::size_t>(rows * k / 2), 0xcc),
            std::vector<std::uint8_t>(static_cast<std::size_t>(rows * k / 16), 0xcc), poisoned(rows), 0};
-  const std::int32_t offsets[] = {static_cast<std::int32_t>(rows / 3), static_cast<std::int32_t>(rows / 3), static_cast<std::int32_t>(rows)};
+  const std::int32_t offsets[] = {static_cast<std::int32_t>(rows / 3), static_cast<std::int32_t>(rows / 3),
+                                  static_cast<std::int32_t>(rows)};
   StageParams p{};
   p.x = x.data();
   p.k = k;
@@ -58,7 +60,8 @@ void definition(const KernelTable& table, bool dynamic) {
   constexpr std::int64_t k = 64, tokens = 40, rows = 90;
   Random random(dynamic ? 5 : 6);
   std::vector<float> x = random.floats(tokens * k);
-  for (std::int64_t i = 0; i < 48; i++) x[static_cast<std::size_t>(i)] = i < 16 ? 0.f : static_cast<float>(i % 13) - 6.f;
+  for (std::int64_t i = 0; i < 48; i++)
+    x[static_cast<std::size_t>(i)] = i < 16 ? 0.f : static_cast<float>(i % 13) - 6.f;
   for (std::int64_t i = 5 * k; i < 6 * k; i++) x[static_cast<std::size_t>(i)] *= 1e6f;
   for (std::int64_t i = 7 * k; i < 8 * k; i++) x[static_cast<std::size_t>(i)] = 0.f;
   std::vector<std::int32_t> slots;
@@ -128,7 +131,8 @@ void fusedSwiglu(const KernelTable& table) {
     }
   gateUp[20 * 2 * k + 2050] = std::nanf("");
   gateUp[30 * 2 * k + k + 1] = std::nanf("");
-  for (const int threads : {1, 5}) CHECK(run(table, gateUp, k, rows, scales, nullptr, threads, 7.f).bad == 20 * k + 2050);
+  for (const int threads : {1, 5})
+    CHECK(run(table, gateUp, k, rows, scales, nullptr, threads, 7.f).bad == 20 * k + 2050);
 }
 
 // What NVFP4 lost, by its definition; the order of sums is free here, so only nearly the same.
@@ -152,7 +156,8 @@ void loss() {
       want[1] += value * value;
       want[2] += y * y;
     }
-    for (int j = 0; j < 3; j++) CHECK(std::fabs(sums[static_cast<std::size_t>(row * 3 + j)] - want[j]) <= 1e-13 * want[j]);
+    for (int j = 0; j < 3; j++)
+      CHECK(std::fabs(sums[static_cast<std::size_t>(row * 3 + j)] - want[j]) <= 1e-13 * want[j]);
   }
 }
 

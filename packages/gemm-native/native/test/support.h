@@ -41,8 +41,11 @@ class Random {
   std::uint64_t state_;
 };
 
-// NaN before it is written, and a guard behind it that must stay. Exactly sized, so that a sanitizer sees every step outside.
-inline std::vector<float> poisoned(std::int64_t n) { return std::vector<float>(static_cast<std::size_t>(n), std::nanf("")); }
+// NaN before it is written, and a guard behind it that must stay. Exactly sized, so that a sanitizer sees every step
+// outside.
+inline std::vector<float> poisoned(std::int64_t n) {
+  return std::vector<float>(static_cast<std::size_t>(n), std::nanf(""));
+}
 
 inline bool sameBits(const std::vector<float>& a, const std::vector<float>& b) {
   if (a.size() != b.size()) return false;

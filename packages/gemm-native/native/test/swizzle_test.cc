@@ -1,5 +1,5 @@
-// Every kernel of this machine gives the rule's bytes, on odd shapes, past the caches and through them, at any alignment, padding zero,
-// and nothing else is written.
+// Every kernel of this machine gives the rule's bytes, on odd shapes, past the caches and through them, at any
+// alignment, padding zero, and nothing else is written.
 #include "../swizzle/swizzle.h"
 
 #include <megamoe/test.h>
@@ -28,8 +28,8 @@ std::vector<std::uint8_t> rule(const std::vector<std::uint8_t>& sf, std::int64_t
   std::vector<std::uint8_t> out(static_cast<std::size_t>(swizzledBytes(rows, kSf)));
   for (std::int64_t m = 0; m < rows; m++)
     for (std::int64_t k = 0; k < kSf; k++)
-      out[static_cast<std::size_t>(m / 128 * ((kSf + 3) / 4 * 512) + k / 4 * 512 + m % 32 * 16 + m % 128 / 32 * 4 + k % 4)] =
-          sf[static_cast<std::size_t>(m * kSf + k)];
+      out[static_cast<std::size_t>(m / 128 * ((kSf + 3) / 4 * 512) + k / 4 * 512 + m % 32 * 16 + m % 128 / 32 * 4 +
+                                   k % 4)] = sf[static_cast<std::size_t>(m * kSf + k)];
   return out;
 }
 
@@ -38,7 +38,8 @@ void isTheRule(std::int64_t rows, std::int64_t kSf) {
   const auto bytes = want.size();
   for (const BandKernel* kernel : bandKernels())
     for (const int threads : {1, 2, 3})
-      for (const std::size_t shift : {std::size_t{0}, std::size_t{16}, std::size_t{32}, std::size_t{48}, std::size_t{5}}) {
+      for (const std::size_t shift :
+           {std::size_t{0}, std::size_t{16}, std::size_t{32}, std::size_t{48}, std::size_t{5}}) {
         std::vector<std::uint8_t> buffer(bytes + 192, 0xcc);  // poisoned, and a guard on either side
         const std::size_t align = (64 - reinterpret_cast<std::uintptr_t>(buffer.data()) % 64) % 64;
         std::uint8_t* out = buffer.data() + align + shift;

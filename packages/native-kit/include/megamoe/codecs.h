@@ -1,4 +1,5 @@
-// The small number formats, by the rules of @megamoe/core: decoding is exact in float32, encoding rounds to nearest, ties to even.
+// The small number formats, by the rules of @megamoe/core: decoding is exact in float32, encoding rounds to nearest,
+// ties to even.
 #pragma once
 
 #include <cmath>
@@ -52,7 +53,8 @@ inline std::uint8_t encodeE4m3(float x) {
   const std::uint8_t sign = std::signbit(x) ? 0x80 : 0;
   const float a = std::fabs(x);
   if (a >= 448.f) return sign | 0x7e;
-  if (a < 0x1p-6f) return sign | static_cast<std::uint8_t>(std::nearbyint(a * 512.f));  // subnormal step 2^-9; 8 is the first normal
+  if (a < 0x1p-6f)
+    return sign | static_cast<std::uint8_t>(std::nearbyint(a * 512.f));  // subnormal step 2^-9; 8 is the first normal
   const std::uint32_t bits = floatToBits(a);
   const std::uint32_t rounded = bits + 0x7ffff + ((bits >> 20) & 1);  // keep three mantissa bits
   return sign | static_cast<std::uint8_t>((rounded >> 20) - (120u << 3));

@@ -1,5 +1,5 @@
-// What this processor and its operating system can run. Compile the file that includes this without any -m flag: detection must
-// not itself need what it looks for.
+// What this processor and its operating system can run. Compile the file that includes this without any -m flag:
+// detection must not itself need what it looks for.
 #pragma once
 
 #include <cstddef>
@@ -72,8 +72,8 @@ inline CpuFeatures detectCpu() {
   const CpuidWords one = cpuid(1, 0);
   const bool osxsave = (one.c >> 27) & 1;
   const std::uint64_t saved = osxsave ? xcr0() : 0;
-  const bool ymm = (saved & 0x06) == 0x06;           // XMM and YMM
-  const bool zmm = ymm && (saved & 0xe0) == 0xe0;    // opmask, upper ZMM, ZMM16-31
+  const bool ymm = (saved & 0x06) == 0x06;         // XMM and YMM
+  const bool zmm = ymm && (saved & 0xe0) == 0xe0;  // opmask, upper ZMM, ZMM16-31
   const CpuidWords seven = cpuid(7, 0);
   const CpuidWords seven1 = seven.a >= 1 ? cpuid(7, 1) : CpuidWords{};
   const bool avx = ymm && ((one.c >> 28) & 1);
@@ -118,17 +118,24 @@ struct NamedFeature {
 
 inline const std::vector<NamedFeature>& namedFeatures() {
   static const std::vector<NamedFeature> features = {
-      {"avx2", &CpuFeatures::avx2},           {"fma", &CpuFeatures::fma},
-      {"f16c", &CpuFeatures::f16c},           {"avx512f", &CpuFeatures::avx512f},
-      {"avx512dq", &CpuFeatures::avx512dq},   {"avx512bw", &CpuFeatures::avx512bw},
-      {"avx512vl", &CpuFeatures::avx512vl},   {"avx512vnni", &CpuFeatures::avx512vnni},
-      {"avx512vbmi", &CpuFeatures::avx512vbmi}, {"avx512bf16", &CpuFeatures::avx512bf16},
-      {"neon", &CpuFeatures::neon},           {"dotprod", &CpuFeatures::dotprod},
+      {"avx2", &CpuFeatures::avx2},
+      {"fma", &CpuFeatures::fma},
+      {"f16c", &CpuFeatures::f16c},
+      {"avx512f", &CpuFeatures::avx512f},
+      {"avx512dq", &CpuFeatures::avx512dq},
+      {"avx512bw", &CpuFeatures::avx512bw},
+      {"avx512vl", &CpuFeatures::avx512vl},
+      {"avx512vnni", &CpuFeatures::avx512vnni},
+      {"avx512vbmi", &CpuFeatures::avx512vbmi},
+      {"avx512bf16", &CpuFeatures::avx512bf16},
+      {"neon", &CpuFeatures::neon},
+      {"dotprod", &CpuFeatures::dotprod},
   };
   return features;
 }
 
-// What is left of `f` without the features named in a list with commas; null is an empty list, unknown names count for nothing.
+// What is left of `f` without the features named in a list with commas; null is an empty list, unknown names count for
+// nothing.
 inline CpuFeatures withoutFeatures(CpuFeatures f, const char* list) {
   const std::string names = list == nullptr ? "" : "," + std::string(list) + ",";
   for (const NamedFeature& feature : namedFeatures())
@@ -136,8 +143,8 @@ inline CpuFeatures withoutFeatures(CpuFeatures f, const char* list) {
   return f;
 }
 
-// Detected once per process; processors other than x86 and 64-bit Arm report nothing. MEGAMOE_CPU_WITHOUT=avx512vbmi,... in the environment hides
-// features, to see what runs on a lesser machine.
+// Detected once per process; processors other than x86 and 64-bit Arm report nothing.
+// MEGAMOE_CPU_WITHOUT=avx512vbmi,... in the environment hides features, to see what runs on a lesser machine.
 inline const CpuFeatures& cpuFeatures() {
   static const CpuFeatures features = withoutFeatures(detail::detectCpu(), std::getenv("MEGAMOE_CPU_WITHOUT"));
   return features;

@@ -1,8 +1,8 @@
-// Arguments of a native function: each accessor checks kind and size and throws a JavaScript TypeError or RangeError that names the
-// function and the argument. Pointers are good until the function returns.
+// Arguments of a native function: each accessor checks kind and size and throws a JavaScript TypeError or RangeError
+// that names the function and the argument. Pointers are good until the function returns.
 //
-// Built with C++ exceptions on both sides (NODE_ADDON_API_CPP_EXCEPTIONS_ALL): node-addon-api turns whatever leaves the callback, a
-// Napi::Error or any std::exception, into a JavaScript exception, so that none crosses into Node.
+// Built with C++ exceptions on both sides (NODE_ADDON_API_CPP_EXCEPTIONS_ALL): node-addon-api turns whatever leaves the
+// callback, a Napi::Error or any std::exception, into a JavaScript exception, so that none crosses into Node.
 #pragma once
 
 #ifndef NODE_ADDON_API_CPP_EXCEPTIONS_ALL
@@ -102,15 +102,16 @@ class NapiArgs {
   std::string text(const char* name) const { return std::string(function_) + ": \"" + name + "\""; }
 
  private:
-  void* typed(std::size_t i, const char* name, napi_typedarray_type kind, const char* kindName, std::int64_t minLength) const {
+  void* typed(std::size_t i, const char* name, napi_typedarray_type kind, const char* kindName,
+              std::int64_t minLength) const {
     napi_typedarray_type type;
     std::size_t length = 0;
     void* data = nullptr;
     if (napi_get_typedarray_info(env(), info_[i], &type, &length, &data, nullptr, nullptr) != napi_ok || type != kind)
       throw Napi::TypeError::New(env(), text(name) + " must be a " + kindName);
     if (static_cast<std::int64_t>(length) < minLength)
-      throw Napi::RangeError::New(env(), text(name) + " must hold at least " + std::to_string(minLength) + " elements, got " +
-                                             std::to_string(length));
+      throw Napi::RangeError::New(env(), text(name) + " must hold at least " + std::to_string(minLength) +
+                                             " elements, got " + std::to_string(length));
     return data;
   }
 

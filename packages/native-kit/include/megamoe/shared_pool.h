@@ -1,12 +1,15 @@
-// One pool of threads for all megamoe addons of a process, whichever release each was built from: two pools would put twice as many
-// threads on the processors, and an operation of one addon would find its workers asleep because the other's ran last.
+// One pool of threads for all megamoe addons of a process, whichever release each was built from: two pools would put
+// twice as many threads on the processors, and an operation of one addon would find its workers asleep because the
+// other's ran last.
 //
-// Every addon exports a function that gives its own pool, and all addons use the pool of the one that was loaded first. The loader
-// lists what it loaded in order and addons are never unloaded (-z nodelete), so all see the same first one: from any thread, in any
-// Node environment, with nothing to agree on. Where that cannot be asked (other systems than Linux) each addon uses its own.
+// Every addon exports a function that gives its own pool, and all addons use the pool of the one that was loaded first.
+// The loader lists what it loaded in order and addons are never unloaded (-z nodelete), so all see the same first one:
+// from any thread, in any Node environment, with nothing to agree on. Where that cannot be asked (other systems than
+// Linux) each addon uses its own.
 //
-// What crosses is plain C. The version is in the function's name: addons that do not know each other's keep a pool each. No exception
-// may cross, because each addon has a C++ runtime of its own: GuardedRange catches on the side that threw and throws there again.
+// What crosses is plain C. The version is in the function's name: addons that do not know each other's keep a pool
+// each. No exception may cross, because each addon has a C++ runtime of its own: GuardedRange catches on the side that
+// threw and throws there again.
 #pragma once
 
 #include <atomic>
@@ -27,7 +30,8 @@ namespace megamoe {
 struct PoolHandle {
   using Range = void (*)(void* context, std::int64_t begin, std::int64_t end) noexcept;
   void* pool;
-  // Calls range(context, begin, end) for `ranges` ranges that cover [0, count), ranges <= count, and returns when all are done.
+  // Calls range(context, begin, end) for `ranges` ranges that cover [0, count), ranges <= count, and returns when all
+  // are done.
   void (*run)(void* pool, std::int64_t count, std::int32_t ranges, Range range, void* context) noexcept;
 };
 

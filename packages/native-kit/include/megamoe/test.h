@@ -1,4 +1,5 @@
-// The few lines of test support that our C++ tests need: CHECK counts failures and goes on, finish() is main's return value.
+// The few lines of test support that our C++ tests need: CHECK counts failures and goes on, finish() is main's return
+// value.
 #pragma once
 
 #include <cstdio>
@@ -23,11 +24,11 @@ inline int finish() {
 
 }  // namespace megamoe::test
 
-#define CHECK(condition)                                                                  \
-  do {                                                                                    \
-    ++megamoe::test::checks();                                                            \
-    if (!(condition)) {                                                                   \
-      ++megamoe::test::failures();                                                        \
-      std::printf("%s:%d: CHECK(%s) failed\n", __FILE__, __LINE__, #condition);           \
-    }                                                                                     \
+#define CHECK(condition)                                                        \
+  do {                                                                          \
+    ++megamoe::test::checks();                                                  \
+    if (!(condition)) {                                                         \
+      ++megamoe::test::failures();                                              \
+      std::printf("%s:%d: CHECK(%s) failed\n", __FILE__, __LINE__, #condition); \
+    }                                                                           \
   } while (0)

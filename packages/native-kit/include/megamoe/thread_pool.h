@@ -1,16 +1,20 @@
 // A pool of threads with one operation: parallelFor.
 //
 // Rules it keeps:
-// - The split of [0, count) depends on count, threads and grain alone, never on timing. Which thread runs which range is left open,
+// - The split of [0, count) depends on count, threads and grain alone, never on timing. Which thread runs which range
+// is left open,
 //   so a kernel must give each output element to one range and never combine partial results across ranges.
-// - Idle workers sleep. One that has just run out of work first looks out for more for kSpin, about what waking it costs, because the
-//   next operation of a model step tends to follow at once; so does a caller whose last ranges run elsewhere. Never more threads
-//   at a time than there are processors beside the caller's, and never longer.
+// - Idle workers sleep. One that has just run out of work first looks out for more for kSpin, about what waking it
+// costs, because the
+//   next operation of a model step tends to follow at once; so does a caller whose last ranges run elsewhere. Never
+//   more threads at a time than there are processors beside the caller's, and never longer.
 // - A call wakes no more workers than it has ranges for them, and none when enough are looking out.
-// - Any number of threads (the main one, Node worker threads) may call at the same time; a call made from inside a range runs inline.
-// - The addons of a process share one pool (shared_pool.h). It is never destroyed and its threads are never joined, so process exit
-//   cannot race with them. Link the addon with -z nodelete (MegamoeAddon.cmake does), so that unloading never unmaps code that a
-//   sleeping thread returns to.
+// - Any number of threads (the main one, Node worker threads) may call at the same time; a call made from inside a
+// range runs inline.
+// - The addons of a process share one pool (shared_pool.h). It is never destroyed and its threads are never joined, so
+// process exit
+//   cannot race with them. Link the addon with -z nodelete (MegamoeAddon.cmake does), so that unloading never unmaps
+//   code that a sleeping thread returns to.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +42,8 @@ class ThreadPool {
  public:
   // More threads than this are never started, whatever is asked for.
   static constexpr int kMaxThreads = 256;
-  // How long a thread looks out before it sleeps: about what waking it costs (20 to 80 us, by how deep its processor sleeps).
+  // How long a thread looks out before it sleeps: about what waking it costs (20 to 80 us, by how deep its processor
+  // sleeps).
   static constexpr std::chrono::microseconds kSpin{50};
 
   ThreadPool() = default;
@@ -79,7 +84,8 @@ class ThreadPool {
   static void inRanges(std::int64_t count, int threads, std::int64_t grain, F& fn, Run&& run) {
     if (count <= 0) return;
     const std::int64_t byGrain = std::max<std::int64_t>(1, count / std::max<std::int64_t>(1, grain));
-    const auto ranges = static_cast<std::int32_t>(std::min<std::int64_t>({std::clamp(threads, 1, kMaxThreads), byGrain, count}));
+    const auto ranges =
+        static_cast<std::int32_t>(std::min<std::int64_t>({std::clamp(threads, 1, kMaxThreads), byGrain, count}));
     if (ranges == 1) {
       fn(std::int64_t{0}, count);
       return;
@@ -152,7 +158,8 @@ class ThreadPool {
 #endif
   }
 
-  // The lock is held for a few instructions at a time: sleeping for it would take far longer than it takes to come free.
+  // The lock is held for a few instructions at a time: sleeping for it would take far longer than it takes to come
+  // free.
   static void acquire(Lock& lock) {
     for (int i = 0; i < 64; i++) {
       if (lock.try_lock()) return;
@@ -197,7 +204,8 @@ class ThreadPool {
     *at = job.next;
   }
 
-  // Grows the team to `wanted` workers. A system that refuses a thread leaves the team smaller: the caller then runs more ranges.
+  // Grows the team to `wanted` workers. A system that refuses a thread leaves the team smaller: the caller then runs
+  // more ranges.
   void startWorkers(int wanted) {
     while (static_cast<int>(workers_.size()) < wanted) {
       try {
@@ -248,9 +256,9 @@ inline const PoolHandle& sharedPool() {
   return pool;
 }
 
-// Calls fn(begin, end) for ranges that cover [0, count) once, on at most `threads` threads of the pool that the process shares, the
-// caller among them, and returns when all are done. A range holds at least `grain` items, so that little work stays on the caller. The
-// first exception thrown by fn is thrown again here, after every other range has ended.
+// Calls fn(begin, end) for ranges that cover [0, count) once, on at most `threads` threads of the pool that the process
+// shares, the caller among them, and returns when all are done. A range holds at least `grain` items, so that little
+// work stays on the caller. The first exception thrown by fn is thrown again here, after every other range has ended.
 template <class F>
 void parallelFor(std::int64_t count, int threads, std::int64_t grain, F&& fn) {
   ThreadPool::inRanges(count, threads, grain, fn, [](auto... job) {

@@ -20,7 +20,8 @@ void e2m1() {
   for (int code = 0; code < 16; code++) CHECK(decodeE2m1(code) * 2 == kE2m1Doubled[code]);
   for (int i = 0; i <= 7 * 256; i++) {
     const float x = static_cast<float>(i) / 256;
-    const unsigned want = static_cast<unsigned>(nearest(x, 8, [](int c) { return decodeE2m1(static_cast<unsigned>(c)); }));
+    const unsigned want =
+        static_cast<unsigned>(nearest(x, 8, [](int c) { return decodeE2m1(static_cast<unsigned>(c)); }));
     CHECK(encodeE2m1(x) == want);
     if (x > 0) CHECK(encodeE2m1(-x) == (want | 8));
   }
@@ -42,21 +43,25 @@ void e4m3() {
     CHECK(encodeE4m3(std::nextafter(mid, 1e9f)) == b + 1);
     CHECK(encodeE4m3(-mid) == ((b % 2 == 0 ? b : b + 1) | 0x80));
   }
-  CHECK(encodeE4m3(449.f) == 0x7e && encodeE4m3(INFINITY) == 0x7e && encodeE4m3(NAN) == 0x7f && encodeE4m3(-0.f) == 0x80);
+  CHECK(encodeE4m3(449.f) == 0x7e && encodeE4m3(INFINITY) == 0x7e && encodeE4m3(NAN) == 0x7f &&
+        encodeE4m3(-0.f) == 0x80);
 }
 
 void bf16() {
   for (unsigned b = 0; b < 65536; b++) {
     const float v = decodeBf16(static_cast<std::uint16_t>(b));
-    if (std::isnan(v)) CHECK(std::isnan(decodeBf16(encodeBf16(v))));
-    else CHECK(encodeBf16(v) == b);
+    if (std::isnan(v))
+      CHECK(std::isnan(decodeBf16(encodeBf16(v))));
+    else
+      CHECK(encodeBf16(v) == b);
   }
   CHECK(encodeBf16(1 + 0x1p-8f) == encodeBf16(1.f));
   CHECK(encodeBf16(1 + 3 * 0x1p-8f) == encodeBf16(1 + 0x1p-6f));
 }
 
 void e8m0() {
-  CHECK(decodeE8m0(127) == 1.f && decodeE8m0(0) == 0x1p-127f && decodeE8m0(254) == 0x1p127f && std::isnan(decodeE8m0(255)));
+  CHECK(decodeE8m0(127) == 1.f && decodeE8m0(0) == 0x1p-127f && decodeE8m0(254) == 0x1p127f &&
+        std::isnan(decodeE8m0(255)));
 }
 
 }  // namespace

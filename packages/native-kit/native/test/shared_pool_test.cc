@@ -1,5 +1,5 @@
-// Two addons, each with a C++ runtime of its own, in one process: one pool. CMakeLists.txt says where the files are: POOL_FUTURE is an
-// addon of another version, POOL_FIRST and POOL_SECOND are copies of pool_user.cc. Linux only.
+// Two addons, each with a C++ runtime of its own, in one process: one pool. CMakeLists.txt says where the files are:
+// POOL_FUTURE is an addon of another version, POOL_FIRST and POOL_SECOND are copies of pool_user.cc. Linux only.
 #include <megamoe/test.h>
 
 #include <dirent.h>

@@ -1,4 +1,5 @@
-// One vector of 8 floats: the vocabulary that ../simd is written in. Included inside the namespace of this instruction set.
+// One vector of 8 floats: the vocabulary that ../simd is written in. Included inside the namespace of this instruction
+// set.
 #include <cstdint>
 
 #include "../simd/x86.h"
@@ -37,7 +38,8 @@ inline Vec replaceEqual(Vec a, Vec x, Vec b) { return _mm256_blendv_ps(a, b, _mm
 // 0 where x < limit, else v.
 inline Vec zeroBelow(Vec x, Vec limit, Vec v) { return _mm256_andnot_ps(_mm256_cmp_ps(x, limit, _CMP_LT_OQ), v); }
 inline Vec powerOfTwo(Vec shifted) {  // 2^n for n in the low bits of `shifted`
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)), 23));
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)), 23));
 }
 
 // Halves are added until one lane is left: always the same tree.

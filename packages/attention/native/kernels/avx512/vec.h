@@ -1,4 +1,5 @@
-// One vector of 16 floats: the vocabulary that ../simd is written in. Included inside the namespace of this instruction set.
+// One vector of 16 floats: the vocabulary that ../simd is written in. Included inside the namespace of this instruction
+// set.
 #include <cstdint>
 
 #include "../simd/x86.h"
@@ -19,7 +20,9 @@ inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
 inline Vec loadPart(const float* p, int64_t n) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
 }
-inline void storePart(float* p, Vec v, int64_t n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v); }
+inline void storePart(float* p, Vec v, int64_t n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+}
 
 inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
@@ -34,9 +37,12 @@ inline Vec replaceEqual(Vec a, Vec x, Vec b) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, x, _CMP_EQ_OQ), a, b);
 }
 // 0 where x < limit, else v.
-inline Vec zeroBelow(Vec x, Vec limit, Vec v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), v); }
+inline Vec zeroBelow(Vec x, Vec limit, Vec v) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), v);
+}
 inline Vec powerOfTwo(Vec shifted) {  // 2^n for n in the low bits of `shifted`
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127)), 23));
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127)), 23));
 }
 
 // Halves are added until one lane is left: always the same tree.

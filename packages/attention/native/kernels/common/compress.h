@@ -1,8 +1,8 @@
-// Closing windows into entries: which tokens are candidates, and what is done with their pooled value. Included inside an instruction
-// set's namespace, after its Candidate, poolChannels, sumOfSquares, squareRoot and rotatePairs.
+// Closing windows into entries: which tokens are candidates, and what is done with their pooled value. Included inside
+// an instruction set's namespace, after its Candidate, poolChannels, sumOfSquares, squareRoot and rotatePairs.
 
-// Where the token at `position` (in its window's row j) lies: in this call's rows, in the open window, or, older, in the overlap.
-// `half` selects the channels: 0 for the first `dim`, 1 for the second.
+// Where the token at `position` (in its window's row j) lies: in this call's rows, in the open window, or, older, in
+// the overlap. `half` selects the channels: 0 for the first `dim`, 1 for the second.
 inline Candidate findToken(const CompressParams& p, int64_t position, int64_t j, int64_t half) {
   const int64_t shift = half * p.dim;
   if (position >= p.p0) {

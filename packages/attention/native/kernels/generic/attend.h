@@ -1,6 +1,6 @@
 // Folds `block` keys into the running softmax of one head. The accumulator is the output row.
-inline void foldBlock(const float* const* keys, int64_t block, int64_t d, const float* q, float scale, float* max, float* sum,
-                      float* out) {
+inline void foldBlock(const float* const* keys, int64_t block, int64_t d, const float* q, float scale, float* max,
+                      float* sum, float* out) {
   float weights[kKeyBlock];
   const float before = *max;
   float top = before;

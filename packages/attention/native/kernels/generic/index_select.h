@@ -18,7 +18,8 @@ inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, in
   }
 }
 
-// The topk best of `visible` > topk scores in ascending order of index; of those that equal the last value the first ones.
+// The topk best of `visible` > topk scores in ascending order of index; of those that equal the last value the first
+// ones.
 inline void selectTop(const float* scores, float* order, int64_t visible, int64_t topk, int32_t* selected) {
   std::memcpy(order, scores, static_cast<size_t>(visible) * sizeof(float));
   std::nth_element(order, order + (topk - 1), order + visible, std::greater<float>());

@@ -1,5 +1,5 @@
-// Portable kernels: plain loops that any compiler vectorizes for its baseline, in the order of operations that the other instruction
-// sets are held to.
+// Portable kernels: plain loops that any compiler vectorizes for its baseline, in the order of operations that the
+// other instruction sets are held to.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

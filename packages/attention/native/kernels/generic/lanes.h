@@ -1,6 +1,6 @@
-// Building blocks with a fixed order of operations, so that every instruction set gives the same bits: no contraction, no
-// reassociation, 16 partial sums and a fixed tree. Included inside the namespace of an instruction set (see generic.cc), so that code
-// compiled with one set of flags is never merged by the linker with another's.
+// Building blocks with a fixed order of operations, so that every instruction set gives the same bits: no contraction,
+// no reassociation, 16 partial sums and a fixed tree. Included inside the namespace of an instruction set (see
+// generic.cc), so that code compiled with one set of flags is never merged by the linker with another's.
 
 constexpr int64_t kLanes = 16;
 
@@ -22,8 +22,8 @@ inline float dot(const float* x, const float* y, int64_t n) {
   return reduceLanes(s);
 }
 
-// exp(x) for x <= 0, at most 2 ulp; 0 below -87 (1.6e-38), NaN for NaN. Not std::exp: that differs between C libraries and does not
-// vectorize. Cephes' polynomial on |r| <= ln(2)/2 after splitting off a power of two.
+// exp(x) for x <= 0, at most 2 ulp; 0 below -87 (1.6e-38), NaN for NaN. Not std::exp: that differs between C libraries
+// and does not vectorize. Cephes' polynomial on |r| <= ln(2)/2 after splitting off a power of two.
 inline float expNonPositive(float x) {
   const float low = -87.0f;
   const float c = x < low ? low : x;
@@ -49,7 +49,8 @@ inline float expNonPositive(float x) {
 }
 
 // y[i] += w0 * a[i], then w1 * b[i], w2 * c[i], w3 * d[i].
-inline void addFour(float* y, const float* a, const float* b, const float* c, const float* d, const float* w, int64_t n) {
+inline void addFour(float* y, const float* a, const float* b, const float* c, const float* d, const float* w,
+                    int64_t n) {
   const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
   for (int64_t i = 0; i < n; i++) y[i] = (((y[i] + w0 * a[i]) + w1 * b[i]) + w2 * c[i]) + w3 * d[i];
 }

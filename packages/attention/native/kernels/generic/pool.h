@@ -1,4 +1,5 @@
-// One candidate of an entry: a token's values and gates for this entry's channels. `ape` is null when the gates have it already.
+// One candidate of an entry: a token's values and gates for this entry's channels. `ape` is null when the gates have it
+// already.
 struct Candidate {
   const float *kv, *gate, *ape;
 };

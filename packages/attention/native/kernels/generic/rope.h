@@ -1,6 +1,7 @@
-// Rotates `pairs` interleaved pairs of each of `heads` rows that lie d apart: (e, o) -> (e*c - o*s, o*c + e*s), each product and sum
-// rounded, as torch does it.
-inline void rotatePairs(float* x, int64_t heads, int64_t d, const float* cos, const float* sin, float sign, int64_t pairs) {
+// Rotates `pairs` interleaved pairs of each of `heads` rows that lie d apart: (e, o) -> (e*c - o*s, o*c + e*s), each
+// product and sum rounded, as torch does it.
+inline void rotatePairs(float* x, int64_t heads, int64_t d, const float* cos, const float* sin, float sign,
+                        int64_t pairs) {
   for (int64_t h = 0; h < heads; h++) {
     float* head = x + h * d;
     for (int64_t i = 0; i < pairs; i++) {

@@ -11,7 +11,8 @@ namespace {
 #include "../simd/kernels.h"
 
 constexpr KernelTable tableOf(const char* name) {
-  return {name, kRangeWork, attendScratch, scoreScratch, rope, compressWindows, indexScores, selectTop, attend, attendHalf, attendJoin};
+  return {name,        kRangeWork, attendScratch, scoreScratch, rope,      compressWindows,
+          indexScores, selectTop,  attend,        attendHalf,   attendJoin};
 }
 
 }  // namespace

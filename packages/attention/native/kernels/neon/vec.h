@@ -1,5 +1,5 @@
-// One vector of 8 floats in two registers: the vocabulary that ../simd is written in, with the lanes of AVX2 and so its bits. Included
-// inside the namespace of this instruction set.
+// One vector of 8 floats in two registers: the vocabulary that ../simd is written in, with the lanes of AVX2 and so its
+// bits. Included inside the namespace of this instruction set.
 #include <cstdint>
 
 struct Vec {
@@ -11,7 +11,8 @@ struct Mask {
 using Bits = unsigned;  // one bit a lane
 
 constexpr int64_t kLanes = 8;
-// The register tile of ../simd/tile.h: 6 x 2 sums and 2 columns of two registers and a broadcast value are 29 of the 32 registers.
+// The register tile of ../simd/tile.h: 6 x 2 sums and 2 columns of two registers and a broadcast value are 29 of the 32
+// registers.
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 
@@ -47,7 +48,9 @@ inline Vec maxOr(Vec a, Vec b) {  // b when either is NaN
   return choose({vcgtq_f32(a.low, b.low), vcgtq_f32(a.high, b.high)}, a, b);
 }
 // b where a == x, else a.
-inline Vec replaceEqual(Vec a, Vec x, Vec b) { return choose({vceqq_f32(a.low, x.low), vceqq_f32(a.high, x.high)}, b, a); }
+inline Vec replaceEqual(Vec a, Vec x, Vec b) {
+  return choose({vceqq_f32(a.low, x.low), vceqq_f32(a.high, x.high)}, b, a);
+}
 // 0 where x < limit, else v.
 inline Vec zeroBelow(Vec x, Vec limit, Vec v) {
   return choose({vcltq_f32(x.low, limit.low), vcltq_f32(x.high, limit.high)}, zero(), v);

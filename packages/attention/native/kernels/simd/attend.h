@@ -1,15 +1,15 @@
-// Attention of one query row and some of its heads over its key list, in blocks of kKeyBlock keys from the first: scores with a lane
-// for each head, a running softmax in those lanes, then the weighted sum of the keys with a lane for each channel. The two halves of
-// the list are summed apart and put together at the end, always, so that two threads can take one each. A head's numbers depend on its
-// query and the key list alone.
+// Attention of one query row and some of its heads over its key list, in blocks of kKeyBlock keys from the first:
+// scores with a lane for each head, a running softmax in those lanes, then the weighted sum of the keys with a lane for
+// each channel. The two halves of the list are summed apart and put together at the end, always, so that two threads
+// can take one each. A head's numbers depend on its query and the key list alone.
 
 // Keys of the first half: whole blocks.
 inline int64_t firstHalf(int64_t count) { return least(count, roundUp((count + 1) / 2, kKeyBlock)); }
 
 // What a half of the keys gives.
 struct Half {
-  float* sums;           // [chunks, padded, kChunk]; never written when there are no keys
-  float *top, *total;    // [padded]
+  float* sums;         // [chunks, padded, kChunk]; never written when there are no keys
+  float *top, *total;  // [padded]
 };
 
 // Buffers for `padded` heads (rounded up to kLanes).
@@ -45,7 +45,8 @@ inline Half halfAt(float* from, int64_t d, int64_t padded) {
   return Half{from, from + sums, from + sums + padded};
 }
 
-// Scores of `block` keys become weights; maximum and sum go on, and `shrink` is what earlier sums are to be multiplied by.
+// Scores of `block` keys become weights; maximum and sum go on, and `shrink` is what earlier sums are to be multiplied
+// by.
 inline void foldScores(const AttendBuffers& b, const Half& half, int64_t block, int64_t padded, float softmaxScale) {
   const Vec scale = all(softmaxScale);
   for (int64_t h = 0; h < padded; h += kLanes) {
@@ -73,8 +74,8 @@ inline void foldScores(const AttendBuffers& b, const Half& half, int64_t block, 
 }
 
 // The keys [first, end) of a query: `first` is 0 or firstHalf, `end` firstHalf or the number of keys.
-inline void attendKeys(const AttendParams& p, int64_t r, int64_t h0, int64_t heads, int64_t first, int64_t end, const AttendBuffers& b,
-                       const Half* halves) {
+inline void attendKeys(const AttendParams& p, int64_t r, int64_t h0, int64_t heads, int64_t first, int64_t end,
+                       const AttendBuffers& b, const Half* halves) {
   const int64_t padded = roundUp(heads, kLanes), vectors = padded / kLanes;
   const int64_t middle = firstHalf(p.keyCount[r]);
   KeyFeed feed(p, r, first, end, b.keys);
@@ -83,12 +84,19 @@ inline void attendKeys(const AttendParams& p, int64_t r, int64_t h0, int64_t hea
     const int64_t block = least(kKeyBlock, end - k0);
     feed.finish(k0 + block);
     int64_t tiles = 0;
-    for (int64_t i = 0; i < p.d; i += kChunk) tiles += tilesOf(block, vectors) + tilesOf(heads, vectorsOf(least(kChunk, p.d - i)));
+    for (int64_t i = 0; i < p.d; i += kChunk)
+      tiles += tilesOf(block, vectors) + tilesOf(heads, vectorsOf(least(kChunk, p.d - i)));
     feed.pace(k0 + 2 * kKeyBlock, tiles);
     const float* const keys = feed.block(k0);
     for (int64_t i = 0, chunk = 0; i < p.d; i += kChunk, chunk++) {
-      const Product product{keys + chunk * kKeyBlock * kChunk, kChunk, b.queries + i * padded, padded,
-                            least(kChunk, p.d - i),            b.scores, padded, nullptr};
+      const Product product{keys + chunk * kKeyBlock * kChunk,
+                            kChunk,
+                            b.queries + i * padded,
+                            padded,
+                            least(kChunk, p.d - i),
+                            b.scores,
+                            padded,
+                            nullptr};
       if (i == 0) {
         multiply<Left::kRows, Into::kStore>(product, block, vectors, feed);
       } else {
@@ -98,7 +106,8 @@ inline void attendKeys(const AttendParams& p, int64_t r, int64_t h0, int64_t hea
     const Half& half = halves[k0 < middle ? 0 : 1];
     foldScores(b, half, block, padded, p.softmaxScale);
     for (int64_t i = 0, chunk = 0; i < p.d; i += kChunk, chunk++) {
-      const Product product{b.scores, padded,  keys + chunk * kKeyBlock * kChunk, kChunk, block, half.sums + chunk * padded * kChunk,
+      const Product product{b.scores, padded,  keys + chunk * kKeyBlock * kChunk,
+                            kChunk,   block,   half.sums + chunk * padded * kChunk,
                             kChunk,   b.shrink};
       if (k0 == 0 || k0 == middle) {
         multiply<Left::kColumns, Into::kStore>(product, heads, vectorsOf(least(kChunk, p.d - i)), feed);
@@ -110,7 +119,8 @@ inline void attendKeys(const AttendParams& p, int64_t r, int64_t h0, int64_t hea
 }
 
 // Heads [begin, end) of the block of heads from h0 on, put together: the sink has its share of the denominator.
-inline void writeHeads(const AttendParams& p, int64_t r, int64_t h0, int64_t heads, int64_t begin, int64_t end, const Half* halves) {
+inline void writeHeads(const AttendParams& p, int64_t r, int64_t h0, int64_t heads, int64_t begin, int64_t end,
+                       const Half* halves) {
   const int64_t padded = roundUp(heads, kLanes);
   const int64_t count = p.keyCount[r];
   const bool both = firstHalf(count) < count;

@@ -1,6 +1,7 @@
 // Indexer scores: queries of one row, a lane for each head, against entries; relu, and the weighted sum over heads.
 
-// Entries whose scores are held at a time: narrow tiles pass over them more often, so fewer must stay in the first-level cache.
+// Entries whose scores are held at a time: narrow tiles pass over them more often, so fewer must stay in the
+// first-level cache.
 constexpr int64_t kEntryTile = 3 * kLanes;
 
 inline int64_t scoreScratch(const IndexSelectParams& p) {
@@ -8,10 +9,11 @@ inline int64_t scoreScratch(const IndexSelectParams& p) {
   return padded * (p.dim + kEntryTile + 1);
 }
 
-inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, int64_t end, float* scores, float* scratch) {
+inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, int64_t end, float* scores,
+                        float* scratch) {
   const int64_t padded = roundUp(p.heads, kLanes);
-  float* const queries = scratch;                      // [dim, padded]
-  float* const products = queries + p.dim * padded;    // [kEntryTile, padded]
+  float* const queries = scratch;                         // [dim, padded]
+  float* const products = queries + p.dim * padded;       // [kEntryTile, padded]
   float* const weights = products + kEntryTile * padded;  // [padded]
   packQueries(p.q + (p.row0 + r) * p.heads * p.dim, p.heads, p.dim, queries, padded);
   const float scale = 1.0f / (squareRoot(static_cast<float>(p.dim)) * squareRoot(static_cast<float>(p.heads)));
@@ -21,8 +23,14 @@ inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, in
   for (int64_t w0 = begin; w0 < end; w0 += kEntryTile) {
     const int64_t n = least(kEntryTile, end - w0);
     for (int64_t i = 0; i < p.dim; i += kChunk) {
-      const Product product{p.entries + w0 * p.dim + i, p.dim, queries + i * padded, padded, least(kChunk, p.dim - i),
-                            products,                   padded, nullptr};
+      const Product product{p.entries + w0 * p.dim + i,
+                            p.dim,
+                            queries + i * padded,
+                            padded,
+                            least(kChunk, p.dim - i),
+                            products,
+                            padded,
+                            nullptr};
       if (i == 0) {
         multiply<Left::kRows, Into::kStore>(product, n, padded / kLanes, none);
       } else {
@@ -35,7 +43,7 @@ inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, in
         const Vec activated = maxOr(zero(), load(products + j * padded + h));  // relu; a NaN goes on
         sum = fma(activated, load(weights + h), sum);
       }
-      const float score = reduceAdd(sum) + 0.0f;  // never -0: the selection orders bits
+      const float score = reduceAdd(sum) + 0.0f;             // never -0: the selection orders bits
       scores[w0 + j] = score != score ? -kInfinity : score;  // a NaN ranks last
     }
   }

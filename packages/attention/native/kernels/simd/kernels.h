@@ -1,5 +1,5 @@
-// Kernels for any vector width, in terms of the vocabulary of avx2/vec.h, avx512/vec.h and neon/vec.h. Included inside an
-// instruction set's namespace.
+// Kernels for any vector width, in terms of the vocabulary of avx2/vec.h, avx512/vec.h and neon/vec.h. Included inside
+// an instruction set's namespace.
 
 constexpr float kInfinity = __builtin_inff();
 

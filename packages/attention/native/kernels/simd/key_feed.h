@@ -3,9 +3,9 @@ inline const float* keyRow(const AttendParams& p, int64_t r, int64_t j) {
   return index < p.ringCap ? p.ring + index * p.d : p.entries + (index - p.ringCap) * p.d;
 }
 
-// Copies the key rows of a query, block by block, in pieces of a chunk: those of the next block a few at a time between the tiles of
-// this one, each asked for some tiles before. Rows scattered over a cache of entries come from far away, and no processor guesses
-// which is next.
+// Copies the key rows of a query, block by block, in pieces of a chunk: those of the next block a few at a time between
+// the tiles of this one, each asked for some tiles before. Rows scattered over a cache of entries come from far away,
+// and no processor guesses which is next.
 class KeyFeed {
  public:
   // The keys [first, end) of query row r; first is a whole number of blocks. keys [2, chunks, kKeyBlock, kChunk].

@@ -1,4 +1,5 @@
-// exp(x) for x <= 0, at most 2 ulp; 0 below -87 (1.6e-38), NaN for NaN: Cephes' polynomial as in ../generic/lanes.h, with fused steps.
+// exp(x) for x <= 0, at most 2 ulp; 0 below -87 (1.6e-38), NaN for NaN: Cephes' polynomial as in ../generic/lanes.h,
+// with fused steps.
 inline Vec expNonPositive(Vec x) {
   const Vec low = all(-87.0f);
   const Vec c = maxOr(low, x);

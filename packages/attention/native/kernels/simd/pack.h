@@ -1,12 +1,13 @@
-// Copies in the order in which the products read: channels in chunks of kChunk, so that what a chunk needs stays in the fast
-// caches, and sums are over at most kChunk products before they are added up.
+// Copies in the order in which the products read: channels in chunks of kChunk, so that what a chunk needs stays in the
+// fast caches, and sums are over at most kChunk products before they are added up.
 
 constexpr int64_t kChunk = 128;
 constexpr int64_t kLine = 16;  // floats of a cache line
 
 inline int64_t chunksOf(int64_t d) { return (d + kChunk - 1) / kChunk; }
 
-// Queries [heads, d] as [d, padded]: a lane for each head, 0 in lanes past the last. padded = heads rounded up to kLanes.
+// Queries [heads, d] as [d, padded]: a lane for each head, 0 in lanes past the last. padded = heads rounded up to
+// kLanes.
 inline void packQueries(const float* q, int64_t heads, int64_t d, float* packed, int64_t padded) {
   // A cache line of every query at a time: rows lie so far apart that few stay cached.
   const int64_t wholeHeads = heads / 8 * 8, wholeD = d / kLine * kLine;

@@ -1,5 +1,5 @@
-// Softmax-weighted sum per channel over the candidates of an entry: the numerator and the denominator grow together and are divided
-// once.
+// Softmax-weighted sum per channel over the candidates of an entry: the numerator and the denominator grow together and
+// are divided once.
 
 // One candidate: a token's values and gates for the entry's channels. `ape` is null when the gates have it already.
 struct Candidate {

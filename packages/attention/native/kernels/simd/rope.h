@@ -15,7 +15,8 @@ inline void rotateHead(float* x, const float* c, const float* s, int64_t n) {
 }
 
 // Rotates the same pairs of `heads` rows that lie d apart.
-inline void rotatePairs(float* x, int64_t heads, int64_t d, const float* cos, const float* sin, float sign, int64_t pairs) {
+inline void rotatePairs(float* x, int64_t heads, int64_t d, const float* cos, const float* sin, float sign,
+                        int64_t pairs) {
   constexpr int64_t kPairs = 64;
   float c[2 * kPairs], s[2 * kPairs];
   for (int64_t i = 0; i < pairs; i += kPairs) {

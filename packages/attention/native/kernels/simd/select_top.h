@@ -1,5 +1,5 @@
-// The k-th largest score is found bit by bit, from the sign down, by counting how many scores are at least a candidate: no branch
-// depends on a single score, and most searches end early with a limit that exactly k scores reach.
+// The k-th largest score is found bit by bit, from the sign down, by counting how many scores are at least a candidate:
+// no branch depends on a single score, and most searches end early with a limit that exactly k scores reach.
 
 inline int64_t countAbove(const int32_t* keys, int64_t n, int32_t limit) {
   int64_t count = 0;
@@ -7,8 +7,8 @@ inline int64_t countAbove(const int32_t* keys, int64_t n, int32_t limit) {
   return count;
 }
 
-// The topk best of `visible` > topk scores (no NaN, no -0), ascending; of those that equal the last value the first ones.
-// order [visible rounded up to 16] is scratch.
+// The topk best of `visible` > topk scores (no NaN, no -0), ascending; of those that equal the last value the first
+// ones. order [visible rounded up to 16] is scratch.
 inline void selectTop(const float* scores, float* order, int64_t visible, int64_t topk, int32_t* selected) {
   int32_t* const keys = reinterpret_cast<int32_t*>(order);
   const int32_t lowest = INT32_MIN;  // below the key of -Infinity

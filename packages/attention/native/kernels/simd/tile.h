@@ -1,11 +1,13 @@
-// The one matrix product behind scores, attention output and indexer: a tile of kTileRows x kTileVectors sums held in registers.
+// The one matrix product behind scores, attention output and indexer: a tile of kTileRows x kTileVectors sums held in
+// registers.
 
 enum class Into { kStore, kAdd, kScale };
 // How the left side lies: a[r][k], as keys do, or a[k][r], as weights do.
 enum class Left { kRows, kColumns };
 
-// c[r][v] = the product, c[r][v] + the product, or c[r][v] * rowScale[r] + the product, where the product is the sum over k < depth of
-// a[r][k] * b[k][v] in ascending k, fused, from 0. An element's value does not depend on the tile it falls into.
+// c[r][v] = the product, c[r][v] + the product, or c[r][v] * rowScale[r] + the product, where the product is the sum
+// over k < depth of a[r][k] * b[k][v] in ascending k, fused, from 0. An element's value does not depend on the tile it
+// falls into.
 struct Product {
   const float* a;
   int64_t aStep;  // from row to row, or from column to column
@@ -17,8 +19,8 @@ struct Product {
   const float* rowScale;  // [rows], only for kScale
 };
 
-// Sums stay in registers only when every loop over them is unrolled, which GCC else decides by the size of the body; inlined, it
-// sometimes spills them.
+// Sums stay in registers only when every loop over them is unrolled, which GCC else decides by the size of the body;
+// inlined, it sometimes spills them.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define MEGAMOE_UNROLL
 #define MEGAMOE_NOINLINE __declspec(noinline)
@@ -89,8 +91,8 @@ inline int64_t tilesOf(int64_t rows, int64_t vectors) {
   return (rows + kTileRows - 1) / kTileRows * ((vectors + kTileVectors - 1) / kTileVectors);
 }
 
-// The product for `rows` x `vectors` vectors, with between() before each tile. Rows are dealt out evenly, so that no tile is left with
-// few sums.
+// The product for `rows` x `vectors` vectors, with between() before each tile. Rows are dealt out evenly, so that no
+// tile is left with few sums.
 template <Left left, Into into, class Between>
 void multiply(const Product& whole, int64_t rows, int64_t vectors, Between&& between) {
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;

@@ -1,4 +1,5 @@
-// The words of ../simd that AVX2 and AVX-512 have in common. Included by their vec.h, inside the namespace of the instruction set.
+// The words of ../simd that AVX2 and AVX-512 have in common. Included by their vec.h, inside the namespace of the
+// instruction set.
 
 inline float squareRoot(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 inline int64_t countBits(unsigned bits) { return _mm_popcnt_u32(bits); }

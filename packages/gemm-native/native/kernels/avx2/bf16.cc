@@ -1,5 +1,5 @@
-// BF16 activations by the rule of bf16_rule.h, by float32 multiply-adds: BF16 numbers are float32 numbers. Weights are decoded, exactly,
-// for two superblocks at a time that stay in the first-level cache while all rows pass.
+// BF16 activations by the rule of bf16_rule.h, by float32 multiply-adds: BF16 numbers are float32 numbers. Weights are
+// decoded, exactly, for two superblocks at a time that stay in the first-level cache while all rows pass.
 #include "bf16.h"
 
 #include "../nvfp4/bf16_rule.h"
@@ -14,11 +14,14 @@ constexpr std::int64_t kPrepared = kDepth * kSuperblock * kColumns * 4;  // [k i
 constexpr std::int64_t kRowBytes = kSuperblock * 4;
 
 void prepare(const std::uint8_t* w, std::int64_t superblocks, float* out) {
-  // E2M1 as the upper byte of its BF16 form, without the bit below (1.5, 3 and 6 have it): that comes from a second table.
-  const __m256i upper = _mm256_setr_epi8(0, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, -0x80, -0x41, -0x41, -0x41, -0x40, -0x40, -0x40, -0x40,  //
-                                         0, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, -0x80, -0x41, -0x41, -0x41, -0x40, -0x40, -0x40, -0x40);
-  const __m256i lower = _mm256_setr_epi8(0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40, 0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40,  //
-                                         0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40, 0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40);
+  // E2M1 as the upper byte of its BF16 form, without the bit below (1.5, 3 and 6 have it): that comes from a second
+  // table.
+  const __m256i upper = _mm256_setr_epi8(
+      0, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, -0x80, -0x41, -0x41, -0x41, -0x40, -0x40, -0x40, -0x40,  //
+      0, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, -0x80, -0x41, -0x41, -0x41, -0x40, -0x40, -0x40, -0x40);
+  const __m256i lower =
+      _mm256_setr_epi8(0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40, 0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40,  //
+                       0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40, 0, 0, -0x80, -0x40, 0, 0x40, -0x80, -0x40);
   const __m256i nibble = _mm256_set1_epi32(15);
   for (std::int64_t sb = 0; sb < superblocks; sb++, w += kSuperblockBytes)
     for (int b = 0; b < kBlocks; b++)
@@ -31,8 +34,10 @@ void prepare(const std::uint8_t* w, std::int64_t superblocks, float* out) {
             const int k = kOrder[i], shift = 8 * (k % 4) + (k >= 4 ? 4 : 0);
             const __m256i code = _mm256_and_si256(_mm256_srl_epi32(codes, _mm_cvtsi32_si128(shift)), nibble);
             const __m256i high = _mm256_slli_epi32(_mm256_shuffle_epi8(upper, code), 24);
-            const __m256i low = _mm256_slli_epi32(_mm256_and_si256(_mm256_shuffle_epi8(lower, code), _mm256_set1_epi32(255)), 16);
-            _mm256_store_ps(lines + i * kColumns, _mm256_mul_ps(_mm256_castsi256_ps(_mm256_or_si256(high, low)), scale));
+            const __m256i low =
+                _mm256_slli_epi32(_mm256_and_si256(_mm256_shuffle_epi8(lower, code), _mm256_set1_epi32(255)), 16);
+            _mm256_store_ps(lines + i * kColumns,
+                            _mm256_mul_ps(_mm256_castsi256_ps(_mm256_or_si256(high, low)), scale));
           }
         }
       }

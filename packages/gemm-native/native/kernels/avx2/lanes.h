@@ -1,4 +1,5 @@
-// Vectors of AVX2 and FMA for the templates in ../simd. Types of an anonymous namespace: what is instantiated with them stays in its file.
+// Vectors of AVX2 and FMA for the templates in ../simd. Types of an anonymous namespace: what is instantiated with them
+// stays in its file.
 #pragma once
 
 #include <immintrin.h>
@@ -33,11 +34,13 @@ struct F32 {
   template <class R>
   static void hold(R (&a)[4], R (&b)[4]) {
 #if defined(__GNUC__)
-    __asm__ volatile("" : "+x"(a[0]), "+x"(a[1]), "+x"(a[2]), "+x"(a[3]), "+x"(b[0]), "+x"(b[1]), "+x"(b[2]), "+x"(b[3]));
+    __asm__ volatile(""
+                     : "+x"(a[0]), "+x"(a[1]), "+x"(a[2]), "+x"(a[3]), "+x"(b[0]), "+x"(b[1]), "+x"(b[2]), "+x"(b[3]));
 #endif
   }
 
-  // 16 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a mask.
+  // 16 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a
+  // mask.
   using Bits = __m256i;
   static Bits loadBits(const std::uint16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   static Reg lowHalves(Bits b) { return _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)); }
@@ -46,8 +49,8 @@ struct F32 {
   static Reg evens(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0x88)); }
   static Reg odds(Reg a, Reg b) { return inOrder(_mm256_shuffle_ps(a, b, 0xdd)); }
 
-  // 32 packed FP8 codes. The code and the code one bit further up are the high and low byte of a BF16: interleaved, in each half of the
-  // register by itself, they are 32 of them.
+  // 32 packed FP8 codes. The code and the code one bit further up are the high and low byte of a BF16: interleaved, in
+  // each half of the register by itself, they are 32 of them.
   using Fp8 = __m256i;
   static constexpr int kFp8Parts = 4;
   static constexpr int kFp8Rows = 2;
@@ -79,7 +82,8 @@ struct F32 {
 
   // Lanes where !(v < +infinity): NaN and +infinity.
   static std::uint32_t notBelowInfinity(Reg v) {
-    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(__builtin_inff()), _CMP_NLT_UQ)));
+    return static_cast<std::uint32_t>(
+        _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(__builtin_inff()), _CMP_NLT_UQ)));
   }
   static std::uint32_t atLeast(Reg v, Reg floor) {
     return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(v, floor, _CMP_GE_OQ)));

@@ -1,7 +1,7 @@
 // What the NVFP4 kernels of this folder share. Everything here is private to the file that includes it.
 //
-// A vector is 8 columns, a quarter of a panel. Weights are unsigned (doubled E2M1 plus 12) and activations signed bytes, as vpmaddubsw
-// takes them: its 16-bit sums hold all 16 products of a block, 24 * 128 * 8 at most.
+// A vector is 8 columns, a quarter of a panel. Weights are unsigned (doubled E2M1 plus 12) and activations signed
+// bytes, as vpmaddubsw takes them: its 16-bit sums hold all 16 products of a block, 24 * 128 * 8 at most.
 #pragma once
 
 #include <immintrin.h>
@@ -59,11 +59,13 @@ inline __m256i dot(const Weights& w, const std::uint8_t* a) {
 // Scales of block `block` times 2^-120: E4M3's exponent and mantissa moved to float32's places, subnormals included.
 inline __m256 scales(const std::uint8_t* superblock, int block, int quarter) {
   const __m256i line = load(superblock + quarter * 32);
-  const __m256i moved = block == 3 ? _mm256_srli_epi32(line, 4) : _mm256_sll_epi32(line, _mm_cvtsi32_si128(20 - 8 * block));
+  const __m256i moved =
+      block == 3 ? _mm256_srli_epi32(line, 4) : _mm256_sll_epi32(line, _mm_cvtsi32_si128(20 - 8 * block));
   return _mm256_castsi256_ps(_mm256_and_si256(moved, _mm256_set1_epi32(0x07f00000)));
 }
 
-// Writes 8 columns of one row: alpha * (acc * factor * rowFactor), then * rowScale. The factors are powers of two, their products exact.
+// Writes 8 columns of one row: alpha * (acc * factor * rowFactor), then * rowScale. The factors are powers of two,
+// their products exact.
 inline void storeColumns(const PanelOut& o, std::int64_t row, int quarter, __m256 acc, float factor) {
   const int columns = o.columns - quarter * 8;
   if (columns <= 0) return;
@@ -76,8 +78,8 @@ inline void storeColumns(const PanelOut& o, std::int64_t row, int quarter, __m25
   _mm256_maskstore_ps(out, mask, v);
 }
 
-// All tiles of a panel through Tile<rows, quarters>::run(job, tile, row, firstQuarter): as many columns at a time as fit the 16
-// registers beside the rows.
+// All tiles of a panel through Tile<rows, quarters>::run(job, tile, row, firstQuarter): as many columns at a time as
+// fit the 16 registers beside the rows.
 template <template <int, int> class Tile>
 void eachTile(const PanelJob& job, std::int64_t rowBytes) {
   const std::int64_t tiles = tileCount(job.rows);

@@ -1,4 +1,5 @@
-// ModelOpt's activation quantizer, 8 lanes at a time, in the two phases of avx512/stage.cc and with the bits of generic/stage.cc.
+// ModelOpt's activation quantizer, 8 lanes at a time, in the two phases of avx512/stage.cc and with the bits of
+// generic/stage.cc.
 #include "stage.h"
 
 #include "avx2.h"
@@ -62,14 +63,16 @@ inline __m256i encodeCodes(__m256 q) {
       _mm256_and_si256(_mm256_castps_si256(_mm256_max_ps(a, _mm256_set1_ps(1.f))), _mm256_set1_epi32(0x7f800000));
   const __m256i magic = _mm256_add_epi32(exponent, _mm256_set1_epi32(22 << 23));
   const __m256i steps = _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(a, _mm256_castsi256_ps(magic))), magic);
-  const __m256i code = _mm256_add_epi32(steps, _mm256_sub_epi32(_mm256_srli_epi32(exponent, 22), _mm256_set1_epi32(254)));
+  const __m256i code =
+      _mm256_add_epi32(steps, _mm256_sub_epi32(_mm256_srli_epi32(exponent, 22), _mm256_set1_epi32(254)));
   const __m256 negative = _mm256_cmp_ps(q, _mm256_setzero_ps(), _CMP_LT_OQ);  // not -0
   return _mm256_or_si256(code, _mm256_and_si256(_mm256_castps_si256(negative), _mm256_set1_epi32(8)));
 }
 
 // Codes of two blocks as 16 bytes, the even element in the low nibble.
 inline __m128i packCodes(const __m256i* code) {
-  const __m256i bytes = _mm256_packus_epi16(_mm256_packus_epi32(code[0], code[1]), _mm256_packus_epi32(code[2], code[3]));
+  const __m256i bytes =
+      _mm256_packus_epi16(_mm256_packus_epi32(code[0], code[1]), _mm256_packus_epi32(code[2], code[3]));
   const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   const __m256i pairs = _mm256_maddubs_epi16(ordered, _mm256_set1_epi16(0x1001));
   return _mm_packus_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
@@ -97,7 +100,8 @@ inline void blockCodes(const float* x, float step, __m256i* code) {
 
 // What is `coming` is fetched while codes are computed, when nothing else asks for memory: without that,
 // memory and arithmetic take turns.
-bool chunk(const float* x, std::int64_t n, __m256 sixG, __m256 g, std::uint8_t* codes, std::uint8_t* sf, nvfp4::Coming coming) {
+bool chunk(const float* x, std::int64_t n, __m256 sixG, __m256 g, std::uint8_t* codes, std::uint8_t* sf,
+           nvfp4::Coming coming) {
   alignas(32) float steps[kChunk / 16];
   __m256i most = _mm256_setzero_si256();
   for (std::int64_t i = 0; i < n; i += kGroup) {

@@ -30,24 +30,9 @@ void groupedDenseBf16(const GroupedA16Params& p, int threads) { groupedRounded(g
 }  // namespace
 
 const KernelTable kTable = {
-    "avx2",
-    linear,
-    linearBf16,
-    groupedW4A4,
-    groupedW4A16,
-    groupedBf16,
-    groupedDense,
-    groupedDenseBf16,
-    generic::gatherRows,
-    stage,
-    swiglu,
-    scatterExperts,
-    addInPlace,
-    rmsNorm,
-    generic::embed,
-    hcPre,
-    hcPost,
-    hcHead,
+    "avx2",       linear,           linearBf16,          groupedW4A4, groupedW4A16, groupedBf16,
+    groupedDense, groupedDenseBf16, generic::gatherRows, stage,       swiglu,       scatterExperts,
+    addInPlace,   rmsNorm,          generic::embed,      hcPre,       hcPost,       hcHead,
     &kScan,
 };
 

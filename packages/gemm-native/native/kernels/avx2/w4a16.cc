@@ -63,7 +63,8 @@ void packBlock(const float* a, int row, std::int64_t rows, std::int64_t r, std::
   const __m256 up = _mm256_set1_ps(quantizingFactor(e));
   alignas(32) std::int32_t q[16];
   for (int i = 0; i < 16; i += 8)
-    _mm256_store_si256(reinterpret_cast<__m256i*>(q + i), _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(a + i), up)));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(q + i),
+                       _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(a + i), up)));
   std::int32_t sum = 0;
   std::uint8_t* digits = out + r * kDigits;
   for (int i = 0; i < 16; i++) {  // q = upper * 2^16 + middle * 2^8 + lower, all signed bytes

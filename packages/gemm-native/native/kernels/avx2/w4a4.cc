@@ -9,7 +9,7 @@ namespace megamoe::gemm::avx2 {
 
 namespace {
 
-constexpr float kUndo = 0x1p18f;  // 2^20 for the scales, a quarter for the two doubled operands
+constexpr float kUndo = 0x1p18f;   // 2^20 for the scales, a quarter for the two doubled operands
 constexpr std::int64_t kRow = 24;  // bytes of a packed row in a block
 
 template <int Rows, int Quarters>
@@ -40,7 +40,8 @@ struct Tile {
   }
 };
 
-void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t, std::uint8_t* tile) {
+void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t,
+              std::uint8_t* tile) {
   const std::int64_t kSf = k / 16, padded = (kSf + kBlocks - 1) / kBlocks * kBlocks;
   const __m128i doubled = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
   for (std::int64_t r = 0; r < rows; r++, codes += k / 2, sf += kSf)

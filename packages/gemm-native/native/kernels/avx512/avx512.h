@@ -1,4 +1,5 @@
-// Kernels for processors with AVX-512 F, BW, DQ, VL, VNNI, VBMI and BF16. All files of this folder but table.cc are compiled with their flags.
+// Kernels for processors with AVX-512 F, BW, DQ, VL, VNNI, VBMI and BF16. All files of this folder but table.cc are
+// compiled with their flags.
 #pragma once
 
 #include "../dispatch.h"

@@ -1,5 +1,5 @@
-// BF16 activations by the rule of bf16_rule.h: weights are decoded to scaled BF16 pairs, exactly, for as many superblocks at a time as
-// stay in the first-level cache while all rows pass; then it is a plain BF16 product.
+// BF16 activations by the rule of bf16_rule.h: weights are decoded to scaled BF16 pairs, exactly, for as many
+// superblocks at a time as stay in the first-level cache while all rows pass; then it is a plain BF16 product.
 #include "bf16.h"
 
 #include "../nvfp4/bf16_rule.h"
@@ -9,11 +9,11 @@ namespace megamoe::gemm::avx512 {
 
 namespace {
 
-constexpr std::int64_t kDepth = 8;                     // superblocks that are prepared together: 32 KiB
-constexpr std::int64_t kPairs = kSuperblock / 2;        // of k, in a superblock
-constexpr std::int64_t kPairBytes = kColumns * 4;       // [column] of two BF16
+constexpr std::int64_t kDepth = 8;                 // superblocks that are prepared together: 32 KiB
+constexpr std::int64_t kPairs = kSuperblock / 2;   // of k, in a superblock
+constexpr std::int64_t kPairBytes = kColumns * 4;  // [column] of two BF16
 constexpr std::int64_t kPrepared = kDepth * kPairs * kPairBytes;
-constexpr std::int64_t kRowBytes = kPairs * 4;          // of a packed row in a superblock
+constexpr std::int64_t kRowBytes = kPairs * 4;  // of a packed row in a superblock
 
 // E2M1 in BF16; twice, because vpermw looks at 5 bits of an index and a code has 4.
 alignas(64) constexpr std::uint16_t kValues[32] = {
@@ -26,7 +26,8 @@ alignas(64) constexpr std::uint16_t kValues[32] = {
 // The pair of codes at bit 0 of the two halves of each lane, times the scale.
 inline __m512i scaledPair(__m512i codes, __m512i table, __m512 scale) {
   const __m512i pair = _mm512_permutexvar_epi16(codes, table);
-  const __m512 upper = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000u)))), scale);
+  const __m512 upper = _mm512_mul_ps(
+      _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000u)))), scale);
   const __m512 lower = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)), scale);
   return _mm512_or_si512(_mm512_castps_si512(upper), _mm512_srli_epi32(_mm512_castps_si512(lower), 16));
 }
@@ -83,7 +84,8 @@ void panel(const PanelJob& job) {
   for (std::int64_t sb = 0; sb < job.superblocks; sb += kDepth) {
     const std::int64_t depth = job.superblocks - sb < kDepth ? job.superblocks - sb : kDepth;
     prepare(job.panel + sb * kSuperblockBytes, depth, weights);
-    // The superblocks after these, a share with each tile: they come while rows are multiplied. So do the places of the results.
+    // The superblocks after these, a share with each tile: they come while rows are multiplied. So do the places of the
+    // results.
     const std::uint8_t* next = job.panel + (sb + depth) * kSuperblockBytes;
     const std::int64_t lines = kDepth * kSuperblockBytes / 64;
     const bool isLast = sb + depth == job.superblocks;
@@ -94,7 +96,8 @@ void panel(const PanelJob& job) {
       kTile[rows - 1](weights, depth * kPairs, job.tiles + (begin * job.superblocks + sb * rows) * kRowBytes, tileSums);
       if (!isLast) continue;
       for (std::int64_t r = 0; r < rows; r++)
-        storeRow(job.out, begin + r, _mm512_load_ps(tileSums + r * kColumns), _mm512_load_ps(tileSums + r * kColumns + 16), 1.f);
+        storeRow(job.out, begin + r, _mm512_load_ps(tileSums + r * kColumns),
+                 _mm512_load_ps(tileSums + r * kColumns + 16), 1.f);
     }
   }
 }
@@ -104,9 +107,9 @@ inline __m256i orderedBf16(__m512 x) {
   const __m256i bits = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
   const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi16(0x7fff));
   const __m256i kept = _mm256_maskz_mov_epi16(_mm256_cmpge_epi16_mask(magnitude, _mm256_set1_epi16(kLeastBf16)), bits);
-  const __m256i order = _mm256_setr_epi16(kOrder[1], kOrder[0], kOrder[3], kOrder[2], kOrder[5], kOrder[4], kOrder[7], kOrder[6],
-                                          8 + kOrder[1], 8 + kOrder[0], 8 + kOrder[3], 8 + kOrder[2], 8 + kOrder[5], 8 + kOrder[4],
-                                          8 + kOrder[7], 8 + kOrder[6]);
+  const __m256i order = _mm256_setr_epi16(kOrder[1], kOrder[0], kOrder[3], kOrder[2], kOrder[5], kOrder[4], kOrder[7],
+                                          kOrder[6], 8 + kOrder[1], 8 + kOrder[0], 8 + kOrder[3], 8 + kOrder[2],
+                                          8 + kOrder[5], 8 + kOrder[4], 8 + kOrder[7], 8 + kOrder[6]);
   return _mm256_permutexvar_epi16(order, kept);
 }
 

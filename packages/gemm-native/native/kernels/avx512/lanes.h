@@ -1,4 +1,5 @@
-// Vectors of AVX-512 for the templates in ../simd. Types of an anonymous namespace: what is instantiated with them stays in its file.
+// Vectors of AVX-512 for the templates in ../simd. Types of an anonymous namespace: what is instantiated with them
+// stays in its file.
 #pragma once
 
 #include <immintrin.h>
@@ -33,11 +34,13 @@ struct F32 {
   template <class R>
   static void hold(R (&a)[4], R (&b)[4]) {
 #if defined(__GNUC__)
-    __asm__ volatile("" : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(b[0]), "+v"(b[1]), "+v"(b[2]), "+v"(b[3]));
+    __asm__ volatile(""
+                     : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(b[0]), "+v"(b[1]), "+v"(b[2]), "+v"(b[3]));
 #endif
   }
 
-  // 32 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a mask.
+  // 32 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a
+  // mask.
   using Bits = __m512i;
   static Bits loadBits(const std::uint16_t* p) { return _mm512_loadu_si512(p); }
   static Reg lowHalves(Bits b) { return _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)); }
@@ -56,7 +59,8 @@ struct F32 {
   static constexpr int kFp8Rows = 3;  // 3 x 4 sums twice and 8 operands
   static Fp8 loadFp8(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
   static Reg fp8Part(Fp8 codes, int i) {
-    // Byte 3 of a float32 is the code, byte 2 the code one bit further up; bytes 1 and 0 are cleared, like the other bits between.
+    // Byte 3 of a float32 is the code, byte 2 the code one bit further up; bytes 1 and 0 are cleared, like the other
+    // bits between.
     const std::int64_t at = 16 * i;
     const std::int64_t low = (at << 24) | (((at - 1) & 63) << 16), high = ((at + 8) << 24) | ((at + 7) << 16);
     const __m512i bits = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(high << 32 | low), codes);
@@ -64,7 +68,8 @@ struct F32 {
   }
   static void orderFp8(Reg (&v)[kFp8Parts]) {
     // As pairs of float32: pair q of part i is pair 4q + i.
-    const __m512d a = _mm512_castps_pd(v[0]), b = _mm512_castps_pd(v[1]), c = _mm512_castps_pd(v[2]), d = _mm512_castps_pd(v[3]);
+    const __m512d a = _mm512_castps_pd(v[0]), b = _mm512_castps_pd(v[1]), c = _mm512_castps_pd(v[2]),
+                  d = _mm512_castps_pd(v[3]);
     for (int i = 0; i < kFp8Parts; i++) {
       const __m512i from = _mm512_setr_epi64(i, 4 + i, 8 + i, 12 + i, 0, 0, 0, 0);
       v[i] = _mm512_castpd_ps(_mm512_insertf64x4(_mm512_permutex2var_pd(a, from, b),

@@ -21,8 +21,9 @@ namespace {
 
 using namespace megamoe::gemm::nvfp4;
 
-// Doubled E2M1 values plus 12 (0 to 24): the unsigned operand of vpdpbusd. Four copies, because vpermb looks at 6 bits of an index and
-// a code has 4: whatever the other nibble puts into the upper two bits, the answer is the same, and nothing needs masking.
+// Doubled E2M1 values plus 12 (0 to 24): the unsigned operand of vpdpbusd. Four copies, because vpermb looks at 6 bits
+// of an index and a code has 4: whatever the other nibble puts into the upper two bits, the answer is the same, and
+// nothing needs masking.
 alignas(64) constexpr std::uint8_t kUnsignedCodes[64] = {
     12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,  //
     12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0,  //
@@ -34,8 +35,8 @@ inline __m512i loadCodeTable() { return _mm512_load_si512(kUnsignedCodes); }
 
 inline __m512i load(const std::uint8_t* p) { return _mm512_load_si512(p); }
 
-// How far ahead cold weights are fetched into the second-level cache, from where the processor itself fetches them further. Nearer, or
-// into the first level, it is slower: too few loads can be on their way.
+// How far ahead cold weights are fetched into the second-level cache, from where the processor itself fetches them
+// further. Nearer, or into the first level, it is slower: too few loads can be on their way.
 constexpr std::int64_t kAhead = 12 * kSuperblockBytes;
 
 inline void prefetchLine(const std::uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
@@ -53,8 +54,8 @@ inline __m512i lanes(const std::uint8_t* p) {
 }
 inline __m512 floatLanes(const std::uint8_t* p) { return _mm512_castsi512_ps(lanes(p)); }
 
-// The same pointer, as far as the compiler knows another one: what is read through it is read again, not kept in registers that the
-// accumulators need.
+// The same pointer, as far as the compiler knows another one: what is read through it is read again, not kept in
+// registers that the accumulators need.
 inline const std::uint8_t* reread(const std::uint8_t* p) {
 #if defined(__GNUC__)
   __asm__ volatile("" : "+r"(p));  // volatile: two of them are two
@@ -63,9 +64,12 @@ inline const std::uint8_t* reread(const std::uint8_t* p) {
 }
 
 inline __m512i decodeLow(__m512i codes, __m512i table) { return _mm512_permutexvar_epi8(codes, table); }
-inline __m512i decodeHigh(__m512i codes, __m512i table) { return _mm512_permutexvar_epi8(_mm512_srli_epi16(codes, 4), table); }
+inline __m512i decodeHigh(__m512i codes, __m512i table) {
+  return _mm512_permutexvar_epi8(_mm512_srli_epi16(codes, 4), table);
+}
 
-// Scales of block B, from a line of scales, times 2^-120: E4M3's exponent and mantissa moved to float32's places, subnormals included.
+// Scales of block B, from a line of scales, times 2^-120: E4M3's exponent and mantissa moved to float32's places,
+// subnormals included.
 template <int B>
 inline __m512 scales(__m512i line) {
   const __m512i mask = _mm512_set1_epi32(0x07f00000);
@@ -82,7 +86,8 @@ inline __m512 scalesOf(__m512i line, int block) {
   return _mm512_castsi512_ps(_mm512_and_si512(moved, _mm512_set1_epi32(0x07f00000)));
 }
 
-// 64 codes of a row as doubled signed values in order, and -12 times the sum of each block in every lane of its 16 bytes.
+// 64 codes of a row as doubled signed values in order, and -12 times the sum of each block in every lane of its 16
+// bytes.
 struct Row {
   __m512i values, start;
 };
@@ -98,7 +103,8 @@ inline Row decodeRow(__m256i codes) {
   return {values, _mm512_sub_epi32(_mm512_setzero_si512(), sum)};
 }
 
-// Writes one row of a panel: alpha * (acc * factor * rowFactor), then * rowScale. The factors are powers of two, their products exact.
+// Writes one row of a panel: alpha * (acc * factor * rowFactor), then * rowScale. The factors are powers of two, their
+// products exact.
 inline void storeRow(const PanelOut& o, std::int64_t row, __m512 left, __m512 right, float factor) {
   const __m512 f = _mm512_set1_ps(o.rowFactor == nullptr ? factor : factor * o.rowFactor[row]);
   __m512 v0 = _mm512_mul_ps(_mm512_loadu_ps(o.alpha), _mm512_mul_ps(left, f));

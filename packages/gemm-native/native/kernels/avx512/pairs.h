@@ -32,8 +32,8 @@ struct Pairs : F32 {
   static Reg addPairs(Reg x, Bits w, Reg sum) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(_mm512_castps_si512(x)));
   }
-  // Has the value in a register: the compiler would read it again from the first-level cache for every use, and there are more uses than
-  // that cache has reads.
+  // Has the value in a register: the compiler would read it again from the first-level cache for every use, and there
+  // are more uses than that cache has reads.
   template <class R>
   static void keep(R& value) {
 #if defined(__GNUC__)
@@ -46,14 +46,17 @@ struct Pairs : F32 {
   static Reg pairs(Reg first, Reg second) {
     const __m512i bits = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
     const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi16(0x7fff));
-    const __mmask32 isKept = _mm512_cmpge_epi16_mask(magnitude, _mm512_set1_epi16(static_cast<short>(nvfp4::kLeastBf16)));
+    const __mmask32 isKept =
+        _mm512_cmpge_epi16_mask(magnitude, _mm512_set1_epi16(static_cast<short>(nvfp4::kLeastBf16)));
     return _mm512_castsi512_ps(_mm512_maskz_mov_epi16(isKept, bits));
   }
 
   // 64 packed codes as two registers: what unpacking puts together, k 0 to 7 and 8 to 15 of every 16.
   static Bits fp8Pairs(Fp8 codes, int part) {
-    const __m512i upper = _mm512_permutex2var_epi8(_mm512_load_si512(kFp8Bytes.upper), codes, _mm512_load_si512(kFp8Bytes.upper + 64));
-    const __m512i lower = _mm512_permutex2var_epi8(_mm512_load_si512(kFp8Bytes.lower), codes, _mm512_load_si512(kFp8Bytes.lower + 64));
+    const __m512i upper =
+        _mm512_permutex2var_epi8(_mm512_load_si512(kFp8Bytes.upper), codes, _mm512_load_si512(kFp8Bytes.upper + 64));
+    const __m512i lower =
+        _mm512_permutex2var_epi8(_mm512_load_si512(kFp8Bytes.lower), codes, _mm512_load_si512(kFp8Bytes.lower + 64));
     // a | (b & c): the sign of the code.
     const __m512i withSign = _mm512_ternarylogic_epi32(upper, codes, _mm512_set1_epi8(static_cast<char>(0x80)), 0xf8);
     return part == 0 ? _mm512_unpacklo_epi8(lower, withSign) : _mm512_unpackhi_epi8(lower, withSign);

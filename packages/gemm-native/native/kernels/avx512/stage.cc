@@ -1,7 +1,8 @@
-// ModelOpt's activation quantizer, 16 lanes at a time, with the bits of generic/stage.cc: true divisions, float32 at every step.
+// ModelOpt's activation quantizer, 16 lanes at a time, with the bits of generic/stage.cc: true divisions, float32 at
+// every step.
 //
-// Two phases over 2048 elements, which stay in the first-level cache: all scales, then all codes. In one loop every block would wait for
-// its own chain of maximum, division and broadcast.
+// Two phases over 2048 elements, which stay in the first-level cache: all scales, then all codes. In one loop every
+// block would wait for its own chain of maximum, division and broadcast.
 #include "stage.h"
 
 #include "avx512.h"
@@ -32,8 +33,10 @@ inline __m512i blockMaxima(const float* x, int blocks) {
     // Lane j of each 128 bits: block 4i + j.
     quarter[i] = max2(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
   }
-  const __m512i low = max2(_mm512_shuffle_i32x4(quarter[0], quarter[1], 0x88), _mm512_shuffle_i32x4(quarter[0], quarter[1], 0xdd));
-  const __m512i high = max2(_mm512_shuffle_i32x4(quarter[2], quarter[3], 0x88), _mm512_shuffle_i32x4(quarter[2], quarter[3], 0xdd));
+  const __m512i low =
+      max2(_mm512_shuffle_i32x4(quarter[0], quarter[1], 0x88), _mm512_shuffle_i32x4(quarter[0], quarter[1], 0xdd));
+  const __m512i high =
+      max2(_mm512_shuffle_i32x4(quarter[2], quarter[3], 0x88), _mm512_shuffle_i32x4(quarter[2], quarter[3], 0xdd));
   return max2(_mm512_shuffle_i32x4(low, high, 0x88), _mm512_shuffle_i32x4(low, high, 0xdd));
 }
 
@@ -47,8 +50,8 @@ inline __m512i encodeScales(__m512 s) {
   return _mm512_mask_mov_epi32(normal, _mm512_cmp_ps_mask(s, _mm512_set1_ps(0x1p-6f), _CMP_LT_OQ), subnormal);
 }
 
-// E2M1 codes of quotients. Adding 2^(e+22) to a number of exponent e rounds it, ties to even, to a multiple of 2^(e-1), the step
-// between codes there (0.5 below 1, too); the low bits of the sum count the steps.
+// E2M1 codes of quotients. Adding 2^(e+22) to a number of exponent e rounds it, ties to even, to a multiple of 2^(e-1),
+// the step between codes there (0.5 below 1, too); the low bits of the sum count the steps.
 inline __m512i encodeCodes(__m512 q) {
   const __m512 a = _mm512_min_ps(_mm512_castsi512_ps(magnitude(q)), _mm512_set1_ps(6.f));
   const __m512i exponent =
@@ -56,14 +59,16 @@ inline __m512i encodeCodes(__m512 q) {
   const __m512i magic = _mm512_add_epi32(exponent, _mm512_set1_epi32(22 << 23));
   const __m512i steps = _mm512_sub_epi32(_mm512_castps_si512(_mm512_add_ps(a, _mm512_castsi512_ps(magic))), magic);
   // steps + 2 * (exponent - 127): codes 2 to 3, 4 to 5 and 6 to 7 begin at 1, 2 and 4.
-  const __m512i code = _mm512_add_epi32(steps, _mm512_sub_epi32(_mm512_srli_epi32(exponent, 22), _mm512_set1_epi32(254)));
+  const __m512i code =
+      _mm512_add_epi32(steps, _mm512_sub_epi32(_mm512_srli_epi32(exponent, 22), _mm512_set1_epi32(254)));
   const __mmask16 negative = _mm512_cmp_ps_mask(q, _mm512_setzero_ps(), _CMP_LT_OQ);  // not -0
   return _mm512_mask_or_epi32(code, negative, code, _mm512_set1_epi32(8));
 }
 
 // Codes of four blocks as 32 bytes, the even element in the low nibble.
 inline __m256i packCodes(const __m512i* code) {
-  const __m512i words = _mm512_packus_epi16(_mm512_packus_epi32(code[0], code[1]), _mm512_packus_epi32(code[2], code[3]));
+  const __m512i words =
+      _mm512_packus_epi16(_mm512_packus_epi32(code[0], code[1]), _mm512_packus_epi32(code[2], code[3]));
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   return _mm512_cvtepi16_epi8(_mm512_maddubs_epi16(_mm512_permutexvar_epi32(order, words), _mm512_set1_epi16(0x1001)));
 }
@@ -83,12 +88,14 @@ inline __m512i groupScales(const float* x, int blocks, __m512 sixG, __m512 g, st
 
 // What is `coming` is fetched while codes are computed, when nothing else asks for memory: without that,
 // memory and arithmetic take turns.
-bool chunk(const float* x, std::int64_t n, __m512 sixG, __m512 g, std::uint8_t* codes, std::uint8_t* sf, nvfp4::Coming coming) {
+bool chunk(const float* x, std::int64_t n, __m512 sixG, __m512 g, std::uint8_t* codes, std::uint8_t* sf,
+           nvfp4::Coming coming) {
   alignas(64) float steps[kChunk / 16];
   __m512i most = _mm512_setzero_si512();
   std::int64_t i = 0;
   for (; i + kGroup <= n; i += kGroup) most = max2(most, groupScales(x + i, 16, sixG, g, sf + i / 16, steps + i / 16));
-  if (i < n) most = max2(most, groupScales(x + i, static_cast<int>((n - i) / 16), sixG, g, sf + i / 16, steps + i / 16));
+  if (i < n)
+    most = max2(most, groupScales(x + i, static_cast<int>((n - i) / 16), sixG, g, sf + i / 16, steps + i / 16));
   if (static_cast<std::uint32_t>(_mm512_reduce_max_epi32(most)) >= kInfinityBits) return false;
   for (i = 0; i + 64 <= n; i += 64) {
     if (i + 64 <= coming.n)
@@ -101,8 +108,9 @@ bool chunk(const float* x, std::int64_t n, __m512 sixG, __m512 g, std::uint8_t* 
   if (i < n) {
     __m512i code[4];
     for (int j = 0; j < 4; j++)
-      code[j] = i + j * 16 < n ? encodeCodes(_mm512_div_ps(_mm512_loadu_ps(x + i + j * 16), _mm512_set1_ps(steps[i / 16 + j])))
-                               : _mm512_setzero_si512();
+      code[j] = i + j * 16 < n
+                    ? encodeCodes(_mm512_div_ps(_mm512_loadu_ps(x + i + j * 16), _mm512_set1_ps(steps[i / 16 + j])))
+                    : _mm512_setzero_si512();
     _mm256_mask_storeu_epi8(codes + i / 2, static_cast<__mmask32>((1u << ((n - i) / 2)) - 1), packCodes(code));
   }
   return true;

@@ -25,24 +25,9 @@ std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kSta
 }  // namespace
 
 const KernelTable kTable = {
-    "avx512",
-    linear,
-    linearBf16,
-    groupedW4A4,
-    groupedW4A16,
-    groupedBf16,
-    groupedDense,
-    groupedDenseBf16,
-    generic::gatherRows,
-    stage,
-    swiglu,
-    scatterExperts,
-    addInPlace,
-    rmsNorm,
-    generic::embed,
-    hcPre,
-    hcPost,
-    hcHead,
+    "avx512",     linear,           linearBf16,          groupedW4A4, groupedW4A16, groupedBf16,
+    groupedDense, groupedDenseBf16, generic::gatherRows, stage,       swiglu,       scatterExperts,
+    addInPlace,   rmsNorm,          generic::embed,      hcPre,       hcPost,       hcHead,
     &kScan,
 };
 

@@ -1,8 +1,9 @@
-// W4A16 by the rule of block_integers.h. The integers of a block are three signed bytes each, so that vpdpbusd multiplies them: an
-// integer dot product is 12 instructions for 256 products, where float32 would need 16 and as many conversions of weights.
+// W4A16 by the rule of block_integers.h. The integers of a block are three signed bytes each, so that vpdpbusd
+// multiplies them: an integer dot product is 12 instructions for 256 products, where float32 would need 16 and as many
+// conversions of weights.
 //
-// A packed row holds, for each block, the three bytes of its 16 integers (the upper ones first), -12 times their sum for the 12 of the
-// unsigned weights, and 2^(E - R) times 2^120 for the weight scale's 2^-120.
+// A packed row holds, for each block, the three bytes of its 16 integers (the upper ones first), -12 times their sum
+// for the 12 of the unsigned weights, and 2^(E - R) times 2^120 for the weight scale's 2^-120.
 #include <limits>
 
 #include "../nvfp4/block_integers.h"
@@ -38,7 +39,8 @@ inline __m512 add(__m512 acc, __m512i integer, __m512 scale) {
   return _mm512_add_ps(acc, _mm512_mul_ps(_mm512_cvtepi32_ps(integer), scale));
 }
 
-// One half of the panel: with both, the weights of a block and the sums would not fit the registers beside 16 accumulators.
+// One half of the panel: with both, the weights of a block and the sums would not fit the registers beside 16
+// accumulators.
 template <int Rows>
 inline void addRows(const std::uint8_t* tile, const Weights& w, __m512 scale, int half, __m512 (*acc)[2]) {
 #pragma GCC unroll 8
@@ -49,8 +51,8 @@ inline void addRows(const std::uint8_t* tile, const Weights& w, __m512 scale, in
   }
 }
 
-// One row, both halves at once, so that each digit is read once and six sums run beside each other. Codes are loaded two blocks
-// ahead of their use.
+// One row, both halves at once, so that each digit is read once and six sums run beside each other. Codes are loaded
+// two blocks ahead of their use.
 struct Stream {
   __m512i table, codes[8];
   __m512 acc[2];
@@ -58,10 +60,10 @@ struct Stream {
   template <int B>
   void block(const std::uint8_t* tile, const std::uint8_t* w) {
     constexpr int now = B % 2 * 4;
-    const Weights left = {{decodeLow(codes[now], table), decodeHigh(codes[now], table), decodeLow(codes[now + 1], table),
-                           decodeHigh(codes[now + 1], table)}};
-    const Weights right = {{decodeLow(codes[now + 2], table), decodeHigh(codes[now + 2], table), decodeLow(codes[now + 3], table),
-                            decodeHigh(codes[now + 3], table)}};
+    const Weights left = {{decodeLow(codes[now], table), decodeHigh(codes[now], table),
+                           decodeLow(codes[now + 1], table), decodeHigh(codes[now + 1], table)}};
+    const Weights right = {{decodeLow(codes[now + 2], table), decodeHigh(codes[now + 2], table),
+                            decodeLow(codes[now + 3], table), decodeHigh(codes[now + 3], table)}};
     const std::uint8_t* next = w + kCodes + (B + 2) * 256 + (B + 2 >= kBlocks ? kCodes : 0);
     for (int i = 0; i < 4; i++) codes[now + i] = load(next + i * 64);
     const std::uint8_t* digits = tile + B * kRow;
@@ -82,7 +84,8 @@ struct Stream {
     const __m512 factor = floatLanes(digits + kDigits + 4);
     for (int h = 0; h < 2; h++) {
       const __m512i upper = _mm512_add_epi32(_mm512_slli_epi32(sum[0][h], 8), sum[1][h]);
-      acc[h] = add(acc[h], _mm512_add_epi32(_mm512_slli_epi32(upper, 8), sum[2][h]), _mm512_mul_ps(scales<B>(load(w + h * 64)), factor));
+      acc[h] = add(acc[h], _mm512_add_epi32(_mm512_slli_epi32(upper, 8), sum[2][h]),
+                   _mm512_mul_ps(scales<B>(load(w + h * 64)), factor));
     }
   }
 };
@@ -117,7 +120,8 @@ void tileOf(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) {
 #pragma GCC unroll 2
       for (int h = 0; h < 2; h++) {
         const __m512i c0 = load(c + h * 128), c1 = load(c + h * 128 + 64);
-        const Weights weights = {{decodeLow(c0, table), decodeHigh(c0, table), decodeLow(c1, table), decodeHigh(c1, table)}};
+        const Weights weights = {
+            {decodeLow(c0, table), decodeHigh(c0, table), decodeLow(c1, table), decodeHigh(c1, table)}};
         addRows<Rows>(reread(tile), weights, scalesOf(h == 0 ? line0 : line1, b), h, acc);
       }
     }
@@ -168,7 +172,8 @@ void packTile(const float* a, std::int64_t k, std::int64_t rows, std::int64_t, s
   for (std::int64_t r = 0; r < rows; r++, a += k) {
     __m512i most = _mm512_setzero_si512();
     for (std::int64_t i = 0; i < k; i += 16)
-      most = _mm512_max_epi32(most, _mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(a + i)), _mm512_set1_epi32(0x7fffffff)));
+      most = _mm512_max_epi32(
+          most, _mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(a + i)), _mm512_set1_epi32(0x7fffffff)));
     const std::uint32_t bits = _mm512_reduce_max_epu32(most);
     const bool finite = bits < kNotFinite;
     const int row = rowExponent(bits);

@@ -1,8 +1,9 @@
-// W4A4: integer dot products of 16 codes by vpdpbusd, times the two block scales, added to float32 accumulators in ascending k. Each
-// product is exact (12 + 4 + 4 bits), so the fused multiply-add rounds once, where docs/numerics.md N4 rounds.
+// W4A4: integer dot products of 16 codes by vpdpbusd, times the two block scales, added to float32 accumulators in
+// ascending k. Each product is exact (12 + 4 + 4 bits), so the fused multiply-add rounds once, where docs/numerics.md
+// N4 rounds.
 //
-// A packed row holds, for each block, 16 doubled codes, -12 times their sum (which starts the accumulator and so takes back the 12 of the
-// unsigned weights), and its scale in the form of w4a4_scales.h.
+// A packed row holds, for each block, 16 doubled codes, -12 times their sum (which starts the accumulator and so takes
+// back the 12 of the unsigned weights), and its scale in the form of w4a4_scales.h.
 #include "w4a4.h"
 
 #include "w4a4_scales.h"
@@ -25,8 +26,10 @@ void tileOf(const PanelJob& job, const std::uint8_t* tile, std::int64_t row) {
     for (int b = 0; b < kBlocks; b++, tile += Rows * kW4A4BlockBytes) {
       const std::uint8_t* c = w + kCodes + b * 256;
       const __m512i c0 = load(c), c1 = load(c + 64), c2 = load(c + 128), c3 = load(c + 192);
-      const __m512i left[4] = {decodeLow(c0, table), decodeHigh(c0, table), decodeLow(c1, table), decodeHigh(c1, table)};
-      const __m512i right[4] = {decodeLow(c2, table), decodeHigh(c2, table), decodeLow(c3, table), decodeHigh(c3, table)};
+      const __m512i left[4] = {decodeLow(c0, table), decodeHigh(c0, table), decodeLow(c1, table),
+                               decodeHigh(c1, table)};
+      const __m512i right[4] = {decodeLow(c2, table), decodeHigh(c2, table), decodeLow(c3, table),
+                                decodeHigh(c3, table)};
       const ColumnScales scales = columnScales(w, b);
       if (IsCold) {  // spread, not in one burst
         for (int i = 0; i < 4; i++) prefetchLine(w + kAhead + b * 256 + i * 64);
@@ -60,7 +63,8 @@ constexpr Tile kFirst[kTileRows] = {tileOf<1, true>, tileOf<2, true>, tileOf<3, 
 constexpr Tile kLater[kTileRows] = {tileOf<1, false>, tileOf<2, false>, tileOf<3, false>, tileOf<4, false>,
                                     tileOf<5, false>, tileOf<6, false>, tileOf<7, false>, tileOf<8, false>};
 
-void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t, std::uint8_t* tile) {
+void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t,
+              std::uint8_t* tile) {
   const std::int64_t kSf = k / 16, blockBytes = rows * kW4A4BlockBytes;
   for (std::int64_t r = 0; r < rows; r++, codes += k / 2, sf += kSf) {
     for (std::int64_t b = 0; b < kSf; b += kBlocks) {

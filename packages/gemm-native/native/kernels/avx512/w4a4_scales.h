@@ -1,12 +1,12 @@
-// Products of two block scales as BF16, found by looking up instead of multiplying: multiplications run where vpdpbusd does, shuffles and
-// additions mostly elsewhere, and one lookup serves both halves of a panel.
+// Products of two block scales as BF16, found by looking up instead of multiplying: multiplications run where vpdpbusd
+// does, shuffles and additions mostly elsewhere, and one lookup serves both halves of a panel.
 //
-// A scale is 2^e * (1 + m/8), subnormals normalized. The product of two has at most 8 significant bits, so BF16 holds it exactly: its
-// mantissa depends on the two m alone, its exponent is the sum of the two e, and one more where the mantissas' product passes 2. Of
-// the columns of a panel, word 2c belongs to column c, word 2c + 1 to column 16 + c.
+// A scale is 2^e * (1 + m/8), subnormals normalized. The product of two has at most 8 significant bits, so BF16 holds
+// it exactly: its mantissa depends on the two m alone, its exponent is the sum of the two e, and one more where the
+// mantissas' product passes 2. Of the columns of a panel, word 2c belongs to column c, word 2c + 1 to column 16 + c.
 //
-// A zero scale gives an arbitrary finite number. It does no harm, because its codes are zeros too (weight.h; packTile for rows), and zero
-// times a number is zero.
+// A zero scale gives an arbitrary finite number. It does no harm, because its codes are zeros too (weight.h; packTile
+// for rows), and zero times a number is zero.
 //
 // Private to the file that includes it.
 #pragma once
@@ -23,11 +23,12 @@ inline __m512i normalized(__m512i bytesInWords) {
       0, 0xff00, 0xff80, 0xff80 + 64, 0, 32, 64, 96,  // 0, 1 to 7 times 2^-9
   };
   const __mmask32 small = _mm512_cmplt_epu16_mask(bytesInWords, _mm512_set1_epi16(8));
-  return _mm512_mask_permutexvar_epi16(_mm512_slli_epi16(bytesInWords, 4), small, bytesInWords, _mm512_load_si512(kSubnormal));
+  return _mm512_mask_permutexvar_epi16(_mm512_slli_epi16(bytesInWords, 4), small, bytesInWords,
+                                       _mm512_load_si512(kSubnormal));
 }
 
-// Row m: products with 1 + m/8, by the other scale's m; four copies, because vpermw looks at 5 bits. m * 8 is subtracted: a row's word
-// carries it (see rowWord), and to add the word is to add its exponent alone.
+// Row m: products with 1 + m/8, by the other scale's m; four copies, because vpermw looks at 5 bits. m * 8 is
+// subtracted: a row's word carries it (see rowWord), and to add the word is to add its exponent alone.
 struct Products {
   alignas(64) std::uint16_t of[8][32];
 
@@ -67,7 +68,8 @@ inline __m512 rightHalf(__m512i products) { return _mm512_castsi512_ps(_mm512_ma
 inline __m128i rowWords(__m128i bytes) {  // of four scales
   const __m512i wide = _mm512_castsi128_si512(_mm_cvtepu8_epi16(bytes));
   const __m128i s = _mm512_castsi512_si128(normalized(wide));
-  const __m128i exponents = _mm_sub_epi16(_mm_and_si128(s, _mm_set1_epi16(static_cast<std::int16_t>(0xff80))), _mm_set1_epi16(7 << 7));
+  const __m128i exponents =
+      _mm_sub_epi16(_mm_and_si128(s, _mm_set1_epi16(static_cast<std::int16_t>(0xff80))), _mm_set1_epi16(7 << 7));
   const __m128i words = _mm_or_si128(exponents, _mm_srli_epi16(_mm_and_si128(s, _mm_set1_epi16(0x70)), 1));
   const __m128i kept = _mm_maskz_mov_epi16(_mm_test_epi16_mask(_mm_cvtepu8_epi16(bytes), _mm_set1_epi16(-1)), words);
   return _mm_unpacklo_epi16(kept, kept);

@@ -1,8 +1,8 @@
-// W4A4 for many rows: what all rows share is computed once, the decoded codes of a block and the products of its scales with each of a
-// row's eight possible mantissas. Only a row's exponent is left to add.
+// W4A4 for many rows: what all rows share is computed once, the decoded codes of a block and the products of its scales
+// with each of a row's eight possible mantissas. Only a row's exponent is left to add.
 //
-// Weights are prepared for as many superblocks at a time as stay in the first-level cache while all rows pass; the accumulators wait
-// in scratch meanwhile. Every term is the same number as in w4a4.cc, so the bits are the same.
+// Weights are prepared for as many superblocks at a time as stay in the first-level cache while all rows pass; the
+// accumulators wait in scratch meanwhile. Every term is the same number as in w4a4.cc, so the bits are the same.
 #include "w4a4.h"
 #include "w4a4_scales.h"
 
@@ -10,9 +10,9 @@ namespace megamoe::gemm::avx512 {
 
 namespace {
 
-constexpr std::int64_t kDepth = 6;                 // superblocks that are prepared together: 24 KiB
-constexpr std::int64_t kCodeBytes = 512;           // decoded codes of a block: [half][step][lane][4]
-constexpr std::int64_t kTableBytes = 8 * 64;       // [mantissa][column] in BF16
+constexpr std::int64_t kDepth = 6;            // superblocks that are prepared together: 24 KiB
+constexpr std::int64_t kCodeBytes = 512;      // decoded codes of a block: [half][step][lane][4]
+constexpr std::int64_t kTableBytes = 8 * 64;  // [mantissa][column] in BF16
 constexpr std::int64_t kBlockBytes = kCodeBytes + kTableBytes;
 constexpr std::int64_t kPrepared = kDepth * kBlocks * kBlockBytes;
 
@@ -26,12 +26,14 @@ void prepare(const std::uint8_t* w, std::int64_t superblocks, std::uint8_t* out)
         _mm512_store_si512(out + i * 128 + 64, decodeHigh(c, code));
       }
       const ColumnScales scales = columnScales(w, b);
-      for (int m = 0; m < 8; m++) _mm512_store_si512(out + kCodeBytes + m * 64, byMantissa(scales, _mm512_load_si512(kProducts.of[m])));
+      for (int m = 0; m < 8; m++)
+        _mm512_store_si512(out + kCodeBytes + m * 64, byMantissa(scales, _mm512_load_si512(kProducts.of[m])));
     }
   }
 }
 
-// Places of results that are written soon: they lie a row of the output apart, and are fetched one by one while a tile is computed.
+// Places of results that are written soon: they lie a row of the output apart, and are fetched one by one while a tile
+// is computed.
 struct Results {
   const float* first;
   std::int64_t stride;
@@ -40,7 +42,8 @@ struct Results {
 
 // Rows [First, Rows) of a block, three at a time: of the sums of one row alone too few instructions are independent.
 template <int First, int Rows>
-MEGAMOE_INLINE void addRows(const std::uint8_t* w, const __m512i (&left)[4], const __m512i (&right)[4], const std::uint8_t* a, __m512 (*acc)[2]) {
+MEGAMOE_INLINE void addRows(const std::uint8_t* w, const __m512i (&left)[4], const __m512i (&right)[4],
+                            const std::uint8_t* a, __m512 (*acc)[2]) {
   if constexpr (First < Rows) {
     constexpr int Some = Rows - First < 3 ? Rows - First : 3;
     __m512i d[Some][2];
@@ -108,8 +111,8 @@ void tablePanel(const PanelJob& job) {
   for (std::int64_t sb = 0; sb < job.superblocks; sb += kDepth) {
     const std::int64_t depth = job.superblocks - sb < kDepth ? job.superblocks - sb : kDepth;
     prepare(job.panel + sb * kSuperblockBytes, depth, prepared);
-    // The superblocks after these, a share with each tile: they come while rows are multiplied. So do the places of the results, in the
-    // last turn but one: a store that waits for its line holds up all that follow it.
+    // The superblocks after these, a share with each tile: they come while rows are multiplied. So do the places of the
+    // results, in the last turn but one: a store that waits for its line holds up all that follow it.
     const std::uint8_t* next = job.panel + (sb + depth) * kSuperblockBytes;
     const std::int64_t lines = kDepth * kSuperblockBytes / 64;
     const std::int64_t left = job.superblocks - sb - depth;
@@ -118,11 +121,12 @@ void tablePanel(const PanelJob& job) {
       for (std::int64_t l = lines * i / tiles; l < lines * (i + 1) / tiles; l++) prefetchLine(next + l * 64);
       const std::int64_t begin = tileStart(job.rows, tiles, i), rows = tileStart(job.rows, tiles, i + 1) - begin;
       float* const tileSums = sums + begin * kColumns;
-      kTile[rows - 1](prepared, depth * kBlocks, job.tiles + (begin * job.superblocks + sb * rows) * kW4A4RowBytes, tileSums,
-                      {job.out.out + begin * job.out.stride, job.out.stride, isLastButOne ? rows : 0});
+      kTile[rows - 1](prepared, depth * kBlocks, job.tiles + (begin * job.superblocks + sb * rows) * kW4A4RowBytes,
+                      tileSums, {job.out.out + begin * job.out.stride, job.out.stride, isLastButOne ? rows : 0});
       if (!isLast) continue;
       for (std::int64_t r = 0; r < rows; r++)
-        storeRow(job.out, begin + r, _mm512_load_ps(tileSums + r * kColumns), _mm512_load_ps(tileSums + r * kColumns + 16), kW4A4Undo);
+        storeRow(job.out, begin + r, _mm512_load_ps(tileSums + r * kColumns),
+                 _mm512_load_ps(tileSums + r * kColumns + 16), kW4A4Undo);
     }
   }
 }

@@ -35,7 +35,8 @@ void panel(const PanelJob& job) {
       for (std::int64_t r = 0; r < count; r++) {
         const float* a = rows + (begin + r) * k + b * kBlockK;
         for (int i = 0; i < kBlockK; i++)
-          for (int c = 0; c < kCols; c++) acc[r][c] = std::fma(a[i], w[i / 8 * 8 + kOrder[i % 8]][c] * sb[c], acc[r][c]);
+          for (int c = 0; c < kCols; c++)
+            acc[r][c] = std::fma(a[i], w[i / 8 * 8 + kOrder[i % 8]][c] * sb[c], acc[r][c]);
       }
     }
     for (std::int64_t r = 0; r < count; r++) storeRow(job.out, begin + r, acc[r]);

@@ -42,6 +42,8 @@ float rmsFactor(const float* x, std::int64_t d, double eps);
 constexpr std::int64_t kWorkPerThread = 65536;
 
 // Grain for parallelFor when one item costs `work` multiply-adds.
-inline std::int64_t grainOf(std::int64_t work) { return work >= kWorkPerThread ? 1 : kWorkPerThread / (work > 0 ? work : 1); }
+inline std::int64_t grainOf(std::int64_t work) {
+  return work >= kWorkPerThread ? 1 : kWorkPerThread / (work > 0 ? work : 1);
+}
 
 }  // namespace megamoe::gemm::generic

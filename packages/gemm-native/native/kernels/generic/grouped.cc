@@ -1,4 +1,5 @@
-// Grouped products over experts. NVFP4 weights go through the driver that all instruction sets share; dense ones are here.
+// Grouped products over experts. NVFP4 weights go through the driver that all instruction sets share; dense ones are
+// here.
 #include <megamoe/thread_pool.h>
 
 #include <algorithm>
@@ -24,8 +25,7 @@ void groupedDense(const GroupedA16Params& p, int threads) {
     for (std::int64_t e = 0; e < w.matrices; e++) {
       const std::int64_t stop = p.expertOffsets[e];
       if (stop > start)
-        denseBlock({&w, e, begin * kPanel, std::min(w.n, end * kPanel), p.a, w.k, start, stop,
-                    p.out, w.n});
+        denseBlock({&w, e, begin * kPanel, std::min(w.n, end * kPanel), p.a, w.k, start, stop, p.out, w.n});
       start = stop;
     }
   });

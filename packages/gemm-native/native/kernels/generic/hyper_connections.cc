@@ -29,7 +29,8 @@ const double* mixes(const HyperParams& p, std::int64_t count, int threads) {
   const std::int64_t width = p.hc * p.d;
   parallelFor(count, threads, grainOf(width * p.t), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = 0; t < p.t; t++)
-      for (std::int64_t r = begin; r < end; r++) out[t * count + r] = dot(p.fn + r * width, p.streams + t * width, width);
+      for (std::int64_t r = begin; r < end; r++)
+        out[t * count + r] = dot(p.fn + r * width, p.streams + t * width, width);
   });
   return out;
 }

@@ -1,4 +1,5 @@
-// 16-byte vectors: every processor that we meet has them. GCC and Clang map the vector extension to them; other compilers get loops.
+// 16-byte vectors: every processor that we meet has them. GCC and Clang map the vector extension to them; other
+// compilers get loops.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +17,32 @@ inline F32x4 splat(float v) { return F32x4{v, v, v, v}; }
 template <class T, int N>
 struct Lanes {
   T v[N];
-  Lanes operator*(const Lanes& o) const { Lanes r; for (int i = 0; i < N; i++) r.v[i] = static_cast<T>(v[i] * o.v[i]); return r; }
-  Lanes operator+(const Lanes& o) const { Lanes r; for (int i = 0; i < N; i++) r.v[i] = static_cast<T>(v[i] + o.v[i]); return r; }
+  Lanes operator*(const Lanes& o) const {
+    Lanes r;
+    for (int i = 0; i < N; i++) r.v[i] = static_cast<T>(v[i] * o.v[i]);
+    return r;
+  }
+  Lanes operator+(const Lanes& o) const {
+    Lanes r;
+    for (int i = 0; i < N; i++) r.v[i] = static_cast<T>(v[i] + o.v[i]);
+    return r;
+  }
   Lanes& operator+=(const Lanes& o) { return *this = *this + o; }
   T operator[](int i) const { return v[i]; }
 };
 using F32x4 = Lanes<float, 4>;
 using I16x8 = Lanes<std::int16_t, 8>;
 
-inline I16x8 splat16(std::int16_t x) { I16x8 r; for (auto& e : r.v) e = x; return r; }
-inline F32x4 splat(float x) { F32x4 r; for (auto& e : r.v) e = x; return r; }
+inline I16x8 splat16(std::int16_t x) {
+  I16x8 r;
+  for (auto& e : r.v) e = x;
+  return r;
+}
+inline F32x4 splat(float x) {
+  F32x4 r;
+  for (auto& e : r.v) e = x;
+  return r;
+}
 #endif
 
 template <class V, class T>

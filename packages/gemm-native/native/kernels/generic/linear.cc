@@ -1,5 +1,5 @@
-// Dense products. A dot product is 16 partial sums over k (lane = k mod 16) and a fixed tree over them: the order of additions
-// belongs to the pair of rows alone, so the result is the same for any number of rows and threads.
+// Dense products. A dot product is 16 partial sums over k (lane = k mod 16) and a fixed tree over them: the order of
+// additions belongs to the pair of rows alone, so the result is the same for any number of rows and threads.
 #include <megamoe/codecs.h>
 #include <megamoe/thread_pool.h>
 
@@ -18,7 +18,8 @@ constexpr std::int64_t kTileRows = 8;  // weight rows used together: 8 * 4096 fl
 
 // Dot products of one weight row with R rows of x. R only shares loads of w; each row's additions are those of R = 1.
 template <int R>
-void dots(const float* w, const float* x, std::int64_t xStride, std::int64_t k, float* result, std::int64_t resultStride) {
+void dots(const float* w, const float* x, std::int64_t xStride, std::int64_t k, float* result,
+          std::int64_t resultStride) {
   F32x4 acc[R][4] = {};
   std::int64_t i = 0;
   for (; i + kLanes <= k; i += kLanes) {
@@ -94,8 +95,8 @@ void linear(const LinearParams& p, int threads) {
   parallelFor(groups * tiles, threads, grainOf(p.m * kTileRows * w.k), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end;) {
       const std::int64_t g = i / tiles, next = std::min(end, (g + 1) * tiles);
-      denseBlock({&w, g, (i - g * tiles) * kTileRows, std::min(w.n, (next - g * tiles) * kTileRows), p.x + g * w.k, groups * w.k, 0, p.m, p.out + g * w.n,
-                  groups * w.n});
+      denseBlock({&w, g, (i - g * tiles) * kTileRows, std::min(w.n, (next - g * tiles) * kTileRows), p.x + g * w.k,
+                  groups * w.k, 0, p.m, p.out + g * w.n, groups * w.n});
       i = next;
     }
   });

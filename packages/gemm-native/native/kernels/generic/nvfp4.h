@@ -32,7 +32,8 @@ void decodeCodes(const std::uint8_t* superblock, int b, T (*w)[kCols]) {
 // Its scales times `factor`, exact. NaN and negative bytes never come here (findBadScale).
 inline void decodeScales(const std::uint8_t* superblock, int b, float factor, float* out) {
   for (int c = 0; c < kCols; c++)
-    out[c] = bitsToFloat(static_cast<std::uint32_t>(superblock[c / 16 * 64 + c % 16 * 4 + b]) << 20) * 0x1p120f * factor;
+    out[c] =
+        bitsToFloat(static_cast<std::uint32_t>(superblock[c / 16 * 64 + c % 16 * 4 + b]) << 20) * 0x1p120f * factor;
 }
 
 // One row of a panel: alpha * (acc * its factor), then * rowScale.

@@ -46,7 +46,8 @@ std::int64_t argmax(const float* x, std::int64_t n) {
   return best;
 }
 
-std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids, float* values) {
+std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids,
+                     float* values) {
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < n; i++) {
     if (!(x[i] >= floor)) continue;
@@ -59,8 +60,8 @@ std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t c
   return count;
 }
 
-std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity, std::int32_t* ids,
-                 float* values) {
+std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity,
+                 std::int32_t* ids, float* values) {
   float* copy = threadScratch<float, ScanTag>(n);
   for (std::int64_t i = 0; i < n; i++) {
     if (!(x[i] < kInfinity)) return -1;

@@ -14,25 +14,9 @@ void groupedDenseBf16(const GroupedA16Params& p, int threads) { groupedRounded(g
 }  // namespace
 
 const KernelTable kTable = {
-    "generic",
-    linear,
-    linearBf16,
-    groupedW4A4,
-    groupedW4A16,
-    groupedBf16,
-    groupedDense,
-    groupedDenseBf16,
-    gatherRows,
-    stage,
-    swiglu,
-    scatterExperts,
-    addInPlace,
-    rmsNorm,
-    embed,
-    hcPre,
-    hcPost,
-    hcHead,
-    &kScan,
+    "generic",  linear, linearBf16, groupedW4A4,    groupedW4A16, groupedBf16, groupedDense, groupedDenseBf16,
+    gatherRows, stage,  swiglu,     scatterExperts, addInPlace,   rmsNorm,     embed,        hcPre,
+    hcPost,     hcHead, &kScan,
 };
 
 }  // namespace megamoe::gemm::generic

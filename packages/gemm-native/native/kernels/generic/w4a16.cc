@@ -1,5 +1,5 @@
-// W4A16 by the rule of block_integers.h. An integer q is kept as two floats, high * 2^11 + low: their sums of 16 products are exact, and
-// high * 2^11 + low rounds once, to float32(dot).
+// W4A16 by the rule of block_integers.h. An integer q is kept as two floats, high * 2^11 + low: their sums of 16
+// products are exact, and high * 2^11 + low rounds once, to float32(dot).
 #include <cmath>
 #include <limits>
 

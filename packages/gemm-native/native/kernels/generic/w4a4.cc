@@ -1,4 +1,5 @@
-// W4A4 word by word as docs/numerics.md N4 has it: integer dot products in 16-bit lanes, times the product of the scales, added.
+// W4A4 word by word as docs/numerics.md N4 has it: integer dot products in 16-bit lanes, times the product of the
+// scales, added.
 #include <algorithm>
 
 #include "lanes.h"
@@ -16,7 +17,8 @@ struct Block {
 
 std::int64_t scratch(std::int64_t, std::int64_t) { return 0; }
 
-void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t, std::uint8_t* tile) {
+void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t,
+              std::uint8_t* tile) {
   const std::int64_t kSf = k / kBlockK, padded = (kSf + kBlocks - 1) / kBlocks * kBlocks;
   Block* out = reinterpret_cast<Block*>(tile);
   for (std::int64_t r = 0; r < rows; r++, codes += k / 2, sf += kSf)

@@ -22,25 +22,10 @@ void groupedDenseBf16(const GroupedA16Params& p, int threads) { groupedRounded(n
 }  // namespace
 
 const KernelTable kTable = {
-    "neon-dotprod",
-    neon::linear,
-    linearBf16,
-    groupedW4A4,
-    groupedW4A16,
-    neon::groupedBf16,
-    neon::groupedDense,
-    groupedDenseBf16,
-    generic::gatherRows,
-    neon::stage,
-    neon::swiglu,
-    neon::scatterExperts,
-    neon::addInPlace,
-    neon::rmsNorm,
-    generic::embed,
-    neon::hcPre,
-    neon::hcPost,
-    neon::hcHead,
-    &neon::kScan,
+    "neon-dotprod",    neon::linear,         linearBf16,       groupedW4A4,         groupedW4A16,
+    neon::groupedBf16, neon::groupedDense,   groupedDenseBf16, generic::gatherRows, neon::stage,
+    neon::swiglu,      neon::scatterExperts, neon::addInPlace, neon::rmsNorm,       generic::embed,
+    neon::hcPre,       neon::hcPost,         neon::hcHead,     &neon::kScan,
 };
 
 }  // namespace megamoe::gemm::neon_dotprod

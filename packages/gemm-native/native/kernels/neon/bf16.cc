@@ -1,5 +1,5 @@
-// BF16 activations by the rule of bf16_rule.h, by float32 multiply-adds: BF16 numbers are float32 numbers. Weights are decoded, exactly,
-// for two superblocks at a time that stay in the first-level cache while all rows pass.
+// BF16 activations by the rule of bf16_rule.h, by float32 multiply-adds: BF16 numbers are float32 numbers. Weights are
+// decoded, exactly, for two superblocks at a time that stay in the first-level cache while all rows pass.
 #include "../nvfp4/bf16_rule.h"
 #include "neon.h"
 #include "nvfp4.h"
@@ -28,7 +28,8 @@ void prepare(const std::uint8_t* w, std::int64_t superblocks, float* out) {
         for (int z = 0; z < 2; z++)
 #pragma GCC unroll 8
           for (int i = 0; i < 8; i++)
-            vst1q_f32(lines + (z * 8 + i) * kColumns, vmulq_f32(byteOf(codes.step[2 * z + kOrder[i] / 4], kOrder[i] % 4), scale));
+            vst1q_f32(lines + (z * 8 + i) * kColumns,
+                      vmulq_f32(byteOf(codes.step[2 * z + kOrder[i] / 4], kOrder[i] % 4), scale));
       }
 }
 

@@ -1,5 +1,5 @@
-// Vectors of NEON for the templates in ../simd: two or four registers each, so that lanes and order are those of AVX2, and so are the
-// bits. Types of an anonymous namespace: what is instantiated with them stays in its file.
+// Vectors of NEON for the templates in ../simd: two or four registers each, so that lanes and order are those of AVX2,
+// and so are the bits. Types of an anonymous namespace: what is instantiated with them stays in its file.
 #pragma once
 
 #include <arm_neon.h>
@@ -42,13 +42,16 @@ struct F32 {
   // Keeps the loads of these eight in front of all that uses them.
   template <class R>
   static void hold(R (&a)[4], R (&b)[4]) {
-    __asm__ volatile("" : "+w"(a[0].low), "+w"(a[1].low), "+w"(a[2].low), "+w"(a[3].low), "+w"(a[0].high), "+w"(a[1].high),
-                     "+w"(a[2].high), "+w"(a[3].high));
-    __asm__ volatile("" : "+w"(b[0].low), "+w"(b[1].low), "+w"(b[2].low), "+w"(b[3].low), "+w"(b[0].high), "+w"(b[1].high),
-                     "+w"(b[2].high), "+w"(b[3].high));
+    __asm__ volatile(""
+                     : "+w"(a[0].low), "+w"(a[1].low), "+w"(a[2].low), "+w"(a[3].low), "+w"(a[0].high), "+w"(a[1].high),
+                       "+w"(a[2].high), "+w"(a[3].high));
+    __asm__ volatile(""
+                     : "+w"(b[0].low), "+w"(b[1].low), "+w"(b[2].low), "+w"(b[3].low), "+w"(b[0].high), "+w"(b[1].high),
+                       "+w"(b[2].high), "+w"(b[3].high));
   }
 
-  // 16 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a mask.
+  // 16 BF16 values; the even ones lie in the low halves of the lanes and become float32 by a shift, the odd ones by a
+  // mask.
   struct Bits {
     uint32x4_t low, high;
   };
@@ -66,8 +69,8 @@ struct F32 {
   static Reg evens(Reg a, Reg b) { return {vuzp1q_f32(a.low, a.high), vuzp1q_f32(b.low, b.high)}; }
   static Reg odds(Reg a, Reg b) { return {vuzp2q_f32(a.low, a.high), vuzp2q_f32(b.low, b.high)}; }
 
-  // 32 packed FP8 codes. The code and the code one bit further up are the high and low byte of a BF16: interleaved, in each register by
-  // itself, they are 32 of them.
+  // 32 packed FP8 codes. The code and the code one bit further up are the high and low byte of a BF16: interleaved, in
+  // each register by itself, they are 32 of them.
   struct Fp8 {
     uint8x16_t low, high;
   };
@@ -100,7 +103,9 @@ struct F32 {
     const float32x4_t infinity = vdupq_n_f32(__builtin_inff());
     return 0xff ^ bits(vcltq_f32(v.low, infinity), vcltq_f32(v.high, infinity));
   }
-  static std::uint32_t atLeast(Reg v, Reg floor) { return bits(vcgeq_f32(v.low, floor.low), vcgeq_f32(v.high, floor.high)); }
+  static std::uint32_t atLeast(Reg v, Reg floor) {
+    return bits(vcgeq_f32(v.low, floor.low), vcgeq_f32(v.high, floor.high));
+  }
 
  private:
   static uint32x4_t fp8Bits(uint8x16_t codes, bool first) {
@@ -130,7 +135,8 @@ struct F64 {
   static Reg splat(double v) { return {vdupq_n_f64(v), vdupq_n_f64(v), vdupq_n_f64(v), vdupq_n_f64(v)}; }
   static Reg load(const float* p) {
     const float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 4);
-    return {vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low), vcvt_f64_f32(vget_low_f32(high)), vcvt_high_f64_f32(high)};
+    return {vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low), vcvt_f64_f32(vget_low_f32(high)),
+            vcvt_high_f64_f32(high)};
   }
   static Reg load(const double* p) { return {vld1q_f64(p), vld1q_f64(p + 2), vld1q_f64(p + 4), vld1q_f64(p + 6)}; }
   static void store(double* p, Reg v) {
@@ -143,10 +149,18 @@ struct F64 {
     vst1q_f32(p, vcvt_high_f32_f64(vcvt_f32_f64(v.a), v.b));
     vst1q_f32(p + 4, vcvt_high_f32_f64(vcvt_f32_f64(v.c), v.d));
   }
-  static Reg sub(Reg x, Reg y) { return {vsubq_f64(x.a, y.a), vsubq_f64(x.b, y.b), vsubq_f64(x.c, y.c), vsubq_f64(x.d, y.d)}; }
-  static Reg add(Reg x, Reg y) { return {vaddq_f64(x.a, y.a), vaddq_f64(x.b, y.b), vaddq_f64(x.c, y.c), vaddq_f64(x.d, y.d)}; }
-  static Reg mul(Reg x, Reg y) { return {vmulq_f64(x.a, y.a), vmulq_f64(x.b, y.b), vmulq_f64(x.c, y.c), vmulq_f64(x.d, y.d)}; }
-  static Reg div(Reg x, Reg y) { return {vdivq_f64(x.a, y.a), vdivq_f64(x.b, y.b), vdivq_f64(x.c, y.c), vdivq_f64(x.d, y.d)}; }
+  static Reg sub(Reg x, Reg y) {
+    return {vsubq_f64(x.a, y.a), vsubq_f64(x.b, y.b), vsubq_f64(x.c, y.c), vsubq_f64(x.d, y.d)};
+  }
+  static Reg add(Reg x, Reg y) {
+    return {vaddq_f64(x.a, y.a), vaddq_f64(x.b, y.b), vaddq_f64(x.c, y.c), vaddq_f64(x.d, y.d)};
+  }
+  static Reg mul(Reg x, Reg y) {
+    return {vmulq_f64(x.a, y.a), vmulq_f64(x.b, y.b), vmulq_f64(x.c, y.c), vmulq_f64(x.d, y.d)};
+  }
+  static Reg div(Reg x, Reg y) {
+    return {vdivq_f64(x.a, y.a), vdivq_f64(x.b, y.b), vdivq_f64(x.c, y.c), vdivq_f64(x.d, y.d)};
+  }
   static Reg fma(Reg x, Reg y, Reg z) {
     return {vfmaq_f64(z.a, x.a, y.a), vfmaq_f64(z.b, x.b, y.b), vfmaq_f64(z.c, x.c, y.c), vfmaq_f64(z.d, x.d, y.d)};
   }

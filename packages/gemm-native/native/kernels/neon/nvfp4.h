@@ -1,4 +1,5 @@
-// What the NVFP4 kernels of NEON share. Everything here is private to the file that includes it: one is compiled with flags.
+// What the NVFP4 kernels of NEON share. Everything here is private to the file that includes it: one is compiled with
+// flags.
 //
 // A vector is a group of 4 columns, an eighth of a panel. Weights and activations are doubled codes as signed bytes.
 #pragma once
@@ -44,8 +45,8 @@ inline float32x4_t scales(const std::uint8_t* superblock, int block, int group) 
   return vreinterpretq_f32_u32(vandq_u32(moved, vdupq_n_u32(0x07f00000)));
 }
 
-// p, as if it were another place: what a group of columns reads of the rows is then read again by the next, from the first-level cache,
-// instead of being kept in registers that are not there.
+// p, as if it were another place: what a group of columns reads of the rows is then read again by the next, from the
+// first-level cache, instead of being kept in registers that are not there.
 inline const std::uint8_t* again(const std::uint8_t* p) {
   __asm__("" : "+r"(p));
   return p;
@@ -57,7 +58,8 @@ inline float floatAt(const std::uint8_t* p) {
   return v;
 }
 
-// Writes 4 columns of one row: alpha * (acc * factor * rowFactor), then * rowScale. The factors are powers of two, their products exact.
+// Writes 4 columns of one row: alpha * (acc * factor * rowFactor), then * rowScale. The factors are powers of two,
+// their products exact.
 inline void storeColumns(const PanelOut& o, std::int64_t row, int group, float32x4_t acc, float factor) {
   const int columns = o.columns - group * 4;
   if (columns <= 0) return;
@@ -71,8 +73,8 @@ inline void storeColumns(const PanelOut& o, std::int64_t row, int group, float32
   for (int c = 0; c < columns; c++) out[c] = values[c];
 }
 
-// All groups of columns of a tile of `rows` rows through Tile<rows, groups>::run(args..., firstGroup): as many groups at a time as keep
-// the sums in 16 registers.
+// All groups of columns of a tile of `rows` rows through Tile<rows, groups>::run(args..., firstGroup): as many groups
+// at a time as keep the sums in 16 registers.
 template <template <int, int> class Tile, class... Args>
 static void eachGroup(std::int64_t rows, Args... args) {
   if (rows == 1) return Tile<1, 8>::run(args..., 0);
@@ -93,7 +95,8 @@ static void eachTile(const PanelJob& job, std::int64_t rowBytes) {
   const std::int64_t tiles = tileCount(job.rows);
   for (std::int64_t i = 0; i < tiles; i++) {
     const std::int64_t row = tileStart(job.rows, tiles, i), rows = tileStart(job.rows, tiles, i + 1) - row;
-    eachGroup<Tile, const PanelJob&, const std::uint8_t*, std::int64_t>(rows, job, job.tiles + row * rowBytes * job.superblocks, row);
+    eachGroup<Tile, const PanelJob&, const std::uint8_t*, std::int64_t>(
+        rows, job, job.tiles + row * rowBytes * job.superblocks, row);
   }
 }
 

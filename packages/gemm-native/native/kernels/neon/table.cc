@@ -24,24 +24,9 @@ void groupedBf16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(k
 std::int64_t stage(const StageParams& p, int threads) { return nvfp4::stage(kStage, p, threads); }
 
 const KernelTable kTable = {
-    "neon",
-    linear,
-    linearBf16,
-    groupedW4A4,
-    groupedW4A16,
-    groupedBf16,
-    groupedDense,
-    groupedDenseBf16,
-    generic::gatherRows,
-    stage,
-    swiglu,
-    scatterExperts,
-    addInPlace,
-    rmsNorm,
-    generic::embed,
-    hcPre,
-    hcPost,
-    hcHead,
+    "neon",       linear,           linearBf16,          groupedW4A4, groupedW4A16, groupedBf16,
+    groupedDense, groupedDenseBf16, generic::gatherRows, stage,       swiglu,       scatterExperts,
+    addInPlace,   rmsNorm,          generic::embed,      hcPre,       hcPost,       hcHead,
     &kScan,
 };
 

@@ -1,5 +1,5 @@
-// W4A16 by the rule of block_integers.h, for any way to form dot products (see w4a4.h): the integers of a block as three signed bytes each,
-// so that a block's dot product is three of bytes.
+// W4A16 by the rule of block_integers.h, for any way to form dot products (see w4a4.h): the integers of a block as
+// three signed bytes each, so that a block's dot product is three of bytes.
 #pragma once
 
 #include <limits>
@@ -58,7 +58,8 @@ struct W4A16 {
   // 16 integers to the low bytes of each.
   static uint8x16_t lowBytes(const int32x4_t* q) {
     const uint16x8_t low = vcombine_u16(vmovn_u32(vreinterpretq_u32_s32(q[0])), vmovn_u32(vreinterpretq_u32_s32(q[1])));
-    const uint16x8_t high = vcombine_u16(vmovn_u32(vreinterpretq_u32_s32(q[2])), vmovn_u32(vreinterpretq_u32_s32(q[3])));
+    const uint16x8_t high =
+        vcombine_u16(vmovn_u32(vreinterpretq_u32_s32(q[2])), vmovn_u32(vreinterpretq_u32_s32(q[3])));
     return vcombine_u8(vmovn_u16(low), vmovn_u16(high));
   }
 
@@ -78,7 +79,8 @@ struct W4A16 {
     std::memcpy(out + rows * kDigits + r * 4, &factor, 4);
   }
 
-  static void packTile(const float* a, std::int64_t k, std::int64_t rows, std::int64_t, std::uint8_t* tile, float* rowFactor) {
+  static void packTile(const float* a, std::int64_t k, std::int64_t rows, std::int64_t, std::uint8_t* tile,
+                       float* rowFactor) {
     const std::int64_t padded = (k + kSuperblock - 1) / kSuperblock * kSuperblock;
     const float zeros[16] = {};
     for (std::int64_t r = 0; r < rows; r++, a += k) {

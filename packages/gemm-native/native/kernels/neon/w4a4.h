@@ -1,7 +1,7 @@
 // W4A4 for any way to form dot products: Dot::dot(weights, 16 signed bytes, start) is exact in int32.
 //
-// A packed row holds, for each block, 16 doubled codes and its scale times 2^100. A block's dot product times its two scales is exact in
-// float32, so that a fused multiply-add rounds as the contract's addition does.
+// A packed row holds, for each block, 16 doubled codes and its scale times 2^100. A block's dot product times its two
+// scales is exact in float32, so that a fused multiply-add rounds as the contract's addition does.
 #pragma once
 
 #include "nvfp4.h"
@@ -43,8 +43,8 @@ struct W4A4 {
     }
   };
 
-  static void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows, std::int64_t,
-                       std::uint8_t* tile) {
+  static void packTile(const std::uint8_t* codes, const std::uint8_t* sf, std::int64_t k, std::int64_t rows,
+                       std::int64_t, std::uint8_t* tile) {
     const std::int64_t kSf = k / 16, padded = (kSf + kBlocks - 1) / kBlocks * kBlocks;
     const int8x16_t doubled = doubledCodes();
     for (std::int64_t r = 0; r < rows; r++, codes += k / 2, sf += kSf)

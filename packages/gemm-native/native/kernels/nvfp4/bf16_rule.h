@@ -1,10 +1,10 @@
-// BF16 activations against NVFP4 weights: the rule that every instruction set computes, bit for bit. It is what vdpbf16ps does, which
-// adds two products to an accumulator, the upper one first, each as a fused multiply-add rounded to nearest even.
+// BF16 activations against NVFP4 weights: the rule that every instruction set computes, bit for bit. It is what
+// vdpbf16ps does, which adds two products to an accumulator, the upper one first, each as a fused multiply-add rounded
+// to nearest even.
 //
-//   a = bf16(activation), nearest even; magnitudes below 2^-100 are 0, so that no sum can be subnormal (vdpbf16ps flushes those)
-//   w = code * block scale, exact in BF16
-//   acc = fma(a[k], w[k], acc) in float32, over groups of 8 k ascending, within a group in the order of kOrder
-//   out = float32(alpha * acc)
+//   a = bf16(activation), nearest even; magnitudes below 2^-100 are 0, so that no sum can be subnormal (vdpbf16ps
+//   flushes those) w = code * block scale, exact in BF16 acc = fma(a[k], w[k], acc) in float32, over groups of 8 k
+//   ascending, within a group in the order of kOrder out = float32(alpha * acc)
 //
 // Compiled with instruction-set flags as well: private functions only.
 #pragma once

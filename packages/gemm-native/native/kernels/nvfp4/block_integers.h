@@ -1,9 +1,9 @@
 // Float32 activations against NVFP4 weights (W4A16): the rule that every instruction set computes, bit for bit.
 //
-// The 16 activations of a block become integers with a common exponent, so that a block's dot product is an exact integer whatever
-// order a processor adds in:
-//   E = floor(log2(largest magnitude of the block)), at least -100 and at least R - 60, R being the largest E of the row
-//   q_i = round(a_i * 2^(21 - E)), ties to even: 22 bits and a sign, an error of 2^-23 of the block's largest value
+// The 16 activations of a block become integers with a common exponent, so that a block's dot product is an exact
+// integer whatever order a processor adds in:
+//   E = floor(log2(largest magnitude of the block)), at least -100 and at least R - 60, R being the largest E of the
+//   row q_i = round(a_i * 2^(21 - E)), ties to even: 22 bits and a sign, an error of 2^-23 of the block's largest value
 //   dot = sum q_i * 2*w_i, an integer below 2^30; t = float32(dot)
 //   acc = float32(acc + float32(t * (scale * 2^(E - R)))), over blocks in ascending k; the inner product is exact
 //   out = float32(alpha * (acc * 2^(R - 22)))

@@ -1,9 +1,10 @@
 // Compiled without instruction-set flags: grouping, threads and scratch; the work itself is in the kernels of each set.
 //
-// Rows are packed first (by all threads when it is worth it). Then every (expert with rows, panel) is a unit of work, and each thread has
-// a run of units of about the same cost however tokens fall on experts. It goes through its run in order, because kernels fetch
-// what follows ahead of time; a thread that is done takes units from the end of another's run, so that all end together, also when
-// one of them started late. An output element is always computed by one thread in one order: its bits do not depend on any of this.
+// Rows are packed first (by all threads when it is worth it). Then every (expert with rows, panel) is a unit of work,
+// and each thread has a run of units of about the same cost however tokens fall on experts. It goes through its run in
+// order, because kernels fetch what follows ahead of time; a thread that is done takes units from the end of another's
+// run, so that all end together, also when one of them started late. An output element is always computed by one thread
+// in one order: its bits do not depend on any of this.
 #include "grouped.h"
 
 #include <megamoe/thread_pool.h>
@@ -139,7 +140,8 @@ class Runs {
     std::uint64_t left = run.left.load(std::memory_order_relaxed);
     while (size(left) > 0) {
       const std::uint64_t rest = front ? pack(begin(left) + 1, end(left)) : pack(begin(left), end(left) - 1);
-      if (run.left.compare_exchange_weak(left, rest, std::memory_order_relaxed)) return front ? begin(left) : end(left) - 1;
+      if (run.left.compare_exchange_weak(left, rest, std::memory_order_relaxed))
+        return front ? begin(left) : end(left) - 1;
     }
     return -1;
   }
@@ -183,14 +185,17 @@ void panelAlpha(const GroupedParams& p, std::int64_t e, std::int64_t panel, floa
 
 // Packs rows with pack(row, rows, groupRows, tile, rowFactor), then computes all panels.
 template <class Kernels, class Pack>
-void grouped(const Kernels& kernels, const GroupedParams& p, const float* rowScale, bool rowFactors, int threads, Pack&& pack) {
+void grouped(const Kernels& kernels, const GroupedParams& p, const float* rowScale, bool rowFactors, int threads,
+             Pack&& pack) {
   const Weight& w = *p.w;
   const std::int64_t rows = p.expertOffsets[w.matrices - 1], superblocks = superblocksOf(w.k);
   const std::int64_t rowBytes = superblocks * kernels.rowBytes;
-  std::uint8_t* tiles = static_cast<std::uint8_t*>(scratchBytes(Slot::activations, static_cast<std::size_t>(rows * (rowBytes + 4))));
+  std::uint8_t* tiles =
+      static_cast<std::uint8_t*>(scratchBytes(Slot::activations, static_cast<std::size_t>(rows * (rowBytes + 4))));
   float* factors = reinterpret_cast<float*>(tiles + rows * rowBytes);
   const std::int64_t tileTotal = allTiles(p);
-  parallelFor(tileTotal, threads, tileTotal * kPackPerThread / (rows * w.k) + 1, [&](std::int64_t begin, std::int64_t end) {
+  parallelFor(tileTotal, threads, tileTotal * kPackPerThread / (rows * w.k) + 1,
+              [&](std::int64_t begin, std::int64_t end) {
     eachTile(p, begin, end, [&](std::int64_t row, std::int64_t count, std::int64_t groupRows) {
       pack(row, count, groupRows, tiles + row * rowBytes, factors + row);
     });
@@ -207,10 +212,14 @@ void grouped(const Kernels& kernels, const GroupedParams& p, const float* rowSca
         void* scratch = scratchBytes(Slot::panel, static_cast<std::size_t>(kernels.scratchBytes(count, superblocks)));
         alignas(64) float alpha[kColumns];
         panelAlpha(p, u.expert, u.panel, alpha);
-        kernels.panel({w.panel(u.expert, u.panel), superblocks, tiles + u.start * rowBytes, count,
-                       {alpha, rowFactors ? factors + u.start : nullptr, rowScale == nullptr ? nullptr : rowScale + u.start,
-                        p.out + u.start * w.n + c0, w.n, static_cast<int>(std::min(kColumns, w.n - c0))},
-                       scratch});
+        kernels.panel(
+            {w.panel(u.expert, u.panel),
+             superblocks,
+             tiles + u.start * rowBytes,
+             count,
+             {alpha, rowFactors ? factors + u.start : nullptr, rowScale == nullptr ? nullptr : rowScale + u.start,
+              p.out + u.start * w.n + c0, w.n, static_cast<int>(std::min(kColumns, w.n - c0))},
+             scratch});
       }
   });
 }
@@ -227,9 +236,8 @@ void groupedW4A4(const W4A4Kernels& kernels, const GroupedW4A4Params& p, int thr
 
 void groupedW4A16(const W4A16Kernels& kernels, const GroupedA16Params& p, int threads) {
   const std::int64_t k = p.w->k;
-  const auto pack = [&](std::int64_t row, std::int64_t rows, std::int64_t groupRows, std::uint8_t* tile, float* rowFactor) {
-    kernels.packTile(p.a + row * k, k, rows, groupRows, tile, rowFactor);
-  };
+  const auto pack = [&](std::int64_t row, std::int64_t rows, std::int64_t groupRows, std::uint8_t* tile,
+                        float* rowFactor) { kernels.packTile(p.a + row * k, k, rows, groupRows, tile, rowFactor); };
   grouped(kernels, p, nullptr, true, threads, pack);
 }
 

@@ -1,5 +1,6 @@
-// Compiled without instruction-set flags. Grouped kernels want the rows of a group together, [groups, M, *], while x and out are
-// [M, groups, *]: with one row or one group that is the same, else rows are copied on the way in (or gathered by staging) and out.
+// Compiled without instruction-set flags. Grouped kernels want the rows of a group together, [groups, M, *], while x
+// and out are [M, groups, *]: with one row or one group that is the same, else rows are copied on the way in (or
+// gathered by staging) and out.
 #include "linear.h"
 
 #include <megamoe/thread_pool.h>
@@ -36,11 +37,13 @@ class Arena {
 };
 
 // to[g, r] = from[r, g] for rows of `width` floats, or the other way round.
-void transposeRows(const float* from, std::int64_t m, std::int64_t groups, std::int64_t width, bool toGroups, float* to, int threads) {
+void transposeRows(const float* from, std::int64_t m, std::int64_t groups, std::int64_t width, bool toGroups, float* to,
+                   int threads) {
   parallelFor(m * groups, threads, 1 + kCopyPerThread / width, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; i++) {
       const std::int64_t g = i / m, r = i % m, together = i * width, apart = (r * groups + g) * width;
-      std::memcpy(to + (toGroups ? together : apart), from + (toGroups ? apart : together), static_cast<std::size_t>(width) * sizeof(float));
+      std::memcpy(to + (toGroups ? together : apart), from + (toGroups ? apart : together),
+                  static_cast<std::size_t>(width) * sizeof(float));
     }
   });
 }
@@ -75,8 +78,10 @@ std::int64_t linearW4A4(const KernelTable& table, const LinearNvfp4Params& p, in
   const bool isApart = groups > 1 && p.m > 1, isDynamic = p.inputScale == 0;
   Arena arena;
   const std::int64_t ends = arena.reserve<std::int32_t>(groups), scales = arena.reserve<float>(groups),
-                     slots = arena.reserve<std::int32_t>(isApart ? rows : 0), rowScale = arena.reserve<float>(isDynamic ? rows : 0),
-                     codes = arena.reserve<std::uint8_t>(rows * k / 2), sf = arena.reserve<std::uint8_t>(rows * k / kBlock),
+                     slots = arena.reserve<std::int32_t>(isApart ? rows : 0),
+                     rowScale = arena.reserve<float>(isDynamic ? rows : 0),
+                     codes = arena.reserve<std::uint8_t>(rows * k / 2),
+                     sf = arena.reserve<std::uint8_t>(rows * k / kBlock),
                      out = arena.reserve<float>(isApart ? rows * p.w->n : 0);
   arena.allocate();
   fillEnds(groups, p.m, arena.at<std::int32_t>(ends));

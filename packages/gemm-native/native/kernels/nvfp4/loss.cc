@@ -1,4 +1,5 @@
-// Compiled without instruction-set flags: the order of the sums is that of JavaScript, two for each block, so every machine has the same bits.
+// Compiled without instruction-set flags: the order of the sums is that of JavaScript, two for each block, so every
+// machine has the same bits.
 #include "loss.h"
 
 #include <megamoe/codecs.h>

@@ -26,7 +26,8 @@ float ownScale(std::uint32_t bits) {
 
 std::int64_t tokenOf(const StageParams& p, std::int64_t row) { return p.slotToken == nullptr ? row : p.slotToken[row]; }
 
-// What is staged as row `row`: of x, or its SwiGLU in the calling thread's scratch, where it stays in cache until it has become codes.
+// What is staged as row `row`: of x, or its SwiGLU in the calling thread's scratch, where it stays in cache until it
+// has become codes.
 const float* stagedRow(const StageKernels& kernels, const StageParams& p, std::int64_t row) {
   if (p.swigluLimit == 0.f) return p.x + tokenOf(p, row) * p.k;
   float* out = static_cast<float*>(scratchBytes(Slot::staged, static_cast<std::size_t>(p.k) * sizeof(float)));
@@ -47,7 +48,8 @@ std::int64_t stage(const StageKernels& kernels, const StageParams& p, int thread
   constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
   // Lowest row with a NaN or infinity, so that the error is the same for any threads.
   std::atomic<std::int64_t> firstBad{kNone};
-  parallelFor(p.rows, threads, (p.swigluLimit == 0.f ? kElementsPerThread : kSwigluPerThread) / p.k + 1, [&](std::int64_t begin, std::int64_t end) {
+  parallelFor(p.rows, threads, (p.swigluLimit == 0.f ? kElementsPerThread : kSwigluPerThread) / p.k + 1,
+              [&](std::int64_t begin, std::int64_t end) {
     std::int64_t e = 0;
     for (std::int64_t r = begin; r < end; r++) {
       const float* x = stagedRow(kernels, p, r);

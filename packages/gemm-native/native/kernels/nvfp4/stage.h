@@ -6,8 +6,8 @@
 
 namespace megamoe::gemm::nvfp4 {
 
-// -1, or the index in x of the first value that is not finite, in the first row that has one. With SwiGLU: the index in [R, K] of its
-// result.
+// -1, or the index in x of the first value that is not finite, in the first row that has one. With SwiGLU: the index in
+// [R, K] of its result.
 std::int64_t stage(const StageKernels& kernels, const StageParams& p, int threads);
 
 }  // namespace megamoe::gemm::nvfp4

@@ -1,19 +1,21 @@
 // Dense products of float32 rows with BF16, FP8 or float32 weights, for any vector width.
 //
-// One result is, per chunk of k: kLanes partial sums by FMA (lane = k mod kLanes), a fixed tree over them, and the chunks added in
-// ascending k. For FP8 the partial sums of every 128 k are multiplied by the tile's scale and added, by another FMA. Nothing in that
-// depends on how many rows or columns share a tile, so a row's bits are its own.
+// One result is, per chunk of k: kLanes partial sums by FMA (lane = k mod kLanes), a fixed tree over them, and the
+// chunks added in ascending k. For FP8 the partial sums of every 128 k are multiplied by the tile's scale and added, by
+// another FMA. Nothing in that depends on how many rows or columns share a tile, so a row's bits are its own.
 //
-// An E4M3 code becomes a float32 by moving its bits: sign to sign, exponent and mantissa to the low end of the exponent and the high end of
-// the mantissa. That is its value times 2^-120, subnormals included. Activations are multiplied by 2^60 when they are copied and results
-// by 2^60 at the end, so that products stay normal: of activations below 2^67 all that is above 2^-66 counts.
+// An E4M3 code becomes a float32 by moving its bits: sign to sign, exponent and mantissa to the low end of the exponent
+// and the high end of the mantissa. That is its value times 2^-120, subnormals included. Activations are multiplied by
+// 2^60 when they are copied and results by 2^60 at the end, so that products stay normal: of activations below 2^67 all
+// that is above 2^-66 counts.
 //
-// A tile is up to V::kMaxRows rows of x by one panel of 4 weight rows, decoded as it is read. The rows of x are copied together first: where
-// they lie, 4 KiB multiples apart, they share the sets of the first cache. So few rows read the weights once, in one stream; more rows
-// pass over a block of weights that stays in the second-level cache.
+// A tile is up to V::kMaxRows rows of x by one panel of 4 weight rows, decoded as it is read. The rows of x are copied
+// together first: where they lie, 4 KiB multiples apart, they share the sets of the first cache. So few rows read the
+// weights once, in one stream; more rows pass over a block of weights that stays in the second-level cache.
 //
-// Where V has kPairs, rows are rounded to BF16 (nvfp4/bf16_rule.h) while they are copied, and a lane adds two neighbours of k at a time to
-// its sum, as vdpbf16ps does. FP8 codes become BF16, which holds them exactly; many rows do that once for a block.
+// Where V has kPairs, rows are rounded to BF16 (nvfp4/bf16_rule.h) while they are copied, and a lane adds two
+// neighbours of k at a time to its sum, as vdpbf16ps does. FP8 codes become BF16, which holds them exactly; many rows
+// do that once for a block.
 #pragma once
 
 #include <cstdint>
@@ -42,10 +44,10 @@ constexpr int kColumns = static_cast<int>(kDenseRows);
 
 constexpr float kFp8Scale = 0x1p60f;  // of activations, and of results
 
-// How a line of weights becomes float32 lanes: a register of T values is read and gives kParts vectors. BF16 splits a register
-// into its even and odd values, which is a shift and a mask; FP8 takes whatever bytes the instruction set finds easy. order() brings as many
-// vectors of x into the same order.
-// Values of k that a lane takes at a time are kValues; kScale is what is missing in the product.
+// How a line of weights becomes float32 lanes: a register of T values is read and gives kParts vectors. BF16 splits a
+// register into its even and odd values, which is a shift and a mask; FP8 takes whatever bytes the instruction set
+// finds easy. order() brings as many vectors of x into the same order. Values of k that a lane takes at a time are
+// kValues; kScale is what is missing in the product.
 template <class V, class T, bool Pairs = V::kPairs>
 struct Decode;
 
@@ -94,7 +96,9 @@ template <class V>
 struct PairsOf {
   static constexpr int kValues = 2;
   static constexpr float kScale = 1.f;
-  static typename V::Reg add(typename V::Reg x, typename V::Bits w, typename V::Reg sum) { return V::addPairs(x, w, sum); }
+  static typename V::Reg add(typename V::Reg x, typename V::Bits w, typename V::Reg sum) {
+    return V::addPairs(x, w, sum);
+  }
 };
 
 template <class V>
@@ -115,11 +119,13 @@ struct Decode<V, std::uint8_t, true> : PairsOf<V> {
   static void order(typename V::Reg (&v)[4]) { V::orderFp8Pairs(v); }
 };
 
-// Rows [0, R) of x, k values each, copied together as [steps][R][kLanes] in the order of Decode, with zeros up to a whole line.
+// Rows [0, R) of x, k values each, copied together as [steps][R][kLanes] in the order of Decode, with zeros up to a
+// whole line.
 template <class V, int R, class T>
 static void packRows(const float* x, std::int64_t stride, std::int64_t k, float* out) {
   using D = Decode<V, T>;
-  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kLoads = D::kParts * D::kValues, kStep = kLoads * V::kLanes;
+  constexpr int kLine = static_cast<int>(kDenseLine / sizeof(T)), kLoads = D::kParts * D::kValues,
+                kStep = kLoads * V::kLanes;
   for (int r = 0; r < R; r++) {
     const float* row = x + r * stride;
     float* o = out + r * V::kLanes;
@@ -137,7 +143,8 @@ static void packRows(const float* x, std::int64_t stride, std::int64_t k, float*
   }
 }
 
-// Two lines (or the last one) of a panel times x, added to acc. Ahead: lines that are used later are asked for meanwhile.
+// Two lines (or the last one) of a panel times x, added to acc. Ahead: lines that are used later are asked for
+// meanwhile.
 template <class V, int R, int Lines, bool Ahead, class T>
 static inline void addLines(const float* x, const T* w, typename V::Reg (&acc)[R][kColumns]) {
   using D = Decode<V, T>;
@@ -179,13 +186,16 @@ static inline void sumChunk(const float* x, const T* w, std::int64_t k, typename
   if (lines > 0) addLines<V, R, 1, false>(x, w, acc);
 }
 
-// The same for FP8, in tiles of 128 k. scales: eight for each of the four rows; w: lines of codes, or what prepareFp8 made of them.
+// The same for FP8, in tiles of 128 k. scales: eight for each of the four rows; w: lines of codes, or what prepareFp8
+// made of them.
 template <class V, int R, bool IsCold, class T>
-static inline void sumFp8Chunk(const float* x, const float* scales, const T* w, std::int64_t k, typename V::Reg (&acc)[R][kColumns]) {
+static inline void sumFp8Chunk(const float* x, const float* scales, const T* w, std::int64_t k,
+                               typename V::Reg (&acc)[R][kColumns]) {
   constexpr int kTile = static_cast<int>(kFp8Tile), kLine = static_cast<int>(kDenseLine / sizeof(T));
   for (int r = 0; r < R; r++)
     for (int c = 0; c < kColumns; c++) acc[r][c] = V::zero();
-  for (std::int64_t left = k; left > 0; left -= kTile, x += R * kTile / Decode<V, T>::kValues, w += kColumns * kTile, scales++) {
+  for (std::int64_t left = k; left > 0;
+       left -= kTile, x += R * kTile / Decode<V, T>::kValues, w += kColumns * kTile, scales++) {
     typename V::Reg sum[R][kColumns];
     for (int r = 0; r < R; r++)
       for (int c = 0; c < kColumns; c++) sum[r][c] = V::zero();
@@ -200,12 +210,13 @@ static inline void sumFp8Chunk(const float* x, const float* scales, const T* w, 
   }
 }
 
-// Adds the sums of one chunk of k to (or, for the first, writes them to) out[R][columns]. x: packRows; panel: densePanel.
-// IsCold: the weights come from memory. For one or two rows the processor's own prefetching keeps up with them; with more arithmetic in
-// between it falls behind (0.6 of read bandwidth for four rows instead of 0.8). prepared: of FP8 codes, by prepareFp8, or null.
+// Adds the sums of one chunk of k to (or, for the first, writes them to) out[R][columns]. x: packRows; panel:
+// densePanel. IsCold: the weights come from memory. For one or two rows the processor's own prefetching keeps up with
+// them; with more arithmetic in between it falls behind (0.6 of read bandwidth for four rows instead of 0.8). prepared:
+// of FP8 codes, by prepareFp8, or null.
 template <class V, int R, bool IsCold, class T>
-static inline void tile(const float* x, const std::uint8_t* panel, const std::uint16_t* prepared, std::int64_t k, bool isFirst, float* out,
-                        std::int64_t outStride, int columns) {
+static inline void tile(const float* x, const std::uint8_t* panel, const std::uint16_t* prepared, std::int64_t k,
+                        bool isFirst, float* out, std::int64_t outStride, int columns) {
   typename V::Reg acc[R][kColumns];
   if constexpr (sizeof(T) == 1) {
     const float* scales = reinterpret_cast<const float*>(panel);
@@ -229,13 +240,14 @@ static inline void tile(const float* x, const std::uint8_t* panel, const std::ui
   }
 }
 
-// Rows [r, r + R) against panels [n, end) in k [k0, k0 + k); x: packRows of that; prepared: of panel n on, where tile() wants it.
+// Rows [r, r + R) against panels [n, end) in k [k0, k0 + k); x: packRows of that; prepared: of panel n on, where tile()
+// wants it.
 template <class V, int R, bool IsCold, class T>
-static void panels(const DenseBlock& b, const float* x, std::int64_t r, std::int64_t n, std::int64_t end, std::int64_t k0,
-                   std::int64_t k, const std::uint16_t* prepared = nullptr) {
+static void panels(const DenseBlock& b, const float* x, std::int64_t r, std::int64_t n, std::int64_t end,
+                   std::int64_t k0, std::int64_t k, const std::uint16_t* prepared = nullptr) {
   for (; n < end; n += kColumns) {
-    tile<V, R, IsCold, T>(x, b.w->densePanel(b.matrix, n, k0), prepared, k, k0 == 0, b.out + r * b.outStride + n, b.outStride,
-                          static_cast<int>(least(end - n, kColumns)));
+    tile<V, R, IsCold, T>(x, b.w->densePanel(b.matrix, n, k0), prepared, k, k0 == 0, b.out + r * b.outStride + n,
+                          b.outStride, static_cast<int>(least(end - n, kColumns)));
     if (prepared != nullptr) prepared += kColumns * kChunk;
   }
 }
@@ -245,7 +257,8 @@ template <class V, int R, class T>
 static void fewRows(const DenseBlock& b, std::int64_t r) {
   constexpr std::int64_t kLine = kDenseLine / static_cast<std::int64_t>(sizeof(T));
   const std::int64_t k = b.w->k;
-  float* const x = static_cast<float*>(scratchBytes(Slot::rows, static_cast<std::size_t>((k + kLine) * R) * sizeof(float)));
+  float* const x =
+      static_cast<float*>(scratchBytes(Slot::rows, static_cast<std::size_t>((k + kLine) * R) * sizeof(float)));
   for (std::int64_t k0 = 0; k0 < k; k0 += kChunk)
     packRows<V, R, T>(b.x + r * b.xStride + k0, b.xStride, least(k - k0, kChunk), x + k0 * R);
   for (std::int64_t k0 = 0; k0 < k; k0 += kChunk)
@@ -264,22 +277,25 @@ static void withRows(std::int64_t count, const F& fn) {
 template <class V, class T>
 constexpr int kTileRows = sizeof(T) == 1 ? V::kFp8Rows : V::kMaxRows;
 
-// The codes of panels [n, end) in k [k0, k0 + k) as BF16, in the lines that addLines wants; a panel takes kColumns * kChunk values.
+// The codes of panels [n, end) in k [k0, k0 + k) as BF16, in the lines that addLines wants; a panel takes kColumns *
+// kChunk values.
 template <class V>
-static void prepareFp8(const DenseBlock& b, std::int64_t n, std::int64_t end, std::int64_t k0, std::int64_t k, std::uint16_t* out) {
+static void prepareFp8(const DenseBlock& b, std::int64_t n, std::int64_t end, std::int64_t k0, std::int64_t k,
+                       std::uint16_t* out) {
   for (; n < end; n += kColumns, out += kColumns * kChunk) {
     const std::uint8_t* line = b.w->densePanel(b.matrix, n, k0) + kColumns * kFp8Scales * sizeof(float);
     std::uint16_t* o = out;
     for (std::int64_t i = 0; i < k; i += kDenseLine, o += 2 * kColumns * kDenseLine / 2)
       for (int c = 0; c < kColumns; c++, line += kDenseLine) {
         const typename V::Fp8 codes = V::loadFp8(line);
-        for (int part = 0; part < 2; part++) V::storeBits(o + (part * kColumns + c) * kDenseLine / 2, V::fp8Pairs(codes, part));
+        for (int part = 0; part < 2; part++)
+          V::storeBits(o + (part * kColumns + c) * kDenseLine / 2, V::fp8Pairs(codes, part));
       }
   }
 }
 
-// Many rows: as many as fit the second-level cache are copied for one chunk of k. Then a few panels at a time come into the first-level
-// cache and all those rows pass over them, while the next panels are fetched.
+// Many rows: as many as fit the second-level cache are copied for one chunk of k. Then a few panels at a time come into
+// the first-level cache and all those rows pass over them, while the next panels are fetched.
 template <class V, class T>
 static void manyRows(const DenseBlock& b) {
   constexpr int kMost = kTileRows<V, T>;
@@ -287,7 +303,8 @@ static void manyRows(const DenseBlock& b) {
   constexpr std::int64_t kTileFloats = kMost * kChunk / Decode<V, T>::kValues;
   constexpr std::int64_t kTiles = kPackedBytes / (kTileFloats * static_cast<std::int64_t>(sizeof(float)));
   constexpr std::int64_t kPanelValues = kColumns * kChunk;
-  constexpr std::int64_t kPanels = kPanelBytes / (kPanelValues * static_cast<std::int64_t>(kPrepares ? sizeof(std::uint16_t) : sizeof(T)));
+  constexpr std::int64_t kPanels =
+      kPanelBytes / (kPanelValues * static_cast<std::int64_t>(kPrepares ? sizeof(std::uint16_t) : sizeof(T)));
   float* const x = static_cast<float*>(scratchBytes(Slot::rows, kTiles * kTileFloats * sizeof(float)));
   std::uint16_t* prepared = nullptr;
   if constexpr (kPrepares)
@@ -313,7 +330,8 @@ static void manyRows(const DenseBlock& b) {
         const std::int64_t lines = kPanels * kColumns * Weight::denseRowBytes(b.w->format, k) / kDenseLine;
         if constexpr (kPrepares) prepareFp8<V>(b, n, end, k0, k, prepared);
         eachTile([&](auto R, std::int64_t i, std::int64_t r) {
-          for (std::int64_t l = lines * i / tiles; l < lines * (i + 1) / tiles; l++) prefetch(panel + (lines + l) * kDenseLine);
+          for (std::int64_t l = lines * i / tiles; l < lines * (i + 1) / tiles; l++)
+            prefetch(panel + (lines + l) * kDenseLine);
           panels<V, decltype(R)::value, false, T>(b, x + i * kTileFloats, r, n, end, k0, k, prepared);
         });
       }
@@ -346,8 +364,8 @@ static void linear(const LinearParams& p, int threads) {
   auto range = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end;) {
       const std::int64_t g = i / tiles, next = least(end, (g + 1) * tiles);
-      denseBlock<V>({&w, g, (i - g * tiles) * kColumns, least(w.n, (next - g * tiles) * kColumns), p.x + g * w.k, groups * w.k, 0,
-                     p.m, p.out + g * w.n, groups * w.n});
+      denseBlock<V>({&w, g, (i - g * tiles) * kColumns, least(w.n, (next - g * tiles) * kColumns), p.x + g * w.k,
+                     groups * w.k, 0, p.m, p.out + g * w.n, groups * w.n});
       i = next;
     }
   };

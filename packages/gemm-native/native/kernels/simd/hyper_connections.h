@@ -1,5 +1,5 @@
-// Hyper-connections for any vector width: the passes over the streams in float64, with the bits of the portable kernels. What is made
-// of the mixes of a token is in ../hyper_token.cc.
+// Hyper-connections for any vector width: the passes over the streams in float64, with the bits of the portable
+// kernels. What is made of the mixes of a token is in ../hyper_token.cc.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,9 @@ constexpr int kMixTile = 4;                // rows of fn in a tile
 constexpr std::int64_t kMixTokens = 24;    // tokens of a group, which read fn from beyond the second-level cache once
 constexpr std::int64_t kMixColumns = 256;  // columns that a group takes at a time
 
-// fn as mixTile reads it, for columns [begin, end): [columns/8][4][8] of each tile. Rows of fn and streams of tokens lie a power of two
-// apart, so that the same columns of more than a few of them do not stay in a cache. Missing rows repeat the last.
+// fn as mixTile reads it, for columns [begin, end): [columns/8][4][8] of each tile. Rows of fn and streams of tokens
+// lie a power of two apart, so that the same columns of more than a few of them do not stay in a cache. Missing rows
+// repeat the last.
 static void packMixes(const HyperParams& p, std::int64_t count, std::int64_t begin, std::int64_t end, float* out) {
   for (std::int64_t c0 = 0; c0 < count; c0 += kMixTile)
     for (std::int64_t i = begin; i < end; i += 8)
@@ -23,9 +24,11 @@ static void packMixes(const HyperParams& p, std::int64_t count, std::int64_t beg
         std::memcpy(out, p.fn + least(c, count - 1) * p.hc * p.d + i, 8 * sizeof(float));
 }
 
-// n columns, a multiple of 8, of R tokens as float64 [n/8][R][8]; their squares are added to lanes[r][8], `apart` from token to token.
+// n columns, a multiple of 8, of R tokens as float64 [n/8][R][8]; their squares are added to lanes[r][8], `apart` from
+// token to token.
 template <class D, int R>
-static void packStreams(const float* streams, std::int64_t width, std::int64_t n, double* out, double* lanes, std::int64_t apart) {
+static void packStreams(const float* streams, std::int64_t width, std::int64_t n, double* out, double* lanes,
+                        std::int64_t apart) {
   typename D::Reg squares[R];
   for (int r = 0; r < R; r++) squares[r] = D::load(lanes + r * apart);
   for (std::int64_t i = 0; i < n; i += 8)
@@ -55,11 +58,12 @@ static void mixTile(const double* x, const float* fn, std::int64_t n, double* la
     for (int c = 0; c < kMixTile; c++) D::store(lanes + r * apart + c * 8, acc[r][c]);
 }
 
-// Columns of R tokens with all rows of fn. lanes: [R][tiles * 4 + 1][8], the squares last. `next` are the columns that R tokens will be
-// asked for next: fetched on the way, because pieces as short as these are nothing that the processor foresees.
+// Columns of R tokens with all rows of fn. lanes: [R][tiles * 4 + 1][8], the squares last. `next` are the columns that
+// R tokens will be asked for next: fetched on the way, because pieces as short as these are nothing that the processor
+// foresees.
 template <class D, int R>
-static void mixTokens(const float* streams, const float* next, std::int64_t width, const float* fn, std::int64_t n, std::int64_t tiles,
-                      double* lanes) {
+static void mixTokens(const float* streams, const float* next, std::int64_t width, const float* fn, std::int64_t n,
+                      std::int64_t tiles, double* lanes) {
   const std::int64_t apart = (tiles * kMixTile + 1) * 8;
   alignas(64) double x[kMixColumns * R];
   packStreams<D, R>(streams, width, n, x, lanes + apart - 8, apart);
@@ -70,12 +74,15 @@ static void mixTokens(const float* streams, const float* next, std::int64_t widt
   }
 }
 
-// use(t, mix, factor) for tokens [begin, end), with fn . streams of each, [count], and its rms factor, while its streams are in a cache.
+// use(t, mix, factor) for tokens [begin, end), with fn . streams of each, [count], and its rms factor, while its
+// streams are in a cache.
 template <class D, class Use>
-static void mixMany(const HyperParams& p, std::int64_t count, const float* fn, std::int64_t begin, std::int64_t end, Use&& use) {
+static void mixMany(const HyperParams& p, std::int64_t count, const float* fn, std::int64_t begin, std::int64_t end,
+                    Use&& use) {
   const std::int64_t width = p.hc * p.d, whole = width - width % 8, tiles = (count + kMixTile - 1) / kMixTile;
   const std::int64_t apart = (tiles * kMixTile + 1) * 8;
-  double* lanes = static_cast<double*>(scratchBytes(Slot::rows, static_cast<std::size_t>(kMixTokens * apart) * sizeof(double)));
+  double* lanes =
+      static_cast<double*>(scratchBytes(Slot::rows, static_cast<std::size_t>(kMixTokens * apart) * sizeof(double)));
   for (std::int64_t t0 = begin; t0 < end; t0 += kMixTokens) {
     const std::int64_t t1 = least(t0 + kMixTokens, end);
     for (std::int64_t i = 0; i < (t1 - t0) * apart; i++) lanes[i] = 0;
@@ -97,8 +104,10 @@ static void mixMany(const HyperParams& p, std::int64_t count, const float* fn, s
       const float* streams = p.streams + t * width;
       const double* at = lanes + (t - t0) * apart;
       double mix[(2 + kMaxHc) * kMaxHc];
-      for (std::int64_t c = 0; c < count; c++) mix[c] = finishSum<D>(D::load(at + c * 8), p.fn + c * width, streams, whole, width);
-      use(t, mix, rmsFactorOf(finishSum<D>(D::load(at + apart - 8), streams, streams, whole, width), width, p.rmsNormEps));
+      for (std::int64_t c = 0; c < count; c++)
+        mix[c] = finishSum<D>(D::load(at + c * 8), p.fn + c * width, streams, whole, width);
+      use(t, mix,
+          rmsFactorOf(finishSum<D>(D::load(at + apart - 8), streams, streams, whole, width), width, p.rmsNormEps));
     }
   }
 }
@@ -120,12 +129,14 @@ static void mixFew(const HyperParams& p, std::int64_t count, int threads, Use&& 
           const typename D::Reg x = D::load(streams + i);
           for (int c = 0; c < kMixTile; c++) acc[c] = D::fma(D::load(row[c] + i), x, acc[c]);
         }
-        for (std::int64_t c = 0; c < n; c++) mix[t * count + c0 + c] = finishSum<D>(acc[c], row[c], streams, whole, width);
+        for (std::int64_t c = 0; c < n; c++)
+          mix[t * count + c0 + c] = finishSum<D>(acc[c], row[c], streams, whole, width);
       }
   };
   eachRange(tiles, threads, grainFor(width * kMixTile * p.t), rows);
   auto tokens = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; t++) use(t, mix + t * count, rmsFactor<D>(p.streams + t * width, width, p.rmsNormEps));
+    for (std::int64_t t = begin; t < end; t++)
+      use(t, mix + t * count, rmsFactor<D>(p.streams + t * width, width, p.rmsNormEps));
   };
   eachRange(p.t, threads, grainFor(2 * width), tokens);
 }
@@ -133,7 +144,8 @@ static void mixFew(const HyperParams& p, std::int64_t count, int threads, Use&& 
 template <class D, class Use>
 static void mixed(const HyperParams& p, std::int64_t count, int threads, Use&& use) {
   if (p.t < 8 * threads) return mixFew<D>(p, count, threads, use);
-  const std::int64_t width = p.hc * p.d, whole = width - width % 8, padded = (count + kMixTile - 1) / kMixTile * kMixTile;
+  const std::int64_t width = p.hc * p.d, whole = width - width % 8,
+                     padded = (count + kMixTile - 1) / kMixTile * kMixTile;
   float* fn = static_cast<float*>(scratchBytes(Slot::hyper, static_cast<std::size_t>(whole * padded) * sizeof(float)));
   auto pack = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin * kMixColumns; i < end * kMixColumns; i += kMixColumns)
@@ -144,9 +156,11 @@ static void mixed(const HyperParams& p, std::int64_t count, int threads, Use&& u
   eachRange(p.t, threads, grainFor(width * count), range);
 }
 
-// out[d] = sum_j pre[j] * streams[j, d], j ascending. pre is no float32: a multiplication and an addition, each rounded.
+// out[d] = sum_j pre[j] * streams[j, d], j ascending. pre is no float32: a multiplication and an addition, each
+// rounded.
 template <class D>
-static inline void collapseStreams(std::int64_t hc, const float* streams, std::int64_t d, const double* pre, float* out) {
+static inline void collapseStreams(std::int64_t hc, const float* streams, std::int64_t d, const double* pre,
+                                   float* out) {
   std::int64_t c = 0;
   for (; c + 8 <= d; c += 8) {
     typename D::Reg sum = D::zero();
@@ -163,8 +177,10 @@ static inline void collapseStreams(std::int64_t hc, const float* streams, std::i
 template <class D>
 static void collapse(const HyperParams& p, std::int64_t t, const double* pre, float* out) {
   const float* streams = p.streams + t * p.hc * p.d;
-  if (p.hc == 4) collapseStreams<D>(4, streams, p.d, pre, out + t * p.d);  // the usual number as a constant: loops unrolled
-  else collapseStreams<D>(p.hc, streams, p.d, pre, out + t * p.d);
+  if (p.hc == 4)
+    collapseStreams<D>(4, streams, p.d, pre, out + t * p.d);  // the usual number as a constant: loops unrolled
+  else
+    collapseStreams<D>(p.hc, streams, p.d, pre, out + t * p.d);
 }
 
 template <class D>
@@ -186,10 +202,11 @@ static void hcHead(const HcHeadParams& p, int threads) {
   });
 }
 
-// Eight columns of one token: old values are kept while new ones overwrite them. Products of two float32 are exact, so FMA is too.
-// factors: [hc][1 + hc], of stream k the block's, then those of the old streams.
+// Eight columns of one token: old values are kept while new ones overwrite them. Products of two float32 are exact, so
+// FMA is too. factors: [hc][1 + hc], of stream k the block's, then those of the old streams.
 template <class D>
-static inline void postLanes(std::int64_t hc, const float* const* old, const float* block, const double* factors, float* const* out) {
+static inline void postLanes(std::int64_t hc, const float* const* old, const float* block, const double* factors,
+                             float* const* out) {
   typename D::Reg before[kMaxHc];
   for (std::int64_t j = 0; j < hc; j++) before[j] = D::load(old[j]);
   const typename D::Reg b = D::load(block);
@@ -202,8 +219,8 @@ static inline void postLanes(std::int64_t hc, const float* const* old, const flo
 
 // n columns of one token. Streams are `apart` from each other.
 template <class D>
-static inline void postColumns(std::int64_t hc, float* streams, std::int64_t apart, const float* block, const double* factors,
-                               std::int64_t n) {
+static inline void postColumns(std::int64_t hc, float* streams, std::int64_t apart, const float* block,
+                               const double* factors, std::int64_t n) {
   float* at[kMaxHc];
   std::int64_t c = 0;
   for (; c + 8 <= n; c += 8) {
@@ -235,8 +252,10 @@ static void hcPost(const HcPostParams& p, int threads) {
       float* streams = p.streams + t * hc * d + c;
       const float* block = p.blockOut + t * d + c;
       // The usual number as a constant: loops unrolled, factors in registers.
-      if (hc == 4) postColumns<D>(4, streams, d, block, factors, n);
-      else postColumns<D>(hc, streams, d, block, factors, n);
+      if (hc == 4)
+        postColumns<D>(4, streams, d, block, factors, n);
+      else
+        postColumns<D>(hc, streams, d, block, factors, n);
     }
   };
   eachRange(p.t * strips, threads, grainFor(kStrip * hc * (hc + 1)), range);

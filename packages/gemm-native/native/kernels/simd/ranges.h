@@ -1,8 +1,8 @@
 // What the templates of this folder share.
 //
-// They are function templates over the vector types of ../avx2/lanes.h, ../avx512/lanes.h and ../neon/lanes.h. Those types live in anonymous
-// namespaces, so every instantiation belongs to its file and no wide instruction reaches another one. Nothing here may be a plain inline
-// function.
+// They are function templates over the vector types of ../avx2/lanes.h, ../avx512/lanes.h and ../neon/lanes.h. Those
+// types live in anonymous namespaces, so every instantiation belongs to its file and no wide instruction reaches
+// another one. Nothing here may be a plain inline function.
 #pragma once
 
 #include <cstdint>

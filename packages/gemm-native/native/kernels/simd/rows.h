@@ -1,5 +1,5 @@
-// Row-wise operations for any vector width: SwiGLU, weighted scatter, sum, RMS norm. The same operations in the same order as the
-// portable kernels, so the same bits; only SwiGLU has an exponential of its own.
+// Row-wise operations for any vector width: SwiGLU, weighted scatter, sum, RMS norm. The same operations in the same
+// order as the portable kernels, so the same bits; only SwiGLU has an exponential of its own.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +21,14 @@ static inline typename D::Reg expClamped(typename D::Reg y) {
   r = D::fma(n, D::splat(-0x1.abc9e3b39803fp-56), r);
   // Taylor's series: |r| <= ln(2)/2, so that the term after r^13/13! is below 2^-57.
   Reg sum = D::splat(1.0 / 6227020800.0);
-  for (const double c : {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0,
-                         1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0})
+  for (const double c : {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0,
+                         1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0})
     sum = D::fma(sum, r, D::splat(c));
   return D::scaleByPower(sum, shifted);
 }
 
-// silu(min(gate, limit)) * clamp(up, -limit, limit) of eight values. min and max give their second operand when one is NaN, so a NaN
-// comes through.
+// silu(min(gate, limit)) * clamp(up, -limit, limit) of eight values. min and max give their second operand when one is
+// NaN, so a NaN comes through.
 template <class D>
 static inline typename D::Reg swigluLanes(typename D::Reg gate, typename D::Reg up, double limit) {
   using Reg = typename D::Reg;
@@ -42,7 +42,8 @@ static inline typename D::Reg swigluLanes(typename D::Reg gate, typename D::Reg 
 template <class D>
 static inline void swigluRow(const float* gate, const float* up, std::int64_t n, double limit, float* out) {
   const std::int64_t whole = n - n % 8;
-  for (std::int64_t c = 0; c < whole; c += 8) D::store(out + c, swigluLanes<D>(D::load(gate + c), D::load(up + c), limit));
+  for (std::int64_t c = 0; c < whole; c += 8)
+    D::store(out + c, swigluLanes<D>(D::load(gate + c), D::load(up + c), limit));
   if (whole == n) return;
   float g[8] = {}, u[8] = {}, o[8];
   for (std::int64_t c = whole; c < n; c++) g[c - whole] = gate[c], u[c - whole] = up[c];
@@ -113,9 +114,11 @@ static void scaleRow(const float* x, std::int64_t n, float f, const float* weigh
   for (; c < n; c++) out[c] = weight == nullptr ? x[c] * f : x[c] * f * weight[c];
 }
 
-// The rms factor of a row, while the row before it is written as above: the sum is one chain of additions, and the row may be in memory.
+// The rms factor of a row, while the row before it is written as above: the sum is one chain of additions, and the row
+// may be in memory.
 template <class V, class D>
-static float scaleRowBefore(const float* x, const float* before, std::int64_t n, double eps, float f, const float* weight, float* out) {
+static float scaleRowBefore(const float* x, const float* before, std::int64_t n, double eps, float f,
+                            const float* weight, float* out) {
   static_assert(V::kLanes % 8 == 0, "sums are taken eight at a time");
   typename D::Reg squares = D::zero();
   std::int64_t c = 0;

@@ -1,8 +1,9 @@
 // Scans of logits for any vector width.
 //
-// The k-th largest needs one pass over memory: it keeps the maxima of groups that lie across vector lanes. The k-th largest of those is a
-// bound that at least k values reach, so the answer is among the few values at or above it, found again in the groups that have
-// any. Selection is by bisection over float32 bit patterns, each step a count that vectors do.
+// The k-th largest needs one pass over memory: it keeps the maxima of groups that lie across vector lanes. The k-th
+// largest of those is a bound that at least k values reach, so the answer is among the few values at or above it, found
+// again in the groups that have any. Selection is by bisection over float32 bit patterns, each step a count that
+// vectors do.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,8 @@ static std::int64_t countAtLeast(const float* x, std::int64_t n, float floor) {
   return count;
 }
 
-// The largest value that at least k of x reach, 1 <= k <= n: the k-th largest. `most` is the largest of x. With `slack` keys of slack,
-// a value that is reached by at least k and at most that much too low.
+// The largest value that at least k of x reach, 1 <= k <= n: the k-th largest. `most` is the largest of x. With `slack`
+// keys of slack, a value that is reached by at least k and at most that much too low.
 template <class V>
 static float select(const float* x, std::int64_t n, std::int64_t k, float most, std::int64_t slack) {
   std::int64_t low = keyOf(-__builtin_inff()), high = keyOf(most);
@@ -72,7 +73,8 @@ static float largest(const float* x, std::int64_t n) {
   return largestLane<V>(most);
 }
 
-// Maxima of whole groups: maxima[b*kLanes + l] of the kGroup vectors of block b. False when a NaN or +infinity is among them.
+// Maxima of whole groups: maxima[b*kLanes + l] of the kGroup vectors of block b. False when a NaN or +infinity is among
+// them.
 template <class V>
 static bool groupMaxima(const float* x, std::int64_t blocks, float* maxima) {
   std::uint32_t bad = 0;
@@ -96,7 +98,8 @@ static bool groupMaxima(const float* x, std::int64_t blocks, float* maxima) {
 template <class V>
 static std::int64_t argmax(const float* x, std::int64_t n) {
   const std::int64_t width = kGroup * V::kLanes, blocks = n / width;
-  float* maxima = static_cast<float*>(scratchBytes(Slot::scan, static_cast<std::size_t>(blocks * V::kLanes) * sizeof(float)));
+  float* maxima =
+      static_cast<float*>(scratchBytes(Slot::scan, static_cast<std::size_t>(blocks * V::kLanes) * sizeof(float)));
   bool isGood = groupMaxima<V>(x, blocks, maxima);
   for (std::int64_t i = blocks * width; i < n; i++) isGood = isGood && x[i] < __builtin_inff();
   if (!isGood)
@@ -122,7 +125,8 @@ static std::int64_t gather(const float* x, std::int64_t n, float floor, float* o
   const std::int64_t whole = n - n % V::kLanes;
   std::int64_t count = 0, i = 0;
   for (; i < whole; i += V::kLanes)
-    for (std::uint32_t mask = V::atLeast(V::load(x + i), f); mask != 0; mask &= mask - 1) out[count++] = x[i + __builtin_ctz(mask)];
+    for (std::uint32_t mask = V::atLeast(V::load(x + i), f); mask != 0; mask &= mask - 1)
+      out[count++] = x[i + __builtin_ctz(mask)];
   for (; i < n; i++)
     if (x[i] >= floor) out[count++] = x[i];
   return count;
@@ -130,8 +134,8 @@ static std::int64_t gather(const float* x, std::int64_t n, float floor, float* o
 
 // Appends those of x[begin, end) that are at least floor; those past the capacity are only counted.
 template <class V>
-static void append(const float* x, std::int64_t begin, std::int64_t end, float floor, std::int64_t capacity, std::int32_t* ids,
-                   float* values, std::int64_t* count) {
+static void append(const float* x, std::int64_t begin, std::int64_t end, float floor, std::int64_t capacity,
+                   std::int32_t* ids, float* values, std::int64_t* count) {
   const typename V::Reg f = V::splat(floor);
   const auto take = [&](std::int64_t i) {
     if (*count < capacity) {
@@ -153,15 +157,16 @@ static void append(const float* x, std::int64_t begin, std::int64_t end, float f
 }
 
 template <class V>
-static std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids, float* values) {
+static std::int64_t atLeast(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids,
+                            float* values) {
   std::int64_t count = 0;
   append<V>(x, 0, n, floor, capacity, ids, values, &count);
   return count;
 }
 
 template <class V>
-static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity, std::int32_t* ids,
-                        float* values) {
+static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperature, std::int64_t capacity,
+                        std::int32_t* ids, float* values) {
   const std::int64_t width = kGroup * V::kLanes, blocks = n / width, groups = blocks * V::kLanes;
   float* maxima = static_cast<float*>(scratchBytes(Slot::scan, static_cast<std::size_t>(groups + n) * sizeof(float)));
   bool isGood = groupMaxima<V>(x, blocks, maxima);
@@ -186,10 +191,14 @@ static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float te
   };
   float* const found = maxima + groups;
   std::int64_t count = 0;
-  eachBlock(bound, [&](std::int64_t begin, std::int64_t end) { count += gather<V>(x + begin, end - begin, bound, found + count); });
+  eachBlock(bound, [&](std::int64_t begin, std::int64_t end) {
+    count += gather<V>(x + begin, end - begin, bound, found + count);
+  });
   if (!scanFloor(select<V>(found, count, k, most, 0), temperature, &floor)) return -1;
   count = 0;
-  eachBlock(floor, [&](std::int64_t begin, std::int64_t end) { append<V>(x, begin, end, floor, capacity, ids, values, &count); });
+  eachBlock(floor, [&](std::int64_t begin, std::int64_t end) {
+    append<V>(x, begin, end, floor, capacity, ids, values, &count);
+  });
   return count;
 }
 

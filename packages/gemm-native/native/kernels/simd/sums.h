@@ -1,6 +1,6 @@
-// Sums of products in float64, with the bits of the portable kernels and of the js twin where it has eight partial sums: lane = index mod 8
-// of whole groups of eight, the rest on lane 0, then ((0+1)+(2+3))+((4+5)+(6+7)). The product of two float32 is exact in float64, so a
-// fused multiply-add rounds as a multiplication and an addition do.
+// Sums of products in float64, with the bits of the portable kernels and of the js twin where it has eight partial
+// sums: lane = index mod 8 of whole groups of eight, the rest on lane 0, then ((0+1)+(2+3))+((4+5)+(6+7)). The product
+// of two float32 is exact in float64, so a fused multiply-add rounds as a multiplication and an addition do.
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,8 @@ namespace megamoe::gemm::simd {
 
 // The sum of eight lanes and of the products a[i]*b[i] for i in [done, n).
 template <class D>
-static inline double finishSum(typename D::Reg lanes, const float* a, const float* b, std::int64_t done, std::int64_t n) {
+static inline double finishSum(typename D::Reg lanes, const float* a, const float* b, std::int64_t done,
+                               std::int64_t n) {
   double s[8];
   D::store(s, lanes);
   for (std::int64_t i = done; i < n; i++) s[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
