@@ -1,7 +1,8 @@
-/** House rules that no linter knows: file length of C++ sources, size of the data, documentation of each package. */
+/** House rules that no linter knows: length of files, lines of C++, size of the data, documentation of each package. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { cppProblems } from './lib/cpp-style.mjs';
 import { ROOT } from './lib/run.mjs';
 
 const MAX_LINES = 600;
@@ -13,8 +14,10 @@ const files = execFileSync('git', ['ls-files'], { cwd: ROOT, encoding: 'utf8' })
 
 for (const file of files) {
   if (!/\.(ts|mjs|js|cc|cpp|h|cmake)$/.test(file)) continue;
-  const lines = readFileSync(join(ROOT, file), 'utf8').split('\n').length - 1;
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  const lines = text.split('\n').length - 1;
   if (lines > MAX_LINES) problems.push(`${file}: ${lines} lines, the limit is ${MAX_LINES}`);
+  if (/\.(cc|cpp|h)$/.test(file)) problems.push(...cppProblems(file, text));
 }
 
 const data = files.filter((f) => /^models\/|\/goldens\//.test(f));

@@ -4,6 +4,10 @@ import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
 import { ROOT, run } from './tools';
 
+const { cppProblems } = (await import(join(ROOT, 'scripts', 'lib', 'cpp-style.mjs'))) as {
+  cppProblems: (file: string, text: string) => string[];
+};
+
 /** The output of a tool that fails is the failure's message. */
 async function passes(args: readonly string[]): Promise<void> {
   const { code, output } = await run(args);
@@ -59,8 +63,20 @@ it('formatting holds', { timeout: 600_000 }, async () => {
   await passes(['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.']);
 });
 
-it('the tree holds: C++ file length, data size, a README and its test in every package', async () => {
+it('the tree holds: file length, C++ lines, data size, a README and its test in every package', async () => {
   await passes(['scripts/check-tree.mjs']);
+});
+
+it('a line of C++ that is too long or has white space where none belongs is refused', () => {
+  const long = `// ${'x'.repeat(118)}`;
+  expect(cppProblems('a.h', '#pragma once\n\nint f();  // fine\n')).toEqual([]);
+  expect(cppProblems('a.h', `${long.slice(1)}\n`)).toEqual([]);
+  expect(cppProblems('a.h', `${long}\nint f(); \n\tint g();`)).toEqual([
+    'a.h:1: the line is longer than 120',
+    'a.h:2: the line ends with white space',
+    'a.h:3: the line has a tab',
+    'a.h: does not end with a line feed',
+  ]);
 });
 
 it('a package that imports against the arrows is refused', async () => {
