@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { readFileSync } from 'node:fs';
 import { EXIT, messageOf, UsageError } from './errors';
 import { processIo, type CliIo } from './io';
 
@@ -15,10 +16,17 @@ const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> 
   doctor: async () => (await import('./commands/doctor')).doctorCommand,
 };
 
+/** The version of this package, not built in: a release changes the manifest and not what was built. */
+function version(): string {
+  const manifest = new URL('../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
+}
+
 /** The program with the commands that `argv` may mean: the one that it names, else all, for the help and for suggestions. */
 async function program(io: CliIo, argv: readonly string[]): Promise<Command> {
   const root = new Command('megamoe')
     .description('Run and prove DeepSeek-V4-style mixture-of-experts models in NVFP4.')
+    .version(version(), '-V, --version', "print megamoe's version")
     .option('--debug', 'print stack traces of errors')
     .showHelpAfterError('(add --help for the options)')
     .configureOutput({ writeOut: io.out, writeErr: io.err });

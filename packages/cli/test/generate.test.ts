@@ -1,5 +1,7 @@
 import { addonInfos } from '@megamoe/model';
+import { repositoryFile } from '@megamoe/testkit';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { cli, MICRO, TINY } from './support';
 
@@ -98,6 +100,12 @@ describe('megamoe', () => {
       code: 2,
       err: expect.stringContaining("unknown command 'frobnicate'") as string,
     });
+  });
+  it.each(['--version', '-V'])('%s prints the version of its manifest', async (option) => {
+    const { version } = JSON.parse(readFileSync(repositoryFile('packages/cli/package.json'), 'utf8')) as {
+      version: string;
+    };
+    expect(await cli(option)).toEqual({ code: 0, out: `${version}\n`, err: '' });
   });
   it('doctor names the backends and why', async () => {
     const { code, out } = await cli('doctor', '--json');
