@@ -31,8 +31,8 @@ export function importsOf(code) {
   return [...code.matchAll(/from '((?:@megamoe\/)?[\w-]+)'/g)].map((m) => m[1]).filter((name) => /megamoe/.test(name));
 }
 
-/** Checks and runs `codes` in the project `dir`; returns how many there were. */
-export function runSnippets(user, dir, codes) {
+/** Type-checks `codes` in the project `dir` and compiles them to `dir/out`. */
+export function compileSnippets(dir, codes) {
   const src = join(dir, 'snippets');
   rmSync(src, { recursive: true, force: true });
   mkdirSync(src);
@@ -43,8 +43,12 @@ export function runSnippets(user, dir, codes) {
     const done = spawnSync(process.execPath, [TSC, '-p', config], { cwd: dir, encoding: 'utf8', timeout: 180_000 });
     if (done.status !== 0) throw new Error(`${dir}: types do not hold with ${name}:\n${done.stdout}${done.stderr}`);
   }
+}
+
+/** Runs what {@link compileSnippets} made of `codes`, by `node(args)`, which returns `{ stdout }`. */
+export function runCompiled(node, dir, codes) {
   codes.forEach((code, i) => {
-    const { stdout } = user.run(dir, 'node', [join('out', 'snippets', `snippet-${i}.js`)]);
+    const { stdout } = node([join('out', 'snippets', `snippet-${i}.js`)]);
     const wanted = [...code.matchAll(/console\.log\(.*\); \/\/ (.*)/g)].map((m) => m[1].split(':')[0].trim());
     const printed = stdout.trimEnd().split('\n').slice(0, wanted.length);
     if (JSON.stringify(printed) !== JSON.stringify(wanted))
@@ -52,5 +56,11 @@ export function runSnippets(user, dir, codes) {
         `${dir}: snippet ${i} printed ${JSON.stringify(printed)}, its comments say ${JSON.stringify(wanted)}`,
       );
   });
+}
+
+/** Checks and runs `codes` in the project `dir`; returns how many there were. */
+export function runSnippets(user, dir, codes) {
+  compileSnippets(dir, codes);
+  runCompiled((args) => user.run(dir, 'node', args), dir, codes);
   return codes.length;
 }

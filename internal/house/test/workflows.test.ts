@@ -69,6 +69,18 @@ it('pull requests are checked for commit messages and changesets', () => {
     expect(steps).toContain(`node scripts/${script}.mjs "origin/$BASE"`);
 });
 
+it('the tests run on every Node of scripts/lib/nodes.mjs, and the packages are installed on them', async () => {
+  const { NODES, pinned } = (await import(join(ROOT, 'scripts', 'lib', 'nodes.mjs'))) as {
+    NODES: readonly string[];
+    pinned(version: string): string | undefined;
+  };
+  const { full, rehearsal } = workflow('test.yml').jobs;
+  expect((full!.strategy!.matrix['node'] as readonly string[]).map(pinned)).toEqual(NODES);
+  expect(rehearsal!.steps!.map(({ run }) => run)).toContain('node scripts/node-matrix.mjs');
+  const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { engines: { node: string } };
+  expect(`${engines.node}.0`).toBe(`>=${NODES[0]}`);
+});
+
 it('the release builds every platform of scripts/release/platforms.mjs', async () => {
   const { PLATFORMS } = (await import(join(ROOT, 'scripts', 'release', 'platforms.mjs'))) as {
     PLATFORMS: readonly { readonly id: string }[];
