@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 /** Root of the repository. */
 export const ROOT = repositoryFile('.');
 
-/** Runs a Node program of the repository. Not spawnSync: a worker that answers nobody for a minute is given up by the test runner. */
+/** Runs a Node program of the repository beside others. */
 export function run(
   args: readonly string[],
   { input = '', cwd = ROOT }: { input?: string; cwd?: string } = {},

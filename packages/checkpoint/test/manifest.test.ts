@@ -139,8 +139,9 @@ describe('matchesPattern', () => {
   });
 
   it('takes no time over a hostile pattern', () => {
-    const start = performance.now();
+    const start = process.cpuUsage(); // not the clock: others may be at work
     expect(matchesPattern('*a'.repeat(40) + 'b', 'a'.repeat(2000))).toBe(false);
-    expect(performance.now() - start).toBeLessThan(1000);
+    const { user, system } = process.cpuUsage(start);
+    expect(user + system).toBeLessThan(1e6); // microseconds; trying every split takes years
   });
 });

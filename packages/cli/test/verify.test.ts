@@ -105,7 +105,7 @@ describe('megamoe verify', () => {
   beforeAll(async () => {
     ran = await cli('verify', '--json', '--html', html);
     report = JSON.parse(ran.out) as VerifyReport;
-  }, 300_000);
+  });
 
   it('runs its own prompt on the shipped model: all parts are reached, all agree', () => {
     expect(ran.code).toBe(0);

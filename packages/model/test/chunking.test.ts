@@ -30,27 +30,23 @@ describe.each(Object.keys(MODELS) as (keyof typeof MODELS)[])('%s', (name) => {
   const dir = MODELS[name];
 
   const rounded = (name === 'micro-flash' ? ENGINES : NATIVE).map((e) => ({ ...e, floatInputs: 'bf16' as const }));
-  it.each([...ENGINES, ...rounded])(
-    'one chunk = any chunks = token by token, %j',
-    { timeout: 120_000 },
-    async (engine) => {
-      const m = await model(dir, { ...engine, maxChunk: 96 });
-      const [v, random] = [m.config.vocabSize, seeded(5)];
-      const ids = Array.from({ length: TOKENS }, () => random.int(v));
-      const whole = m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
-      const property = fc.property(cuts, (lengths) => {
-        const sequence = m.createSequence();
-        let at = 0;
-        for (const n of lengths) {
-          const part = m.forward([{ sequence, tokenIds: ids.slice(at, at + n) }], { logits: 'all' });
-          expectBytes(part, whole.subarray(at * v, (at + n) * v), [n, v]);
-          at += n;
-        }
-      });
-      const runs = ((name === 'tiny' ? 2 : 10) * (engine.backend === 'js' ? 1 : 4)) / ('floatInputs' in engine ? 2 : 1);
-      fc.assert(property, { numRuns: runs, seed: 20, examples: [[ALL_SINGLE]] });
-    },
-  );
+  it.each([...ENGINES, ...rounded])('one chunk = any chunks = token by token, %j', async (engine) => {
+    const m = await model(dir, { ...engine, maxChunk: 96 });
+    const [v, random] = [m.config.vocabSize, seeded(5)];
+    const ids = Array.from({ length: TOKENS }, () => random.int(v));
+    const whole = m.forward([{ sequence: m.createSequence(), tokenIds: ids }], { logits: 'all' });
+    const property = fc.property(cuts, (lengths) => {
+      const sequence = m.createSequence();
+      let at = 0;
+      for (const n of lengths) {
+        const part = m.forward([{ sequence, tokenIds: ids.slice(at, at + n) }], { logits: 'all' });
+        expectBytes(part, whole.subarray(at * v, (at + n) * v), [n, v]);
+        at += n;
+      }
+    });
+    const runs = ((name === 'tiny' ? 2 : 10) * (engine.backend === 'js' ? 1 : 4)) / ('floatInputs' in engine ? 2 : 1);
+    fc.assert(property, { numRuns: runs, seed: 20, examples: [[ALL_SINGLE]] });
+  });
 
   it('any number of threads gives the same bits', async () => {
     for (const engine of NATIVE.flatMap((e) => [e, { ...e, floatInputs: 'bf16' as const }])) {
