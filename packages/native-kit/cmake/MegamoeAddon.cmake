@@ -2,7 +2,7 @@
 #
 #   megamoe_addon(NAME SOURCES a.cc b.cc ...)   Node addon build/Release/NAME.node (built through cmake-js)
 #   megamoe_kernels(NAME SOURCES ...)           static library of kernels, free of N-API, for addon and tests alike
-#   megamoe_test(NAME SOURCES ... LIBRARIES ...)  executable that ctest runs; exit code 0 is a pass
+#   megamoe_test(NAME SOURCES ... LIBRARIES ...)  executable that ctest runs; exit code 0 is a pass; target megamoe_tests builds all
 #
 # Include it from CMakeLists.txt by
 #   include("${MEGAMOE_NATIVE_KIT}/cmake/MegamoeAddon.cmake")
@@ -93,4 +93,8 @@ function(megamoe_test target)
   megamoe_compile_options(${target})
   target_link_libraries(${target} PRIVATE ${ARG_LIBRARIES})
   add_test(NAME ${target} COMMAND ${target})
+  if(NOT TARGET megamoe_tests)
+    add_custom_target(megamoe_tests)
+  endif()
+  add_dependencies(megamoe_tests ${target})
 endfunction()

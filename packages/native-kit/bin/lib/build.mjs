@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KIT, resolveBuildDependencies } from './package.mjs';
@@ -27,33 +27,32 @@ export function buildAddon(pkg) {
   return capture(process.execPath, [runner, settings], pkg.root);
 }
 
-/** Configures and builds native/test, free of Node, in build/tests. */
+/**
+ * Configures and builds native/test in build/tests: in the build of the addon, whose kernels are then compiled once, or alone where
+ * there is no addon.
+ */
 export function buildTests(pkg) {
-  mkdirSync(pkg.testBuildDir, { recursive: true });
-  const source = join(pkg.root, 'native', 'test');
-  const configure = () =>
-    capture(
-      'cmake',
-      ['-S', source, '-B', pkg.testBuildDir, '-DCMAKE_BUILD_TYPE=Release', `-DMEGAMOE_NATIVE_KIT=${KIT}`],
-      pkg.root,
-    );
+  const [source, build] = pkg.hasAddon
+    ? [pkg.root, pkg.buildDir]
+    : [join(pkg.root, 'native', 'test'), pkg.testBuildDir];
+  const options = ['-DMEGAMOE_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release', `-DMEGAMOE_NATIVE_KIT=${KIT}`];
+  const configure = () => capture('cmake', ['-S', source, '-B', build, ...options], pkg.root);
   let configured = configure();
   if (!configured.ok) {
     // A build folder that came along with a copied checkout names the old place: start again without it.
-    rmSync(pkg.testBuildDir, { recursive: true, force: true });
-    mkdirSync(pkg.testBuildDir, { recursive: true });
-    configured = configure();
+    rmSync(build, { recursive: true, force: true });
+    if (pkg.hasAddon) configured = buildAddon(pkg);
+    if (configured.ok || !pkg.hasAddon) configured = configure();
   }
   if (!configured.ok) return configured;
-  const built = capture('cmake', ['--build', pkg.testBuildDir, '--config', 'Release', '--parallel', JOBS], pkg.root);
+  const command = ['--build', build, '--target', 'megamoe_tests', '--config', 'Release', '--parallel', JOBS];
+  const built = capture('cmake', command, pkg.root);
   return { ok: built.ok, output: configured.output + built.output };
 }
 
-/** Runs the C++ tests with ctest. */
+/** Runs the C++ tests with ctest, which also writes build/tests/junit.xml. */
 export function runTests(pkg) {
-  return capture(
-    'ctest',
-    ['--test-dir', pkg.testBuildDir, '-C', 'Release', '--output-on-failure', '--no-tests=error'],
-    pkg.root,
-  );
+  const report = join(pkg.testBuildDir, 'junit.xml');
+  const options = ['-C', 'Release', '--parallel', JOBS, '--output-on-failure', '--no-tests=error'];
+  return capture('ctest', ['--test-dir', pkg.testBuildDir, ...options, '--output-junit', report], pkg.root);
 }
