@@ -43,6 +43,7 @@ const onlyExpert = (count: number, e: number, m: number): Int32Array =>
 /** Grouped GEMMs on the gate/up matrix: a single row, and many. */
 export function gemmCases(c: BenchContext): BenchCase[] {
   const [d, inter] = c.quick ? [256, 128] : [4096, 2048];
+  const [some, many] = c.quick ? [16, 32] : [64, 512];
   const n = 2 * inter;
   const count = c.quick ? 4 : 16; // 16 experts are 151 MB: cold in turn
   const packed = lazy(() => packExperts(c.gemm(1), count, d, inter));
@@ -136,13 +137,13 @@ export function gemmCases(c: BenchContext): BenchCase[] {
   return [
     w4a4(1, (threads) => (threads === 1 ? 0.9 : 0.88)),
     w4a4(8, 0.6),
-    w4a4(64, 0.6),
-    w4a4(512, 0.7),
+    w4a4(some, 0.6),
+    w4a4(many, 0.7),
     unquantized('w4a16-gemv', 'groupedGemm', 1, 0.85), // float32 activations, which at one row cost no more
-    unquantized('w4a16-gemm', 'groupedGemmBf16', 64),
-    unquantized('w4a16-gemm', 'groupedGemmBf16', 512, 0.9),
-    unquantized('w4a32-gemm', 'groupedGemm', 64),
-    unquantized('w4a32-gemm', 'groupedGemm', 512),
+    unquantized('w4a16-gemm', 'groupedGemmBf16', some),
+    unquantized('w4a16-gemm', 'groupedGemmBf16', many, 0.9),
+    unquantized('w4a32-gemm', 'groupedGemm', some),
+    unquantized('w4a32-gemm', 'groupedGemm', many),
   ];
 }
 
@@ -197,7 +198,8 @@ export function moeCases(c: BenchContext): BenchCase[] {
       return compare(c, threads, run, floors);
     },
   });
-  return [moe(1), moe(8), moe(64), moe(c.quick ? 128 : 512, 0.58)];
+  const [some, many] = c.quick ? [16, 32] : [64, 512];
+  return [moe(1), moe(8), moe(some), moe(many, 0.58)];
 }
 
 interface Route {

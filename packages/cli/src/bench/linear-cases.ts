@@ -14,8 +14,8 @@ interface Weights {
 /** Dense linears, one row and many: the attention output projection's shape. */
 export function linearCases(c: BenchContext): BenchCase[] {
   const [n, k] = c.quick ? [256, 256] : [4096, 8192];
-  const many = c.quick ? 64 : 512;
-  const copies = (bytes: number): number => Math.max(2, Math.ceil(2.5e8 / (n * k * bytes)));
+  const many = c.quick ? 32 : 512;
+  const copies = (bytes: number): number => (c.quick ? 2 : Math.max(2, Math.ceil(2.5e8 / (n * k * bytes))));
   const times = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make);
 
   const bf16 = lazy((): Weights => {

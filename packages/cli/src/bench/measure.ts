@@ -40,7 +40,7 @@ export interface Alternated {
 export function alternate(c: BenchContext, threads: number, work: () => void, floors: readonly Floor[]): Alternated {
   const budget = c.quick ? 0.05 : 2.5; // seconds
   const most = c.quick ? 5 : 61;
-  let least = c.quick ? 3 : 5;
+  let least = c.quick ? 1 : 5; // quick: as many as the budget holds
   const times: number[] = [];
   const rates: number[][] = floors.map(() => []);
   const end = performance.now() + budget * 1000;
@@ -49,7 +49,7 @@ export function alternate(c: BenchContext, threads: number, work: () => void, fl
     const seconds = secondsOf(work);
     const measured = floors.map((f) => c.ceilings.rate(f.kind, threads, f));
     if (i < 0) {
-      if (seconds > 1) least = seconds > 4 ? 1 : 3; // a run that long is steady, and nobody waits for ten of them
+      if (seconds > 1) least = Math.min(least, seconds > 4 ? 1 : 3); // a run that long is steady, and nobody waits for ten of them
       continue;
     }
     times.push(seconds);

@@ -55,7 +55,7 @@ export function tinyCases(c: BenchContext): BenchCase[] {
     const runs: number[] = [];
     const floors: number[] = [];
     let first: number[] | undefined;
-    for (let i = -1; i < (c.quick ? 2 : 7); i++) {
+    for (let i = -1; i < (c.quick ? 1 : 7); i++) {
       c.signal.throwIfAborted();
       const ids: number[] = [];
       let usage: GenerateUsage | undefined;
