@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -37,6 +37,23 @@ export function run(command, args, { cwd = ROOT, quiet = false, env = {} } = {})
   const code = done.status ?? 1;
   if (quiet && code !== 0) process.stderr.write(`${done.stdout ?? ''}${done.stderr ?? ''}`);
   return code;
+}
+
+/**
+ * Runs a command line beside others, in a shell that finds programs in the folders `bins` first. Resolves to its exit code and all that
+ * it printed, stdout and stderr as they came.
+ */
+export function collect(commandLine, { cwd = ROOT, env = {}, bins = [] } = {}) {
+  return new Promise((resolve, reject) => {
+    const tools = toolEnv(env);
+    const path = [...bins, tools.PATH].join(delimiter);
+    const stdio = ['ignore', 'pipe', 'pipe'];
+    const child = spawn(commandLine, { cwd, env: { ...tools, PATH: path }, stdio, shell: true });
+    const pieces = [];
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (piece) => pieces.push(piece));
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code: code ?? 1, output: Buffer.concat(pieces).toString() }));
+  });
 }
 
 /** Runs a command and stops this process with its exit code when it fails. */
