@@ -5,9 +5,12 @@ import { fileURLToPath } from 'node:url';
 /** Root of the repository, without a trailing slash. */
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, '');
 
-/** Environment for tools: quiet, no telemetry, with our pnpm first, and without npm's own settings, which tools warn about. */
+/**
+ * Environment for tools: no telemetry, with our pnpm first, and without npm's own settings, which tools warn about. `npm run -s` among them:
+ * the npm that we run would be silent about why it fails.
+ */
 export function toolEnv(extra = {}) {
-  const noisy = /^npm_(config_(prefix|nodedir|local_prefix)|lifecycle|package)/i;
+  const noisy = /^npm_(config_(prefix|nodedir|local_prefix|loglevel)|lifecycle|package)/i;
   const kept = Object.entries(process.env).filter(([name]) => !noisy.test(name));
   const path = [join(ROOT, '.tools', 'node_modules', '.bin'), process.env.PATH].join(delimiter);
   return {

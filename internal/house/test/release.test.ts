@@ -1,7 +1,9 @@
 /** The release path, as far as it can be tried without a registry; scripts/rehearse.mjs tries the rest. */
 import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ROOT, run } from './tools';
 
 interface Bump {
@@ -45,6 +47,36 @@ it('a patch in one package and a minor in another give the right versions, chang
   expect(updated).toHaveLength(1); // however many changes there were
   for (const name of Object.keys(parts).filter((dependency) => dependency !== 'megamoe'))
     expect(updated[0]).toContain(`${name}@${trial[name]!.to}`);
+});
+
+describe('isPublished', () => {
+  afterEach(() => void vi.unstubAllEnvs());
+
+  /** What it says of core 0.1.0 when the registry answers with this status. */
+  async function asked(status: number): Promise<{ code: number; output: string }> {
+    const versions = { '0.1.0': { name: '@megamoe/core', version: '0.1.0' } };
+    const body = status === 200 ? { name: '@megamoe/core', 'dist-tags': { latest: '0.1.0' }, versions } : {};
+    const server = createServer((_, response) => response.writeHead(status).end(JSON.stringify(body)));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const registry = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    const code =
+      `import { isPublished } from ${JSON.stringify(join(ROOT, 'scripts', 'release', 'publish.mjs'))};` +
+      `console.log(isPublished('@megamoe/core', '0.1.0', ${JSON.stringify({ registry })}));`;
+    try {
+      return await run(['--input-type=module', '--eval', code]);
+    } finally {
+      server.close();
+    }
+  }
+
+  it.each(['notice', 'silent'])('tells no version from no answer, with a log level of %s', async (level) => {
+    vi.stubEnv('npm_config_loglevel', level); // what npm run gives to a script, silent with -s
+    expect(await asked(200)).toMatchObject({ code: 0, output: 'true\n' });
+    expect(await asked(404)).toMatchObject({ code: 0, output: 'false\n' });
+    const refused = await asked(403);
+    expect(refused.code).toBe(1);
+    expect(refused.output).toMatch(/npm view @megamoe\/core@0\.1\.0 failed: .*E403/s);
+  });
 });
 
 describe.runIf(process.platform === 'linux')('check-addon', () => {
