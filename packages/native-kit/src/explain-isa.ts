@@ -14,7 +14,7 @@ const X64: Needs = [
 ];
 const ARM64: Needs = [['neon-dotprod', ['dotprod']]];
 
-/** Instruction sets that need more than every such processor has, best first, and what each needs (native/kernels/dispatch.cc). */
+/** Instruction sets that need more than every such processor has, best first, and what each needs (include/megamoe/isa.h). */
 const NEEDS: Readonly<Record<string, Needs>> = { x64: X64, arm64: ARM64 };
 
 /**

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterEach, expect, it, vi } from 'vitest';
 import { explainIsa } from '../src/index';
 
@@ -50,4 +51,36 @@ it('says that features were hidden', () => {
 it('has nothing to say of an addon that is not there', () => {
   expect(explainIsa({ name: 'x', loaded: false, reason: 'not built' })).toBeUndefined();
   expect(explainIsa({ name: 'x', loaded: true, reason: 'found and loaded' })).toBeUndefined();
+});
+
+/** Instruction set -> features that isa.h asks for, those of the sets that it builds on among them. */
+function needsOfHeader(): Map<string, string[]> {
+  const header = readFileSync(new URL('../include/megamoe/isa.h', import.meta.url), 'utf8');
+  const needs = new Map<string, string[]>();
+  const byConstant = new Map<string, string[]>();
+  for (const [, constant, isa, rule] of header.matchAll(/constexpr Isa (k\w+) = \{"([\w-]+)", ([\s\S]*?)\}\};/g)) {
+    const base = [...rule!.matchAll(/(k\w+)\.runsOn/g)].flatMap(([, other]) => byConstant.get(other!)!);
+    const features = [...base, ...[...rule!.matchAll(/\bf\.(\w+)/g)].map(([, feature]) => feature!)];
+    byConstant.set(constant!, features);
+    needs.set(isa!, features);
+  }
+  return needs;
+}
+
+it('asks for the features that the C++ asks for', () => {
+  vi.stubEnv('MEGAMOE_CPU_WITHOUT', '');
+  const needs = needsOfHeader();
+  expect([...needs.keys()].sort()).toEqual(['avx2', 'avx512', 'generic', 'neon', 'neon-dotprod']);
+  const explained = (arch: string, cpuFeatures: string[]) => {
+    const text = explainIsa(info('generic', cpuFeatures), arch)!;
+    return new Map(
+      [...text.matchAll(/([\w-]+) needs ([\w ]+)(?=,| \()/g)].map(([, isa, list]) => [isa, list!.split(' ')]),
+    );
+  };
+  const x64 = explained('x64', []);
+  expect([...x64.keys()]).toEqual(['avx512', 'avx2']);
+  for (const [isa, features] of x64) expect(features.sort()).toEqual(needs.get(isa!)!.sort());
+  expect([...explained('arm64', ['neon'])]).toEqual([
+    ['neon-dotprod', needs.get('neon-dotprod')!.filter((feature) => feature !== 'neon')],
+  ]);
 });
