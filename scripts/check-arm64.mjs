@@ -23,7 +23,7 @@ const PLATFORM = 'linux-arm64-gnu';
 const KIT = join(ROOT, 'packages', 'native-kit');
 const TOOLCHAIN = join(KIT, 'cmake', 'toolchains', 'linux-arm64.cmake');
 /** Processors to emulate, and the instruction sets that the kernels must find there. */
-const PROCESSORS = { max: 'generic neon neon-dotprod', 'cortex-a57': 'generic neon' };
+const PROCESSORS = { max: 'neon-dotprod neon generic', 'cortex-a57': 'neon generic' };
 const NEEDED = {
   cmake: 'cmake',
   'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu',
@@ -58,7 +58,7 @@ for (const folder of tested) {
   for (const cpu of Object.keys(PROCESSORS)) report(`${folder} tests on ${cpu}`, runTests(build, cpu));
 }
 const processors = Object.fromEntries(
-  Object.entries(PROCESSORS).map(([cpu, sets]) => [cpu, sets.split(' ').at(-1)]), // the best comes last
+  Object.entries(PROCESSORS).map(([cpu, sets]) => [cpu, sets.split(' ')[0]]), // the best comes first
 );
 checkInstalled({ addons, platform: PLATFORM, processors, report });
 process.exit(failed === 0 ? 0 : 1);

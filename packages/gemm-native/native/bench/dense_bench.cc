@@ -47,7 +47,12 @@ void compare(const std::string& name, Kind kind, int threads, double work, F&& f
 }
 
 void linear(const KernelTable& table, int threads, Format format, bool bf16, std::int64_t n, std::int64_t k) {
-  const auto product = bf16 ? table.linearBf16 : table.linear;
+  const auto product = [&](const LinearParams& p, int count) {
+    if (bf16)
+      table.linearBf16({p}, count);
+    else
+      table.linear(p, count);
+  };
   const bool isFp8 = format == Format::fp8;
   const std::int64_t copies = kSpan / Weight::bytesOfMatrix(format, n, k) + 1, most = 512;
   std::vector<std::unique_ptr<Weight>> weights;
@@ -113,9 +118,9 @@ void scans(const KernelTable& table) {
   std::size_t next = 0;
   const double bytes = kVocab * 4;
   compare(std::string(table.isa) + " argmax", Kind::max, 1, bytes,
-          [&] { table.scan->argmax(logits[next++ * 37 % logits.size()].data(), kVocab); });
+          [&] { table.scan.argmax(logits[next++ * 37 % logits.size()].data(), kVocab); });
   compare(std::string(table.isa) + " top 50", Kind::max, 1, bytes, [&] {
-    table.scan->top(logits[next++ * 37 % logits.size()].data(), kVocab, 50, 0.7f, 4096, ids.data(), values.data());
+    table.scan.top(logits[next++ * 37 % logits.size()].data(), kVocab, 50, 0.7f, 4096, ids.data(), values.data());
   });
 }
 
@@ -125,13 +130,13 @@ int main(int argc, char** argv) {
   const std::string isa = argc > 1 ? argv[1] : "";
   const int threads = argc > 2 ? std::atoi(argv[2]) : 1;
   const std::string only = argc > 3 ? argv[3] : "";
-  for (const KernelTable* table : availableTables()) {
-    if (!isa.empty() && isa != table->isa) continue;
+  for (const KernelTable& table : availableTables()) {
+    if (!isa.empty() && isa != table.isa) continue;
     for (const Format format : {Format::bf16, Format::fp8})
       if (only.empty() || only == (format == Format::fp8 ? "fp8" : "bf16"))
-        linear(*table, threads, format, argc > 4, 4096, 4096);
+        linear(table, threads, format, argc > 4, 4096, 4096);
     if (!only.empty()) continue;
-    hyper(*table, threads, 1);
-    scans(*table);
+    hyper(table, threads, 1);
+    scans(table);
   }
 }

@@ -50,10 +50,10 @@ void show(const char* name, int threads, std::int64_t matrixBytes, const std::fu
 }  // namespace
 
 int main(int argc, char** argv) {
-  const KernelTable* table = availableTables().back();
-  for (const KernelTable* t : availableTables())
-    if (argc > 1 && std::strcmp(t->isa, argv[1]) == 0) table = t;
-  const ceilings::Passes& passes = *ceilings::availablePasses().back();
+  const KernelTable* table = &availableTables().front();
+  for (const KernelTable& t : availableTables())
+    if (argc > 1 && std::strcmp(t.isa, argv[1]) == 0) table = &t;
+  const ceilings::Passes& passes = *ceilings::availablePasses().front();
   Random random(7);
   Weight w(Format::nvfp4, kExperts, kN, kK);
   const std::vector<std::uint8_t> c = random.bytes(kN * kK / 2), f = random.bytes(kN * kK / 16, 0x7e);
@@ -96,7 +96,7 @@ int main(int argc, char** argv) {
     table->groupedW4A4(p, threads);
   };
   const auto w4a16 = [&](std::int64_t e, int threads) {
-    GroupedA16Params p{};
+    GroupedW4A16Params p{};
     fill(p, e);
     p.a = x.data();
     table->groupedW4A16(p, threads);

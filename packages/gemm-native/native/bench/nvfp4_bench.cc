@@ -131,14 +131,14 @@ struct Products {
   }
 
   void w4a16(const KernelTable& table, int threads) {
-    GroupedA16Params p{};
+    GroupedW4A16Params p{};
     fill(p);
     p.a = x.data();
     table.groupedW4A16(p, threads);
   }
 
   void bf16(const KernelTable& table, int threads) {
-    GroupedA16Params p{};
+    GroupedBf16Params p{};
     fill(p);
     p.a = x.data();
     table.groupedBf16(p, threads);
@@ -255,9 +255,9 @@ void staging(const Bench& b, int threads) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Bench b{availableTables().back(), argc > 2 ? argv[2] : ""};
-  for (const KernelTable* table : availableTables())
-    if (argc > 1 && std::strcmp(table->isa, argv[1]) == 0) b.table = table;
+  Bench b{&availableTables().front(), argc > 2 ? argv[2] : ""};
+  for (const KernelTable& table : availableTables())
+    if (argc > 1 && std::strcmp(table.isa, argv[1]) == 0) b.table = &table;
   std::printf("%s\n", b.table->isa);
   for (const int threads : {1, 2}) {
     staging(b, threads);

@@ -38,10 +38,10 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
     return out;
   };
   std::vector<std::string> isas;
-  for (const KernelTable* table : availableTables()) isas.emplace_back(table->isa);
+  for (const KernelTable& table : availableTables()) isas.emplace_back(table.isa);
   exports.Set("interfaceVersion", kInterfaceVersion);
   exports.Set("isas", names(isas));
-  exports.Set("isa", isas.back());
+  exports.Set("isa", isas.front());
   exports.Set("cpuFeatures", names(cpuFeatureNames()));
   exportWeights(env, exports);
   exportGemm(env, exports);

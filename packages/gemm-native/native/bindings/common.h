@@ -17,7 +17,7 @@ class Call : public NapiArgs {
  public:
   Call(const Napi::CallbackInfo& info, const char* name, std::size_t count)
       : NapiArgs(info, name, count),
-        table(*availableTables()[static_cast<std::size_t>(
+        table(availableTables()[static_cast<std::size_t>(
             integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]),
         threads(static_cast<int>(integer(1, "threads", 1, kMaxThreads))) {}
 

@@ -43,7 +43,7 @@ void linearBf16(const Napi::CallbackInfo& info) {
   const Weight& w = weightArgument(call, info, 2, "w");
   if (w.format == Format::nvfp4)
     return nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), true, call.threads);
-  LinearParams p{};
+  LinearBf16Params p{};
   p.w = &w;
   p.m = call.integer(6, "m", 0);
   p.x = call.f32(5, "x", call.product("m", p.m, w.matrices, w.k));
@@ -93,7 +93,11 @@ void groupedGemm(const Napi::CallbackInfo& info) {
   GroupedA16Params p{};
   const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
   p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
-  if (rows > 0) (p.w->format == Format::nvfp4 ? call.table.groupedW4A16 : call.table.groupedDense)(p, call.threads);
+  if (rows == 0) return;
+  if (p.w->format == Format::nvfp4)
+    call.table.groupedW4A16({p}, call.threads);
+  else
+    call.table.groupedDense({p}, call.threads);
 }
 
 void groupedGemmBf16(const Napi::CallbackInfo& info) {
@@ -101,7 +105,11 @@ void groupedGemmBf16(const Napi::CallbackInfo& info) {
   GroupedA16Params p{};
   const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
   p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
-  if (rows > 0) (p.w->format == Format::nvfp4 ? call.table.groupedBf16 : call.table.groupedDenseBf16)(p, call.threads);
+  if (rows == 0) return;
+  if (p.w->format == Format::nvfp4)
+    call.table.groupedBf16({p}, call.threads);
+  else
+    call.table.groupedDenseBf16({p}, call.threads);
 }
 
 void embed(const Napi::CallbackInfo& info) {

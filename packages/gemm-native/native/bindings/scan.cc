@@ -12,9 +12,9 @@ class Scan : public NapiArgs {
  public:
   Scan(const Napi::CallbackInfo& info, const char* name, std::size_t count)
       : NapiArgs(info, name, count),
-        kernels(*availableTables()[static_cast<std::size_t>(
-                                       integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]
-                     ->scan),
+        kernels(availableTables()[static_cast<std::size_t>(
+                                      integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]
+                    .scan),
         n(integer(2, "n", 1, 0x7fffffff)),
         x(f32(1, "x", n)) {}
 

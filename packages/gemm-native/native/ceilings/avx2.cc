@@ -46,8 +46,17 @@ float fmaPeak(std::int64_t rounds) {
   return sum;
 }
 
+constexpr Passes passes() {
+  Passes p;
+  p.isa = "avx2";
+  p.read = readPass;
+  p.max = maxPass;
+  p.fma = {2.0 * kAccumulators * kLanes, fmaPeak};
+  return p;
+}
+
 }  // namespace
 
-const Passes kPasses = {"avx2", readPass, maxPass, {}, {}, {2.0 * kAccumulators * kLanes, fmaPeak}};
+const Passes kPasses = passes();
 
 }  // namespace megamoe::ceilings::avx2

@@ -64,13 +64,19 @@ float fmaPeak(std::int64_t rounds) {
   return _mm512_reduce_add_ps(acc[0]);
 }
 
+constexpr Passes passes() {
+  Passes p;
+  p.isa = "avx512";
+  p.read = readPass;
+  p.max = maxPass;
+  p.vpdpbusd = {2.0 * 4 * kAccumulators * kLanes, vpdpbusdPeak};
+  p.vdpbf16ps = {2.0 * 2 * kAccumulators * kLanes, vdpbf16psPeak};
+  p.fma = {2.0 * kAccumulators * kLanes, fmaPeak};
+  return p;
+}
+
 }  // namespace
 
-const Passes kPasses = {"avx512",
-                        readPass,
-                        maxPass,
-                        {2.0 * 4 * kAccumulators * kLanes, vpdpbusdPeak},
-                        {2.0 * 2 * kAccumulators * kLanes, vdpbf16psPeak},
-                        {2.0 * kAccumulators * kLanes, fmaPeak}};
+const Passes kPasses = passes();
 
 }  // namespace megamoe::ceilings::avx512

@@ -62,7 +62,7 @@ double secondsOf(const std::function<void()>& work) {
 double measurePeak(Kind kind, int threads, std::int64_t amount) {
   const Peak* peak = nullptr;
   for (const Passes* p : availablePasses())
-    if (peakOf(*p, kind).run != nullptr) peak = &peakOf(*p, kind);
+    if (peak == nullptr && peakOf(*p, kind).run != nullptr) peak = &peakOf(*p, kind);
   if (peak == nullptr) return -1;
   const auto rounds = static_cast<std::int64_t>(static_cast<double>(amount) / (peak->operationsPerRound * threads)) + 1;
   const double seconds = secondsOf([&] {
@@ -90,7 +90,7 @@ void walk(std::int64_t* cursor, std::int64_t amount, std::int64_t span, int thre
 double measureMemory(Kind kind, int threads, std::int64_t amount, std::int64_t span) {
   static Arena* const arena = new Arena();  // leaked on purpose: nothing to order at exit
   static std::int64_t cursor = 0;
-  const Passes& passes = *availablePasses().back();
+  const Passes& passes = *availablePasses().front();
   const std::int64_t bytes = (amount + kGrain - 1) / kGrain * kGrain;
   const std::int64_t rounded = (span + 2 * kGrain - 1) / (2 * kGrain) * (2 * kGrain);
   std::uint8_t* const block = arena->atLeast(rounded);
@@ -116,16 +116,17 @@ double measureMemory(Kind kind, int threads, std::int64_t amount, std::int64_t s
 
 const std::vector<const Passes*>& availablePasses() {
   static const std::vector<const Passes*> passes = [] {
-    std::vector<const Passes*> list = {&generic::kPasses};
+    std::vector<const Passes*> list;
 #if defined(MEGAMOE_CEILINGS_X86)
     const CpuFeatures& cpu = cpuFeatures();
-    if (cpu.avx2 && cpu.fma) list.push_back(&avx2::kPasses);
     if (cpu.avx512f && cpu.avx512bw && cpu.avx512dq && cpu.avx512vl && cpu.avx512vnni && cpu.avx512bf16)
       list.push_back(&avx512::kPasses);
+    if (cpu.avx2 && cpu.fma) list.push_back(&avx2::kPasses);
 #endif
 #if defined(MEGAMOE_CEILINGS_ARM64)
     list.push_back(&neon::kPasses);
 #endif
+    list.push_back(&generic::kPasses);
     return list;
   }();
   return passes;

@@ -14,7 +14,7 @@ constexpr int kKinds = 6;
 constexpr std::int64_t kGrain = 512;  // memory kinds work in multiples of this
 constexpr std::int64_t kMaxSpan = std::int64_t{1} << 30;
 
-// The sets that can run here, slowest first; measure() takes the last one that has the kind.
+// The sets that can run here, best first; measure() takes the first one that has the kind.
 const std::vector<const Passes*>& availablePasses();
 
 // Does at least `amount` of work on `threads` threads and answers the rate per second: bytes (copy: bytes copied) or

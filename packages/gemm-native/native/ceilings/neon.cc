@@ -38,8 +38,17 @@ float fmaPeak(std::int64_t rounds) {
   return sum;
 }
 
+constexpr Passes passes() {
+  Passes p;
+  p.isa = "neon";
+  p.read = readPass;
+  p.max = maxPass;
+  p.fma = {2.0 * kRegisters * kLanes, fmaPeak};
+  return p;
+}
+
 }  // namespace
 
-const Passes kPasses = {"neon", readPass, maxPass, {}, {}, {2.0 * kRegisters * kLanes, fmaPeak}};
+const Passes kPasses = passes();
 
 }  // namespace megamoe::ceilings::neon

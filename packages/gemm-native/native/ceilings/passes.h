@@ -15,11 +15,11 @@ struct Peak {
 };
 
 struct Passes {
-  const char* isa;
+  const char* isa = nullptr;
   // Sum of the 64-bit words; bytes is a multiple of 512 and p is aligned to 64.
-  std::uint64_t (*read)(const std::uint8_t* p, std::int64_t bytes);
+  std::uint64_t (*read)(const std::uint8_t* p, std::int64_t bytes) = nullptr;
   // Largest of n floats; n is a multiple of 16 and x is aligned to 64.
-  float (*max)(const float* x, std::int64_t n);
+  float (*max)(const float* x, std::int64_t n) = nullptr;
   Peak vpdpbusd, vdpbf16ps, fma;
 };
 

@@ -1,7 +1,7 @@
 // Compiled without instruction-set flags: it decides what may run.
 #include "dispatch.h"
 
-#include <megamoe/cpu_features.h>
+#include <megamoe/isa.h>
 
 #include "generic/generic.h"
 #if defined(MEGAMOE_GEMM_X86)
@@ -9,28 +9,22 @@
 #include "avx512/avx512.h"
 #endif
 #if defined(MEGAMOE_GEMM_ARM64)
-#include "neon-dotprod/table.h"
+#include "neon-dotprod/neon_dotprod.h"
 #include "neon/neon.h"
 #endif
 
 namespace megamoe::gemm {
 
-const std::vector<const KernelTable*>& availableTables() {
-  static const std::vector<const KernelTable*> tables = [] {
-    std::vector<const KernelTable*> found = {&generic::kTable};
+const std::vector<KernelTable>& availableTables() {
+  static const std::vector<KernelTable> tables = tablesFor<KernelTable>(cpuFeatures(), {
 #if defined(MEGAMOE_GEMM_X86)
-    const CpuFeatures& f = cpuFeatures();
-    const bool hasAvx2 = f.avx2 && f.fma && f.f16c;
-    if (hasAvx2) found.push_back(&avx2::kTable);
-    if (hasAvx2 && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl && f.avx512vnni && f.avx512vbmi && f.avx512bf16)
-      found.push_back(&avx512::kTable);
+    {isa::kAvx512, avx512::table}, {isa::kAvx2, avx2::table},
 #endif
 #if defined(MEGAMOE_GEMM_ARM64)
-    found.push_back(&neon::kTable);
-    if (cpuFeatures().dotprod) found.push_back(&neon_dotprod::kTable);
+        {isa::kNeonDotprod, neon_dotprod::table}, {isa::kNeon, neon::table},
 #endif
-    return found;
-  }();
+        {isa::kGeneric, generic::table},
+  });
   return tables;
 }
 

@@ -1,4 +1,5 @@
-// Arguments of the kernels. Every pointer says its shape; nothing is checked here. No kernel knows of Node.
+// Arguments of the kernels, a type for each operation (see kernel_table.h). Every pointer says its shape; nothing is
+// checked here. No kernel knows of Node.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,8 @@ struct LinearParams {  // out[m, g*N + n] = sum_k x[m, g*K + k] * w[g][n, k]
   std::int64_t m;
   float* out;  // [M, groups*N]
 };
+
+struct LinearBf16Params : LinearParams {};  // the same with activations rounded to BF16
 
 struct LinearNvfp4Params {  // the same for nvfp4
   const Weight* w;
@@ -41,6 +44,11 @@ struct GroupedW4A4Params : GroupedParams {
 struct GroupedA16Params : GroupedParams {
   const float* a;  // [R, K]
 };
+
+struct GroupedW4A16Params : GroupedA16Params {};      // nvfp4 weights
+struct GroupedBf16Params : GroupedA16Params {};       // nvfp4 weights, activations rounded to BF16
+struct GroupedDenseParams : GroupedA16Params {};      // f32, bf16 and fp8 weights
+struct GroupedDenseBf16Params : GroupedA16Params {};  // the same, activations rounded to BF16
 
 struct GatherParams {  // out[r] = x[slotToken[r]]
   const float* x;      // [T, D]

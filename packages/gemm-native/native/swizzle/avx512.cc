@@ -56,6 +56,6 @@ struct Lines {
 
 }  // namespace
 
-extern const BandKernel kAvx512Bands = {"avx512", Lines::kColumns, bandColumns<Lines, false>, bandColumns<Lines, true>};
+extern const BandKernel kAvx512Bands = bandKernel<Lines>("avx512");
 
 }  // namespace megamoe::gemm

@@ -118,6 +118,16 @@ template <class V, bool kStream>
                   b.sf + (g * kGroupRows + row) * b.kSf + c0, 4);
 }
 
+template <class V>
+constexpr BandKernel bandKernel(const char* isa) {
+  BandKernel kernel = {};
+  kernel.isa = isa;
+  kernel.columns = V::kColumns;
+  kernel.cached = bandColumns<V, false>;
+  kernel.streamed = bandColumns<V, true>;
+  return kernel;
+}
+
 }  // namespace
 
 }  // namespace megamoe::gemm

@@ -80,7 +80,6 @@ struct Quarters {
 
 }  // namespace
 
-extern const BandKernel kPortableBands = {"portable", Quarters::kColumns, bandColumns<Quarters, false>,
-                                          bandColumns<Quarters, true>};
+extern const BandKernel kPortableBands = bandKernel<Quarters>("portable");
 
 }  // namespace megamoe::gemm

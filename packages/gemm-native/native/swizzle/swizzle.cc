@@ -41,10 +41,11 @@ void fence() {
 
 const std::vector<const BandKernel*>& bandKernels() {
   static const std::vector<const BandKernel*> kernels = [] {
-    std::vector<const BandKernel*> found = {&kPortableBands};
+    std::vector<const BandKernel*> found;
 #if defined(MEGAMOE_SWIZZLE_X86)
     if (cpuFeatures().avx512f) found.push_back(&kAvx512Bands);
 #endif
+    found.push_back(&kPortableBands);
     return found;
   }();
   return kernels;

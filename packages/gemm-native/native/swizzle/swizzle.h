@@ -17,12 +17,12 @@ constexpr std::int64_t swizzledBytes(std::int64_t rows, std::int64_t kSf) {
 // before they are used.
 constexpr std::int64_t kStreamFrom = std::int64_t{4} << 20;
 
-// What this processor can run: portable first, the best last.
+// What this processor can run: the best first, portable last.
 const std::vector<const BandKernel*>& bandKernels();
 
 // out[(m/128)*(ceil(kSf/4)*512) + (k/4)*512 + (m%32)*16 + ((m%128)/32)*4 + k%4] = sf[m, k]; padding is zero.
 // sf [rows, kSf], out [swizzledBytes(rows, kSf)]; they must not overlap.
 void swizzle128x4(const std::uint8_t* sf, std::int64_t rows, std::int64_t kSf, std::uint8_t* out, int threads,
-                  const BandKernel& kernel = *bandKernels().back());
+                  const BandKernel& kernel = *bandKernels().front());
 
 }  // namespace megamoe::gemm

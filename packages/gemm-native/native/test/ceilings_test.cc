@@ -42,7 +42,7 @@ void measurementsAreRates() {
     for (int kind = 0; kind < kKinds; kind++) {
       const double rate = measure(static_cast<Kind>(kind), threads, 100000, 1 << 20);
       const bool has =
-          kind < 3 || kind == static_cast<int>(Kind::fma) || availablePasses().back()->vpdpbusd.run != nullptr;
+          kind < 3 || kind == static_cast<int>(Kind::fma) || availablePasses().front()->vpdpbusd.run != nullptr;
       CHECK(has ? std::isfinite(rate) && rate > 0 : rate < 0);
     }
   // A span that is smaller than the amount, larger than before, and no multiple of anything.

@@ -14,20 +14,28 @@ std::vector<std::uint16_t> toBf16(const std::vector<float>& v) {
   return out;
 }
 
-using Linear = void (*)(const LinearParams&, int threads);
+// The two linears of a table: with float32 activations, and with activations that are rounded to BF16.
+struct Linear {
+  const KernelTable& table;
+  bool isBf16;
 
-std::vector<float> run(Linear linear, const Weight& w, const float* x, std::int64_t m, int threads) {
-  std::vector<float> out = poisoned(m * w.matrices * w.n);
-  linear({&w, x, m, out.data()}, threads);
-  return out;
-}
+  std::vector<float> operator()(const Weight& w, const float* x, std::int64_t m, int threads) const {
+    std::vector<float> out = poisoned(m * w.matrices * w.n);
+    const LinearParams p{&w, x, m, out.data()};
+    if (isBf16)
+      table.linearBf16({p}, threads);
+    else
+      table.linear(p, threads);
+    return out;
+  }
+};
 
 // What `values` [groups*n, k] give with float32 activations and with activations that are rounded to BF16.
 void checkLinear(const KernelTable& table, const Weight& w, const std::vector<double>& values,
                  const std::vector<float>& x, std::int64_t m) {
   const std::int64_t n = w.n, k = w.k, groups = w.matrices;
   for (const bool isBf16 : {false, true}) {
-    const Linear linear = isBf16 ? table.linearBf16 : table.linear;
+    const Linear linear{table, isBf16};
     std::vector<double> want(static_cast<std::size_t>(m * groups * n));
     for (std::int64_t r = 0; r < m; r++)
       for (std::int64_t c = 0; c < groups * n; c++) {
@@ -39,19 +47,22 @@ void checkLinear(const KernelTable& table, const Weight& w, const std::vector<do
         }
         want[static_cast<std::size_t>(r * groups * n + c)] = sum;
       }
-    const std::vector<float> got = run(linear, w, x.data(), m, 1);
+    const std::vector<float> got = linear(w, x.data(), m, 1);
     CHECK(nmse(got, want) < 1e-12);
-    for (const int threads : {2, 5}) CHECK(sameBits(run(linear, w, x.data(), m, threads), got));
+    for (const int threads : {2, 5}) CHECK(sameBits(linear(w, x.data(), m, threads), got));
     for (std::int64_t r = 0; r < m; r++) {
       const auto begin = got.begin() + r * groups * n;
-      CHECK(sameBits(run(linear, w, x.data() + r * groups * k, 1, 2), std::vector<float>(begin, begin + groups * n)));
+      CHECK(sameBits(linear(w, x.data() + r * groups * k, 1, 2), std::vector<float>(begin, begin + groups * n)));
     }
     if (groups > 1 || m < 2) continue;
     const std::int32_t offsets[] = {static_cast<std::int32_t>(m)};  // the same rows as those of an expert
     std::vector<float> grouped = poisoned(m * n);
     GroupedA16Params p{};
     p.w = &w, p.parts = 1, p.expertOffsets = offsets, p.out = grouped.data(), p.a = x.data();
-    (isBf16 ? table.groupedDenseBf16 : table.groupedDense)(p, 2);
+    if (isBf16)
+      table.groupedDenseBf16({p}, 2);
+    else
+      table.groupedDense({p}, 2);
     CHECK(sameBits(grouped, got));
   }
 }
@@ -100,8 +111,8 @@ void fp8Codes(const KernelTable& table) {
   for (std::size_t c = 0; c < 256; c++) {
     std::vector<float> x(256);
     x[c] = 3.f;
-    for (const Linear linear : {table.linear, table.linearBf16})
-      same = same && run(linear, w, x.data(), 1, 1)[0] == 3.f * decodeE4m3(codes[c]) * scales[c / 128];
+    for (const bool isBf16 : {false, true})
+      same = same && Linear{table, isBf16}(w, x.data(), 1, 1)[0] == 3.f * decodeE4m3(codes[c]) * scales[c / 128];
   }
   CHECK(same);
 }
@@ -137,27 +148,27 @@ void embedCase(const KernelTable& table) {
 }  // namespace
 
 int main() {
-  for (const KernelTable* table : tables()) {
+  for (const KernelTable& table : tables()) {
     for (const std::int64_t m : {1, 2, 3, 5})
       for (const std::int64_t n : {1, 7, 8, 9, 33})
         for (const std::int64_t k : {1, 15, 16, 17, 100}) {
-          linearCase(*table, m, n, k, 1 + (m + n + k) % 3);
-          fp8Case(*table, m, n, k, 1 + (m + n + k) % 3);
+          linearCase(table, m, n, k, 1 + (m + n + k) % 3);
+          fp8Case(table, m, n, k, 1 + (m + n + k) % 3);
         }
-    linearCase(*table, 9, 100, 512, 2);
+    linearCase(table, 9, 100, 512, 2);
     for (const std::int64_t m : {4, 6, 7, 13})
       for (const std::int64_t k : {33, 64, 128, 192, 1024, 1025, 2100}) {
-        linearCase(*table, m, 9, k, 1);
-        fp8Case(*table, m, 9, k, 1);
+        linearCase(table, m, 9, k, 1);
+        fp8Case(table, m, 9, k, 1);
       }
-    fp8Case(*table, 8, 261, 130, 2);
+    fp8Case(table, 8, 261, 130, 2);
     for (const std::int64_t m : {97, 200}) {  // more rows than are copied together
-      linearCase(*table, m, 29, 70, 1);
-      fp8Case(*table, m, 29, 200, 1);
+      linearCase(table, m, 29, 70, 1);
+      fp8Case(table, m, 29, 200, 1);
     }
-    fp8Codes(*table);
-    linearCase(*table, 8, 261, 40, 1);
-    embedCase(*table);
+    fp8Codes(table);
+    linearCase(table, 8, 261, 40, 1);
+    embedCase(table);
   }
   return megamoe::test::finish();
 }

@@ -54,16 +54,16 @@ void badCase(const ScanKernels& scan, std::vector<float> x, std::size_t at, floa
 }  // namespace
 
 int main() {
-  for (const KernelTable* table : tables())
+  for (const KernelTable& table : tables())
     for (const std::int64_t n : {1, 7, 8, 16, 17, 255, 256, 512, 513, 1030, 9000})
       for (int kind = 0; kind < 4; kind++) {
         const std::vector<float> x = logits(n, kind);
         for (const std::int64_t k : {std::int64_t{1}, std::int64_t{20}, n / 2, n})
           if (k >= 1 && k <= n)
-            for (const float temperature : {1.f, 0.7f, 3.f}) scanCase(*table->scan, x, k, temperature);
+            for (const float temperature : {1.f, 0.7f, 3.f}) scanCase(table.scan, x, k, temperature);
         for (const float bad : {std::nanf(""), -std::nanf(""), std::numeric_limits<float>::infinity()})
           for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1})
-            badCase(*table->scan, x, static_cast<std::size_t>(at), bad);
+            badCase(table.scan, x, static_cast<std::size_t>(at), bad);
       }
   return megamoe::test::finish();
 }

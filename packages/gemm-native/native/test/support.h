@@ -13,7 +13,7 @@
 namespace megamoe::gemm::test {
 
 // Every table that runs here; each test goes through all of them.
-inline const std::vector<const KernelTable*>& tables() { return availableTables(); }
+inline const std::vector<KernelTable>& tables() { return availableTables(); }
 
 class Random {
  public:

@@ -1,8 +1,7 @@
 // BF16 activations by the rule of bf16_rule.h, by float32 multiply-adds: BF16 numbers are float32 numbers. Weights are
 // decoded, exactly, for two superblocks at a time that stay in the first-level cache while all rows pass.
-#include "bf16.h"
-
 #include "../nvfp4/bf16_rule.h"
+#include "avx2.h"
 #include "nvfp4.h"
 
 namespace megamoe::gemm::avx2 {
@@ -95,6 +94,6 @@ std::int64_t scratch(std::int64_t rows, std::int64_t) { return kPrepared + rows 
 
 }  // namespace
 
-extern const W4A16Kernels kBf16 = {kRowBytes, scratch, packTile, panel};
+extern const Bf16Kernels kBf16 = {kRowBytes, scratch, packTile, panel};
 
 }  // namespace megamoe::gemm::avx2

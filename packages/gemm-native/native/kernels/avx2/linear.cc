@@ -5,8 +5,6 @@
 
 namespace megamoe::gemm::avx2 {
 
-void linear(const LinearParams& p, int threads) { simd::linear<F32>(p, threads); }
-
-void groupedDense(const GroupedA16Params& p, int threads) { simd::groupedDense<F32>(p, threads); }
+void setDense(KernelTable& t) { simd::setDense<F32>(t); }
 
 }  // namespace megamoe::gemm::avx2

@@ -1,10 +1,10 @@
-#include "scan.h"
-
 #include "../simd/scan.h"
+
+#include "avx2.h"
 #include "lanes.h"
 
 namespace megamoe::gemm::avx2 {
 
-const ScanKernels kScan = {simd::argmax<F32>, simd::top<F32>, simd::atLeast<F32>};
+void setScan(KernelTable& t) { simd::setScan<F32>(t); }
 
 }  // namespace megamoe::gemm::avx2

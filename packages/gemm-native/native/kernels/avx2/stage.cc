@@ -1,12 +1,10 @@
 // ModelOpt's activation quantizer, 8 lanes at a time, in the two phases of avx512/stage.cc and with the bits of
 // generic/stage.cc.
-#include "stage.h"
-
-#include "avx2.h"
-
 #include <immintrin.h>
 
-#include <cstring>
+#include "../simd/rows.h"
+#include "avx2.h"
+#include "lanes.h"
 
 namespace megamoe::gemm::avx2 {
 
@@ -144,6 +142,6 @@ std::uint32_t amaxBits(const float* x, std::int64_t n) {
 
 }  // namespace
 
-extern const nvfp4::StageKernels kStage = {amaxBits, row, swigluRow};
+extern const nvfp4::StageKernels kStage = {amaxBits, row, simd::swigluRow<F64>};
 
 }  // namespace megamoe::gemm::avx2

@@ -1,9 +1,8 @@
 // W4A16 by the rule of block_integers.h, the integers of a block as three signed bytes each (see avx512/w4a16.cc).
-#include "w4a16.h"
-
 #include <limits>
 
 #include "../nvfp4/block_integers.h"
+#include "avx2.h"
 #include "nvfp4.h"
 
 namespace megamoe::gemm::avx2 {

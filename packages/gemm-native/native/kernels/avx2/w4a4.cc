@@ -1,8 +1,7 @@
 // W4A4 without vpdpbusd: see avx512/w4a4.cc for the arithmetic, which is the same number by number.
 //
 // A packed row holds, for each block, 16 doubled codes, -12 times their sum, and its scale times 2^100.
-#include "w4a4.h"
-
+#include "avx2.h"
 #include "nvfp4.h"
 
 namespace megamoe::gemm::avx2 {

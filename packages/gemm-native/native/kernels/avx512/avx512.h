@@ -2,23 +2,22 @@
 // compiled with their flags.
 #pragma once
 
-#include "../dispatch.h"
+#include "../kernel_table.h"
+#include "../nvfp4/kernels.h"
 
 namespace megamoe::gemm::avx512 {
 
-extern const KernelTable kTable;
+KernelTable table();
 
-void linear(const LinearParams& p, int threads);
-void linearBf16(const LinearParams& p, int threads);
-void groupedDense(const GroupedA16Params& p, int threads);
-void groupedDenseBf16(const GroupedA16Params& p, int threads);
-void swiglu(const SwigluParams& p, int threads);
-void swigluRow(const float* gate, const float* up, std::int64_t n, float limit, float* out);
-void scatterExperts(const ScatterParams& p, int threads);
-void addInPlace(const AddParams& p, int threads);
-void rmsNorm(const RmsNormParams& p, int threads);
-void hcPre(const HcPreParams& p, int threads);
-void hcPost(const HcPostParams& p, int threads);
-void hcHead(const HcHeadParams& p, int threads);
+extern const nvfp4::W4A4Kernels kW4A4;
+extern const nvfp4::W4A16Kernels kW4A16;
+extern const nvfp4::Bf16Kernels kBf16;
+extern const nvfp4::StageKernels kStage;
+
+// Set the entries that linear.cc, rows.cc, hyper_connections.cc and scan.cc have kernels for.
+void setDense(KernelTable& t);
+void setRows(KernelTable& t);
+void setHyperConnections(KernelTable& t);
+void setScan(KernelTable& t);
 
 }  // namespace megamoe::gemm::avx512

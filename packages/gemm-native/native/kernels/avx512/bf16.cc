@@ -1,8 +1,7 @@
 // BF16 activations by the rule of bf16_rule.h: weights are decoded to scaled BF16 pairs, exactly, for as many
 // superblocks at a time as stay in the first-level cache while all rows pass; then it is a plain BF16 product.
-#include "bf16.h"
-
 #include "../nvfp4/bf16_rule.h"
+#include "avx512.h"
 #include "nvfp4.h"
 
 namespace megamoe::gemm::avx512 {
@@ -129,6 +128,6 @@ std::int64_t scratch(std::int64_t rows, std::int64_t) { return kPrepared + rows 
 
 }  // namespace
 
-extern const W4A16Kernels kBf16 = {kRowBytes, scratch, packTile, panel};
+extern const Bf16Kernels kBf16 = {kRowBytes, scratch, packTile, panel};
 
 }  // namespace megamoe::gemm::avx512

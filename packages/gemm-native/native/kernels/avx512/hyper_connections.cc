@@ -5,10 +5,6 @@
 
 namespace megamoe::gemm::avx512 {
 
-void hcPre(const HcPreParams& p, int threads) { simd::hcPre<F64>(p, threads); }
-
-void hcPost(const HcPostParams& p, int threads) { simd::hcPost<F64>(p, threads); }
-
-void hcHead(const HcHeadParams& p, int threads) { simd::hcHead<F64>(p, threads); }
+void setHyperConnections(KernelTable& t) { simd::setHyperConnections<F64>(t); }
 
 }  // namespace megamoe::gemm::avx512

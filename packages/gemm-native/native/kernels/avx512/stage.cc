@@ -3,11 +3,11 @@
 //
 // Two phases over 2048 elements, which stay in the first-level cache: all scales, then all codes. In one loop every
 // block would wait for its own chain of maximum, division and broadcast.
-#include "stage.h"
-
-#include "avx512.h"
-
 #include <immintrin.h>
+
+#include "../simd/rows.h"
+#include "avx512.h"
+#include "lanes.h"
 
 namespace megamoe::gemm::avx512 {
 
@@ -136,6 +136,6 @@ std::uint32_t amaxBits(const float* x, std::int64_t n) {
 
 }  // namespace
 
-extern const nvfp4::StageKernels kStage = {amaxBits, row, swigluRow};
+extern const nvfp4::StageKernels kStage = {amaxBits, row, simd::swigluRow<F64>};
 
 }  // namespace megamoe::gemm::avx512

@@ -7,8 +7,8 @@
 #include <limits>
 
 #include "../nvfp4/block_integers.h"
+#include "avx512.h"
 #include "nvfp4.h"
-#include "w4a16.h"
 
 namespace megamoe::gemm::avx512 {
 

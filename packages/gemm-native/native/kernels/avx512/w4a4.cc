@@ -6,6 +6,7 @@
 // back the 12 of the unsigned weights), and its scale in the form of w4a4_scales.h.
 #include "w4a4.h"
 
+#include "avx512.h"
 #include "w4a4_scales.h"
 
 namespace megamoe::gemm::avx512 {

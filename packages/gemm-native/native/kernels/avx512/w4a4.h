@@ -1,3 +1,4 @@
+// What w4a4.cc and w4a4_table.cc share.
 #pragma once
 
 #include "../nvfp4/kernels.h"
@@ -14,7 +15,5 @@ constexpr std::int64_t kTableRows = 32;
 
 void tablePanel(const nvfp4::PanelJob& job);
 std::int64_t tableScratch(std::int64_t rows);
-
-extern const nvfp4::W4A4Kernels kW4A4;
 
 }  // namespace megamoe::gemm::avx512

@@ -45,6 +45,6 @@ void panel(const PanelJob& job) {
 
 }  // namespace
 
-const W4A16Kernels kBf16 = {kSuperblock * sizeof(float), scratch, packTile, panel};
+const Bf16Kernels kBf16 = {kSuperblock * sizeof(float), scratch, packTile, panel};
 
 }  // namespace megamoe::gemm::generic

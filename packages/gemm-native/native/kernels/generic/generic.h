@@ -1,28 +1,20 @@
 // Kernels in portable C++ for any processor: the oracle of the faster ones, and what runs where those cannot.
 #pragma once
 
-#include "../dispatch.h"
+#include "../kernel_table.h"
 
 namespace megamoe::gemm::generic {
 
-extern const KernelTable kTable;
+// Every entry; the others' tables begin as this one.
+KernelTable table();
 
-void linear(const LinearParams& p, int threads);
-void groupedW4A4(const GroupedW4A4Params& p, int threads);
-void groupedW4A16(const GroupedA16Params& p, int threads);
-void groupedBf16(const GroupedA16Params& p, int threads);
-void groupedDense(const GroupedA16Params& p, int threads);
-void gatherRows(const GatherParams& p, int threads);
-std::int64_t stage(const StageParams& p, int threads);
-void swiglu(const SwigluParams& p, int threads);
+#define MEGAMOE_ENTRY(Result, name, Params) Result name(const Params& p, int threads);
+MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY)
+#undef MEGAMOE_ENTRY
+
+extern const ScanKernels kScan;
+
 void swigluRow(const float* gate, const float* up, std::int64_t n, float limit, float* out);
-void scatterExperts(const ScatterParams& p, int threads);
-void addInPlace(const AddParams& p, int threads);
-void rmsNorm(const RmsNormParams& p, int threads);
-void embed(const EmbedParams& p, int threads);
-void hcPre(const HcPreParams& p, int threads);
-void hcPost(const HcPostParams& p, int threads);
-void hcHead(const HcHeadParams& p, int threads);
 
 // out[r, n] = x[r] . w[n] for rows [r0, r1) and weight rows [n0, n1): the dot product of linear(), for other kernels.
 struct DenseBlock {

@@ -5,19 +5,20 @@
 #include <algorithm>
 
 #include "../nvfp4/grouped.h"
+#include "../rounded.h"
 #include "generic.h"
 #include "nvfp4.h"
 
 namespace megamoe::gemm::generic {
 
-void groupedW4A4(const GroupedW4A4Params& p, int threads) { nvfp4::groupedW4A4(kW4A4, p, threads); }
+void groupedW4A4(const GroupedW4A4Params& p, int threads) { nvfp4::grouped(kW4A4, p, threads); }
 
-void groupedW4A16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(kW4A16, p, threads); }
+void groupedW4A16(const GroupedW4A16Params& p, int threads) { nvfp4::grouped(kW4A16, p, threads); }
 
-void groupedBf16(const GroupedA16Params& p, int threads) { nvfp4::groupedW4A16(kBf16, p, threads); }
+void groupedBf16(const GroupedBf16Params& p, int threads) { nvfp4::grouped(kBf16, p, threads); }
 
 // Threads split the output columns and walk all experts: every thread has the same work however tokens fall on experts.
-void groupedDense(const GroupedA16Params& p, int threads) {
+void groupedDense(const GroupedDenseParams& p, int threads) {
   const Weight& w = *p.w;
   const std::int64_t rows = p.expertOffsets[w.matrices - 1];
   parallelFor(w.panels(), threads, grainOf(rows * kPanel * w.k), [&](std::int64_t begin, std::int64_t end) {
@@ -30,5 +31,7 @@ void groupedDense(const GroupedA16Params& p, int threads) {
     }
   });
 }
+
+void groupedDenseBf16(const GroupedDenseBf16Params& p, int threads) { groupedRounded<groupedDense>(p, threads); }
 
 }  // namespace megamoe::gemm::generic

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "../rounded.h"
 #include "../scratch.h"
 #include "generic.h"
 #include "lanes.h"
@@ -101,6 +102,8 @@ void linear(const LinearParams& p, int threads) {
     }
   });
 }
+
+void linearBf16(const LinearBf16Params& p, int threads) { linearRounded<linear>(p, threads); }
 
 void embed(const EmbedParams& p, int threads) {
   const std::int64_t d = p.w->k;

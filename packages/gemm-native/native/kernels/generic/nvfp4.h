@@ -14,7 +14,7 @@ constexpr int kBlockK = 16;
 
 extern const W4A4Kernels kW4A4;
 extern const W4A16Kernels kW4A16;
-extern const W4A16Kernels kBf16;
+extern const Bf16Kernels kBf16;
 
 // Block `b` of a superblock as doubled E2M1 integers [16][32].
 template <class T>

@@ -1,12 +1,11 @@
 // Logit scans in portable C++: by their definition.
-#include "scan.h"
-
 #include <algorithm>
 #include <cstring>
 #include <functional>
 #include <limits>
 
 #include "../scratch.h"
+#include "generic.h"
 
 namespace megamoe::gemm {
 

@@ -1,8 +1,7 @@
 // The products of ../neon with sdot: compiled with -march=armv8.2-a+dotprod.
-#include "products.h"
-
 #include "../neon/w4a16.h"
 #include "../neon/w4a4.h"
+#include "neon_dotprod.h"
 
 namespace megamoe::gemm::neon_dotprod {
 

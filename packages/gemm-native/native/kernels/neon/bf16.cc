@@ -87,6 +87,6 @@ std::int64_t scratch(std::int64_t rows, std::int64_t) { return kPrepared + rows 
 
 }  // namespace
 
-extern const W4A16Kernels kBf16 = {kRowBytes, scratch, packTile, panel};
+extern const Bf16Kernels kBf16 = {kRowBytes, scratch, packTile, panel};
 
 }  // namespace megamoe::gemm::neon

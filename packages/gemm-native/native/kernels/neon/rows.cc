@@ -5,16 +5,6 @@
 
 namespace megamoe::gemm::neon {
 
-void swiglu(const SwigluParams& p, int threads) { simd::swiglu<F64>(p, threads); }
-
-void swigluRow(const float* gate, const float* up, std::int64_t n, float limit, float* out) {
-  simd::swigluRow<F64>(gate, up, n, limit, out);
-}
-
-void scatterExperts(const ScatterParams& p, int threads) { simd::scatterExperts<F32>(p, threads); }
-
-void addInPlace(const AddParams& p, int threads) { simd::addInPlace<F32>(p, threads); }
-
-void rmsNorm(const RmsNormParams& p, int threads) { simd::rmsNorm<F32, F64>(p, threads); }
+void setRows(KernelTable& t) { simd::setRows<F32, F64>(t); }
 
 }  // namespace megamoe::gemm::neon

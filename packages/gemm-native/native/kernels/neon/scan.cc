@@ -1,10 +1,10 @@
 #include "../simd/scan.h"
 
-#include "lanes.h"
 #include "neon.h"
+#include "lanes.h"
 
 namespace megamoe::gemm::neon {
 
-extern const ScanKernels kScan = {simd::argmax<F32>, simd::top<F32>, simd::atLeast<F32>};
+void setScan(KernelTable& t) { simd::setScan<F32>(t); }
 
 }  // namespace megamoe::gemm::neon

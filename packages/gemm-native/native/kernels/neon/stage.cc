@@ -1,6 +1,8 @@
 // ModelOpt's activation quantizer in the two phases of avx512/stage.cc and with the bits of generic/stage.cc.
 #include <arm_neon.h>
 
+#include "../simd/rows.h"
+#include "lanes.h"
 #include "neon.h"
 
 namespace megamoe::gemm::neon {
@@ -96,6 +98,6 @@ std::uint32_t amaxBits(const float* x, std::int64_t n) {
 
 }  // namespace
 
-extern const nvfp4::StageKernels kStage = {amaxBits, row, swigluRow};
+extern const nvfp4::StageKernels kStage = {amaxBits, row, simd::swigluRow<F64>};
 
 }  // namespace megamoe::gemm::neon

@@ -185,8 +185,8 @@ void panelAlpha(const GroupedParams& p, std::int64_t e, std::int64_t panel, floa
 
 // Packs rows with pack(row, rows, groupRows, tile, rowFactor), then computes all panels.
 template <class Kernels, class Pack>
-void grouped(const Kernels& kernels, const GroupedParams& p, const float* rowScale, bool rowFactors, int threads,
-             Pack&& pack) {
+void packAndMultiply(const Kernels& kernels, const GroupedParams& p, const float* rowScale, bool rowFactors,
+                     int threads, Pack&& pack) {
   const Weight& w = *p.w;
   const std::int64_t rows = p.expertOffsets[w.matrices - 1], superblocks = superblocksOf(w.k);
   const std::int64_t rowBytes = superblocks * kernels.rowBytes;
@@ -208,37 +208,46 @@ void grouped(const Kernels& kernels, const GroupedParams& p, const float* rowSca
     for (std::int64_t i = begin; i < end; i++)
       for (std::int64_t next = runs.take(static_cast<int>(i)); next >= 0; next = runs.take(static_cast<int>(i))) {
         const Unit u = cursor.at(next);
-        const std::int64_t count = u.end - u.start, c0 = u.panel * kColumns;
-        void* scratch = scratchBytes(Slot::panel, static_cast<std::size_t>(kernels.scratchBytes(count, superblocks)));
+        const std::int64_t count = u.end - u.start, column = u.panel * kColumns;
         alignas(64) float alpha[kColumns];
         panelAlpha(p, u.expert, u.panel, alpha);
-        kernels.panel(
-            {w.panel(u.expert, u.panel),
-             superblocks,
-             tiles + u.start * rowBytes,
-             count,
-             {alpha, rowFactors ? factors + u.start : nullptr, rowScale == nullptr ? nullptr : rowScale + u.start,
-              p.out + u.start * w.n + c0, w.n, static_cast<int>(std::min(kColumns, w.n - c0))},
-             scratch});
+        PanelJob job;
+        job.panel = w.panel(u.expert, u.panel);
+        job.superblocks = superblocks;
+        job.tiles = tiles + u.start * rowBytes;
+        job.rows = count;
+        job.out.alpha = alpha;
+        job.out.rowFactor = rowFactors ? factors + u.start : nullptr;
+        job.out.rowScale = rowScale == nullptr ? nullptr : rowScale + u.start;
+        job.out.out = p.out + u.start * w.n + column;
+        job.out.stride = w.n;
+        job.out.columns = static_cast<int>(std::min(kColumns, w.n - column));
+        job.scratch = scratchBytes(Slot::panel, static_cast<std::size_t>(kernels.scratchBytes(count, superblocks)));
+        kernels.panel(job);
       }
   });
 }
 
+template <class Kernels>
+void groupedA16(const Kernels& kernels, const GroupedA16Params& p, int threads) {
+  const std::int64_t k = p.w->k;
+  const auto pack = [&](std::int64_t row, std::int64_t rows, std::int64_t groupRows, std::uint8_t* tile,
+                        float* rowFactor) { kernels.packTile(p.a + row * k, k, rows, groupRows, tile, rowFactor); };
+  packAndMultiply(kernels, p, nullptr, true, threads, pack);
+}
+
 }  // namespace
 
-void groupedW4A4(const W4A4Kernels& kernels, const GroupedW4A4Params& p, int threads) {
+void grouped(const W4A4Kernels& kernels, const GroupedW4A4Params& p, int threads) {
   const std::int64_t k = p.w->k;
   const auto pack = [&](std::int64_t row, std::int64_t rows, std::int64_t groupRows, std::uint8_t* tile, float*) {
     kernels.packTile(p.aCodes + row * (k / 2), p.aSf + row * (k / kBlock), k, rows, groupRows, tile);
   };
-  grouped(kernels, p, p.rowScale, false, threads, pack);
+  packAndMultiply(kernels, p, p.rowScale, false, threads, pack);
 }
 
-void groupedW4A16(const W4A16Kernels& kernels, const GroupedA16Params& p, int threads) {
-  const std::int64_t k = p.w->k;
-  const auto pack = [&](std::int64_t row, std::int64_t rows, std::int64_t groupRows, std::uint8_t* tile,
-                        float* rowFactor) { kernels.packTile(p.a + row * k, k, rows, groupRows, tile, rowFactor); };
-  grouped(kernels, p, nullptr, true, threads, pack);
-}
+void grouped(const W4A16Kernels& kernels, const GroupedW4A16Params& p, int threads) { groupedA16(kernels, p, threads); }
+
+void grouped(const Bf16Kernels& kernels, const GroupedBf16Params& p, int threads) { groupedA16(kernels, p, threads); }
 
 }  // namespace megamoe::gemm::nvfp4

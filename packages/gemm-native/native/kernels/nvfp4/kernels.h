@@ -10,6 +10,13 @@
 
 #include <cstdint>
 
+namespace megamoe::gemm {
+struct GroupedW4A4Params;
+struct GroupedW4A16Params;
+struct GroupedBf16Params;
+struct StageParams;
+}  // namespace megamoe::gemm
+
 namespace megamoe::gemm::nvfp4 {
 
 constexpr std::int64_t kTileRows = 8;
@@ -37,8 +44,9 @@ struct PanelJob {
   void* scratch;  // scratchBytes(rows, superblocks), 64-byte aligned
 };
 
-// Rows in packed form take rowBytes for each superblock.
+// Rows in packed form take rowBytes for each superblock. `Params` are those of the operation that the kernels compute.
 struct W4A4Kernels {
+  using Params = GroupedW4A4Params;
   std::int64_t rowBytes;
   std::int64_t (*scratchBytes)(std::int64_t rows, std::int64_t superblocks);
   // `rows` (at most kTileRows) rows of codes [*, k/2] and scales [*, k/16], of an expert that has groupRows.
@@ -47,7 +55,10 @@ struct W4A4Kernels {
   void (*panel)(const PanelJob& job);
 };
 
-struct W4A16Kernels {
+// The same for float32 rows.
+template <class Operation>
+struct A16Kernels {
+  using Params = Operation;
   std::int64_t rowBytes;
   std::int64_t (*scratchBytes)(std::int64_t rows, std::int64_t superblocks);
   // Also writes the rowFactor of each row.
@@ -55,9 +66,12 @@ struct W4A16Kernels {
                    float* rowFactor);
   void (*panel)(const PanelJob& job);
 };
+using W4A16Kernels = A16Kernels<GroupedW4A16Params>;
+using Bf16Kernels = A16Kernels<GroupedBf16Params>;
 
 // Activation staging, see GemmKernels.stageNvfp4.
 struct StageKernels {
+  using Params = StageParams;
   // Bits of the largest magnitude of n floats, n a multiple of 16: magnitudes order like integers, infinity and NaN on
   // top.
   std::uint32_t (*amaxBits)(const float* x, std::int64_t n);

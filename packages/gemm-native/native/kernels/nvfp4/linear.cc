@@ -68,7 +68,10 @@ void linearW4A16(const KernelTable& table, const LinearNvfp4Params& p, bool bf16
   g.a = isApart ? arena.at<float>(x) : p.x;
   g.out = isApart ? arena.at<float>(out) : p.out;
   if (isApart) transposeRows(p.x, p.m, groups, p.w->k, true, arena.at<float>(x), threads);
-  (bf16 ? table.groupedBf16 : table.groupedW4A16)(g, threads);
+  if (bf16)
+    table.groupedBf16({g}, threads);
+  else
+    table.groupedW4A16({g}, threads);
   if (isApart) transposeRows(g.out, p.m, groups, p.w->n, false, p.out, threads);
 }
 

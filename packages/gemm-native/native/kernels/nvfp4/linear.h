@@ -2,7 +2,7 @@
 // rows.
 #pragma once
 
-#include "../dispatch.h"
+#include "../kernel_table.h"
 
 namespace megamoe::gemm::nvfp4 {
 

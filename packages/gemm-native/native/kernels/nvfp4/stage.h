@@ -10,4 +10,10 @@ namespace megamoe::gemm::nvfp4 {
 // [R, K] of its result.
 std::int64_t stage(const StageKernels& kernels, const StageParams& p, int threads);
 
+// As an entry of a table: stageBy<kStage>.
+template <const StageKernels& kernels>
+static std::int64_t stageBy(const StageParams& p, int threads) {
+  return stage(kernels, p, threads);
+}
+
 }  // namespace megamoe::gemm::nvfp4

@@ -21,7 +21,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "../params.h"
+#include "../kernel_table.h"
+#include "../rounded.h"
 #include "ranges.h"
 
 namespace megamoe::gemm::simd {
@@ -372,9 +373,9 @@ static void linear(const LinearParams& p, int threads) {
   eachRange(groups * tiles, threads, grainFor(p.m * kColumns * w.k), range);
 }
 
-// groupedDense. Threads split the columns and walk all experts, so that their work is equal however tokens fall.
+// Grouped by expert. Threads split the columns and walk all experts, so that their work is equal however tokens fall.
 template <class V>
-static void groupedDense(const GroupedA16Params& p, int threads) {
+static void groupedA16(const GroupedA16Params& p, int threads) {
   const Weight& w = *p.w;
   const std::int64_t tiles = (w.n + kColumns - 1) / kColumns, rows = p.expertOffsets[w.matrices - 1];
   auto range = [&](std::int64_t begin, std::int64_t end) {
@@ -386,6 +387,46 @@ static void groupedDense(const GroupedA16Params& p, int threads) {
     }
   };
   eachRange(tiles, threads, grainFor(rows * kColumns * w.k), range);
+}
+
+template <class V>
+static void groupedDense(const GroupedDenseParams& p, int threads) {
+  groupedA16<V>(p, threads);
+}
+
+// The entries of a table that are here: float32 products.
+template <class V>
+static void setDense(KernelTable& t) {
+  t.linear = linear<V>;
+  t.linearBf16 = linearRounded<linear<V>>;
+  t.groupedDense = groupedDense<V>;
+  t.groupedDenseBf16 = groupedRounded<groupedDense<V>>;
+}
+
+// Products of BF16 pairs, by P; float32 weights have none.
+template <class V, class P>
+static void linearPairs(const LinearBf16Params& p, int threads) {
+  if (p.w->format == Format::f32)
+    linearRounded<linear<V>>(p, threads);
+  else
+    linear<P>(p, threads);
+}
+
+template <class V, class P>
+static void groupedPairs(const GroupedDenseBf16Params& p, int threads) {
+  if (p.w->format == Format::f32)
+    groupedRounded<groupedDense<V>>(p, threads);
+  else
+    groupedA16<P>(p, threads);
+}
+
+// The same entries, with BF16 activations by P.
+template <class V, class P>
+static void setDense(KernelTable& t) {
+  t.linear = linear<V>;
+  t.linearBf16 = linearPairs<V, P>;
+  t.groupedDense = groupedDense<V>;
+  t.groupedDenseBf16 = groupedPairs<V, P>;
 }
 
 }  // namespace megamoe::gemm::simd

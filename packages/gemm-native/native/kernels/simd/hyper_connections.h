@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "../hyper_token.h"
+#include "../kernel_table.h"
 #include "sums.h"
 
 namespace megamoe::gemm::simd {
@@ -259,6 +260,14 @@ static void hcPost(const HcPostParams& p, int threads) {
     }
   };
   eachRange(p.t * strips, threads, grainFor(kStrip * hc * (hc + 1)), range);
+}
+
+// The entries of a table that are here.
+template <class D>
+static void setHyperConnections(KernelTable& t) {
+  t.hcPre = hcPre<D>;
+  t.hcPost = hcPost<D>;
+  t.hcHead = hcHead<D>;
 }
 
 }  // namespace megamoe::gemm::simd

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
-#include "../params.h"
+#include "../kernel_table.h"
 #include "sums.h"
 
 namespace megamoe::gemm::simd {
@@ -40,7 +41,7 @@ static inline typename D::Reg swigluLanes(typename D::Reg gate, typename D::Reg 
 }
 
 template <class D>
-static inline void swigluRow(const float* gate, const float* up, std::int64_t n, double limit, float* out) {
+static inline void swigluRow(const float* gate, const float* up, std::int64_t n, float limit, float* out) {
   const std::int64_t whole = n - n % 8;
   for (std::int64_t c = 0; c < whole; c += 8)
     D::store(out + c, swigluLanes<D>(D::load(gate + c), D::load(up + c), limit));
@@ -148,6 +149,15 @@ static void rmsNorm(const RmsNormParams& p, int threads) {
     scaleRow<V>(p.x + (end - 1) * d, d, f, p.weight, p.out + (end - 1) * d);
   };
   eachRange(p.m, threads, grainFor(p.d * kCopyWork), range);
+}
+
+// The entries of a table that are here.
+template <class V, class D>
+static void setRows(KernelTable& t) {
+  t.swiglu = swiglu<D>;
+  t.scatterExperts = scatterExperts<V>;
+  t.addInPlace = addInPlace<V>;
+  t.rmsNorm = rmsNorm<V, D>;
 }
 
 }  // namespace megamoe::gemm::simd

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../scan.h"
+#include "../kernel_table.h"
 #include "ranges.h"
 
 namespace megamoe::gemm::simd {
@@ -200,6 +200,11 @@ static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float te
     append<V>(x, begin, end, floor, capacity, ids, values, &count);
   });
   return count;
+}
+
+template <class V>
+static void setScan(KernelTable& t) {
+  t.scan = {argmax<V>, top<V>, atLeast<V>};
 }
 
 }  // namespace megamoe::gemm::simd

@@ -1,0 +1,68 @@
+// Tables: what can be assigned to an entry, that none is empty, and what each set leaves to generic.
+#include <string>
+#include <tuple>
+#include <type_traits>
+
+#include "support.h"
+
+using namespace megamoe::gemm;
+using namespace megamoe::gemm::test;
+
+namespace {
+
+// Pairs (entry, kernel) of a list for which `entry = kernel` compiles.
+template <class... Kernels>
+constexpr std::size_t assignable(std::tuple<Kernels...>*) {
+  const auto toEntry = [](auto* entry) {
+    return (std::size_t{std::is_assignable_v<decltype(*entry), Kernels>} + ... + 0);
+  };
+  return (toEntry(static_cast<Kernels*>(nullptr)) + ... + 0);
+}
+
+// void, then the type of each entry.
+#define MEGAMOE_ENTRY(Result, name, Params) , decltype(KernelTable::name)
+using Entries = std::tuple<void * MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY)>;
+#undef MEGAMOE_ENTRY
+
+#define MEGAMOE_ENTRY(Result, name, Params) +1
+constexpr std::size_t kOperations = 0 MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY);
+#undef MEGAMOE_ENTRY
+
+// A kernel fits the entry of its own operation and no other: `t.linear = linearBf16` does not compile.
+static_assert(assignable(static_cast<Entries*>(nullptr)) == 1 + kOperations, "two operations have the same type");
+
+// The operations whose entry is empty.
+std::string missing(const KernelTable& t) {
+  std::string names;
+#define MEGAMOE_ENTRY(Result, name, Params) \
+  if (t.name == nullptr) names += #name " ";
+  MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY)
+#undef MEGAMOE_ENTRY
+  return names;
+}
+
+// The operations that two tables do by the same kernel.
+std::string shared(const KernelTable& a, const KernelTable& b) {
+  std::string names;
+#define MEGAMOE_ENTRY(Result, name, Params) \
+  if (a.name == b.name) names += #name " ";
+  MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY)
+#undef MEGAMOE_ENTRY
+  return names;
+}
+
+}  // namespace
+
+int main() {
+  const KernelTable& generic = tables().back();
+  CHECK(std::string(generic.isa) == "generic");
+  for (const KernelTable& t : tables()) {
+    CHECK(missing(t).empty());
+    CHECK(t.scan.argmax != nullptr && t.scan.top != nullptr && t.scan.atLeast != nullptr);
+    if (&t == &generic) continue;
+    CHECK(shared(t, generic) == "gatherRows embed ");
+    CHECK(t.scan.argmax != generic.scan.argmax && t.scan.top != generic.scan.top &&
+          t.scan.atLeast != generic.scan.atLeast);
+  }
+  return megamoe::test::finish();
+}
