@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { repositoryFile } from '@megamoe/testkit';
@@ -329,6 +329,35 @@ describe('writeCheckpoint', () => {
     expect(readdirSync(parent)).toEqual([]);
   });
 
+  it('writes files in folders, asks before it overwrites them, and removes what it made after a failure', async () => {
+    const parent = temporaryFolder();
+    const dir = join(parent, 'new');
+    const files = { 'encoding/x.py': 'a', 'encoding/deep/y.json': [1], 'z.txt': 'z' };
+    await writeCheckpoint(dir, [u8('a', 1)], { files });
+    expect(readdirSync(dir, { recursive: true }).sort()).toEqual(
+      ['encoding', 'encoding/deep', 'encoding/deep/y.json', 'encoding/x.py', 'model.safetensors', 'z.txt'].map((name) =>
+        join(name),
+      ),
+    );
+    expect(readFileSync(join(dir, 'encoding', 'deep', 'y.json'), 'utf8')).toBe('[\n  1\n]\n');
+    rmSync(join(dir, 'model.safetensors'));
+    expect(await rejected(writeCheckpoint(dir, [], { files: { 'encoding/x.py': 'b' } }), dir)).toBe(
+      'ERR_CHECKPOINT: DIR: would overwrite "encoding/x.py"; nothing has been written',
+    );
+    const dead = `.x.py.tmp-${2 ** 22 - 3}-0123abcd`; // what a killed process left
+    writeFileSync(join(dir, 'encoding', dead), '');
+    await writeCheckpoint(dir, [], { files: { 'encoding/x.py': 'b' }, overwrite: true });
+    expect(readFileSync(join(dir, 'encoding', 'x.py'), 'utf8')).toBe('b');
+    expect(readdirSync(join(dir, 'encoding')).sort()).toEqual(['deep', 'x.py']);
+    const bad: TensorToWrite = { name: 'z', dtype: 'U8', shape: [1], data: () => Promise.reject(new Error('no')) };
+    expect(await rejected(writeCheckpoint(join(parent, 'other'), [bad], { files }))).toBe('Error: no');
+    const inTheWay = { ...files, 'z.txt/within.txt': '' }; // z.txt cannot be a file and a folder
+    expect(await rejected(writeCheckpoint(join(parent, 'other'), [], { files: inTheWay }), parent)).toMatch(
+      /^ERR_CHECKPOINT: DIR\/other\/z.txt: cannot be written: /,
+    );
+    expect(readdirSync(parent)).toEqual(['new']);
+  });
+
   it('leaves an old checkpoint readable after a failure', async () => {
     const dir = temporaryFolder();
     await writeCheckpoint(dir, [u8('a', 1)]);
@@ -366,7 +395,12 @@ describe('writeCheckpoint', () => {
     const dir = temporaryFolder();
     for (const name of [
       '../x',
-      'a/b',
+      'a/../../x',
+      'a/./b',
+      'a//b',
+      '/a',
+      'a/',
+      'a\\b',
       '..',
       '',
       'model.safetensors',
@@ -374,7 +408,7 @@ describe('writeCheckpoint', () => {
       'model.safetensors.index.json',
     ]) {
       expect(await rejected(writeCheckpoint(dir, [], { files: { [name]: '' } }))).toBe(
-        `ERR_VALUE: writeCheckpoint: "files" must have plain names other than the model's own, got ${JSON.stringify(name)}`,
+        `ERR_VALUE: writeCheckpoint: "files" must have names within the folder, other than the model's own, got ${JSON.stringify(name)}`,
       );
     }
     expect(await rejected(writeCheckpoint(dir, [], { maxShardBytes: 0 }))).toBe(

@@ -1,8 +1,17 @@
 import { openCheckpoint, writeCheckpoint, type TensorToWrite } from '@megamoe/checkpoint';
 import { dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
 import { expectBytes } from '@megamoe/testkit';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { cli, MICRO, temporaryFolder, TINY } from './support';
 
@@ -115,6 +124,47 @@ describe('megamoe quantize', () => {
     expect(await cli(...args, '--overwrite')).toMatchObject({ code: 0 });
     const ran = await cli('logits', '--model', at('micro'), '--token-ids', '1,2,3', '--out', at('micro.safetensors'));
     expect(ran.code).toBe(0);
+  });
+  it('takes over what lies beside the weights, and leaves what speaks of them', async () => {
+    const source = at('beside');
+    const put = (name: string, text = name): void => {
+      mkdirSync(dirname(join(source, name)), { recursive: true });
+      writeFileSync(join(source, name), text);
+    };
+    mkdirSync(source);
+    for (const file of ['config.json', 'model.safetensors']) copyFileSync(join(MICRO, file), join(source, file));
+    const taken = [
+      ...['LICENSE', 'chat_template.jinja', 'encoding/encoding_dsv4.py', 'encoding/tests/a/b.json'],
+      ...[
+        'generation_config.json',
+        'inference/config.json',
+        'inference/model.py',
+        'special_tokens_map.json',
+        'vocab.json',
+      ],
+    ];
+    const left = [
+      ...['README.md', 'hf_quant_config.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json', 'a.gguf'],
+      ...['fp32/model-00001-of-00002.safetensors', '.gitattributes', '.cache/x', '__pycache__/x.pyc'],
+    ];
+    for (const name of [...taken, ...left]) put(name, name.endsWith('.json') ? '{}' : name);
+    symlinkSync(join(source, 'LICENSE'), join(source, 'NOTICE')); // as in Hugging Face's cache
+    symlinkSync(join(source, 'gone'), join(source, 'broken.txt'));
+    const out = join(source, 'quantized'); // within what is read
+    const { code, err } = await cli('quantize', '--in', source, '--out', out);
+    expect([code, err]).toEqual([
+      0,
+      expect.stringMatching(/^megamoe: warning: broken\.txt is not copied: cannot be read \(ENOENT\)\n/),
+    ]);
+    const files = (readdirSync(out, { recursive: true }) as string[])
+      .filter((f) => statSync(join(out, f)).isFile())
+      .map((f) => f.replaceAll('\\', '/'));
+    const own = ['config.json', 'hf_quant_config.json', 'model.safetensors'];
+    expect(files.sort()).toEqual([...taken, 'NOTICE', ...own].sort());
+    for (const name of taken) expectBytes(readFileSync(join(out, name)), readFileSync(join(source, name)));
+    expect(readFileSync(join(out, 'NOTICE'), 'utf8')).toBe('LICENSE');
+    expect((await cli('quantize', '--in', source, '--out', out, '--overwrite')).code).toBe(0);
+    expect(existsSync(join(out, 'quantized'))).toBe(false);
   });
   it.each([
     ['the same folder', ['--in', MICRO, '--out', MICRO], 2, /another folder/],

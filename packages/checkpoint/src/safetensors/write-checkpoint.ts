@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, posix, resolve } from 'node:path';
 import { checkInteger, ValueError } from '@megamoe/core';
 import { badFile, listText, quote } from '../fail';
 import { INDEX_FILE, SINGLE_FILE } from './store';
@@ -10,7 +10,10 @@ import { checkedBytes, checkNames, onDisk, removeAbandoned, stageFile, stageSafe
 export interface WriteCheckpointOptions extends WriteOptions {
   /** Most tensor bytes per shard (a larger tensor gets a shard of its own). Default 5 GB, as Hugging Face had it for long. */
   readonly maxShardBytes?: number;
-  /** Other files of the folder by name, as `config.json`: text, bytes, or a value to write as indented JSON. */
+  /**
+   * Other files of the folder by name, as `config.json`, or by path, as `encoding/encoding_dsv4.py`: text, bytes, or a value to write as
+   * indented JSON.
+   */
   readonly files?: Readonly<Record<string, string | Uint8Array | object>>;
   /** Replace a checkpoint that is there. Default false: that is an error. */
   readonly overwrite?: boolean;
@@ -67,7 +70,7 @@ function removeFolders(dirs: readonly string[]): void {
     try {
       rmdirSync(dir);
     } catch {
-      return; // somebody else put something there
+      continue; // somebody else put something there
     }
   }
 }
@@ -75,7 +78,13 @@ function removeFolders(dirs: readonly string[]): void {
 /** Files of an earlier checkpoint that would be mixed up with the new one. */
 function inTheWay(dir: string, targets: readonly string[]): string[] {
   const there = existsSync(dir) ? onDisk(dir, () => readdirSync(dir)) : [];
-  return there.filter((name) => targets.includes(name) || MODEL_FILE.test(name) || name === INDEX_FILE).sort();
+  const model = there.filter((name) => MODEL_FILE.test(name) || name === INDEX_FILE);
+  return [...new Set([...model, ...targets.filter((name) => existsSync(join(dir, name)))])].sort();
+}
+
+/** Whether a path stays within its folder, and is spelled in one way only. */
+function isPlainPath(path: string): boolean {
+  return !/[\\\0]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }
 
 /**
@@ -98,15 +107,10 @@ export async function writeCheckpoint(
   const shards = planShards(tensors, maxShardBytes);
   const others = new Map(Object.entries(files).map(([name, content]) => [name, fileBytes(content)]));
   for (const name of others.keys()) {
-    if (
-      /[/\\\0]/.test(name) ||
-      name === '' ||
-      name === '.' ||
-      name === '..' ||
-      MODEL_FILE.test(name) ||
-      name === INDEX_FILE
-    ) {
-      throw new ValueError(`${FN}: "files" must have plain names other than the model's own, got ${quote(name)}`);
+    if (!isPlainPath(name) || MODEL_FILE.test(name) || name === INDEX_FILE) {
+      throw new ValueError(
+        `${FN}: "files" must have names within the folder, other than the model's own, got ${quote(name)}`,
+      );
     }
   }
   if (shards.length > 1) others.set(INDEX_FILE, Buffer.from(indexText(shards)));
@@ -116,10 +120,16 @@ export async function writeCheckpoint(
 
   const total = tensors.reduce((sum, tensor) => sum + checkedBytes(FN, tensor), 0);
   const made = makeFolders(dir);
-  removeAbandoned(dir, (name) => MODEL_FILE.test(name) || targets.includes(name));
   const staged = new Map<string, string>(); // temporary path to final path
   const placed: string[] = [];
   try {
+    for (const folder of new Set(['.', ...targets.map((name) => posix.dirname(name))])) {
+      made.unshift(...makeFolders(join(dir, folder)));
+      removeAbandoned(join(dir, folder), (name) => {
+        const target = posix.join(folder, name);
+        return MODEL_FILE.test(target) || targets.includes(target);
+      });
+    }
     let before = 0;
     for (const [i, shard] of shards.entries()) {
       const path = join(dir, shardName(i, shards.length));

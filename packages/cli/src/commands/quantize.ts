@@ -2,8 +2,8 @@ import { openCheckpoint, writeCheckpoint, type Checkpoint } from '@megamoe/check
 import { ValueError } from '@megamoe/core';
 import { MAX_THREADS, type BackendName, type LoadOptions } from '@megamoe/model';
 import { Command, Option } from 'commander';
-import { existsSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { UsageError } from '../errors';
 import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
@@ -15,6 +15,7 @@ import { manifests } from '../quantize/manifest';
 import { Measurements } from '../quantize/measure';
 import { Quantizer } from '../quantize/quantizer';
 import { reportPage, reportTable, type QuantizeReport } from '../quantize/report';
+import { sideFiles } from '../quantize/side-files';
 import { selectUnits, type QuantizedLayers } from '../quantize/select';
 import { copiedTensors, quantizedTensors } from '../quantize/tensors';
 import { bytesText } from '../units';
@@ -34,9 +35,6 @@ interface QuantizeFlags {
   readonly threads?: number;
   readonly memory?: number;
 }
-
-/** Files of a checkpoint that are taken over as they are. */
-const COPIED = ['generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'];
 
 /** `megamoe quantize`. */
 export function quantizeCommand(io: CliIo): Command {
@@ -144,11 +142,9 @@ async function write(
     await writeGguf(flags.out, checkpoint, { units, quantizer, calibration, signal: io.signal, onProgress });
     return;
   }
-  const files = manifests(checkpoint, flags.layers, left);
-  for (const name of COPIED) {
-    const path = join(flags.in, name);
-    if (existsSync(path)) files[name] = readFileSync(path);
-  }
+  const beside = sideFiles(flags.in, flags.out);
+  for (const [name, why] of beside.left) io.err(`megamoe: warning: ${name} is not copied: ${why}\n`);
+  const files = { ...Object.fromEntries(beside.files), ...manifests(checkpoint, flags.layers, left) };
   const tensors = [...copiedTensors(checkpoint, units), ...quantizedTensors(units, quantizer, calibration)];
   await writeCheckpoint(flags.out, tensors, {
     files,
