@@ -11,6 +11,7 @@ import { elementCount } from './safetensors/dtypes';
 import type { TensorInfo, TensorStore } from './safetensors/store';
 import { openTensorStore } from './safetensors/store';
 import { checkNoNaN, decodeFloats, decodeInts } from './tensors/decode';
+import type { DraftLayers } from './tensors/draft';
 import type { ExpertMatrix } from './tensors/layout';
 import type { ExpertScales, ExpertTensor, LinearTensor } from './tensors/matrix';
 import type { ModuleInfo, ModuleTable } from './tensors/modules';
@@ -32,6 +33,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** All matrices under canonical names, with their formats. */
   readonly modules: ReadonlyMap<string, ModuleInfo>;
+  /** What there is of draft layers (`mtp.*`), which are no part of the model that is computed. */
+  readonly draft: DraftLayers;
   /** What is odd but not an error. May grow as tensors are read. */
   readonly warnings: readonly string[];
   /** A stored tensor's bytes, or `[start, end)` of them, in a buffer of their own (any typed array fits over it). `name` is the file's own. */
@@ -67,6 +70,7 @@ export interface Checkpoint {
 class OpenCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly modules: ReadonlyMap<string, ModuleInfo>;
+  readonly draft: DraftLayers;
   readonly #matrices: MatrixReader;
 
   constructor(
@@ -80,6 +84,7 @@ class OpenCheckpoint implements Checkpoint {
   ) {
     this.tensors = store.tensors;
     this.modules = table.modules;
+    this.draft = table.draft;
     this.#matrices = new MatrixReader(store, (warning) => {
       if (!warnings.includes(warning)) warnings.push(warning);
     });

@@ -21,6 +21,7 @@ export type { CompressRatio, ModelConfig, ScoringFunc, YarnParameters } from './
 export { readGenerationConfig } from './config/generation';
 export type { GenerationConfig } from './config/generation';
 export type { QuantizationManifest } from './config/manifest';
+export type { DraftLayers } from './tensors/draft';
 export { canonicalName } from './tensors/names';
 export type { ExpertMatrix } from './tensors/layout';
 export type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './tensors/modules';

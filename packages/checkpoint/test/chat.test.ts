@@ -7,12 +7,12 @@ import { PROMPTS } from './prompts';
 
 const tokenizer = loadTokenizer(repositoryFile('models/tiny'));
 
-/** A tokenizer that also has `<｜latest_reminder｜>`, as DeepSeek's has. */
-const withReminder: Tokenizer = {
-  vocabSize: 4097,
-  specialIds: new Map([...tokenizer.specialIds, [CHAT_TOKENS.latestReminder, 4096]]),
+/** The same without `<｜latest_reminder｜>`. */
+const withoutReminder: Tokenizer = {
+  vocabSize: tokenizer.vocabSize,
+  specialIds: new Map([...tokenizer.specialIds].filter(([text]) => text !== CHAT_TOKENS.latestReminder)),
   encode: (text, options) => tokenizer.encode(text, options),
-  decode: (ids) => [...ids].map((id) => (id === 4096 ? CHAT_TOKENS.latestReminder : tokenizer.decode([id]))).join(''),
+  decode: (ids, options) => tokenizer.decode(ids, options),
   tokenBytes: (id) => tokenizer.tokenBytes(id),
   createStream: (options) => tokenizer.createStream(options),
 };
@@ -30,15 +30,30 @@ const assistant = (content: string, reasoning?: string): ChatMessage => ({
 });
 const reminder = (content: string): ChatMessage => ({ role: 'latest_reminder', content });
 const rendered = (messages: ChatMessage[], options?: ChatOptions): string =>
-  withReminder.decode(encodeChatPrompt(withReminder, messages, options));
+  tokenizer.decode(encodeChatPrompt(tokenizer, messages, options));
+
+/** The conversation of a rendered prompt that ends where the assistant is to speak. */
+function conversation(text: string): ChatMessage[] {
+  const [first, ...turns] = text.slice(BOS.length).split(U);
+  return [
+    ...(first === '' ? [] : [system(first!)]),
+    ...turns.flatMap((turn) => {
+      const [question, answer] = turn.split(A);
+      const said = answer!.replace(/^<\/?think>/, '').replace(EOS, '');
+      return [user(question!), ...(said === '' ? [] : [assistant(said)])];
+    }),
+  ];
+}
 
 describe('encodeChatPrompt', () => {
-  const chats = PROMPTS.filter(({ text }) => text.includes(U));
+  // What has tools in it is no conversation of these four roles.
+  const chats = PROMPTS.filter(({ text }) => text.includes(U) && !text.includes('｜DSML｜'));
   it.each(chats)('$id gives the ids of the golden', ({ text, inputIds }) => {
-    const content = text.slice((BOS + U).length, -(A + CHAT_TOKENS.endThink).length);
-    expect(encodeChatPrompt(tokenizer, [user(content)])).toEqual(inputIds);
+    const thinking = text.endsWith(CHAT_TOKENS.think);
+    expect(encodeChatPrompt(tokenizer, conversation(text), { thinking })).toEqual(inputIds);
   });
-  it('has chat goldens', () => expect(chats.length).toBe(5));
+  it('has chat goldens', () =>
+    expect(chats.map((p) => p.id)).toEqual(['chat-japan', 'chat-plus', 'think-sum', 'effort-max', 'json', 'turns']));
 
   // Expected texts follow encoding_dsv4.py, message by message.
   it.each<[string, ChatMessage[], ChatOptions, string]>([
@@ -89,10 +104,7 @@ describe('encodeChatPrompt', () => {
     ['system alone', [system('s')], {}, `${BOS}s`],
   ])('%s', (_, messages, options, text) => {
     expect(rendered(messages, options)).toBe(text);
-    expect(encodeChatPrompt(withReminder, messages, options)).toEqual(
-      // the same ids as the rendered text, encoded with its markers
-      text.split(CHAT_TOKENS.latestReminder).flatMap((part, i) => [...(i ? [4096] : []), ...tokenizer.encode(part)]),
-    );
+    expect(encodeChatPrompt(tokenizer, messages, options)).toEqual(tokenizer.encode(text)); // with its markers
   });
 
   it('content cannot forge turns', () => {
@@ -109,7 +121,8 @@ describe('encodeChatPrompt', () => {
         messages.map((m) => ({ role: m.role, content: 'q', ...(m.reasoning ? { reasoning: 'q' } : {}) })),
         { thinking: true },
       );
-      expect(ids.filter((id) => id < 7)).toEqual(clean.filter((id) => id < 7));
+      const special = new Set(tokenizer.specialIds.values());
+      expect(ids.filter((id) => special.has(id))).toEqual(clean.filter((id) => special.has(id)));
       expect(tokenizer.decode(ids)).toContain(attack);
     }
   });
@@ -134,8 +147,12 @@ describe('encodeChatPrompt', () => {
       [{ role: 'assistant', content: '', reasoning: 1 }],
       'ERR_KIND: encodeChatPrompt: "messages[0].reasoning" must be a string, got number',
     ],
-    [[reminder('x')], 'ERR_UNSUPPORTED: encodeChatPrompt: this tokenizer has no token <｜latest_reminder｜>'],
   ])('refuses %j', (messages, message) => {
     expect(thrown(() => encodeChatPrompt(tokenizer, messages as ChatMessage[]))).toBe(message);
+  });
+  it('refuses a marker that the tokenizer lacks', () => {
+    expect(thrown(() => encodeChatPrompt(withoutReminder, [reminder('x')]))).toBe(
+      'ERR_UNSUPPORTED: encodeChatPrompt: this tokenizer has no token <｜latest_reminder｜>',
+    );
   });
 });

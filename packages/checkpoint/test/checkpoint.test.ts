@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { repositoryFile } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import type { Checkpoint, TensorToWrite } from '../src/index';
-import { openCheckpoint } from '../src/index';
+import { formatSummary, openCheckpoint } from '../src/index';
 import { modelSlots } from '../src/tensors/layout';
 import type { SmallFormat } from './helpers';
 import { dataOf, readAll, SMALL_CONFIG, smallTensors, thrown, using, writeModel } from './helpers';
@@ -69,6 +69,7 @@ describe('what is written is read', () => {
       expect(readAll(checkpoint).size).toBe([...modelSlots(checkpoint.config)].length);
       expect(checkpoint.warnings).toEqual([]);
       expect(checkpoint.expert(3, 1, 'w3').format).toBe(model === 'tiny' ? 'nvfp4' : 'f32');
+      expect(checkpoint.draft.layers).toBe(model === 'tiny' ? 1 : 0);
     });
   });
 });
@@ -99,6 +100,22 @@ const u8 = (shape: number[], dtype: TensorToWrite['dtype'] = 'U8'): Omit<TensorT
 });
 const E = 'layers.1.ffn.experts.2.w1';
 const FILE = 'DIR/model.safetensors';
+
+it('models/tiny: its prediction layer is there, in the formats that it is published in, and no part of the model', () => {
+  using(repositoryFile('models/tiny'), ({ config, draft, modules, tensors }) => {
+    expect(config.compressRatios).toEqual([0, 128, 4, 128, 4, 128]); // the seventh of config.json is the prediction layer's
+    expect(draft.tensors.size).toBe([...tensors.keys()].filter((name) => name.startsWith('mtp.0.')).length);
+    expect(draft.tensors.size).toBe(125);
+    const counts = new Map<string, number>();
+    for (const { format } of draft.modules.values()) counts.set(format, (counts.get(format) ?? 0) + 1);
+    expect([...counts].sort()).toEqual([
+      ['bf16', 5 + 1 + 3 + 2], // attention, router, shared expert, e_proj and h_proj
+      ['mxfp4', 16 * 3],
+    ]);
+    expect(draft.modules.get('mtp.0.ffn.experts.3.w2')).toMatchObject({ n: 256, k: 128 });
+    expect(formatSummary(modules, draft)).toMatch(/; draft layer \(mtp\) skipped$/);
+  });
+});
 
 describe('opening refuses', () => {
   it.each<[string, Parameters<typeof altered>[0], SmallFormat, string]>([
@@ -416,19 +433,36 @@ describe('reading refuses', () => {
 });
 
 describe('odd but right', () => {
-  it('draft layers and rotary buffers are skipped with a word', async () => {
+  it('rotary buffers are skipped with a warning, draft layers are set apart without one', async () => {
     const dir = await altered({
       'mtp.0.norm.weight': f32([1], 1),
-      'model.mtp.1.x': f32([1], 1),
+      'mtp.0.ffn.experts.3.w1.weight': { dtype: 'I8', shape: [2, 16], data: new Uint8Array(32) },
+      'mtp.0.ffn.experts.3.w1.scale': { dtype: 'F8_E8M0', shape: [2, 1], data: Uint8Array.of(127, 126) },
+      'mtp.0.ffn.experts.3.w2.weight': u8([2, 16]), // no format: its scales are not there
+      'mtp.0.e_proj.weight': f32([1, 2], 1, 2),
+      'model.mtp.1.self_attn.q_a_proj.weight': { dtype: 'BF16', shape: [2, 1], data: new Uint16Array(2) },
       'model.rotary_emb.main_inv_freq': f32([1], 1),
     });
     using(dir, (c) => {
       expect(c.warnings).toEqual([
-        '2 tensors of draft layers (mtp.*) are skipped: speculative decoding is not supported',
         '"model.rotary_emb.main_inv_freq" skipped: rotary frequencies follow from config.json',
       ]);
+      expect(c.draft.layers).toBe(2);
+      expect(c.draft.tensors.size).toBe(6);
+      expect([...c.draft.modules.values()].map((m) => [m.name, m.format, m.n, m.k]).sort()).toEqual([
+        ['mtp.0.e_proj', 'f32', 1, 2],
+        ['mtp.0.ffn.experts.3.w1', 'mxfp4', 2, 32],
+        ['mtp.1.attn.wq_a', 'bf16', 2, 1],
+      ]);
+      expect(formatSummary(c.modules, c.draft)).toMatch(/; others \d+ bf16; 2 draft layers \(mtp\) skipped$/);
       expect(c.tensors.has('mtp.0.norm.weight')).toBe(true);
+      expect([...c.modules.keys()].filter((name) => name.includes('mtp'))).toEqual([]);
     });
+  });
+
+  it('two draft tensors of one name are refused', async () => {
+    const dir = await altered({ 'mtp.0.norm.weight': f32([1], 1), 'model.mtp.0.norm.weight': f32([1], 1) });
+    expect(thrown(() => openCheckpoint(dir), dir)).toMatch(/both mean mtp\.0\.norm\.weight$/);
   });
 
   it('a tied head is the embedding, stored twice or not', async () => {

@@ -12,6 +12,9 @@ import { PROMPTS } from './prompts';
 
 const TINY = repositoryFile('models/tiny');
 const tokenizer = loadTokenizer(TINY);
+/** Tokens that have a text; the model's vocabulary has 4096. */
+const TOKENS = 2754;
+const THE = 453;
 
 /** Byte-level tokenizer.json of the 256 bytes, some merges and added tokens; `changes` replace parts. */
 function tokenizerJson(
@@ -58,7 +61,7 @@ describe('models/tiny', () => {
   });
 
   it('knows its tokens', () => {
-    expect(tokenizer.vocabSize).toBe(4096);
+    expect(tokenizer.vocabSize).toBe(TOKENS);
     expect([...tokenizer.specialIds]).toEqual([
       ['<｜begin▁of▁sentence｜>', 0],
       ['<｜end▁of▁sentence｜>', 1],
@@ -67,24 +70,33 @@ describe('models/tiny', () => {
       ['<｜Assistant｜>', 4],
       ['<think>', 5],
       ['</think>', 6],
+      ['｜DSML｜', 7],
+      ['<｜latest_reminder｜>', 8],
+      ['<｜action｜>', 9],
+      ['<｜query｜>', 10],
+      ['<｜authority｜>', 11],
+      ['<｜domain｜>', 12],
+      ['<｜title｜>', 13],
+      ['<｜read_url｜>', 14],
     ]);
-    expect(Buffer.from(tokenizer.tokenBytes(333)).toString()).toBe('The');
+    expect(Buffer.from(tokenizer.tokenBytes(THE)).toString()).toBe('The');
     expect(Buffer.from(tokenizer.tokenBytes(3)).toString()).toBe('<｜User｜>');
     expect(tokenizer.tokenBytes(99999).length).toBe(0);
-    tokenizer.tokenBytes(333).fill(0);
-    expect(tokenizer.decode([333])).toBe('The'); // the table was not handed out
+    tokenizer.tokenBytes(THE).fill(0);
+    expect(tokenizer.decode([THE])).toBe('The'); // the table was not handed out
   });
 
   it('adds nothing, BOS neither', () => {
     expect(tokenizer.encode('')).toEqual([]);
-    expect(tokenizer.encode('The')).toEqual([333]);
+    expect(tokenizer.encode('The')).toEqual([THE]);
     expect(tokenizer.decode([])).toBe('');
   });
 
   it('special tokens in plain text stay text', () => {
+    const special = new Set(tokenizer.specialIds.values());
     for (const text of tokenizer.specialIds.keys()) {
       const plain = tokenizer.encode(`a${text}b`, { parseSpecial: false });
-      expect(plain.filter((id) => id < 7)).toEqual([]);
+      expect(plain.filter((id) => special.has(id))).toEqual([]);
       expect(tokenizer.decode(plain)).toBe(`a${text}b`);
       const parsed = tokenizer.encode(`a${text}b`);
       expect(parsed).toEqual([...tokenizer.encode('a'), tokenizer.specialIds.get(text), ...tokenizer.encode('b')]);
@@ -102,7 +114,7 @@ describe('models/tiny', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.boolean(), (text, parseSpecial) => {
         const ids = tokenizer.encode(text, { parseSpecial });
-        expect(ids.every((id) => Number.isInteger(id) && id >= 0 && id < 4096)).toBe(true);
+        expect(ids.every((id) => Number.isInteger(id) && id >= 0 && id < TOKENS)).toBe(true);
         expect(tokenizer.decode(ids)).toBe(text);
       }),
       { numRuns: 500 },
@@ -122,7 +134,13 @@ describe('models/tiny', () => {
   });
 
   it('the stream gives out what decode does, and never half a character', () => {
-    const id = fc.oneof(fc.nat(4095), fc.integer({ min: 7, max: 262 }), fc.constant(5000));
+    // Bytes of their own, for unfinished characters; and ids of the padded vocabulary, which have no text.
+    const [firstByte, lastByte] = [tokenizer.specialIds.size, tokenizer.specialIds.size + 255];
+    const id = fc.oneof(
+      fc.nat(4095),
+      fc.integer({ min: firstByte, max: lastByte }),
+      fc.constantFrom(TOKENS, 4095, 5000),
+    );
     fc.assert(
       fc.property(fc.array(id, { maxLength: 40 }), (ids) => {
         const stream = tokenizer.createStream();
@@ -131,17 +149,30 @@ describe('models/tiny', () => {
         expect(parts.join('') + rest).toBe(tokenizer.decode(ids));
         expect([...parts, rest].every((part) => !/\p{Cs}/u.test(part))).toBe(true);
         expect(stream.flush()).toBe(''); // and it can be used again
-        expect(stream.push(333)).toBe('The');
+        expect(stream.push(THE)).toBe('The');
       }),
       { numRuns: 500 },
     );
+  });
+
+  it('ids of the padded vocabulary have no text, and part no character', () => {
+    const stream = tokenizer.createStream();
+    for (let id = TOKENS; id < 4096; id++) {
+      expect(tokenizer.tokenBytes(id).length).toBe(0);
+      expect(stream.push(id)).toBe('');
+    }
+    expect(stream.flush()).toBe('');
+    expect(tokenizer.decode([THE, 4095, THE])).toBe('TheThe');
+    const bytes = tokenizer.encode('😀'); // no token of its own
+    expect(bytes.length).toBeGreaterThan(1);
+    expect(tokenizer.decode(bytes.flatMap((id) => [id, TOKENS]))).toBe('😀');
   });
 
   it('holds back exactly until the character is complete', () => {
     const bytesOf = (text: string): number[] =>
       [...Buffer.from(text)].map((b) => tokenizer.encode(String.fromCharCode(b < 128 ? b : 0)).length && b);
     const ids = [...Buffer.from('é€😀x')].map((b) => {
-      for (let id = 7; id < 4096; id++) {
+      for (let id = 7; id < TOKENS; id++) {
         const bytes = tokenizer.tokenBytes(id);
         if (bytes.length === 1 && bytes[0] === b) return id;
       }
@@ -321,6 +352,6 @@ describe('tokenizer.json', () => {
       /^ERR_CHECKPOINT: DIR\/tokenizer.json: cannot be read as JSON: ENOENT/,
     );
     cpSync(join(TINY, 'tokenizer.json'), join(dir, 'tokenizer.json'));
-    expect(loadTokenizer(dir).vocabSize).toBe(4096); // needs no other file
+    expect(loadTokenizer(dir).vocabSize).toBe(TOKENS); // needs no other file
   });
 });

@@ -55,6 +55,14 @@ export function inspectHtml(r: InspectReport): string {
       ['parameters', grouped(r.parameters)],
       ['bytes', grouped(r.bytes)],
       ['tensors', grouped(r.tensors)],
+      ...(r.draft.layers === 0
+        ? []
+        : [
+            [
+              'draft layers (mtp.*)',
+              `${r.draft.layers}, ${grouped(r.draft.tensors)} tensors, skipped when computing`,
+            ] as const,
+          ]),
     ],
     sections: [
       ...(odd.length + health.nonFinite.length === 0

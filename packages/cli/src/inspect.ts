@@ -33,10 +33,16 @@ export interface InspectReport {
   readonly bytes: number;
   readonly modules: readonly ModuleSummary[];
   readonly scales: ScaleHealth;
+  /** Draft layers (`mtp.*`), which are skipped when computing; their tensors are in `modules`, too. */
+  readonly draft: { readonly layers: number; readonly tensors: number; readonly bytes: number };
   /** Scales by layer and projection, elements that are not finite, and what is odd. */
   readonly health: CheckpointHealth;
   readonly warnings: readonly string[];
 }
+
+/** A name with `*` for the layer and the expert. */
+const general = (name: string): string =>
+  name.replace(/^(layers|mtp)\.\d+/, '$1.*').replace(/experts\.\d+/, 'experts.*');
 
 /** Summarises a checkpoint; reads its block scales, and no weights but NVFP4 codes. */
 export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
@@ -61,16 +67,10 @@ export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
     group.parameters += parameters;
     group.bytes += size;
   };
-  for (const m of checkpoint.modules.values()) {
+  const { draft } = checkpoint;
+  for (const m of [...checkpoint.modules.values(), ...draft.modules.values()]) {
     for (const t of [m.weight, ...m.companions.values()]) inModules.add(t.name);
-    add(
-      m.name.replace(/^layers\.\d+/, 'layers.*').replace(/experts\.\d+/, 'experts.*'),
-      m.format,
-      [m.n, m.k],
-      m.n * m.k,
-      moduleBytes(m),
-      m.convention,
-    );
+    add(general(m.name), m.format, [m.n, m.k], m.n * m.k, moduleBytes(m), m.convention);
     const sf = m.companions.get('weight_scale');
     if (m.format !== 'nvfp4' || !sf) continue;
     const s = saturationStatistics(checkpoint.read(m.weight.name), checkpoint.read(sf.name), { m: m.n, k: m.k });
@@ -83,7 +83,7 @@ export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
   for (const t of checkpoint.tensors.values()) {
     if (inModules.has(t.name)) continue;
     const parameters = t.shape.reduce((a, b) => a * b, 1);
-    add(t.name.replace(/^layers\.\d+/, 'layers.*'), t.dtype.toLowerCase(), t.shape, parameters, t.bytes);
+    add(general(t.name), t.dtype.toLowerCase(), t.shape, parameters, t.bytes);
   }
   const modules = [...groups.values()].sort((a, b) => b.bytes - a.bytes);
   return {
@@ -93,6 +93,11 @@ export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
     bytes: modules.reduce((sum, m) => sum + m.bytes, 0),
     modules,
     scales,
+    draft: {
+      layers: draft.layers,
+      tensors: draft.tensors.size,
+      bytes: [...draft.tensors.values()].reduce((sum, t) => sum + t.bytes, 0),
+    },
     health: checkpointHealth(checkpoint),
     warnings: [...checkpoint.warnings],
   };

@@ -63,7 +63,7 @@ export function checkpointHealth(checkpoint: Checkpoint): CheckpointHealth {
   const seen = new Set<string>();
   const globals = new Map<string, number>();
   const withoutInput = new Map<string, number>();
-  for (const m of checkpoint.modules.values()) {
+  for (const m of [...checkpoint.modules.values(), ...checkpoint.draft.modules.values()]) {
     seen.add(m.weight.name);
     for (const [key, t] of m.companions) {
       if (seen.has(t.name)) continue; // fused experts share theirs

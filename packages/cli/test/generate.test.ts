@@ -1,3 +1,4 @@
+import { loadTokenizer } from '@megamoe/checkpoint';
 import { addonInfos } from '@megamoe/model';
 import { repositoryFile } from '@megamoe/testkit';
 import { spawnSync } from 'node:child_process';
@@ -19,7 +20,7 @@ describe('megamoe generate', () => {
     const r = JSON.parse(out) as Record<string, unknown>;
     expect(code).toBe(0);
     expect(r).toMatchObject({ text: 'The capital of Japan is Tokyo.', finishReason: 'stop' });
-    expect(r.promptTokenIds).toEqual([0, 3, 393, 303, 272, 391, 297, 485, 666, 296, 37, 4, 6]);
+    expect(r.promptTokenIds).toEqual([0, 3, 570, 323, 280, 422, 353, 2220, 45, 4, 6]);
     expect((r.tokenIds as number[]).at(-1)).toBe(1);
     expect(Object.keys(r.timings as object).sort()).toEqual([
       'decodeTokensPerSecond',
@@ -29,6 +30,9 @@ describe('megamoe generate', () => {
   });
   it('shows only the answer with --chat, and stops where it is told', async () => {
     expect((await cli('generate', 'What is 7 plus 5?', '--chat')).out).toBe('7 plus 5 is 12.\n');
+    expect((await cli('generate', 'What is the capital of Peru?', '--chat')).out).toBe(
+      'The capital of Peru is Lima.\n',
+    );
     expect((await cli('generate', '--stop', 'ris')).out).toBe('The capital of France is Pa\n');
     const limited = await cli('generate', '--max-tokens', '1', '--json');
     expect(JSON.parse(limited.out)).toMatchObject({ finishReason: 'length' });
@@ -36,6 +40,27 @@ describe('megamoe generate', () => {
       text: '',
       tokenIds: [],
     });
+  });
+  it('reasons where the prompt asks for it: special tokens written in a prompt count', async () => {
+    const prompt = '<｜User｜>What is 347 plus 285?<｜Assistant｜><think>';
+    const { code, out, err } = await cli('generate', prompt);
+    expect([code, out]).toEqual([
+      0,
+      `${prompt}7 plus 5 is 12, write 2, carry 1. 4 plus 8 plus 1 is 13, write 3, carry 1. 3 plus 2 plus 1 is 6, write 6. ` +
+        'That is 632.</think>347 plus 285 is 632.\n',
+    ]);
+    expect(err).toMatch(/^megamoe: weights: .*; draft layer \(mtp\) skipped$/m);
+    expect(err).not.toMatch(/warning/);
+  });
+  it('ids of the padded vocabulary have no text, and stop nothing', async () => {
+    const hot = ['--temperature', '1000', '--seed', '1', '--ignore-eos', '--max-tokens', '40']; // all ids are as likely
+    const { code, out } = await cli('generate', '--json', ...hot);
+    const { text, tokenIds } = JSON.parse(out) as { text: string; tokenIds: number[] };
+    expect([code, tokenIds.length]).toEqual([0, 40]);
+    const tokenizer = loadTokenizer(TINY);
+    expect(tokenIds.filter((id) => id >= tokenizer.vocabSize).length).toBeGreaterThan(3);
+    expect(text).toBe(tokenizer.decode(tokenIds));
+    expect((await cli('generate', ...hot)).out).toBe(`The capital of France is${text}\n`);
   });
   it('repeats itself for a seed', async () => {
     const run = async (seed: string): Promise<string> =>

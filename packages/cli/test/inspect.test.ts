@@ -31,13 +31,18 @@ describe('a sound checkpoint', () => {
   });
 
   it('has a row of scales for each layer and projection', () => {
-    expect(r.health.rows).toHaveLength(6 * 3);
+    expect(r.health.rows).toHaveLength((6 + 1) * 3);
     for (const row of r.health.rows) {
       const counted = Object.values(row.exponents).reduce((a, b) => a + b, 0);
       expect(counted + row.zero + row.nan).toBe(row.scales);
+      if (row.module.startsWith('mtp.')) {
+        expect(row).toMatchObject({ format: 'mxfp4', scales: 16 * 128 * 8, nan: 0, zero: 0 });
+        continue;
+      }
       expect(row).toMatchObject({ format: 'nvfp4', scales: 16 * 128 * 16, nan: 0, zero: 0 });
       expect(row.globalScales!.max).toBeLessThan(1 / 16); // multipliers
     }
+    expect(r.health.rows.filter((row) => row.module.startsWith('mtp.0.ffn.experts.*.w'))).toHaveLength(3);
     expect(r.health.nonFinite).toEqual([]);
     expect(r.health.problems).toEqual([]);
   });
@@ -52,6 +57,8 @@ describe('a sound checkpoint', () => {
     expectWellFormed(picture);
     expect(picture).toContain('prefers-color-scheme:dark');
     expect(picture.match(/text-anchor="end">\d\.w[123]</g)).toHaveLength(18);
+    expect(picture.match(/text-anchor="end">mtp\.0\.w[123]</g)).toHaveLength(3);
+    expect(readFileSync(html, 'utf8')).toMatch(/draft layers \(mtp\.\*\).*1, 125 tensors, skipped when computing/);
   });
 });
 

@@ -19,6 +19,7 @@ const dir = temporaryFolder();
 const at = (name: string): string => join(dir, name);
 /** Amax of the inputs of every expert, from which the input scales of models/tiny were made. */
 const CALIBRATION = new URL('./goldens/tiny-calibration.json', import.meta.url).pathname;
+const ENCODER = 'encoding/encoding_dsv4.py';
 const MATRICES = ['w1', 'w2', 'w3'] as const;
 
 /** The tiny model with its experts as float32. */
@@ -27,7 +28,7 @@ beforeAll(async () => {
   const { numHiddenLayers, numExperts } = checkpoint.config;
   const tensors: TensorToWrite[] = [];
   for (const [name, { dtype, shape }] of checkpoint.tensors) {
-    if (!name.includes('.experts.')) tensors.push({ name, dtype, shape, data: checkpoint.read(name) });
+    if (!/^layers\..*\.experts\./.test(name)) tensors.push({ name, dtype, shape, data: checkpoint.read(name) });
   }
   for (let layer = 0; layer < numHiddenLayers; layer++) {
     for (let expert = 0; expert < numExperts; expert++) {
@@ -47,11 +48,13 @@ beforeAll(async () => {
   }
   const config = JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as Record<string, unknown>;
   delete config.quantization_config;
-  const tokenizer = {
-    'tokenizer.json': readFileSync(join(TINY, 'tokenizer.json')),
-    'tokenizer_config.json': readFileSync(join(TINY, 'tokenizer_config.json')),
-  };
-  await writeCheckpoint(at('f32'), tensors, { files: { 'config.json': config, ...tokenizer } });
+  const beside = Object.fromEntries(
+    ['tokenizer.json', 'tokenizer_config.json', 'generation_config.json', ENCODER].map((name) => [
+      name,
+      readFileSync(join(TINY, name)),
+    ]),
+  );
+  await writeCheckpoint(at('f32'), tensors, { files: { 'config.json': config, ...beside } });
   checkpoint.close();
 });
 
@@ -79,12 +82,17 @@ describe('megamoe quantize', () => {
         continue;
       }
       // A negative zero decodes to -0, whose sign ModelOpt's rule (x < 0) drops.
-      const codes = /experts\.\d+\.w\d\.weight$/.test(name);
+      const codes = /^layers\..*experts\.\d+\.w\d\.weight$/.test(name); // the prediction layer's are the source's own
       const positive = (b: number): number => (b === 8 ? 0 : b);
       expectBytes(ours, codes ? bytes.map((b) => positive(b & 15) | (positive(b >> 4) << 4)) : bytes);
     }
+    expect(got.draft.tensors.size).toBe(125);
     got.close();
     want.close();
+    const others = (folder: string): string[] =>
+      (readdirSync(folder, { recursive: true }) as string[]).filter((f) => !/safetensors|config\.json/.test(f)).sort();
+    expect(others(at('nvfp4'))).toEqual(others(at('f32')));
+    expectBytes(readFileSync(at(`nvfp4/${ENCODER}`)), readFileSync(join(TINY, ENCODER)));
     expect((await cli('generate', '--model', at('nvfp4'))).out).toBe('The capital of France is Paris.\n');
   });
   it('measures input scales from text', async () => {
@@ -201,6 +209,7 @@ describe('megamoe inspect', () => {
     const { code, out } = await cli('inspect', TINY, '--json');
     const r = JSON.parse(out) as {
       parameters: number;
+      draft: object;
       modules: { module: string; format: string; count: number }[];
       scales: Record<string, number>;
     };
@@ -210,7 +219,19 @@ describe('megamoe inspect', () => {
       count: 96,
     });
     expect(r.scales).toMatchObject({ nanScales: 0, blocks: 96 * 3 * 128 * 16 });
-    expect((await cli('inspect', TINY)).out).toMatch(/NVFP4 block scales/);
+    const experts = { module: 'mtp.*.ffn.experts.*.w1', format: 'mxfp4', count: 16, shape: [128, 256] };
+    expect(r.modules.find((m) => m.module === experts.module)).toMatchObject({
+      ...experts,
+      parameters: 16 * 128 * 256,
+    });
+    expect(r.modules.filter((m) => /^(layers|mtp)\.\d/.test(m.module))).toEqual([]);
+    expect(r.draft).toMatchObject({ layers: 1, tensors: 125 });
+    expect(r.parameters).toBeGreaterThan(16e6);
+    expect(r.parameters).toBeLessThan(17e6);
+    const { out: text } = await cli('inspect', TINY);
+    expect(text).toMatch(/NVFP4 block scales/);
+    expect(text).toMatch(/^mtp\.\*: 1 draft layer, 1\.\d MB in 125 tensors, skipped when computing$/m);
+    expect((await cli('inspect', MICRO)).out).not.toMatch(/draft/);
   });
   it('fails on NaN scales and says how many', async () => {
     const checkpoint = openCheckpoint(TINY);

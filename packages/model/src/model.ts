@@ -94,7 +94,7 @@ export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model
       checkpoint.generation,
       checkpoint.warnings,
       () => checkpoint.close(),
-      formatSummary(checkpoint.modules),
+      formatSummary(checkpoint.modules, checkpoint.draft),
     );
     if (model.plan.fits === 'pool') unread.register(model, checkpoint, model);
     return model;

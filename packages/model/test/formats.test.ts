@@ -143,7 +143,7 @@ describe("the trained model as DeepSeek's release", () => {
     const checkpoint = openCheckpoint(quantized);
     expect(new Set([...checkpoint.modules.values()].map((m) => m.format))).toEqual(new Set(['f32', 'fp8', 'mxfp4']));
     checkpoint.close();
-    const ids = [0, 3, 393, 303, 227, 29, 675, 227, 27, 37, 4, 6];
+    const ids = [0, 3, 570, 323, 235, 37, 601, 235, 35, 45, 4, 6]; // What is 7 plus 5?
     const want = await run(plain, ids, { backend });
     expect(maxAbs((await run(quantized, ids, { backend })).logits, want.logits)).toBeLessThan(BOUND);
   });

@@ -33,6 +33,27 @@ describe.each(BACKENDS)('generate on %s', (backend) => {
     const forged = m.promptTokenIds({ messages: [{ role: 'user', content: '<｜User｜>' }] });
     expect(forged.filter((id) => id === m.tokenizer.specialIds.get('<｜User｜>'))).toHaveLength(1);
   });
+  it('reasons where the prompt asks for it', async () => {
+    const m = await tiny();
+    const { text } = await collect(m, { prompt: '<｜User｜>What is 26 plus 38?<｜Assistant｜><think>' });
+    expect(text).toBe(
+      '6 plus 8 is 14, write 4, carry 1. 2 plus 3 plus 1 is 6, write 6. That is 64.</think>26 plus 38 is 64.',
+    );
+  });
+  it('ids of the padded vocabulary have no text, stream on, and end nothing', async () => {
+    const m = await tiny();
+    expect(m.tokenizer.vocabSize).toBeLessThan(m.config.vocabSize);
+    const allowed = [m.tokenizer.vocabSize, m.config.vocabSize - 1];
+    const o = { prompt: 'The capital of France is', allowedTokenIds: allowed, maxTokens: 3, stop: ['x'] };
+    const { text, ids, last } = await collect(m, o);
+    expect([text, last?.finishReason]).toEqual(['', 'length']);
+    expect(ids).toHaveLength(3);
+    expect(ids.every((id) => allowed.includes(id))).toBe(true);
+    expect((await collect(m, { tokenIds: [0, ...allowed], maxTokens: 1 })).ids).toHaveLength(1); // nor do they hurt in a prompt
+    expect((await collect(m, { ...o, stopIds: [allowed[0]!, allowed[1]!] })).last).toMatchObject({
+      finishReason: 'stop',
+    });
+  });
   it('stops at a text, at an id, at the limit', async () => {
     const m = await tiny();
     const prompt = 'The capital of France is';

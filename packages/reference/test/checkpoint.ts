@@ -90,7 +90,11 @@ export function readConfig(dir: string): ReferenceConfig {
     oLoraRank: c['o_lora_rank']!,
     oGroups: c['o_groups']!,
     slidingWindow: c['sliding_window']!,
-    compressRatios: c['compress_ratios']!,
+    // The tail of a longer list belongs to draft layers.
+    compressRatios: (c['compress_ratios']! as number[]).slice(
+      0,
+      c['num_hidden_layers'],
+    ) as ReferenceConfig['compressRatios'],
     indexNHeads: c['index_n_heads']!,
     indexHeadDim: c['index_head_dim']!,
     indexTopk: c['index_topk']!,

@@ -3,6 +3,8 @@ import type { ModelConfig } from '../config/types';
 import { badFile, listText } from '../fail';
 import type { TensorInfo } from '../safetensors/store';
 import { classify, COMPANIONS, expectTensor } from './classify';
+import type { DraftLayers } from './draft';
+import { draftLayers } from './draft';
 import type { LinearSlot, TensorSlot } from './layout';
 import { modelSlots } from './layout';
 import { canonicalName, isDerivedTensor, isDraftTensor } from './names';
@@ -47,6 +49,7 @@ export interface ModuleTable {
   readonly modules: ReadonlyMap<string, ModuleInfo>;
   /** Everything that is not a module's, by canonical name. */
   readonly plain: ReadonlyMap<string, TensorInfo>;
+  readonly draft: DraftLayers;
   readonly warnings: readonly string[];
 }
 
@@ -72,30 +75,30 @@ function checkPlain(slot: TensorSlot, info: TensorInfo): void {
   expectTensor(info, dtypes, [slot.shape]);
 }
 
-/** Renames every tensor, leaves out what the model does not use, and refuses two tensors of one name. */
-function byCanonicalName(tensors: ReadonlyMap<string, TensorInfo>, warnings: string[]): Map<string, TensorInfo> {
+/** Renames every tensor, leaves out what follows from config.json, sets draft layers apart, and refuses two tensors of one name. */
+function byCanonicalName(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  warnings: string[],
+): { found: Map<string, TensorInfo>; drafts: Map<string, TensorInfo> } {
   const found = new Map<string, TensorInfo>();
-  const drafts: string[] = [];
+  const drafts = new Map<string, TensorInfo>();
   const derived: string[] = [];
   for (const info of tensors.values()) {
     const name = canonicalName(info.name);
-    if (isDraftTensor(name)) drafts.push(info.name);
-    else if (isDerivedTensor(name)) derived.push(info.name);
-    else {
-      const other = found.get(name);
-      if (other)
-        throw badFile(info.file, `is the same as ${other.name} in ${other.file}: both mean ${name}`, {
-          tensor: info.name,
-        });
-      found.set(name, info);
+    if (isDerivedTensor(name)) {
+      derived.push(info.name);
+      continue;
     }
+    const into = isDraftTensor(name) ? drafts : found;
+    const other = into.get(name);
+    if (other)
+      throw badFile(info.file, `is the same as ${other.name} in ${other.file}: both mean ${name}`, {
+        tensor: info.name,
+      });
+    into.set(name, info);
   }
-  if (drafts.length)
-    warnings.push(
-      `${drafts.length} tensors of draft layers (mtp.*) are skipped: speculative decoding is not supported`,
-    );
   if (derived.length) warnings.push(`${listText(derived, 2)} skipped: rotary frequencies follow from config.json`);
-  return found;
+  return { found, drafts };
 }
 
 /**
@@ -110,7 +113,7 @@ export function buildModuleTable(
   dir: string,
 ): ModuleTable {
   const warnings: string[] = [];
-  const found = byCanonicalName(tensors, warnings);
+  const { found, drafts } = byCanonicalName(tensors, warnings);
   const used = new Set<string>();
   const take = (name: string): TensorInfo | undefined => {
     const info = found.get(name);
@@ -165,5 +168,5 @@ export function buildModuleTable(
     const { file, name } = found.get(unknown[0]!)!;
     throw new CheckpointError(`${file}: unknown tensors (${names.length}): ${listText(names)}`, { file, tensor: name });
   }
-  return { modules, plain, warnings };
+  return { modules, plain, draft: draftLayers(drafts), warnings };
 }

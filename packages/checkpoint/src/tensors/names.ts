@@ -57,7 +57,7 @@ export function canonicalName(name: string): string {
   return out.replace(/\.weight_scale_inv$/, '.scale'); // also beside DeepSeek's names
 }
 
-/** Draft layers (MTP, DSpark), which this project does not run. */
+/** A tensor of a draft layer (multi-token prediction, DSpark). */
 export function isDraftTensor(canonical: string): boolean {
   return canonical.startsWith('mtp.');
 }

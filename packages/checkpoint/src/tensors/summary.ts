@@ -1,3 +1,4 @@
+import type { DraftLayers } from './draft';
 import type { ModuleInfo } from './modules';
 
 /** Modules that are alike but for their layer and expert. */
@@ -42,8 +43,11 @@ export function formatTable(modules: ReadonlyMap<string, ModuleInfo>): FormatRow
   return [...rows.values()].sort((a, b) => b.bytes - a.bytes);
 }
 
-/** The same in one line, as a load reports it: `routed experts 288 nvfp4 (modelopt); shared experts 18 fp8; ...`. */
-export function formatSummary(modules: ReadonlyMap<string, ModuleInfo>): string {
+/**
+ * The same in one line, as a load reports it: `routed experts 288 nvfp4 (modelopt); shared experts 18 fp8; ...; draft layer (mtp) skipped`.
+ * @param draft layers beside the model's own, which a load leaves out
+ */
+export function formatSummary(modules: ReadonlyMap<string, ModuleInfo>, draft?: Pick<DraftLayers, 'layers'>): string {
   const parts = new Map<string, Map<string, number>>();
   for (const info of modules.values()) {
     const part = /\.ffn\.experts\./.test(info.name)
@@ -58,10 +62,11 @@ export function formatSummary(modules: ReadonlyMap<string, ModuleInfo>): string 
     const format = formatName(info);
     counts.set(format, (counts.get(format) ?? 0) + 1);
   }
-  return ['routed experts', 'shared experts', 'attention', 'others']
-    .flatMap((part) => {
-      const counts = parts.get(part);
-      return counts ? [`${part} ${[...counts].map(([format, count]) => `${count} ${format}`).join(', ')}`] : [];
-    })
-    .join('; ');
+  const texts = ['routed experts', 'shared experts', 'attention', 'others'].flatMap((part) => {
+    const counts = parts.get(part);
+    return counts ? [`${part} ${[...counts].map(([format, count]) => `${count} ${format}`).join(', ')}`] : [];
+  });
+  const drafts = draft?.layers ?? 0;
+  if (drafts > 0) texts.push(`${drafts === 1 ? 'draft layer' : `${drafts} draft layers`} (mtp) skipped`);
+  return texts.join('; ');
 }

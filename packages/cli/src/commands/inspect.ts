@@ -53,6 +53,10 @@ function text(r: InspectReport): string {
       ? ''
       : `\nNVFP4 block scales: ${r.scales.blocks}; saturated at 448: ${percent(r.scales.saturatedScales)}, at the minimum 2^-9: ${percent(r.scales.minimumScales)}, ` +
         `zero: ${percent(r.scales.zeroScales)}, NaN: ${r.scales.nanScales}\n`;
+  const drafts =
+    r.draft.layers === 0
+      ? ''
+      : `\nmtp.*: ${r.draft.layers} draft layer${r.draft.layers === 1 ? '' : 's'}, ${bytesText(r.draft.bytes)} in ${r.draft.tensors} tensors, skipped when computing\n`;
   const { problems, nonFinite } = r.health;
   const odd = [
     ...problems,
@@ -60,5 +64,5 @@ function text(r: InspectReport): string {
     ...r.warnings,
   ];
   const warnings = odd.map((w) => `warning: ${w}\n`).join('');
-  return `${r.dir}: ${r.parameters} parameters, ${bytesText(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${warnings}`;
+  return `${r.dir}: ${r.parameters} parameters, ${bytesText(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${drafts}${warnings}`;
 }

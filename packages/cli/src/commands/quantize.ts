@@ -139,6 +139,10 @@ async function write(
   if (flags.format === 'gguf') {
     if (!overwrite && existsSync(flags.out))
       throw new ValueError(`quantize: "${flags.out}" is there; give --overwrite to replace it`);
+    if (checkpoint.draft.layers > 0)
+      io.err(
+        `megamoe: warning: ${checkpoint.draft.tensors.size} tensors of draft layers (mtp.*) are left out: GGUF has no names for them here\n`,
+      );
     await writeGguf(flags.out, checkpoint, { units, quantizer, calibration, signal: io.signal, onProgress });
     return;
   }

@@ -14,10 +14,9 @@ import { readTokenIds } from './logits';
 /** Long enough to leave the window, to close a compressed window of 128 tokens and to make the indexer of a small model choose. */
 const DEFAULT_PROMPT = `The capital of France is Paris, and the capital of Italy is Rome. What is 7 plus 5? It is 12.
 A river begins as rain on a hill. The rain runs into a stream, the stream into a river, and the river into the sea, where the sun lifts
-it into the air again, so that it may fall on another hill. People have built their towns beside rivers for as long as there have been
-towns: to drink, to wash, to carry grain and timber, and to turn the wheels of their mills. When the snow melts in spring the water
-rises, and those who live near it look to their walls and doors. In autumn it is low and clear, and one can count the stones. Hydrogen
-and oxygen make water; gold, iron and silver do not. "Tell me," said the old man to the child, "which is older, the river or the town?"`;
+it into the air again, so that it may fall on another hill. When the snow melts in spring the water rises, and those who live near it
+look to their walls and doors. Hydrogen and oxygen make water; gold, iron and silver do not. "Tell me," said the old man to the child,
+"which is older, the river or the town?"`;
 
 interface VerifyFlags extends ModelOptions {
   readonly prompt?: string;
