@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { attentionAddonInfo } from '@megamoe/attention';
 import { gemmAddonInfo } from '@megamoe/gemm-native';
 import { expect, it } from 'vitest';
@@ -39,43 +40,43 @@ function attention(threads) {
 }
 `;
 
-function runScript(body: string): unknown {
-  const r = spawnSync(process.execPath, ['-e', WORK + body], { encoding: 'utf8', timeout: 100_000 });
-  expect(r.stderr).toBe('');
-  return JSON.parse(r.stdout);
+async function runScript(body: string): Promise<unknown> {
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, ['-e', WORK + body], { timeout: 100_000 });
+  expect(stderr).toBe('');
+  return JSON.parse(stdout);
 }
 
-it('operations of both addons run on the same threads, with the same results', () => {
+it('operations of both addons run on the same threads, with the same results', async () => {
   if (!canShare) return;
-  const seen = runScript(`
+  const seen = (await runScript(`
     const alone = [gemm(1), attention(1)];
     const threads = [poolThreads(0)];
     const together = [];
     for (const op of [gemm, attention, attention, gemm]) { together.push(op(5)); threads.push(poolThreads(4)); }
-    console.log(JSON.stringify({ alone, together, threads }));`) as Record<string, number[]>;
+    console.log(JSON.stringify({ alone, together, threads }));`)) as Record<string, number[]>;
   const [g, a] = seen['alone']!;
   expect(g).not.toBe(a);
   expect(seen['together']).toEqual([g, a, a, g]);
   expect(seen['threads']).toEqual([0, 4, 4, 4, 4]);
 });
 
-it('the pool that an addon brought in a Node worker thread serves the other addon after that thread has ended', () => {
+it('the pool that an addon brought in a Node worker thread serves the other addon after that thread has ended', async () => {
   if (!canShare) return;
-  const seen = runScript(`
+  const seen = (await runScript(`
     const { Worker } = require('node:worker_threads');
     const code = ${JSON.stringify(WORK)} + ';require("node:worker_threads").parentPort.postMessage([attention(5), poolThreads(4)])';
     const worker = new Worker(code, { eval: true });
     let first;
     worker.once('message', (m) => { first = m; });
-    worker.once('exit', () => console.log(JSON.stringify([...first, attention(1), gemm(5), gemm(1), poolThreads(4)])));`);
-  const [inWorker, threads, alone, gemm, gemmAlone, after] = seen as number[];
+    worker.once('exit', () => console.log(JSON.stringify([...first, attention(1), gemm(5), gemm(1), poolThreads(4)])));`)) as number[];
+  const [inWorker, threads, alone, gemm, gemmAlone, after] = seen;
   expect([inWorker, gemm]).toEqual([alone, gemmAlone]);
   expect([threads, after]).toEqual([4, 4]);
 });
 
-it('both addons may be loaded and used at once from several Node worker threads: still one pool', () => {
+it('both addons may be loaded and used at once from several Node worker threads: still one pool', async () => {
   if (!canShare) return;
-  const seen = runScript(`
+  const seen = (await runScript(`
     const { Worker } = require('node:worker_threads');
     const run = (op) => new Promise((ok, bad) => {
       const code = ${JSON.stringify(WORK)} + ';require("node:worker_threads").parentPort.postMessage(' + op + '(4))';
@@ -83,7 +84,7 @@ it('both addons may be loaded and used at once from several Node worker threads:
       new Worker(code, { eval: true }).once('message', (m) => { answer = m; }).once('error', bad).once('exit', () => ok(answer));
     });
     Promise.all(['gemm', 'attention', 'gemm', 'attention'].map(run)).then((sums) =>
-      console.log(JSON.stringify({ sums, alone: [gemm(1), attention(1)], threads: poolThreads(3) })));`) as {
+      console.log(JSON.stringify({ sums, alone: [gemm(1), attention(1)], threads: poolThreads(3) })));`)) as {
     sums: number[];
     alone: number[];
     threads: number;

@@ -13,6 +13,7 @@ import {
 import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { breathe } from './support';
 
 /** How a module is written. */
 export type WrittenFormat = 'f32' | 'fp8-e8m0' | 'fp8-f32' | 'mxfp4' | 'modelopt' | 'compressed-tensors';
@@ -118,6 +119,7 @@ export async function rewriteModel(
       const { tensors, values } = write(name, x, n, k, choose(name, k));
       quantized.push(...tensors);
       plain.push({ name: `${name}.weight`, dtype: 'F32', shape: [n, k], data: Float32Array.from(values) });
+      await breathe();
     }
     for (const { name, dtype, shape } of checkpoint.tensors.values()) {
       if (!ours.has(name))

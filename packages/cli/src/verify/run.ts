@@ -159,9 +159,13 @@ async function run(
   const sequence = model.createSequence({
     maxTokens: Math.min(tokenIds.length + decode, model.config.maxPositionEmbeddings),
   });
-  await pause(0, 'prefill');
-  recorder.step = { kind: 'prefill', position: 0, tokens: tokenIds.length };
-  let logits = model.forward([{ sequence, tokenIds }]);
+  let logits: Float32Array = new Float32Array(0);
+  for (let at = 0; at < tokenIds.length; at += model.maxChunk) {
+    const chunk = tokenIds.slice(at, at + model.maxChunk);
+    await pause(0, `prefill from token ${at}`);
+    recorder.step = { kind: 'prefill', position: at, tokens: chunk.length };
+    logits = model.forward([{ sequence, tokenIds: chunk }]);
+  }
   for (let i = 0; i < decode; i++) {
     const next = logits.reduce((best, x, id) => (x > logits[best]! ? id : best), 0);
     await pause(1 + i, `decode ${i + 1}`);
