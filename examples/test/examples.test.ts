@@ -26,7 +26,12 @@ const SAYS: Readonly<Record<string, readonly (string | RegExp)[]>> = {
   'quantize-error.mjs': [/right +9\.\d %/, /8 x too small +6\d\.\d %/],
   'ragged-batch.mjs': ['expertOffsets 3 7 7 10; sfOffsets 128 256 256 384', 'combined: 1.50 3.00 4.50 6.00 7.50'],
   'wrong-kernel.mjs': ['1. offsets-searchsorted-left '],
-  'streaming-chat.mjs': ['> What is the capital of France?', 'Paris', '12', 'Rome', 'ended by stop'],
+  'reasoning-and-tools.mjs': [
+    /^at once: +347 plus 285 is (?!632)\d+\.$/m, // it cannot
+    /^reasoning: 7 plus 5 is 12, write 2, carry 1\. .* That is 632\.<\/think>347 plus 285 is 632\.$/m,
+    'so:        get_weather({"city":"Paris"})',
+  ],
+  'streaming-chat.mjs': ['> My name is Grace.', 'The capital of Peru is Lima.', 'Your name is Grace.', 'ended by stop'],
 };
 
 /** Makes an example say, on stderr, how many seconds of processor it took: unlike the clock, it does not count who else is at work. */
