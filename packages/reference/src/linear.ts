@@ -22,16 +22,44 @@ export function linear(x: Numbers, w: Numbers, { m, n, k, groups = 1 }: LinearSh
   const xs = toFloat64(x);
   const ws = toFloat64(w);
   const out = new Float64Array(m * groups * n);
-  for (let row = 0; row < m; row++) {
-    for (let feature = 0; feature < groups * n; feature++) {
-      const x0 = (row * groups + Math.floor(feature / n)) * k;
-      const w0 = feature * k;
-      let sum = 0;
-      for (let i = 0; i < k; i++) sum += xs[x0 + i]! * ws[w0 + i]!;
-      out[row * groups * n + feature] = sum;
-    }
+  for (let block = 0; block < m * groups; block++) {
+    const w0 = (block % groups) * n * k;
+    let feature = 0;
+    for (; feature + 3 < n; feature += 4) dots4(xs, block * k, ws, w0 + feature * k, k, out, block * n + feature);
+    for (; feature < n; feature++) out[block * n + feature] = dot(xs, block * k, ws, w0 + feature * k, k);
   }
   return out;
+}
+
+/** Sum of products in the order of k. */
+function dot(x: Float64Array, x0: number, w: Float64Array, w0: number, k: number): number {
+  let sum = 0;
+  for (let i = 0; i < k; i++) sum += x[x0 + i]! * w[w0 + i]!;
+  return sum;
+}
+
+/** {@link dot} with four rows of weights, the same bits: no sum waits for another, which takes half the time. */
+function dots4(
+  x: Float64Array,
+  x0: number,
+  w: Float64Array,
+  w0: number,
+  k: number,
+  out: Float64Array,
+  out0: number,
+): void {
+  let [a, b, c, d] = [0, 0, 0, 0];
+  for (let i = 0; i < k; i++) {
+    const xi = x[x0 + i]!;
+    a += xi * w[w0 + i]!;
+    b += xi * w[w0 + k + i]!;
+    c += xi * w[w0 + 2 * k + i]!;
+    d += xi * w[w0 + 3 * k + i]!;
+  }
+  out[out0] = a;
+  out[out0 + 1] = b;
+  out[out0 + 2] = c;
+  out[out0 + 3] = d;
 }
 
 /** Arguments of {@link groupedGemm}. */

@@ -6,6 +6,18 @@ describe('linear', () => {
   it('multiplies by rows of w', () => {
     expect([...linear([1, 2, 3, 4], [1, 1, 1, -1, 0, 2], { m: 2, n: 3, k: 2 })]).toEqual([3, -1, 4, 7, -1, 8]);
   });
+  it.each([1, 3, 4, 5, 8, 11])('adds in the order of k, for %d outputs', (n) => {
+    const [m, k, groups] = [2, 37, 2];
+    const random = seeded(n);
+    const x = random.floats(m * groups * k);
+    const w = random.floats(groups * n * k);
+    const want = Float64Array.from({ length: m * groups * n }, (_, at) => {
+      const [block, column] = [Math.floor(at / n), at % n];
+      const row = w.subarray(((block % groups) * n + column) * k).subarray(0, k);
+      return row.reduce((sum, v, i) => sum + v * x[block * k + i]!, 0);
+    });
+    expectBytes(linear(x, w, { m, n, k, groups }), want);
+  });
   it('groups are block diagonal', () => {
     const [m, n, k, groups] = [3, 2, 4, 3];
     const random = seeded(1);

@@ -90,11 +90,17 @@ describe('models/tiny, trained, NVFP4 experts', () => {
   const config = readConfig(dir);
   const golden = readSafetensors(fileURLToPath(new URL('goldens/tiny.safetensors', import.meta.url)));
   const weights = weightReader(readModel(dir));
+  const known = new Map<string, Float64Array>();
   const lastLogits = (prompt: string, activations: 'float' | 'nvfp4' | 'nvfp4-dynamic'): Float64Array => {
+    const key = `${prompt} ${activations}`;
+    const before = known.get(key);
+    if (before) return before;
     const ids = values(golden, `${prompt}.input_ids`);
     const { logits, trace } = referenceForward(config, weights, ids, { activations });
     expect(trace.size).toBe(0);
-    return logits.subarray((ids.length - 1) * config.vocabSize);
+    const last = logits.slice((ids.length - 1) * config.vocabSize);
+    known.set(key, last);
+    return last;
   };
 
   it.each(['capital-france', 'chat-plus'])('%s: float and NVFP4 activations', (prompt) => {
