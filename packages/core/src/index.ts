@@ -29,3 +29,4 @@ export {
   encodeE2m1,
   encodeE4m3,
 } from './codecs';
+export type { LogitsScan } from './logits-scan';

@@ -1,0 +1,27 @@
+/**
+ * Passes over the logits of one sequence, for a sampler: exact and the same on every backend. Logits may hold -Infinity; the signs of
+ * zeros mean nothing.
+ */
+export interface LogitsScan {
+  /**
+   * Index of the largest of the first n, ties to the lowest index.
+   * @returns -1 - i when `logits[i]` is the first NaN or +Infinity
+   */
+  argmax(logits: Float32Array, n: number): number;
+  /**
+   * The k largest of the first n, and all that tie with the k-th after a division: every i with
+   * `fround(logits[i] / temperature) >= fround(kth / temperature)`, kth being the k-th largest, ties counted one each.
+   * @param k           1 to n
+   * @param temperature a float32 number above 0
+   * @param ids         i32
+   * @param values      f32, not divided
+   * @returns how many there are; the first of them, as many as fit, are in `ids` and `values`, ids ascending. -1 when a NaN or +Infinity is
+   *          among the logits, or when the quotients overflow or underflow.
+   */
+  top(logits: Float32Array, n: number, k: number, temperature: number, ids: Int32Array, values: Float32Array): number;
+  /**
+   * Every i of the first n with `logits[i] >= floor`, answered as by `top`.
+   * @param floor a float32 number
+   */
+  atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number;
+}

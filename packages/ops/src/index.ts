@@ -1,0 +1,71 @@
+export { OP_NAMES, OPS } from './table';
+export type { OpName, OpRow } from './table';
+export type {
+  Access,
+  ChoiceKind,
+  CountKind,
+  Dtype,
+  FlagKind,
+  HandleKind,
+  HandleName,
+  Kind,
+  RealKind,
+  TensorKind,
+} from './kinds';
+export type { ArgOf, Carrier, FamilyOp, InputPrecision, OpArgs, Operations } from './types';
+export type { Backend, CachePart, KvCache, StagedRows, Step, Tensors } from './backend';
+export type { HostArrays } from './host';
+export { arrayChecks } from './kind-checks';
+export type { KindChecks, Memory, Place } from './kind-checks';
+export { makeChecks, makeMemoryChecks, makeValueChecks } from './generated/checks';
+export type { OpChecks } from './generated/checks';
+export { POSITIONAL } from './generated/positional';
+export type { NativeFunction } from './generated/positional';
+export { onHost } from './generated/on-host';
+export { adoptTensor, bytesOf, hostArray, HostTensor, hostTensor } from './tensor';
+export type { HostArray, HostArrayOf, Tensor } from './tensor';
+export {
+  checkLayerSpec,
+  filledRows,
+  firstLiveRow,
+  PAGE_KINDS,
+  pageBytes,
+  pageKindsOf,
+  PagePool,
+  PAGES,
+  REWIND_TOKENS,
+  sequenceBytes,
+  SequencePages,
+  visibleEntries,
+} from './pages';
+export type { LayerSpec, PageCounts, PageKind, PageMemory, PageShape } from './pages';
+export { StepRows } from './step';
+export type { PageLists } from './step';
+export { missingOperations, observed, overlaid } from './observe';
+export type { Observer } from './observe';
+export type {
+  CompressorHandle,
+  RopeHandle,
+  RopeSpec,
+  RouterHandle,
+  RouteSpec,
+  Staged,
+  StagedSpec,
+  YarnParameters,
+} from './handles';
+export type {
+  DenseLinearSource,
+  DenseRows,
+  ExpertPool,
+  ExpertPoolShape,
+  ExpertsSource,
+  ExpertsWeight,
+  Fp8LinearSource,
+  Fp8Rows,
+  LinearSource,
+  LinearWeight,
+  Nvfp4LinearSource,
+  Nvfp4Rows,
+  WeightFormat,
+  WeightRows,
+} from './weights';

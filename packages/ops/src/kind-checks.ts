@@ -1,0 +1,115 @@
+import { checkCapacity, checkKind, KindError, ShapeError, ValueError } from '@megamoe/core';
+import type { Dtype, HandleName } from './kinds';
+import type { HostArray } from './tensor';
+
+/** What the checks of the list ask of one side of the border: `fn` and `arg` are for messages. */
+export interface KindChecks {
+  /** Throws unless `v` is a tensor of `dtype` with at least `want` elements. */
+  tensor(fn: string, arg: string, v: unknown, dtype: Dtype, formula: string, want: number): void;
+  /** Throws unless `v` is a usable handle. */
+  handle(fn: string, arg: string, v: unknown, of: HandleName): void;
+  /** Throws unless the first `n` values lie in `[min, below)`; nothing where values are out of reach. */
+  indices(fn: string, arg: string, v: Int32Array, n: number, min: number, below: number): void;
+  /** Throws unless `v` holds cumulative ends, the last at most `most`. */
+  ends(fn: string, arg: string, v: Int32Array, most: number): void;
+  /** Where the first `n` elements of `v` lie. */
+  place(arg: string, v: Memory, n: number): Place;
+  /** Throws when other threads can write there: indices must not change between their check and their use. */
+  unshared(fn: string, at: Place): void;
+  /** Throws when an output shares memory with another argument. */
+  apart(fn: string, out: Place, other: Place): void;
+  /** The same, but they may be the same memory, from its first element on. */
+  apartOrSame(fn: string, out: Place, other: Place): void;
+}
+
+/** A typed array, as far as memory goes. */
+export interface Memory {
+  readonly buffer: ArrayBufferLike;
+  readonly byteOffset: number;
+  readonly BYTES_PER_ELEMENT: number;
+}
+
+/** Where an argument lies. Its `buffer` is read once, for that is what takes time. */
+export interface Place {
+  readonly arg: string;
+  readonly v: Memory;
+  readonly n: number;
+  readonly buffer: ArrayBufferLike;
+}
+
+const ARRAYS = { f32: Float32Array, i32: Int32Array, u8: Uint8Array, bf16: Uint16Array, e4m3: Uint8Array } as const;
+
+/** Throws unless the arguments came as an object. */
+export function checkArguments(fn: string, a: unknown): void {
+  if (typeof a === 'object' && a !== null) return;
+  throw new KindError(`${fn}: takes one object with its arguments by name, got ${a === null ? 'null' : typeof a}`);
+}
+
+/** Throws unless `v` is a boolean. */
+export function checkFlag(fn: string, arg: string, v: unknown): void {
+  if (typeof v !== 'boolean') throw new KindError(`${fn}: "${arg}" must be a boolean, got ${typeof v}`);
+}
+
+/** Throws unless `v` is above 0, in float32 too. Infinity is fine. */
+export function checkLimit(fn: string, arg: string, v: unknown): void {
+  if (typeof v !== 'number' || !(v > 0))
+    throw new ValueError(`${fn}: "${arg}" must be above 0 (Infinity for none), got ${String(v)}`);
+  if (Math.fround(v) === 0) throw new ValueError(`${fn}: "${arg}" must be above 0 in float32, got ${v}`);
+}
+
+/** Elements of both lie in the same place. Nothing lies nowhere. */
+function overlap(a: Place, b: Place): boolean {
+  if (a.buffer !== b.buffer) return false;
+  const aEnd = a.v.byteOffset + a.n * a.v.BYTES_PER_ELEMENT;
+  const bEnd = b.v.byteOffset + b.n * b.v.BYTES_PER_ELEMENT;
+  return Math.max(a.v.byteOffset, b.v.byteOffset) < Math.min(aEnd, bEnd);
+}
+
+/** Checks for typed arrays; `handle` is the kernels' own, who know what they made. */
+export function arrayChecks(handle: KindChecks['handle']): KindChecks {
+  const apart: KindChecks['apart'] = (fn, out, other) => {
+    if (overlap(out, other)) throw new ShapeError(`${fn}: "${out.arg}" must not overlap "${other.arg}"`);
+  };
+  return {
+    handle,
+    apart,
+    tensor(fn, arg, v, dtype, formula, want) {
+      // The common case first, with a class that the compiler knows.
+      if (dtype === 'f32' && v instanceof Float32Array && v.length >= want) return;
+      checkKind<HostArray>(fn, arg, v, ARRAYS[dtype]);
+      checkCapacity(fn, arg, v, formula, want);
+    },
+    indices(fn, arg, v, n, min, below) {
+      const end = Math.floor(below); // a last row that is not whole cannot be asked for
+      for (let i = 0; i < n; i++) {
+        const at = v[i]!;
+        if (at < min || at >= end)
+          throw new ValueError(`${fn}: "${arg}" must hold values in [${min}, ${end}), got ${at} at index ${i}`);
+      }
+    },
+    ends(fn, arg, v, most) {
+      let last = 0;
+      for (let e = 0; e < v.length; e++) {
+        const end = v[e]!;
+        if (end < last) {
+          throw new ValueError(
+            `${fn}: "${arg}" must be cumulative ends (no leading zero, never falling), got ${end} after ${last} at index ${e}`,
+          );
+        }
+        last = end;
+      }
+      if (last > most) throw new ValueError(`${fn}: "${arg}" must end at or below slots = ${most}, got ${last}`);
+    },
+    place: (arg, v, n) => ({ arg, v, n, buffer: v.buffer }),
+    unshared(fn, { arg, buffer }) {
+      if (!(buffer instanceof SharedArrayBuffer)) return;
+      throw new KindError(
+        `${fn}: "${arg}" must not lie in a SharedArrayBuffer: another thread could change it while it is read`,
+      );
+    },
+    apartOrSame(fn, out, other) {
+      if (out.buffer === other.buffer && out.v.byteOffset === other.v.byteOffset) return;
+      apart(fn, out, other);
+    },
+  };
+}

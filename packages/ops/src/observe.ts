@@ -1,0 +1,42 @@
+import type { Backend, Tensors } from './backend';
+import { OP_NAMES, type OpName } from './table';
+import type { OpArgs, Operations } from './types';
+
+/** Looks on while operations run; what it does not name runs unobserved. */
+export type Observer = {
+  readonly [N in OpName]?: (args: OpArgs<N, Tensors>, run: () => void) => void;
+};
+
+/** A backend with some of its methods in another's place. The others run on the backend itself, whatever it is made of: a class, too. */
+export function overlaid(backend: Backend, methods: Partial<Backend>): Backend {
+  const own = new Map<PropertyKey, unknown>(Object.entries(methods));
+  return new Proxy(backend, {
+    get(target, key) {
+      const known = own.get(key);
+      if (known !== undefined) return known;
+      const value: unknown = Reflect.get(target, key, target);
+      if (typeof value !== 'function') return value;
+      const bound: unknown = value.bind(target);
+      own.set(key, bound);
+      return bound;
+    },
+  });
+}
+
+/**
+ * A backend whose operations go through `observer`, which runs each by `run()`, once, or not at all. Everything else is the backend's own.
+ */
+export function observed(backend: Backend, observer: Observer): Backend {
+  const methods = OP_NAMES.flatMap((name) => {
+    const look = observer[name] as ((args: unknown, run: () => void) => void) | undefined;
+    if (look === undefined) return [];
+    const op = backend[name].bind(backend) as (args: unknown) => void;
+    return [[name, (args: unknown): void => look(args, () => op(args))] as const];
+  });
+  return overlaid(backend, Object.fromEntries(methods));
+}
+
+/** Operations of the list that a backend lacks. */
+export function missingOperations(backend: Partial<Operations<Tensors>>): readonly OpName[] {
+  return OP_NAMES.filter((name) => typeof backend[name] !== 'function');
+}

@@ -1,0 +1,116 @@
+import { checkInteger, KindError, ShapeError } from '@megamoe/core';
+import type { Dtype } from './kinds';
+
+/**
+ * A buffer of a backend, row-major. Operations are told how much of it to use: it may be larger. The model never looks inside.
+ */
+export interface Tensor {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Product of `shape`. */
+  readonly length: number;
+  /** Rows `[from, from + rows)` of the first axis, sharing memory. Disposing of a view does nothing. */
+  view(from: number, rows: number): Tensor;
+  /** Frees its memory now; using it after that is a KindError. Twice is fine. */
+  dispose(): void;
+  [Symbol.dispose](): void;
+}
+
+/** Typed arrays by element type: bf16 as bit patterns, e4m3 as bytes. */
+export interface HostArrayOf {
+  readonly f32: Float32Array;
+  readonly i32: Int32Array;
+  readonly u8: Uint8Array;
+  readonly bf16: Uint16Array;
+  readonly e4m3: Uint8Array;
+}
+
+/** Any of them. */
+export type HostArray = HostArrayOf[Dtype];
+
+const ARRAYS = { f32: Float32Array, i32: Int32Array, u8: Uint8Array, bf16: Uint16Array, e4m3: Uint8Array } as const;
+
+/** Bytes of an element. */
+export function bytesOf(dtype: Dtype): number {
+  return ARRAYS[dtype].BYTES_PER_ELEMENT;
+}
+
+function product(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
+}
+
+/** A tensor of a backend on the host: a typed array. */
+export class HostTensor<D extends Dtype = Dtype> implements Tensor {
+  #data: HostArrayOf[D];
+  #disposed = false;
+  readonly length: number;
+
+  /** @throws ShapeError when `data` has not the product of `shape` elements. */
+  constructor(
+    readonly dtype: D,
+    readonly shape: readonly number[],
+    data: HostArrayOf[D],
+    private readonly isView = false,
+  ) {
+    this.length = product(shape);
+    if (data.length !== this.length) {
+      throw new ShapeError(`tensor: "data" must have length ${shape.join('*')} = ${this.length}, got ${data.length}`);
+    }
+    this.#data = data;
+  }
+
+  /** Its memory. @throws KindError after dispose */
+  get data(): HostArrayOf[D] {
+    if (this.#disposed)
+      throw new KindError(`tensor: a ${this.dtype} tensor [${this.shape.join(', ')}] has been disposed`);
+    return this.#data;
+  }
+
+  view(from: number, rows: number): HostTensor<D> {
+    const [all = 0, ...inner] = this.shape;
+    checkInteger('tensor.view', 'from', from, 0, all);
+    checkInteger('tensor.view', 'rows', rows, 0, all - from);
+    const width = product(inner);
+    const data = this.data.subarray(from * width, (from + rows) * width) as HostArrayOf[D];
+    return new HostTensor(this.dtype, [rows, ...inner], data, true);
+  }
+
+  dispose(): void {
+    if (this.isView || this.#disposed) return;
+    this.#disposed = true;
+    this.#data = new ARRAYS[this.dtype](0) as HostArrayOf[D];
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A host tensor of zeros. */
+export function hostTensor<D extends Dtype>(dtype: D, shape: readonly number[]): HostTensor<D> {
+  shape.forEach((n, i) => checkInteger('alloc', `shape[${i}]`, n, 0));
+  return new HostTensor(dtype, shape, new ARRAYS[dtype](product(shape)) as HostArrayOf[D]);
+}
+
+/** A host tensor on the memory of `data`, which it does not copy: [length] where no shape is given. */
+export function adoptTensor(
+  data: Float32Array | Int32Array | Uint8Array | Uint16Array,
+  shape: readonly number[] = [data.length],
+): HostTensor {
+  const dtype =
+    data instanceof Float32Array
+      ? 'f32'
+      : data instanceof Int32Array
+        ? 'i32'
+        : data instanceof Uint16Array
+          ? 'bf16'
+          : 'u8';
+  return new HostTensor<Dtype>(dtype, shape, data);
+}
+
+/** The typed array of a host tensor. @throws KindError when it is none, naming operation and argument */
+export function hostArray<D extends Dtype>(fn: string, arg: string, x: unknown, dtype: D): HostArrayOf[D] {
+  if (x instanceof HostTensor && x.dtype === dtype) return x.data as HostArrayOf[D];
+  const got = x instanceof HostTensor ? `a tensor of ${x.dtype}` : x === null ? 'null' : typeof x;
+  throw new KindError(`${fn}: "${arg}" must be a host tensor of ${dtype}, got ${got}`);
+}
