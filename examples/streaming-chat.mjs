@@ -3,7 +3,9 @@ import { loadModel } from '@megamoe/model';
 import { modelDirectory } from '@megamoe/tiny-model';
 
 const model = await loadModel(modelDirectory);
-console.log(`${model.config.numHiddenLayers} layers, ${model.config.numExperts} experts, ${model.ops.name} backend`);
+console.log(
+  `${model.config.numHiddenLayers} layers, ${model.config.numExperts} experts, ${model.backend.name} backend`,
+);
 
 /** @type {{ role: 'user' | 'assistant', content: string }[]} */
 const messages = [];

@@ -1,6 +1,6 @@
 /** A grouped GEMM that gives each expert's first row to the expert before, and `megamoe explain`, which finds that out from its output. */
 import { writeSafetensors } from '@megamoe/checkpoint';
-import { createGemmKernels } from '@megamoe/gemm-native';
+import { createGemmKernels, stageFrom } from '@megamoe/gemm-native';
 import { globalDecodeScaleFromAmax, quantizeNvfp4 } from '@megamoe/nvfp4-quant';
 import { runCli } from 'megamoe';
 import { mkdtempSync } from 'node:fs';
@@ -36,7 +36,10 @@ const weight = kernels.packExperts({
 });
 const out = new Float32Array(tokens * n);
 const alpha = new Float32Array(numExperts).fill(g * g);
-kernels.groupedGemmW4A4(weight, a.codes, a.sf, Int32Array.of(11, 11, 24), alpha, null, out);
+const staged = kernels.createStaged({ slots: tokens, k, inputs: ['nvfp4'] });
+stageFrom({ staged, rows: tokens, k, codes: a.codes, sf: a.sf });
+const wrongOffsets = Int32Array.of(11, 11, 24);
+kernels.groupedGemm({ w: weight, staged, slots: tokens, expertOffsets: wrongOffsets, alpha, out });
 
 // A dump is what the operation was given and what came out; docs: packages/cli/docs/dumps.md.
 const scales = new Float32Array(numExperts).fill(g);

@@ -2,7 +2,7 @@
  * Copied beside installed packages and run there: one seeded W4A4 problem by the js backend and by the addon, staging included. Prints
  * JSON `{ isa, js, native }`, the last two digests of all bytes that came out; `native` is absent where no addon loads.
  */
-import { createGemmKernels, gemmAddonInfo } from '@megamoe/gemm-native';
+import { createGemmKernels, gemmAddonInfo, stagedArrays } from '@megamoe/gemm-native';
 import { createHash } from 'node:crypto';
 
 const NUM_EXPERTS = 3;
@@ -23,11 +23,12 @@ function digest(backend) {
   const kernels = createGemmKernels({ backend });
   const w = kernels.packExperts({ numExperts: NUM_EXPERTS, n, k, format: 'nvfp4', read: (expert) => experts[expert] });
   const scale = Float32Array.of(0.001, 0.002, 0.003);
-  const codes = new Uint8Array((rows * k) / 2);
-  const sf = new Uint8Array((rows * k) / 16);
   const out = new Float32Array(rows * n).fill(NaN);
-  kernels.stageNvfp4(x, k, null, expertOffsets, scale, codes, sf);
-  kernels.groupedGemmW4A4(w, codes, sf, expertOffsets, scale, null, out);
+  const staged = kernels.createStaged({ slots: rows, k, inputs: ['nvfp4'] });
+  const common = { slots: rows, expertOffsets, staged };
+  kernels.stage({ ...common, x, k, slotToken: null, inputs: 'nvfp4', globalDecodeScale: scale });
+  kernels.groupedGemm({ ...common, w, alpha: scale, out });
+  const { codes, sf } = stagedArrays(staged);
   if (out.some(Number.isNaN)) throw new Error(`${backend}: an output was not written`);
   const hash = createHash('sha256').update(codes).update(sf).update(new Uint8Array(out.buffer));
   return hash.digest('hex').slice(0, 16);

@@ -5,3 +5,5 @@ export { readmeTests } from './readme';
 export { repositoryFile } from './paths';
 export { anyCalls, makeCalls, nearlyRightCalls } from './fuzz';
 export type { FuzzCall } from './fuzz';
+export { callsOf, changedCalls } from './calls';
+export type { OpList } from './calls';

@@ -34,14 +34,27 @@ float* threadScratch(int64_t floats) {
   return kept.block.get() + (64 - address % 64) % 64 / sizeof(float);
 }
 
-// Keeps the rows of this call at positions [begin, end) in the open-window buffer; gates get their ape here.
-void storePartial(const CompressParams& p, int64_t begin, int64_t end) {
-  for (int64_t position = begin; position < end; position++) {
-    const int64_t slot = position % p.ratio * p.width;
-    const int64_t row = (p.row0 + position - p.p0) * p.width;
-    std::memcpy(p.partialKv + slot, p.kv + row, static_cast<size_t>(p.width) * sizeof(float));
-    for (int64_t c = 0; c < p.width; c++) p.partialGate[slot + c] = p.gate[row + c] + p.ape[slot + c];
+// Cuts [0, items) into ranges of about equal work and has fn(begin, end) run for each. cost(item) is multiply-adds.
+template <class Cost, class F>
+void parallelByWork(const KernelTable& k, int64_t items, int threads, const Cost& cost, const F& fn) {
+  constexpr int kMost = megamoe::ThreadPool::kMaxThreads;
+  int64_t total = 0;
+  for (int64_t i = 0; i < items; i++) total += cost(i);
+  const int64_t parts = std::min<int64_t>({std::max<int64_t>(1, total / k.rangeWork), items, threads, kMost});
+  if (parts <= 1) {
+    if (items > 0) fn(int64_t{0}, items);
+    return;
   }
+  int64_t bounds[kMost + 1] = {};
+  int64_t done = 0, item = 0;
+  for (int64_t part = 1; part < parts; part++) {
+    for (; item < items && done * parts < total * part; item++) done += cost(item);
+    bounds[part] = item;
+  }
+  bounds[parts] = items;
+  megamoe::parallelFor(parts, threads, 1, [&](int64_t begin, int64_t end) {
+    if (bounds[begin] < bounds[end]) fn(bounds[begin], bounds[end]);
+  });
 }
 
 constexpr int64_t kMaxHeadBlock = 64;
@@ -51,97 +64,131 @@ constexpr int64_t kMinHeadBlock = 16;  // a vector of heads
 // more blocks, so that every thread has some: each then reads the keys itself, and no result changes.
 int64_t headBlockFor(const AttendParams& p, int64_t parts, int threads) {
   int64_t block = kMaxHeadBlock;
-  while (block > kMinHeadBlock && parts * p.n * ((p.heads + block - 1) / block) < threads) block /= 2;
+  while (block > kMinHeadBlock && parts * p.rows * ((p.heads + block - 1) / block) < threads) block /= 2;
   return std::min(block, p.heads);
 }
 
 constexpr int64_t kJoinGrain = 16;  // heads
+constexpr int64_t kCopyCost = 4;    // multiply-adds that take as long as a float that is copied
 
 constexpr int64_t kEntryBlock = 64;                 // entries of one item of the scoring pass
 constexpr int64_t kScoreBudget = int64_t{1} << 22;  // scores held at a time (16 MB), unless one row needs more
 
+// Rows of a call whose entries must be scored, and the first item of each among those of a batch of them. Kept between
+// calls by each calling thread, so that a warm step allocates nothing.
+struct ScoredRows {
+  std::vector<int64_t> rows, firstItem;
+  std::vector<float> scores;  // and then as many for the selection
+};
+
+int64_t itemsOf(const IndexSelectParams& p, int64_t r) { return (p.visible[r] + kEntryBlock - 1) / kEntryBlock; }
+
+// Scores and selects the rows [from, to) of `s.rows`, which have `items` items.
+void selectBatch(const KernelTable& k, const IndexSelectParams& p, ScoredRows& s, int64_t from, int64_t to,
+                 int64_t items, int threads) {
+  const int64_t* const first = s.firstItem.data() + from;
+  const int64_t count = to - from;
+  const auto size = static_cast<size_t>(2 * items * kEntryBlock);
+  if (s.scores.size() < size) s.scores.resize(size);
+  float* const scores = s.scores.data();
+  float* const order = scores + items * kEntryBlock;
+  const int64_t cost = kEntryBlock * p.heads * p.dim;
+  megamoe::parallelFor(items, threads, grainFor(k, cost), [&](int64_t begin, int64_t end) {
+    float* const scratch = threadScratch(k.scoreScratch(p));
+    int64_t i = std::upper_bound(first, first + count, begin) - first - 1;
+    for (; begin < end; i++) {  // all of this range's entries of a row at once
+      const int64_t r = s.rows[static_cast<size_t>(from + i)];
+      const int64_t stop = i + 1 < count ? std::min(end, first[i + 1]) : end;
+      const int64_t last = std::min<int64_t>((stop - first[i]) * kEntryBlock, p.visible[r]);
+      k.indexScores(p, r, (begin - first[i]) * kEntryBlock, last, scores + first[i] * kEntryBlock, scratch);
+      begin = stop;
+    }
+  });
+  const auto rowOf = [&](int64_t i) { return s.rows[static_cast<size_t>(from + i)]; };
+  const auto select = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t r = rowOf(i), at = first[i] * kEntryBlock;
+      k.selectTop(scores + at, order + at, p.visible[r], p.topk, p.selected + r * p.topk);
+    }
+  };
+  parallelByWork(
+      k, count, threads, [&](int64_t i) { return p.visible[rowOf(i)] * int64_t{32}; }, select);
+}
+
 }  // namespace
 
 void runRope(const KernelTable& k, const RopeParams& p, int threads) {
-  megamoe::parallelFor(p.m, threads, grainFor(k, p.heads * p.ropeDim * 2),
+  megamoe::parallelFor(p.rows, threads, grainFor(k, p.heads * p.ropeDim * 2),
                        [&](int64_t begin, int64_t end) { k.rope(p, begin, end); });
 }
 
+void runWriteWindow(const KernelTable& k, const WriteWindowParams& p, int threads) {
+  megamoe::parallelFor(p.rows, threads, grainFor(k, p.d * kCopyCost), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++)
+      std::memcpy(p.window + p.to[r] * p.d, p.kv + r * p.d, static_cast<size_t>(p.d) * sizeof(float));
+  });
+}
+
 void runCompress(const KernelTable& k, const CompressParams& p, int threads) {
-  const int64_t p1 = p.p0 + p.n;
-  const int64_t closed = p1 / p.ratio - p.p0 / p.ratio;
-  megamoe::parallelFor(closed, threads, grainFor(k, p.ratio * p.width * 24),
-                       [&](int64_t begin, int64_t end) { k.compressWindows(p, begin, end); });
-  const int64_t open = p1 / p.ratio * p.ratio;  // first position of the window that is open now
-  if (closed > 0 && p.width == 2 * p.dim) {
-    // Completes the last closed window, then its first half is kept.
-    storePartial(p, std::max(p.p0, open - p.ratio), open);
-    for (int64_t j = 0; j < p.ratio; j++) {
-      const size_t bytes = static_cast<size_t>(p.dim) * sizeof(float);
-      std::memcpy(p.overlapKv + j * p.dim, p.partialKv + j * p.width, bytes);
-      std::memcpy(p.overlapGate + j * p.dim, p.partialGate + j * p.width, bytes);
+  megamoe::parallelFor(p.rows, threads, grainFor(k, 2 * p.width * kCopyCost), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) {
+      const float *kv = p.kv + r * p.width, *gate = p.gate + r * p.width, *ape = p.ape + p.apeRow[r] * p.width;
+      float* const openGate = p.openGate + p.openRow[r] * p.width;
+      std::memcpy(p.openKv + p.openRow[r] * p.width, kv, static_cast<size_t>(p.width) * sizeof(float));
+      for (int64_t c = 0; c < p.width; c++) openGate[c] = gate[c] + ape[c];
     }
-  }
-  storePartial(p, std::max(p.p0, open), p1);
+  });
+  megamoe::parallelFor(p.closed, threads, grainFor(k, p.candidatesPerEntry * p.dim * 24),
+                       [&](int64_t begin, int64_t end) { k.compressWindows(p, begin, end); });
 }
 
 void runIndexSelect(const KernelTable& k, const IndexSelectParams& p, int threads) {
-  // Rows that see no more than topk entries take them all, without scores. Later rows see more, so these come first.
-  const auto visibleTo = [&](int64_t r) { return (p.p0 + r + 1) / p.ratio; };
-  int64_t scored = 0;
-  for (; scored < p.n && visibleTo(scored) <= p.topk; scored++) {
-    int32_t* row = p.selected + scored * p.topk;
-    const int64_t visible = visibleTo(scored);
-    for (int64_t w = 0; w < p.topk; w++) row[w] = w < visible ? static_cast<int32_t>(w) : -1;
+  // Rows that see no more than topk entries take them all, without scores.
+  static thread_local ScoredRows scored;
+  scored.rows.clear();
+  for (int64_t r = 0; r < p.rows; r++) {
+    if (p.visible[r] > p.topk) {
+      if (p.topk > 0) scored.rows.push_back(r);
+      continue;
+    }
+    int32_t* const row = p.selected + r * p.topk;
+    for (int64_t w = 0; w < p.topk; w++) row[w] = w < p.visible[r] ? static_cast<int32_t>(w) : -1;
   }
-  if (scored == p.n || p.topk == 0) return;
-  const int64_t most = (visibleTo(p.n - 1) + kSelectPad - 1) / kSelectPad * kSelectPad;
-  const int64_t rows = std::clamp<int64_t>(kScoreBudget / most, 1, p.n - scored);
-  // Kept between calls by each calling thread, so that a warm step allocates nothing.
-  static thread_local std::vector<float> kept;
-  if (kept.size() < static_cast<size_t>(2 * rows * most)) kept.resize(static_cast<size_t>(2 * rows * most));
-  float* const scores = kept.data();
-  float* const order = scores + rows * most;
-  const int64_t blocks = (most + kEntryBlock - 1) / kEntryBlock;
-  for (int64_t r0 = scored; r0 < p.n; r0 += rows) {
-    const int64_t batch = std::min(rows, p.n - r0);
-    const int64_t cost = kEntryBlock * p.heads * p.dim;
-    megamoe::parallelFor(batch * blocks, threads, grainFor(k, cost), [&](int64_t begin, int64_t end) {
-      float* const scratch = threadScratch(k.scoreScratch(p));
-      while (begin < end) {  // all of this range's entries of a row at once
-        const int64_t r = begin / blocks;
-        const int64_t stop = std::min(end, (r + 1) * blocks);
-        const int64_t first = begin % blocks * kEntryBlock;
-        const int64_t last = std::min((stop - r * blocks) * kEntryBlock, visibleTo(r0 + r));
-        if (first < last) k.indexScores(p, r0 + r, first, last, scores + r * most, scratch);
-        begin = stop;
-      }
-    });
-    megamoe::parallelFor(batch, threads, grainFor(k, most * 32), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; r++) {
-        k.selectTop(scores + r * most, order + r * most, visibleTo(r0 + r), p.topk, p.selected + (r0 + r) * p.topk);
-      }
-    });
+  const auto count = static_cast<int64_t>(scored.rows.size());
+  scored.firstItem.resize(scored.rows.size());
+  int64_t from = 0, items = 0;
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t more = itemsOf(p, scored.rows[static_cast<size_t>(i)]);
+    if (i > from && (items + more) * kEntryBlock > kScoreBudget) {
+      selectBatch(k, p, scored, from, i, items, threads);
+      from = i;
+      items = 0;
+    }
+    scored.firstItem[static_cast<size_t>(i)] = items;
+    items += more;
   }
+  if (from < count) selectBatch(k, p, scored, from, count, items, threads);
 }
 
 void runAttend(const KernelTable& k, const AttendParams& params, int threads) {
-  if (params.n == 0) return;
+  if (params.rows == 0) return;
   AttendParams p = params;
+  const auto keysOf = [&](int64_t r) { return static_cast<int64_t>(p.near.count[r]) + p.far.count[r]; };
   int64_t keys = 0;
-  for (int64_t r = 0; r < p.n; r++) keys += p.keyCount[r];
+  for (int64_t r = 0; r < p.rows; r++) keys += keysOf(r);
   // Few rows: each half of their keys is an item of its own, so that no two threads read the same keys before there are
   // more than two threads a row.
   const int64_t work = keys * p.heads * p.d * 2;
-  const bool few = p.n * ((p.heads + kMaxHeadBlock - 1) / kMaxHeadBlock) < threads;
+  const bool few = p.rows * ((p.heads + kMaxHeadBlock - 1) / kMaxHeadBlock) < threads;
   const int64_t parts = few && k.attendHalf != nullptr && work >= 2 * k.rangeWork ? 2 : 1;
   p.headBlock = headBlockFor(p, parts, threads);
-  const int64_t blocks = p.n * ((p.heads + p.headBlock - 1) / p.headBlock), items = blocks * parts;
+  const int64_t rowItems = parts * ((p.heads + p.headBlock - 1) / p.headBlock), items = p.rows * rowItems;
   p.halves = parts == 1 ? nullptr : threadScratch<Use::call>(items * k.attendHalf(p));
-  megamoe::parallelFor(items, threads, grainFor(k, work / items),
-                       [&](int64_t begin, int64_t end) { k.attend(p, begin, end, threadScratch(k.attendScratch(p))); });
+  parallelByWork(
+      k, items, threads, [&](int64_t item) { return keysOf(item / rowItems) * p.headBlock * p.d * 2 / parts; },
+      [&](int64_t begin, int64_t end) { k.attend(p, begin, end, threadScratch(k.attendScratch(p))); });
   if (parts == 2)
-    megamoe::parallelFor(p.n * p.heads, threads, kJoinGrain,
+    megamoe::parallelFor(p.rows * p.heads, threads, kJoinGrain,
                          [&](int64_t begin, int64_t end) { k.attendJoin(p, begin, end); });
 }
 

@@ -1,53 +1,73 @@
-// Arguments of the attention kernels. Every pointer says its shape; "[*, W]" is an array of rows of which row0.. are
-// used. The kernels check nothing: shapes, indices and positions have been checked by TypeScript and again by the
-// binding.
+// Arguments of the attention kernels. Every pointer says its shape; "[*, W]" is memory whose rows are named by index.
+// The kernels check nothing: shapes and indices have been checked by TypeScript and again by the binding. `rows` are
+// rows of the step, of any number of sequences.
 #pragma once
 
 #include <cstdint>
 
 namespace attention {
 
-struct RopeParams {              // interleaved rotation of the last ropeDim of each head, in place
-  int64_t m, heads, d, ropeDim;  // ropeDim even, at most d
-  float* x;                      // [M, heads, d]
-  const float *cos, *sin;        // [M, ropeDim/2]
-  bool inverse;                  // turn back
+struct RopeParams {                 // interleaved rotation of the last ropeDim of each head, in place
+  int64_t rows, heads, d, ropeDim;  // ropeDim even, at most d
+  float* x;                         // [rows, heads, d]
+  const float *cos, *sin;           // [rows, ropeDim/2]
+  bool inverse;                     // turn back
 };
 
-struct CompressParams {  // tokens p0..p0+n appended to the open window; full windows become entries
-  int64_t row0, n, p0;
-  int64_t ratio, dim, width;  // width = 2*dim: windows overlap. At most kMaxCandidates candidates an entry
-  const float *kv, *gate;     // [*, width]
-  const float *ape, *norm;    // [ratio, width], [dim]
+struct WriteWindowParams {  // window[to[r]] = kv[r]
+  int64_t rows, d;
+  const float* kv;    // [rows, d]
+  const int32_t* to;  // [rows]
+  float* window;      // [*, d]
+};
+
+struct CompressParams {  // projections of every row are kept, then full windows become entries
+  int64_t rows, width;
+  const float *kv, *gate;           // [rows, width]
+  const float* ape;                 // [ratio, width]
+  const int32_t *apeRow, *openRow;  // [rows]
+  float *openKv, *openGate;         // [*, width]; gates have ape added
+  int64_t closed;                   // windows that become full
+  int64_t candidatesPerEntry;       // at most kMaxCandidates
+  // [closed, candidatesPerEntry] rows of the open memory, earliest first; -1 weighs nothing. With width = 2*dim windows
+  // overlap: the first half of the candidates goes by the first half of its channels, the second by the second.
+  const int32_t* candidates;
+  int64_t dim, ropeDim;
+  const float* norm;  // [dim]
   float rmsNormEps;
-  int64_t ropeDim;
-  const float *cos, *sin;          // [closed windows, ropeDim/2], of their first positions
-  float* entries;                  // [cap, dim]
-  float *partialKv, *partialGate;  // [ratio, width]; gates have ape added
-  float *overlapKv, *overlapGate;  // [ratio, dim], first half of the last closed window; unused without overlap
+  const float *cos, *sin;   // [closed, ropeDim/2], of the windows' first positions
+  const int32_t* entryRow;  // [closed]
+  float* entries;           // [*, dim]
 };
 
-struct IndexSelectParams {  // top entries by sum_h w_h * heads^-0.5 * relu(q_h . k) * dim^-0.5, ties to the lowest
-                            // index
-  int64_t row0, n, p0;
-  int64_t ratio, dim, heads, topk;
-  const float* entries;      // [cap, dim]
-  const float* q;            // [*, heads, dim]
-  const float* headWeights;  // [*, heads]
-  int32_t* selected;         // [n, topk] ascending, padded with -1
+// Top entries by sum_h w_h * heads^-0.5 * relu(q_h . k) * dim^-0.5, ties to the lowest index. Row r sees visible[r]
+// entries; entry w is row w % pageRows of page pageIds[pageBase[r] + w / pageRows].
+struct IndexSelectParams {
+  int64_t rows, heads, dim, topk;
+  const float* q;                     // [rows, heads, dim]
+  const float* headWeights;           // [rows, heads]
+  const int32_t *visible, *pageBase;  // [rows]
+  const int32_t* pageIds;
+  int64_t pageRows;
+  const float* entries;  // [*, pageRows, dim]
+  int32_t* selected;     // [rows, topk] ascending, padded with -1
 };
 
-struct AttendParams {  // gathered attention, K = V, sinks in the denominator only
-  int64_t row0, n, heads, d;
-  int64_t ringCap, keyCap;
-  const float* ring;        // [ringCap, d]
-  const float* entries;     // [cap, d], key index ringCap + w
-  const float* q;           // [*, heads, d]
-  const int32_t* keyIndex;  // [n, keyCap]
-  const int32_t* keyCount;  // [n]
-  const float* sinks;       // [heads], may be -Infinity and +Infinity
+// Memory rows that each row of the step reads: count[r] of them, from index[start[r]] on.
+struct RowLists {
+  const int32_t *index, *start, *count;
+};
+
+struct AttendParams {  // gathered attention, K = V, window keys and then entries, sinks in the denominator only
+  int64_t rows, heads, d;
+  const float* q;        // [rows, heads, d]
+  const float* window;   // [*, d]
+  RowLists near;         // rows of window
+  const float* entries;  // [*, d]
+  RowLists far;          // rows of entries
+  const float* sinks;    // [heads], may be -Infinity and +Infinity
   float softmaxScale;
-  float* out;         // [*, heads, d]
+  float* out;         // [rows, heads, d]
   int64_t headBlock;  // heads that share one pass over the keys; set by runAttend, never changes a result
   float* halves;      // set by runAttend: null, or where to keep what each half of the keys gives
 };

@@ -1,13 +1,3 @@
 export { createAttentionKernels } from './create';
 export { attentionAddonInfo } from './native';
-export type { AttentionKernels, CompressorWeights, KernelBackend, KernelIsa, KernelOptions } from './kernels';
-export { createRope, ropeRows } from './rope';
-export type { Rope, RopeOptions, YarnParameters } from './rope';
-export { visibleEntries } from './spec';
-export type { LayerSpec, StateSpec } from './spec';
-export { buildGatherPlan, gatherPlanCapacity } from './gather';
-export { SequenceState } from './state';
-export type { StateMark } from './state';
-export { stateBytes } from './layer-state';
-export type { CompressorState, LayerState } from './layer-state';
-export type { SavedCompressor, SavedLayer, SavedState } from './snapshot';
+export type { AttentionKernels } from './kernels';

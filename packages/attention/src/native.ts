@@ -1,19 +1,17 @@
-import { UnsupportedError } from '@megamoe/core';
 import { loadAddon } from '@megamoe/native-kit';
-import type { AddonBase, AddonInfo, AddonResult } from '@megamoe/native-kit';
-import type { Engine } from './engine';
-import type { KernelIsa } from './kernels';
+import type { AddonInfo, AddonResult, KernelAddon } from '@megamoe/native-kit';
+import { POSITIONAL } from '@megamoe/ops';
+import type { NativeFunction } from '@megamoe/ops';
+import { entryKeys } from './entry-keys';
+import { compressorOf } from './layer-parts';
+import type { AttentionOp, OwnOperations } from './own';
+import { ropeTables } from './rope';
 
-/** Which table of {@link NativeAddon.isas} runs, and on how many threads: first arguments of every native function. */
-type Native<F> = F extends (...args: infer A) => void ? (table: number, threads: number, ...args: A) => void : never;
-
-/** What `native/bindings/addon.cc` exports. */
-export type NativeAddon = AddonBase & { readonly isas: readonly string[] } & {
-  readonly [K in keyof Engine]: Native<Engine[K]>;
-};
+/** What `native/bindings/addon.cc` exports: which table of `isas` runs and on how many threads, then the arguments, positional. */
+export type NativeAddon = KernelAddon & Readonly<Record<Exclude<AttentionOp, 'ropeTables'>, NativeFunction>>;
 
 /** Raised together with kInterfaceVersion in addon.cc. */
-const INTERFACE_VERSION = 1;
+const INTERFACE_VERSION = 2;
 
 /** The addon and the report on it. */
 export function nativeAddon(): AddonResult<NativeAddon> {
@@ -34,83 +32,37 @@ export function attentionAddonInfo(): AddonInfo {
   return nativeAddon().info;
 }
 
-/** The instruction set that runs for `isa`; throws UnsupportedError listing what is here. */
-export function chooseIsa(fn: string, addon: NativeAddon, isa: KernelIsa): string {
-  const chosen = isa === 'auto' ? addon.isa : isa;
-  if (addon.isas.includes(chosen)) return chosen;
-  throw new UnsupportedError(`${fn}: isa "${chosen}" is not here: this machine has ${addon.isas.join(', ')}`);
-}
+const NO_ENTRIES = new Float32Array(0);
 
-/** The addon's functions with table and threads filled in. */
-export function createNativeEngine(addon: NativeAddon, isa: string, threads: number): Engine {
-  const t = addon.isas.indexOf(isa);
+/** The operations through the addon, with table `t` of its instruction sets. Angles are worked out in TypeScript: cos and sin differ between C libraries. */
+export function createNativeOperations(addon: NativeAddon, t: number, threads: number): OwnOperations {
   return {
-    rope: (x, m, heads, d, ropeDim, cos, sin, inverse) =>
-      addon.rope(t, threads, x, m, heads, d, ropeDim, cos, sin, inverse),
-    compress: (
-      kv,
-      gate,
-      row0,
-      n,
-      p0,
-      ratio,
-      dim,
-      width,
-      ape,
-      norm,
-      rmsNormEps,
-      ropeDim,
-      cos,
-      sin,
-      entries,
-      partialKv,
-      partialGate,
-      overlapKv,
-      overlapGate,
-    ) =>
-      addon.compress(
-        t,
-        threads,
-        kv,
-        gate,
-        row0,
-        n,
-        p0,
-        ratio,
-        dim,
-        width,
-        ape,
-        norm,
-        rmsNormEps,
-        ropeDim,
-        cos,
-        sin,
-        entries,
-        partialKv,
-        partialGate,
-        overlapKv,
-        overlapGate,
-      ),
-    indexSelect: (entries, ratio, dim, q, headWeights, row0, n, p0, heads, topk, selected) =>
-      addon.indexSelect(t, threads, entries, ratio, dim, q, headWeights, row0, n, p0, heads, topk, selected),
-    attend: (ring, ringCap, entries, d, q, row0, n, heads, keyIndex, keyCap, keyCount, sinks, softmaxScale, out) =>
-      addon.attend(
-        t,
-        threads,
-        ring,
-        ringCap,
-        entries,
-        d,
-        q,
-        row0,
-        n,
-        heads,
-        keyIndex,
-        keyCap,
-        keyCount,
-        sinks,
-        softmaxScale,
-        out,
-      ),
+    ropeTables,
+    rope: (a) => POSITIONAL.rope(addon.rope, t, threads, a),
+    writeWindow: ({ cache, step, layer, d, kv }) =>
+      addon.writeWindow(t, threads, kv, step.rows, d, step.windowRow, cache.memory[layer]!.window.data),
+    compress({ cache, step, layer, indexer, width, kv, gate, weights, eps }) {
+      const { dim, openKv, openGate, entries } = compressorOf(cache, layer, indexer);
+      const p = step.compression(cache.specs[layer]!.ratio as 4 | 128);
+      // prettier-ignore
+      addon.compress(t, threads, kv, gate, step.rows, width, weights.ape, p.apeRow, p.openRow, openKv.data, openGate.data,
+        p.closed, p.candidatesPerEntry, p.candidates, dim, weights.norm, eps, p.ropeDim, p.cos, p.sin, p.entryRow, entries.data);
+    },
+    indexSelect({ cache, step, layer, q, headWeights, heads, dim, topk, selected }) {
+      const { entries } = compressorOf(cache, layer, true);
+      const p = step.compression(4);
+      // prettier-ignore
+      addon.indexSelect(t, threads, q, headWeights, step.rows, heads, dim, topk, p.visible, p.entryBase, p.entries.ids,
+        p.entries.rowsPerPage, entries.data, selected);
+    },
+    attend(a) {
+      const { cache, step, layer, q, heads, d, sinks, softmaxScale, out } = a;
+      const { window, compressor } = cache.memory[layer]!;
+      const { near } = step;
+      const far = entryKeys(a);
+      // prettier-ignore
+      addon.attend(t, threads, q, step.rows, heads, d, window.data, near.index, near.start, near.count,
+        compressor?.entries.data ?? NO_ENTRIES, far.index, far.start, far.count, sinks, softmaxScale, out);
+    },
   };
 }

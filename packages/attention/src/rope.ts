@@ -1,36 +1,15 @@
-import {
-  checkCapacity,
-  checkInteger,
-  checkKind,
-  checkNumber,
-  checkPositive,
-  ShapeError,
-  ValueError,
-} from '@megamoe/core';
-
-/** YaRN parameters as a checkpoint's `rope_scaling` gives them; the attention factor of DeepSeek-V4 is always 1. */
-export interface YarnParameters {
-  readonly factor: number;
-  readonly betaFast: number;
-  readonly betaSlow: number;
-  readonly originalMaxPositionEmbeddings: number;
-}
+import { checkInteger, checkNumber, checkPositive, ShapeError, ValueError } from '@megamoe/core';
+import type { RopeHandle, RopeSpec } from '@megamoe/ops';
+import type { Own } from './own';
 
 /** Inverse frequencies of one rotary embedding. */
-export interface Rope {
-  /** Rotated elements of a head, even; they are the last ones. */
-  readonly ropeDim: number;
-  /** [ropeDim/2] f32, one per interleaved pair. */
-  readonly invFreq: Float32Array;
-}
-
-/** What {@link createRope} computes from. */
-export interface RopeOptions {
-  readonly ropeDim: number;
-  /** 10000 for sliding layers, `compress_rope_theta` for compressed ones. */
-  readonly theta: number;
-  /** Compressed layers only (docs/formats.md D2). */
-  readonly yarn?: YarnParameters | undefined;
+export class Rope implements RopeHandle {
+  constructor(
+    /** Rotated elements of a head, even; they are the last ones. */
+    readonly ropeDim: number,
+    /** [ropeDim/2] f32, one per interleaved pair. */
+    readonly invFreq: Float32Array,
+  ) {}
 }
 
 /** Dimension at which a head turns `rotations` times within the original context; plain doubles, as Python computes it. */
@@ -43,7 +22,7 @@ function correctionDim(rotations: number, ropeDim: number, theta: number, contex
  * `_compute_yarn_parameters` with truncate): `theta^(2i/ropeDim)` in f32, one f32 division, and for YaRN the f32 ramp between the
  * interpolated and the original frequency. The attention factor is 1 (docs/formats.md D2). Throws ShapeError for an odd `ropeDim`.
  */
-export function createRope({ ropeDim, theta, yarn }: RopeOptions): Rope {
+export function createRope({ ropeDim, theta, yarn }: RopeSpec): Rope {
   checkInteger('createRope', 'ropeDim', ropeDim, 2, 2 ** 16);
   if (ropeDim % 2 !== 0) throw new ShapeError(`createRope: "ropeDim" must be a multiple of 2, got ${ropeDim}`);
   checkNumber('createRope', 'theta', theta, 1);
@@ -53,7 +32,7 @@ export function createRope({ ropeDim, theta, yarn }: RopeOptions): Rope {
   const power = (i: number): number => f(Math.pow(f(theta), f((2 * i) / ropeDim)));
   if (!yarn) {
     for (let i = 0; i < half; i++) invFreq[i] = f(1 / power(i));
-    return { ropeDim, invFreq };
+    return new Rope(ropeDim, invFreq);
   }
   const { factor, betaFast, betaSlow, originalMaxPositionEmbeddings: context } = yarn;
   checkNumber('createRope', 'yarn.factor', factor, 1);
@@ -76,32 +55,16 @@ export function createRope({ ropeDim, theta, yarn }: RopeOptions): Rope {
     const keep = f(1 - ramp);
     invFreq[i] = f(f(interpolated * f(1 - keep)) + f(extrapolated * keep));
   }
-  return { ropeDim, invFreq };
+  return new Rope(ropeDim, invFreq);
 }
 
-/**
- * `cos[r, i] = cos(angle)`, `sin[r, i] = sin(angle)` with `angle = f32(positions[r] * invFreq[i])`, each rounded to f32.
- * @param positions [n] i32, not negative; may be longer
- * @param cos [n, ropeDim/2] f32 out, may be longer; so is `sin`
- */
-export function ropeRows(rope: Rope, positions: Int32Array, n: number, cos: Float32Array, sin: Float32Array): void {
-  const fn = 'ropeRows';
-  const { invFreq } = rope;
-  const half = invFreq.length;
-  checkInteger(fn, 'n', n, 0);
-  checkKind(fn, 'positions', positions, Int32Array);
-  checkKind(fn, 'cos', cos, Float32Array);
-  checkKind(fn, 'sin', sin, Float32Array);
-  checkCapacity(fn, 'positions', positions, 'n', n);
-  checkCapacity(fn, 'cos', cos, 'n*ropeDim/2', n * half);
-  checkCapacity(fn, 'sin', sin, 'n*ropeDim/2', n * half);
-  for (let r = 0; r < n; r++) {
-    if (positions[r]! < 0) checkInteger(fn, `positions[${r}]`, positions[r]!, 0);
-  }
-  for (let r = 0; r < n; r++) fillRopeRow(invFreq, positions[r]!, cos, sin, r * half);
+/** `cos[r, i] = cos(angle)`, `sin[r, i] = sin(angle)` with `angle = f32(positions[r] * invFreq[i])`, each rounded to f32. */
+export function ropeTables({ rope, positions, rows, cos, sin }: Own<'ropeTables'>): void {
+  const half = rope.invFreq.length;
+  for (let r = 0; r < rows; r++) fillRopeRow(rope.invFreq, positions[r]!, cos, sin, r * half);
 }
 
-/** One row of {@link ropeRows} at offset `at`, unchecked. */
+/** One row of {@link ropeTables} at offset `at`. */
 export function fillRopeRow(invFreq: Float32Array, position: number, cos: Float32Array, sin: Float32Array, at: number) {
   for (let i = 0; i < invFreq.length; i++) {
     const angle = Math.fround(position * invFreq[i]!);

@@ -1,5 +1,6 @@
+import type { KernelIsa } from '@megamoe/native-kit';
 import { createAttentionKernels } from '../src/index';
-import type { AttentionKernels, KernelIsa } from '../src/index';
+import type { AttentionKernels } from '../src/index';
 import { nativeIsas } from '../src/native';
 
 /** One way to run the kernels. */

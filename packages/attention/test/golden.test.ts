@@ -1,7 +1,7 @@
+import { PagePool, pageKindsOf, SequencePages, StepRows, visibleEntries, type LayerSpec } from '@megamoe/ops';
 import { expectClose } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import { buildGatherPlan, createRope, gatherPlanCapacity, ropeRows, SequenceState, visibleEntries } from '../src/index';
-import type { AttentionKernels, CompressorState, LayerSpec } from '../src/index';
+import type { AttentionKernels } from '../src/index';
 import { BACKENDS } from './backends';
 import { f32, readGolden } from './safetensors';
 
@@ -18,6 +18,48 @@ function visibleSets(golden: ReturnType<typeof hca>): number[][] {
   );
 }
 
+/** A cache of one layer, and one sequence in it. */
+function home(kernels: AttentionKernels, spec: LayerSpec, maxRows: number) {
+  const cache = kernels.createCache([spec]);
+  const kinds = pageKindsOf([spec]);
+  const pages = new SequencePages(new PagePool(kinds, spec.window, cache));
+  const rows = new StepRows(maxRows, kinds);
+  const step = kernels.createStep(maxRows);
+  return { cache, pages, rows, step, layer: 0 };
+}
+
+/** Reserves and plans n tokens. */
+function plan(
+  kernels: AttentionKernels,
+  h: ReturnType<typeof home>,
+  n: number,
+  rope: ReturnType<AttentionKernels['createRope']>,
+) {
+  // prettier-ignore
+  h.pages.reserve(h.pages.length + n);
+  h.rows.clear();
+  h.rows.add(h.pages, new Int32Array(n), 0, n);
+  kernels.planStep(h.step, h.rows, h.cache, rope);
+}
+
+/** Rows [from, from + n) of a golden. */
+const rowsOf = (t: ReturnType<typeof csa>, from: number, n: number): Float32Array => {
+  const width = f32(t).length / t.shape[0]!;
+  return f32(t).subarray(from * width, (from + n) * width);
+};
+
+/** All entries of the sequence, from its pages. */
+function entriesOf(h: ReturnType<typeof home>, kind: 'entries4' | 'entries128', count: number): Float32Array {
+  const { data, shape } = h.cache.part(0, 'entries') as unknown as { data: Float32Array; shape: number[] };
+  const dim = shape[1]!;
+  const all = new Float32Array(count * dim);
+  for (let w = 0; w < count; w++) {
+    const row = h.rows.memoryRow(kind, 0, w);
+    all.set(data.subarray(row * dim, (row + 1) * dim), w * dim);
+  }
+  return all;
+}
+
 describe('HCA with YaRN (micro-pro, layer 0)', () => {
   it('sees the entries that transformers sees', () => {
     visibleSets(hca('visible')).forEach((set, position) =>
@@ -25,19 +67,22 @@ describe('HCA with YaRN (micro-pro, layer 0)', () => {
     );
   });
   it.each(BACKENDS)('compresses to the same entries on $name', ({ kernels }) => {
-    const rope = createRope({
+    const rope = kernels.createRope({
       ropeDim: 8,
       theta: 160000,
       yarn: { factor: 4, betaFast: 32, betaSlow: 1, originalMaxPositionEmbeddings: 128 },
     });
+    const weights = kernels.packCompressor(f32(hca('ape')), f32(hca('norm')));
     for (const chunk of [256, 50]) {
-      const spec: LayerSpec = { ratio: 128, window: 32, headDim: 32 };
-      const c = new SequenceState({ layers: [spec], maxTokens: 256, maxChunk: 256 }).layers[0]!.compressor!;
-      const weights = { ape: f32(hca('ape')), norm: f32(hca('norm')) };
+      const h = home(kernels, { ratio: 128, window: 32, headDim: 32 }, 256);
       for (let p = 0; p < 256; p += chunk) {
-        kernels.compress(c, f32(hca('kv')), f32(hca('gate')), p, Math.min(chunk, 256 - p), p, weights, EPS, rope);
+        const n = Math.min(chunk, 256 - p);
+        plan(kernels, h, n, rope);
+        const [kv, gate] = [rowsOf(hca('kv'), p, n), rowsOf(hca('gate'), p, n)];
+        kernels.compress({ ...h, indexer: false, width: 32, kv, gate, weights, eps: EPS });
+        h.pages.commit(p + n);
       }
-      expectClose(c.entries, f32(hca('entries')), { maxAbs: 3e-6, shape: [2, 32] }); // entries up to 3; float32 on both sides
+      expectClose(entriesOf(h, 'entries128', 2), f32(hca('entries')), { maxAbs: 3e-6, shape: [2, 32] }); // entries up to 3; float32 on both sides
     }
   });
 });
@@ -45,73 +90,45 @@ describe('HCA with YaRN (micro-pro, layer 0)', () => {
 describe('CSA with indexer (micro-wide, layer 0)', () => {
   const spec: LayerSpec = { ratio: 4, window: 128, headDim: 64, indexHeadDim: 32 };
   const [tokens, heads, topk, ropeDim] = [65, 2, 4, 32];
-  const rope = createRope({ ropeDim, theta: 160000 });
   const golden = visibleSets(csa('visible'));
-
-  function feed(kernels: AttentionKernels, c: CompressorState, kind: string, p0: number, n: number): void {
-    const weights = { ape: f32(csa(`${kind}.ape`)), norm: f32(csa(`${kind}.norm`)) };
-    kernels.compress(c, f32(csa(`${kind}.kv`)), f32(csa(`${kind}.gate`)), p0, n, p0, weights, EPS, rope);
-  }
 
   it.each(BACKENDS.flatMap((b) => [65, 1, 7].map((chunk) => ({ ...b, chunk }))))(
     'selects, gathers and attends as transformers does on $name, chunks of $chunk',
     ({ kernels, chunk }) => {
-      const state = new SequenceState({ layers: [spec], maxTokens: tokens, maxChunk: chunk });
-      const layer = state.layers[0]!;
+      const rope = kernels.createRope({ ropeDim, theta: 160000 });
+      const h = home(kernels, spec, chunk);
+      const pack = (kind: string) => kernels.packCompressor(f32(csa(`${kind}.ape`)), f32(csa(`${kind}.norm`)));
+      const [own, indexer] = [pack('compressor'), pack('indexer')];
       const out = new Float32Array(tokens * heads * 64).fill(NaN);
       for (let p0 = 0; p0 < tokens; p0 += chunk) {
         const n = Math.min(chunk, tokens - p0);
-        kernels.writeWindow(layer, f32(csa('kv')), p0, n, p0);
-        feed(kernels, layer.compressor!, 'compressor', p0, n);
-        feed(kernels, layer.indexer!, 'indexer', p0, n);
+        plan(kernels, h, n, rope);
+        const part = (name: string): Float32Array => rowsOf(csa(name), p0, n);
+        const projections = (kind: string) => ({ kv: part(`${kind}.kv`), gate: part(`${kind}.gate`), eps: EPS });
+        kernels.writeWindow({ ...h, d: 64, kv: part('kv') });
+        kernels.compress({ ...h, indexer: false, width: 128, ...projections('compressor'), weights: own });
+        kernels.compress({ ...h, indexer: true, width: 64, ...projections('indexer'), weights: indexer });
         const selected = new Int32Array(n * topk);
-        kernels.indexSelect(
-          layer.indexer!,
-          f32(csa('index_q')),
-          f32(csa('index_weights')),
-          p0,
-          n,
-          p0,
-          1,
-          topk,
-          selected,
-        );
+        const [indexQ, headWeights] = [part('index_q'), part('index_weights')];
+        kernels.indexSelect({ ...h, q: indexQ, headWeights, heads: 1, dim: 32, topk, selected });
         for (let r = 0; r < n; r++) {
           const row = Array.from(selected.subarray(r * topk, (r + 1) * topk)).filter((w) => w >= 0);
           expect(row, `position ${p0 + r}`).toEqual(golden[p0 + r]);
         }
-        const keyCap = gatherPlanCapacity(spec, p0, n, topk);
-        const keyIndex = new Int32Array(n * keyCap);
-        const keyCount = new Int32Array(n);
-        buildGatherPlan(spec, layer.ringCap, p0, n, selected, topk, keyIndex, keyCap, keyCount);
-        kernels.attend(
-          layer,
-          f32(csa('q')),
-          p0,
-          n,
-          heads,
-          keyIndex,
-          keyCap,
-          keyCount,
-          f32(csa('sinks')),
-          64 ** -0.5,
-          out,
-        );
+        const chunkOut = out.subarray(p0 * heads * 64, (p0 + n) * heads * 64);
+        const keys = { q: part('q'), heads, d: 64, selected, topk };
+        kernels.attend({ ...h, ...keys, sinks: f32(csa('sinks')), softmaxScale: 64 ** -0.5, out: chunkOut });
+        h.pages.commit(p0 + n);
       }
-      expectClose(layer.compressor!.entries, f32(csa('entries')), { maxAbs: 5e-6, shape: [16, 64] });
+      expectClose(entriesOf(h, 'entries4', 16), f32(csa('entries')), { maxAbs: 5e-6, shape: [16, 64] });
 
       const cos = new Float32Array((tokens * ropeDim) / 2);
       const sin = cos.slice();
-      ropeRows(
-        rope,
-        Int32Array.from({ length: tokens }, (_, p) => p),
-        tokens,
-        cos,
-        sin,
-      );
-      kernels.rope(out, tokens, heads, 64, ropeDim, cos, sin, true);
-      const positions = csa('positions').data;
-      expectClose(project(out, positions), f32(csa('attn_out')), { maxAbs: 1e-5, shape: [positions.length, 128] });
+      const positions = Int32Array.from({ length: tokens }, (_, p) => p);
+      kernels.ropeTables({ rope, positions, rows: tokens, cos, sin });
+      kernels.rope({ x: out, rows: tokens, heads, d: 64, ropeDim, cos, sin, inverse: true });
+      const judged = csa('positions').data;
+      expectClose(project(out, judged), f32(csa('attn_out')), { maxAbs: 1e-5, shape: [judged.length, 128] });
     },
   );
 });

@@ -1,9 +1,9 @@
 /**
- * The layer as the formulas read, in float64 over whole sequences with a dense mask: no ring, no chunks, no running softmax, no
+ * The layer as the formulas read, in float64 over whole sequences with a dense mask: no pages, no chunks, no running softmax, no
  * gather. Shares no code with what it judges.
  */
 import { EPS } from './layer-run';
-import type { LayerInputs, Projections } from './layer-run';
+import type { Projections, Tokens, Weights } from './layer-run';
 
 type Matrix = number[][];
 
@@ -33,12 +33,12 @@ function softmax(x: number[]): number[] {
 const dot = (a: number[], b: number[]): number => a.reduce((s, v, i) => s + v * b[i]!, 0);
 
 /** Every entry of a compressor. */
-export function compressAll(inputs: LayerInputs, p: Projections): Matrix {
-  const { ratio } = inputs.spec;
-  const dim = p.weights.norm.length;
+export function compressAll(inputs: Tokens, p: Projections, weights: Weights): Matrix {
+  const { ratio } = inputs.layer.spec;
+  const dim = weights.norm.length;
   const width = ratio === 4 ? 2 * dim : dim;
   const kv = rows(p.kv, width);
-  const gate = rows(p.gate, width).map((g, t) => g.map((v, c) => v + p.weights.ape[(t % ratio) * width + c]!));
+  const gate = rows(p.gate, width).map((g, t) => g.map((v, c) => v + weights.ape[(t % ratio) * width + c]!));
   return Array.from({ length: Math.floor(inputs.tokens / ratio) }, (_, w) => {
     const pooled = Array.from({ length: dim }, (_, c) => {
       const candidates: { v: number; g: number }[] = [];
@@ -47,22 +47,22 @@ export function compressAll(inputs: LayerInputs, p: Projections): Matrix {
       }
       const channel = ratio === 4 ? dim + c : c;
       for (let t = w * ratio; t < (w + 1) * ratio; t++) candidates.push({ v: kv[t]![channel]!, g: gate[t]![channel]! });
-      const weights = softmax(candidates.map((x) => x.g));
-      return candidates.reduce((s, x, j) => s + x.v * weights[j]!, 0);
+      const shares = softmax(candidates.map((x) => x.g));
+      return candidates.reduce((s, x, j) => s + x.v * shares[j]!, 0);
     });
     const rms = Math.sqrt(dot(pooled, pooled) / dim + EPS);
     return rotate(
-      pooled.map((v, c) => (v / rms) * p.weights.norm[c]!),
-      inputs.rope.invFreq,
+      pooled.map((v, c) => (v / rms) * weights.norm[c]!),
+      inputs.layer.rope.invFreq,
       w * ratio,
     );
   });
 }
 
 /** Indexer scores of the query at `t` against every entry. */
-export function indexScores(inputs: LayerInputs, keys: Matrix, t: number): number[] {
-  const { indexHeads: heads } = inputs;
-  const dim = inputs.indexer.weights.norm.length;
+export function indexScores(inputs: Tokens, keys: Matrix, t: number): number[] {
+  const { indexHeads: heads, indexer } = inputs.layer;
+  const dim = indexer.norm.length;
   const q = rows(inputs.indexQ, dim);
   return keys.map((k) => {
     let sum = 0;
@@ -74,12 +74,13 @@ export function indexScores(inputs: LayerInputs, keys: Matrix, t: number): numbe
 }
 
 /** Keys of every query, named as in layer-run, and attention over them. */
-export function attendAll(inputs: LayerInputs): { keys: Set<string>[]; out: number[] } {
-  const { spec, tokens, heads, topk } = inputs;
+export function attendAll(inputs: Tokens): { keys: Set<string>[]; out: number[] } {
+  const { tokens, layer } = inputs;
+  const { spec, heads, topk } = layer;
   const raw = rows(inputs.kv, spec.headDim);
   const q = rows(inputs.q, spec.headDim);
-  const entries = spec.ratio === 0 ? [] : compressAll(inputs, inputs.compressor);
-  const indexKeys = spec.ratio === 4 ? compressAll(inputs, inputs.indexer) : [];
+  const entries = spec.ratio === 0 ? [] : compressAll(inputs, inputs.compressor, layer.compressor);
+  const indexKeys = spec.ratio === 4 ? compressAll(inputs, inputs.indexer, layer.indexer) : [];
   const keys: Set<string>[] = [];
   const out: number[] = [];
   for (let t = 0; t < tokens; t++) {
@@ -93,12 +94,12 @@ export function attendAll(inputs: LayerInputs): { keys: Set<string>[]; out: numb
     keys.push(new Set([...near.map((p) => `k${p}`), ...chosen.map((w) => `e${w}`)]));
     const rowsOf = [...near.map((p) => raw[p]!), ...chosen.map((w) => entries[w]!)];
     for (let h = 0; h < heads; h++) {
-      const sink = inputs.sinks[h]!;
+      const sink = layer.sinks[h]!;
       if (sink === Infinity) {
         out.push(...raw[0]!.map(() => 0));
         continue;
       }
-      const weights = softmax([...rowsOf.map((k) => dot(q[t * heads + h]!, k) * inputs.scale), sink]);
+      const weights = softmax([...rowsOf.map((k) => dot(q[t * heads + h]!, k) * layer.scale), sink]);
       out.push(...raw[0]!.map((_, i) => rowsOf.reduce((s, k, j) => s + weights[j]! * k[i]!, 0)));
     }
   }

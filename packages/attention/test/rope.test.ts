@@ -1,7 +1,7 @@
 import { expectBytes, expectClose } from '@megamoe/testkit';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createRope, ropeRows } from '../src/index';
+import { createRope } from '../src/rope';
 import { BACKENDS } from './backends';
 
 interface RopeCase {
@@ -70,13 +70,13 @@ function yarn(change: Partial<Record<'factor' | 'betaFast' | 'betaSlow' | 'origi
   return { factor: 4, betaFast: 32, betaSlow: 1, originalMaxPositionEmbeddings: 128, ...change };
 }
 
-describe('ropeRows', () => {
+describe.each(BACKENDS)('ropeTables on $name', ({ kernels }) => {
   it('rounds the angle to float32 before cos and sin', () => {
     const rope = createRope({ ropeDim: 8, theta: 10000 });
     const positions = Int32Array.of(0, 1, 77777, 1048575, -5);
     const cos = new Float32Array(4 * 4 + 1).fill(NaN);
     const sin = cos.slice();
-    ropeRows(rope, positions, 4, cos, sin);
+    kernels.ropeTables({ rope, positions, rows: 4, cos, sin });
     for (let r = 0; r < 4; r++) {
       for (let i = 0; i < 4; i++) {
         const angle = Math.fround(positions[r]! * rope.invFreq[i]!);
@@ -86,18 +86,10 @@ describe('ropeRows', () => {
     }
     expect([cos[16], sin[16]]).toEqual([NaN, NaN]);
   });
-  it('takes no rows', () =>
-    ropeRows(createRope({ ropeDim: 2, theta: 10 }), new Int32Array(0), 0, new Float32Array(0), new Float32Array(0)));
-  it('refuses short buffers, wrong kinds and negative positions', () => {
-    const rope = createRope({ ropeDim: 4, theta: 10 });
-    const [two, four] = [new Float32Array(2), new Float32Array(4)];
-    expect(() => ropeRows(rope, new Int32Array(1), 2, four, four)).toThrow('"positions" must hold at least n = 2');
-    expect(() => ropeRows(rope, new Int32Array(2), 2, two, four)).toThrow('"cos" must hold at least n*ropeDim/2 = 4');
-    expect(() => ropeRows(rope, new Int32Array(2), 2, four, two)).toThrow('"sin" must hold at least n*ropeDim/2 = 4');
-    expect(() => ropeRows(rope, Int32Array.of(0, -1), 2, four, four)).toThrow('"positions[1]" must be an integer');
-    expect(() => ropeRows(rope, [0, 1] as unknown as Int32Array, 2, four, four)).toThrow(
-      'must be a Int32Array, got Array',
-    );
+  it('takes no rows', () => {
+    const rope = kernels.createRope({ ropeDim: 2, theta: 10 });
+    const [cos, sin] = [new Float32Array(0), new Float32Array(0)];
+    kernels.ropeTables({ rope, positions: new Int32Array(0), rows: 0, cos, sin });
   });
 });
 
@@ -106,12 +98,14 @@ describe.each(BACKENDS)('rope on $name', ({ kernels }) => {
   const rope = createRope({ ropeDim, theta: 50 });
   const cos = new Float32Array(3 * 2);
   const sin = new Float32Array(3 * 2);
-  ropeRows(rope, Int32Array.of(5, 0, 1000), 3, cos, sin);
+  kernels.ropeTables({ rope, positions: Int32Array.of(5, 0, 1000), rows: 3, cos, sin });
+  const turn = (y: Float32Array, inverse: boolean, rows = 3, dim = ropeDim): void =>
+    kernels.rope({ x: y, rows, heads, d, ropeDim: dim, cos, sin, inverse });
   const x = Float32Array.from({ length: 3 * heads * d }, (_, i) => Math.sin(i + 1));
 
   it('turns the last ropeDim of each head in interleaved pairs, and leaves the rest', () => {
     const y = x.slice();
-    kernels.rope(y, 3, heads, d, ropeDim, cos, sin, false);
+    turn(y, false);
     const want = Array.from(x);
     for (const [r, position] of [5, 0, 1000].entries()) {
       for (let h = 0; h < heads; h++) {
@@ -129,19 +123,19 @@ describe.each(BACKENDS)('rope on $name', ({ kernels }) => {
   });
   it('inverse turns back', () => {
     const y = x.slice();
-    kernels.rope(y, 3, heads, d, ropeDim, cos, sin, false);
-    kernels.rope(y, 3, heads, d, ropeDim, cos, sin, true);
+    turn(y, false);
+    turn(y, true);
     expectClose(y, x, { maxAbs: 2e-7 });
   });
   it('takes no rows, and ropeDim 0 changes nothing', () => {
     const y = x.slice();
-    kernels.rope(y, 0, heads, d, ropeDim, cos, sin, false);
-    kernels.rope(y, 3, heads, d, 0, cos, sin, false);
+    turn(y, false, 0);
+    turn(y, false, 3, 0);
     expectBytes(y, x);
   });
   it('uses the first rows of larger buffers', () => {
     const y = x.slice();
-    kernels.rope(y, 1, heads, d, ropeDim, cos, sin, false);
+    turn(y, false, 1);
     expectBytes(y.subarray(heads * d), x.subarray(heads * d));
     expect(y[2]).not.toBe(x[2]);
   });

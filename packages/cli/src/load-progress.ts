@@ -22,7 +22,7 @@ export function loadReporter(io: CliIo): {
     progress: (at, total, module) => line.update(at, total, module),
     done: (model) => {
       line.clear();
-      io.err(`megamoe: backend ${model.ops.description}\n`);
+      io.err(`megamoe: backend ${model.backend.description}\n`);
       if (model.formats !== undefined) io.err(`megamoe: weights: ${model.formats}\n`);
       for (const warning of model.warnings) io.err(`megamoe: warning: ${warning}\n`);
     },

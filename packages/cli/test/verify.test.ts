@@ -1,102 +1,17 @@
-import { createBackend, ISAS, type BackendOptions } from '@megamoe/model';
+import { openCheckpoint } from '@megamoe/checkpoint';
+import { createBackend } from '@megamoe/model';
+import { observed } from '@megamoe/ops';
 import { repositoryFile } from '@megamoe/testkit';
+import { verdictText, verifyBackend } from '@megamoe/verify';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { reportHtml } from '../src/verify/report-html';
-import { findingText, reportText, verdictText, type VerifyReport } from '../src/verify/report';
-import { verifyModel, withCheckpoint, type VerifyResult } from '../src/verify/run';
+import { reportText, type VerifyReport } from '../src/verify/report';
 import { expectOfflinePage } from './html-checks';
-import { cli, MICRO, temporaryFolder, TINY, type Ran } from './support';
+import { cli, MICRO, temporaryFolder, type Ran } from './support';
 
 const dir = temporaryFolder();
-
-/** Every backend and instruction set of this machine. */
-const BACKENDS: BackendOptions[] = [
-  { backend: 'js' } as const,
-  ...ISAS.filter((isa) => isa !== 'auto').map((isa) => ({ backend: 'cpu', isa, threads: 2 }) as const),
-].filter((o) => {
-  try {
-    return createBackend(o) !== undefined;
-  } catch {
-    return false; // an instruction set that this processor does not have
-  }
-});
-
-function verify(
-  model: string,
-  backend: BackendOptions,
-  o: { tokens: number; decode: number; activations?: 'nvfp4' | 'float'; dynamic?: boolean; maxChunk?: number },
-): Promise<VerifyResult> {
-  return withCheckpoint(model, (source) =>
-    verifyModel({
-      source,
-      ops: createBackend(backend),
-      activations: o.activations ?? 'nvfp4',
-      inputScales: o.dynamic ? 'dynamic' : 'static',
-      tokenIds: Array.from({ length: o.tokens }, (_, i) => (11 + i * 37 + ((i * i) % 13)) % source.config.vocabSize),
-      decode: o.decode,
-      maxChunk: o.maxChunk ?? 256,
-      keepGoing: true,
-    }),
-  );
-}
-
-it('both backends are here, and generic kernels', () => {
-  expect(BACKENDS.map((b) => b.isa ?? b.backend)).toEqual(expect.arrayContaining(['js', 'generic']));
-});
-
-describe.each(BACKENDS)('%o', (backend) => {
-  it('agrees with the reference on the trained NVFP4 model', async () => {
-    const r = await verify(TINY, backend, { tokens: 10, decode: 1 });
-    expect(r.findings.map(findingText)).toEqual([]);
-    const gemms = r.ops.filter((o) => o.op === 'ffn.w13.gemm' || o.op === 'ffn.w2.gemm');
-    expect(gemms).toHaveLength(12);
-    for (const g of gemms) {
-      expect(g).toMatchObject({ metric: 'ulp', error: 0, bound: 0, maxUlp: 0, calls: 2 });
-      expect(g.ulpFromExact).toBeGreaterThan(0); // alpha's product rounds: it is compared with something that does not
-      expect(g.ulpFromExact).toBeLessThan(64);
-    }
-  });
-});
-
-it.each([
-  ['W4A16', { activations: 'float' }, 'float', 'roundings'],
-  ['dynamic input scales', { dynamic: true }, 'nvfp4-dynamic', 'ulp'],
-] as const)('agrees with the reference on %s', async (_, o, activations, metric) => {
-  const r = await verify(TINY, { backend: 'auto' }, { tokens: 6, decode: 1, ...o });
-  expect(r.findings.map(findingText)).toEqual([]);
-  expect(r.activations).toBe(activations);
-  expect(r.ops.find((op) => op.op === 'ffn.w13.gemm')!.metric).toBe(metric);
-});
-
-it('agrees past the window, past a compressed window of 128, in chunks, and says what it reached', async () => {
-  const r = await verify(MICRO, { backend: 'auto' }, { tokens: 131, decode: 2, maxChunk: 50 });
-  expect(r.findings.map(findingText)).toEqual([]);
-  expect(r.tokenIds).toHaveLength(133);
-  expect(r.coverage).toMatchObject({
-    ...{ promptTokens: 131, decodedTokens: 2, pastWindow: 6 * (133 - 16), entries: { 4: 33, 128: 1 }, gaps: [] },
-    indexerChose: 2 * (133 - 35), // two CSA layers; nine entries to choose from (topk 8) from position 35 on
-    experts: { fewest: 8, most: 8, of: 8 },
-  });
-  const layers = r.ops.filter((o) => o.op === 'layer');
-  expect(layers.map((o) => o.layer)).toEqual([0, 1, 2, 3, 4, 5]);
-  for (const o of r.ops) expect(Number.isFinite(o.error), o.op).toBe(true);
-  // Every operation of the interface that computes was seen.
-  expect(new Set(r.ops.map((o) => o.op)).size).toBe(49);
-});
-
-it('says what a short prompt cannot show', async () => {
-  const { coverage } = await verify(MICRO, { backend: 'auto' }, { tokens: 3, decode: 0 });
-  expect(coverage.gaps).toEqual([
-    'no query was past the window of 16 tokens',
-    'no window of 4 tokens was closed',
-    'no window of 128 tokens was closed',
-    'the indexer never had more than index_topk = 8 entries to choose from',
-    expect.stringMatching(/^a layer used only \d of its 8 experts$/),
-    'no token was decoded',
-  ]);
-});
 
 describe('megamoe verify', () => {
   const html = join(dir, 'verify.html');
@@ -113,6 +28,10 @@ describe('megamoe verify', () => {
     expect(report.first).toBeNull();
     expect(report.coverage.gaps.filter((g) => !/experts$/.test(g))).toEqual([]);
     expect(report.coverage.promptTokens).toBeGreaterThan(192); // window and HCA ratio together
+    expect(Object.values(report.coverage.operations).every((calls) => calls > 0)).toBe(true);
+    const layers = report.ops.filter((o) => o.op === 'ffn.w13.gemm');
+    expect(layers.length).toBeGreaterThan(0);
+    for (const o of layers) expect(o).toMatchObject({ operation: 'groupedGemm', inputs: 'nvfp4', error: 0, bound: 0 });
     expect(ran.err).toContain('megamoe: backend ');
     expect(ran.err).toContain(`megamoe: wrote ${html}`);
   });
@@ -151,6 +70,21 @@ describe('megamoe verify', () => {
     expect(out).toMatch(/All \d+ operations of .* agree with the reference on 3 prompt and 0 decoded tokens\.\n$/);
   });
 
+  it('explain finds in a dump what verify found', async () => {
+    const source = openCheckpoint(MICRO);
+    const right = createBackend({ backend: 'js' });
+    const sinks = right.tensor(new Float32Array(source.config.numAttentionHeads).fill(-Infinity));
+    const backend = observed(right, { attend: (args) => right.attend({ ...args, sinks }) });
+    const tokenIds = [5, 4, 3, 2, 1];
+    const { findings } = await verifyBackend({ source, backend, tokenIds, decode: 0, dumpDir: join(dir, 'dumps') });
+    source.close();
+    expect(findings[0]!.mistakes).toContain('attention-sink-missing');
+    const { out } = await cli('explain', findings[0]!.dump!, '--json');
+    expect((JSON.parse(out) as { mistakes: { id: string }[] }).mistakes.map((m) => m.id)).toEqual(
+      findings[0]!.mistakes,
+    );
+  });
+
   it.each([
     [['--model', MICRO], 2, /no tokenizer\.json; give --token-ids/],
     [['--prompt', 'a', '--token-ids', '1'], 2, /not both/],
@@ -170,7 +104,13 @@ describe('megamoe verify', () => {
     const worst = { index: [3, 1, 0], got: 0.5, want: 0.25 };
     const failed = { ...report.ops[layer]!, passed: false, error: 4194304, bound: 100, worst };
     const finding = {
-      ...{ layer: 2, op: 'attn.attend', step: { kind: 'decode', position: 200, tokens: 1 } as const, output: 'out' },
+      ...{
+        layer: 2,
+        op: 'attn.attend',
+        operation: 'attend' as const,
+        step: { kind: 'decode', position: 200, tokens: 1 } as const,
+        output: 'out',
+      },
       ...{
         metric: 'roundings' as const,
         error: 4194304,
@@ -194,7 +134,7 @@ describe('megamoe verify', () => {
     };
     const sentence =
       'layer 2, attn.attend (decode at position 200): out[3, 1, 0] is 0.5, should be 0.25; 4.2e+6 roundings where at most 100 may be (because); this is what a-b gives; more: megamoe explain d/<x>.safetensors';
-    expect(verdictText(bad)).toBe(`First out of bound (and 1 more): ${sentence}`);
+    expect(verdictText(bad, bad.backend)).toBe(`First out of bound (and 1 more): ${sentence}`);
     expect(reportText(bad)).toMatch(/^BAD +attn\.attend .* 2$/m);
     const page = reportHtml(bad, 'megamoe verify');
     expectOfflinePage(page);

@@ -1,9 +1,9 @@
 import { loadAddon } from '@megamoe/native-kit';
 import type { AddonInfo, AddonResult } from '@megamoe/native-kit';
-import type { GemmAddon } from './native-engine';
+import type { GemmAddon } from './addon';
 
 /** Raised with every change of a native function's arguments; the same number stands in native/bindings/addon.cc. */
-export const INTERFACE_VERSION = 8;
+export const INTERFACE_VERSION = 9;
 
 /** The addon, or why there is none. Asking again is cheap. */
 export function loadGemmAddon(): AddonResult<GemmAddon> {

@@ -1,6 +1,6 @@
 import { checkInteger, checkOneOf, KindError } from '@megamoe/core';
+import { MAX_THREADS } from '@megamoe/native-kit';
 import { loadGemmAddon } from './binding';
-import { MAX_THREADS } from './limits';
 
 /** Kinds, in the order that the addon numbers them. */
 const KINDS = ['read', 'copy', 'max', 'vpdpbusd', 'vdpbf16ps', 'fma'] as const;

@@ -1,67 +1,27 @@
-import { checkCapacity, checkKind, ShapeError, ValueError } from '@megamoe/core';
-import type { TypedArrayClass } from '@megamoe/core';
+import { KindError, ValueError } from '@megamoe/core';
+import { arrayChecks } from '@megamoe/ops';
+import type { ExpertsShape } from './engine';
 
 /** Smallest global scale for which `blockScale * globalDecodeScale` is a normal float32 for every block scale. */
 export const MIN_GLOBAL_DECODE_SCALE = 2 ** -117;
 
-/** Typed arrays that kernels take. */
-type Buffer1D = Float32Array | Float64Array | Int32Array | Uint8Array;
+/** Checks of typed arrays for functions outside the list. */
+export const ARRAYS = arrayChecks((fn, arg) => {
+  throw new KindError(`${fn}: "${arg}" cannot be a handle here`);
+});
 
-/** Throws unless `v` is a `kind` of at least `want` elements. */
-export function checkBuffer<T extends Buffer1D>(
+/** Throws unless experts of a format get the alpha that they need: finite for every expert that has rows, null where there are no scales. */
+export function checkAlpha(
   fn: string,
-  arg: string,
-  v: unknown,
-  kind: TypedArrayClass<T>,
-  formula: string,
-  want: number,
-): asserts v is T {
-  checkKind(fn, arg, v, kind);
-  checkCapacity(fn, arg, v, formula, want);
-}
-
-/** Throws ShapeError when the first `aUsed` elements of `a` and `bUsed` of `b` share memory. */
-export function checkDisjoint(
-  fn: string,
-  aName: string,
-  a: Buffer1D,
-  aUsed: number,
-  bName: string,
-  b: Buffer1D,
-  bUsed: number,
+  { format, parts }: ExpertsShape,
+  alpha: Float32Array | null,
+  expertOffsets: Int32Array,
 ): void {
-  if (a.buffer !== b.buffer) return;
-  const aEnd = a.byteOffset + aUsed * a.BYTES_PER_ELEMENT;
-  const bEnd = b.byteOffset + bUsed * b.BYTES_PER_ELEMENT;
-  if (a.byteOffset < bEnd && b.byteOffset < aEnd) throw new ShapeError(`${fn}: "${aName}" must not overlap "${bName}"`);
-}
-
-/** Throws unless `offsets` are cumulative ends: integers that start at 0 or above and never fall. Returns the last, R. */
-export function checkOffsets(fn: string, offsets: unknown): number {
-  checkKind(fn, 'expertOffsets', offsets, Int32Array);
-  let last = 0;
-  for (let e = 0; e < offsets.length; e++) {
-    const end = offsets[e]!;
-    if (end < last)
-      throw new ValueError(
-        `${fn}: "expertOffsets" must be cumulative ends (no leading zero, never falling), got ${end} after ${last} at index ${e}`,
-      );
-    last = end;
+  if (format !== 'nvfp4') {
+    if (alpha !== null) throw new ValueError(`${fn}: "alpha" must be null for ${format} weights`);
+    return;
   }
-  return last;
-}
-
-/** Throws unless the first `n` entries of `v` lie in `[min, below)`. */
-export function checkIndices(fn: string, arg: string, v: Int32Array, n: number, min: number, below: number): void {
-  for (let i = 0; i < n; i++) {
-    const index = v[i]!;
-    if (index < min || index >= below)
-      throw new ValueError(`${fn}: "${arg}" must hold values in [${min}, ${below}), got ${index} at index ${i}`);
-  }
-}
-
-/** Throws unless `alpha[e*parts + part]` is finite for every expert that has rows. */
-export function checkAlpha(fn: string, alpha: Float32Array, expertOffsets: Int32Array, parts: number): void {
+  if (alpha === null) throw new KindError(`${fn}: "alpha" must be a Float32Array for nvfp4 weights, got null`);
   let start = 0;
   for (let e = 0; e < expertOffsets.length; e++) {
     const end = expertOffsets[e]!;
@@ -120,7 +80,7 @@ export function badScale(fn: string, arg: string, byte: number, index: number): 
 
 /** The error for a NaN or infinity found while staging. */
 export function notFinite(fn: string, x: Float32Array, index: number): ValueError {
-  return new ValueError(`${fn}: "x" must be finite, got ${x[index]} at index ${index}`);
+  return new ValueError(`${fn}: "x" must be finite for inputs "nvfp4", got ${x[index]} at index ${index}`);
 }
 
 /** The error for a SwiGLU that is NaN or infinite, found while staging: `index` counts in [R, i]. */

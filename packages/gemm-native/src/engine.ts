@@ -1,4 +1,6 @@
-import type { ExpertFormat, GemmKernels, WeightRows } from './types';
+import type { KernelBackend } from '@megamoe/native-kit';
+import type { HostArrayOf, InputPrecision, OpArgs, Operations, WeightFormat, WeightRows } from '@megamoe/ops';
+import type { GemmOp, Nvfp4LossArgs } from './types';
 
 /** Shape of expert weights. */
 export interface ExpertsShape {
@@ -6,7 +8,7 @@ export interface ExpertsShape {
   readonly n: number;
   readonly k: number;
   readonly parts: number;
-  readonly format: ExpertFormat;
+  readonly format: WeightFormat;
 }
 
 /** Weights [matrices, n, k] while they are filled: experts, or the groups of a linear. */
@@ -17,7 +19,7 @@ export interface WeightBuilder {
   put(matrix: number, row0: number, rows: number, data: WeightRows): void;
 }
 
-/** What a product with a linear needs besides its storage. */
+/** Shape of a linear. */
 export interface LinearShape {
   readonly groups: number;
   readonly n: number;
@@ -25,92 +27,78 @@ export interface LinearShape {
   readonly parts: number;
 }
 
-/** Methods that an engine has exactly as {@link GemmKernels} has them. */
-type SharedMethods = Pick<
-  GemmKernels,
-  | 'gatherRows'
-  | 'stageNvfp4'
-  | 'stageNvfp4Dynamic'
-  | 'nvfp4Loss'
-  | 'swiglu'
-  | 'swigluStageNvfp4'
-  | 'swigluStageNvfp4Dynamic'
-  | 'scatterExperts'
-  | 'addInPlace'
-  | 'rmsNorm'
-  | 'hcPre'
-  | 'hcPost'
-  | 'hcHead'
->;
+/** Scales of an nvfp4 linear. */
+export interface Nvfp4LinearScales {
+  readonly parts: number;
+  /** Weight scales, [groups*parts]: alpha with float32 and BF16 inputs. */
+  readonly alpha: Float32Array;
+  /** Times the input scale, when it is a number: alpha of W4A4. */
+  readonly alphaW4a4: Float32Array;
+  readonly input: number | 'row' | null;
+}
+
+/** A linear as an engine takes it. */
+export interface EngineLinear {
+  readonly storage: object;
+  readonly shape: LinearShape;
+  /** Set for nvfp4. */
+  readonly nvfp4: Nvfp4LinearScales | null;
+}
+
+/** Experts as an engine takes them. */
+export interface EngineExperts extends ExpertsShape {
+  readonly storage: object;
+}
+
+/** Where rows are staged; what was not asked for is empty. */
+export interface StagedMemory {
+  /** All of it lies in here. */
+  readonly buffer: ArrayBufferLike;
+  /** What lies there. */
+  readonly inputs: InputPrecision;
+  /** nvfp4: [slots, K/2], and [slots, K/16] in E4M3, row-major. */
+  readonly codes: Uint8Array;
+  readonly sf: Uint8Array;
+  /** nvfp4: [slots] global decode scales of the rows, if they have their own. */
+  readonly rowScale: Float32Array;
+  readonly ownScales: boolean;
+  /** f32 and bf16: [slots, K], not rounded: products do that. */
+  readonly rows: Float32Array;
+}
+
+/** What stands for the arguments of an engine: handles are what they were made as. */
+export interface EngineArrays extends HostArrayOf {
+  readonly linear: EngineLinear;
+  readonly experts: EngineExperts;
+  readonly staged: StagedMemory;
+  readonly router: never;
+  readonly rope: never;
+  readonly compressor: never;
+  readonly cache: never;
+  readonly step: never;
+}
+
+/** Arguments of an operation of an engine. */
+export type EngineArgs<N extends GemmOp> = OpArgs<N, EngineArrays>;
 
 /**
- * One implementation of the kernels behind the checks: arguments are known to be good, but for values that only a pass over the data
- * can find (NaN in an input of `stage*`, a bad scale in `aSf`), which the engine itself reports as ValueError.
+ * One implementation of the kernels behind the checks: arguments are known to be good, rows and `slots` above 0, but for values that only a
+ * pass over the data can find (NaN in an input of `stage`, a bad scale in what is staged), which the engine itself reports as ValueError.
  */
-export interface Engine extends SharedMethods {
-  readonly backend: GemmKernels['backend'];
+export interface Engine extends Operations<EngineArrays, GemmOp> {
+  readonly backend: KernelBackend;
   readonly isa: string;
   readonly threads: number;
   /** Name of the packed layout: weights can be used by every engine with the same one. */
   readonly layout: string;
-  createWeight(format: ExpertFormat, matrices: number, n: number, k: number): WeightBuilder;
+  createWeight(format: WeightFormat, matrices: number, n: number, k: number): WeightBuilder;
   /** Frees storage now; nothing uses it after that. */
   release(storage: object): void;
-  packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number;
-  linear(storage: object, n: number, k: number, groups: number, x: Float32Array, m: number, out: Float32Array): void;
-  /** BF16 activations against any format; alpha [groups*parts] for nvfp4, null for the others. */
-  linearBf16(
-    storage: object,
-    shape: LinearShape,
-    alpha: Float32Array | null,
-    x: Float32Array,
-    m: number,
-    out: Float32Array,
-  ): void;
-  /** Float32 activations, nvfp4 weights; alpha [groups*parts]. */
-  linearNvfp4(
-    storage: object,
-    shape: LinearShape,
-    alpha: Float32Array,
-    x: Float32Array,
-    m: number,
-    out: Float32Array,
-  ): void;
-  /** NVFP4 activations; inputScale 0: each row's own. */
-  linearW4A4(
-    storage: object,
-    shape: LinearShape,
-    alpha: Float32Array,
-    inputScale: number,
-    x: Float32Array,
-    m: number,
-    out: Float32Array,
-  ): void;
-  groupedGemmW4A4(
-    storage: object,
-    shape: ExpertsShape,
-    aCodes: Uint8Array,
-    aSf: Uint8Array,
-    expertOffsets: Int32Array,
-    alpha: Float32Array,
-    rowScale: Float32Array | null,
-    out: Float32Array,
-  ): void;
-  groupedGemm(
-    storage: object,
-    shape: ExpertsShape,
-    a: Float32Array,
-    expertOffsets: Int32Array,
-    alpha: Float32Array | null,
-    out: Float32Array,
-  ): void;
-  groupedGemmBf16(
-    storage: object,
-    shape: ExpertsShape,
-    a: Float32Array,
-    expertOffsets: Int32Array,
-    alpha: Float32Array | null,
-    out: Float32Array,
-  ): void;
-  embed(storage: object, n: number, k: number, ids: Int32Array, t: number, repeat: number, out: Float32Array): void;
+  packedBytes(format: WeightFormat, matrices: number, n: number, k: number): number;
+  nvfp4Loss(args: Nvfp4LossArgs): void;
+}
+
+/** R: the rows that experts have, which is the last of their cumulative ends. */
+export function rowsOf(expertOffsets: Int32Array): number {
+  return expertOffsets.length === 0 ? 0 : expertOffsets[expertOffsets.length - 1]!;
 }

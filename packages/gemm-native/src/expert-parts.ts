@@ -9,12 +9,12 @@ import {
   ShapeError,
   ValueError,
 } from '@megamoe/core';
+import type { DenseRows, ExpertsSource, Fp8Rows, Nvfp4Rows, WeightFormat, WeightRows } from '@megamoe/ops';
 import { badScale, findBadScale, findNaNCode } from './checks';
 import type { ExpertsShape } from './engine';
-import type { DenseRows, ExpertFormat, ExpertsSource, Fp8Rows, Nvfp4Rows, WeightRows } from './types';
 
 /** Formats that weights can be packed in. */
-export const FORMATS: readonly ExpertFormat[] = ['nvfp4', 'fp8', 'bf16', 'f32'];
+export const FORMATS: readonly WeightFormat[] = ['nvfp4', 'fp8', 'bf16', 'f32'];
 
 /** Throws unless the shape is one that experts can have. */
 export function checkExpertsShape(fn: string, shape: ExpertsShape): ExpertsShape {
@@ -71,7 +71,7 @@ function checkFp8Rows(where: string, got: Partial<Fp8Rows>, formula: string, row
 /** Throws unless `got` holds `rows` rows of k in this format; `formula` says where the number of rows comes from. */
 export function checkRows(
   where: string,
-  format: ExpertFormat,
+  format: WeightFormat,
   got: unknown,
   formula: string,
   rows: number,

@@ -1,30 +1,31 @@
 export { createGemmKernels, createLogitsScan } from './create';
-export type { LogitsScan } from './scan';
+export { stagedArrays, stageFrom } from './staged';
+export type { StagedArrays, StageFromArgs } from './staged';
 export { gemmAddonInfo } from './binding';
 export { measureCeiling } from './ceilings';
 export { adviseHugePages } from './memory';
 export { swizzleScales128x4 } from './swizzle';
 export type { SwizzleOptions } from './swizzle';
 export type { CeilingKind, CeilingOptions } from './ceilings';
+export type { GemmKernels, GemmOp, Nvfp4LossArgs } from './types';
 export type {
   DenseLinearSource,
   DenseRows,
-  ExpertFormat,
   ExpertPool,
   ExpertPoolShape,
   ExpertsSource,
   ExpertsWeight,
   Fp8LinearSource,
   Fp8Rows,
-  GemmKernels,
-  KernelBackend,
-  KernelIsa,
-  KernelOptions,
-  LinearFormat,
+  InputPrecision,
   LinearSource,
   LinearWeight,
   Nvfp4LinearSource,
   Nvfp4Rows,
+  Staged,
+  StagedSpec,
+  WeightFormat,
   WeightRows,
-} from './types';
-export type { AddonInfo } from '@megamoe/native-kit';
+} from '@megamoe/ops';
+export type { LogitsScan } from '@megamoe/core';
+export type { AddonInfo, KernelBackend, KernelIsa, KernelOptions } from '@megamoe/native-kit';

@@ -6,14 +6,19 @@ interface MemoryAddon {
   adviseHugePages(bytes: Uint8Array): void;
 }
 
+/** Fewer bytes are not worth the call: a step walks through them in no time. */
+const LARGE = 8 << 20;
+
 /**
  * Asks the system to keep an array in pages of 2 MiB instead of 4 KiB, for arrays of many MiB that kernels walk through in every step:
  * address translation costs less, and so does the first touch. Call it before the array is written. Contents do not change. It does
- * nothing without the addon, or where the system has no such pages (Linux has them, unless `transparent_hugepage` is `never`).
+ * nothing for less than 8 MiB, without the addon, or where the system has no such pages (Linux has them, unless `transparent_hugepage` is
+ * `never`).
  * @throws KindError unless `array` is a typed array
  */
 export function adviseHugePages(array: ArrayBufferView): void {
   if (!ArrayBuffer.isView(array)) throw new KindError('adviseHugePages: "array" must be a typed array');
+  if (array.byteLength < LARGE) return;
   const addon = loadGemmAddon().addon as MemoryAddon | undefined;
   addon?.adviseHugePages(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
 }

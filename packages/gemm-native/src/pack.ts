@@ -9,19 +9,24 @@ import {
   ShapeError,
   ValueError,
 } from '@megamoe/core';
+import type { ExpertsSource, LinearSource, Nvfp4LinearSource, WeightFormat, WeightRows } from '@megamoe/ops';
 import { MIN_GLOBAL_DECODE_SCALE } from './checks';
-import type { Engine } from './engine';
+import type { Engine, Nvfp4LinearScales } from './engine';
 import { checkExpertsShape, checkRows, FORMATS, readPart } from './expert-parts';
 import { slotPool } from './pool';
-import type { ExpertsSource, LinearFormat, LinearSource, Nvfp4LinearSource, WeightRows } from './types';
 import { PackedExpertsWeight, PackedLinearWeight } from './weights';
-import type { Nvfp4LinearScales } from './weights';
 
 /** Bytes of a dense weight that are read at a time. */
 const READ_BYTES = 8e6;
 
 /** Bytes of an element, without scales. */
-const ELEMENT_BYTES: Readonly<Record<LinearFormat, number>> = { f32: 4, bf16: 2, fp8: 1, nvfp4: 0.5 };
+const ELEMENT_BYTES: Readonly<Record<WeightFormat, number>> = { f32: 4, bf16: 2, fp8: 1, nvfp4: 0.5 };
+
+/** The name of a source; empty without one. */
+function nameOf(fn: string, { name = '' }: { readonly name?: unknown }): string {
+  if (typeof name === 'string') return name;
+  throw new KindError(`${fn}: "name" must be a string, got ${typeof name}`);
+}
 
 /** Checks the scales of an nvfp4 linear and forms its alphas. */
 function nvfp4Scales(fn: string, source: Nvfp4LinearSource, groups: number): Nvfp4LinearScales {
@@ -46,6 +51,7 @@ function nvfp4Scales(fn: string, source: Nvfp4LinearSource, groups: number): Nvf
 export function packLinear(engine: Engine, source: LinearSource): PackedLinearWeight {
   const fn = 'packLinear';
   if (typeof source !== 'object' || source === null) throw new KindError(`${fn}: "source" must be a LinearSource`);
+  const name = nameOf(fn, source);
   const { n, k, groups = 1, dtype, data } = source;
   checkInteger(fn, 'n', n, 1);
   checkInteger(fn, 'k', k, 1);
@@ -57,7 +63,7 @@ export function packLinear(engine: Engine, source: LinearSource): PackedLinearWe
   const rowsOf = (got: unknown): unknown => (dtype === 'f32' || dtype === 'bf16' ? { data: got } : got);
   const whole = typeof data === 'function' ? null : rowsOf(data);
   if (whole !== null) checkRows(fn, dtype, whole, 'groups*n', groups * n, k);
-  const { storage, bytes, put } = engine.createWeight(dtype, groups, n, k);
+  const builder = engine.createWeight(dtype, groups, n, k);
   const most = typeof data === 'function' ? Math.max(1, Math.floor(READ_BYTES / (k * ELEMENT_BYTES[dtype]))) : n;
   for (let g = 0; g < groups; g++) {
     for (let row = 0; row < n; row += most) {
@@ -65,13 +71,14 @@ export function packLinear(engine: Engine, source: LinearSource): PackedLinearWe
       if (typeof data === 'function') {
         const got = rowsOf(data(g * n + row, rows));
         checkRows(`${fn}: data(${g * n + row}, ${rows})`, dtype, got, 'rows', rows, k);
-        put(g, row, rows, got);
+        builder.put(g, row, rows, got);
       } else {
-        put(g, row, rows, cutRows(whole as WeightRows, g * n + row, rows, groups * n));
+        builder.put(g, row, rows, cutRows(whole as WeightRows, g * n + row, rows, groups * n));
       }
     }
   }
-  return new PackedLinearWeight(n, k, groups, dtype, bytes, engine, storage, scales);
+  const shape = { groups, n, k, parts: scales?.parts ?? 1 };
+  return new PackedLinearWeight(engine, builder, { name, dtype, shape, nvfp4: scales });
 }
 
 /** Rows `[row0, row0 + rows)` of `all`; views. */
@@ -87,14 +94,16 @@ function cutRows(source: WeightRows, row0: number, rows: number, all: number): W
 export function packExperts(engine: Engine, source: ExpertsSource): PackedExpertsWeight {
   const fn = 'packExperts';
   if (typeof source !== 'object' || source === null) throw new KindError(`${fn}: "source" must be an ExpertsSource`);
+  const name = nameOf(fn, source);
   const { numExperts, n, k, parts = 1, format, pool } = source;
   const shape = checkExpertsShape(fn, { numExperts, n, k, parts, format });
   if (typeof source.read !== 'function') throw new KindError(`${fn}: "read" must be a function`);
   const read: ExpertsSource['read'] = (expert, part) => source.read(expert, part);
-  if (pool !== undefined) return new PackedExpertsWeight(shape, engine, null, slotPool(fn, pool, shape, engine), read);
+  if (pool !== undefined)
+    return new PackedExpertsWeight(engine, name, shape, null, slotPool(fn, pool, shape, engine), read);
   const builder = engine.createWeight(format, numExperts, n, k);
   const rows = n / parts;
   for (let e = 0; e < numExperts; e++)
     for (let p = 0; p < parts; p++) builder.put(e, p * rows, rows, readPart(fn, shape, read, e, p));
-  return new PackedExpertsWeight(shape, engine, builder);
+  return new PackedExpertsWeight(engine, name, shape, builder);
 }

@@ -1,28 +1,30 @@
 import { checkInteger, KindError, ShapeError } from '@megamoe/core';
-import type { Engine, ExpertsShape, WeightBuilder } from './engine';
+import type { ExpertPool, ExpertPoolShape, WeightFormat } from '@megamoe/ops';
+import type { Engine, EngineExperts, ExpertsShape, WeightBuilder } from './engine';
 import { checkExpertsShape, readPart } from './expert-parts';
-import type { ExpertFormat, ExpertPool, ExpertPoolShape } from './types';
-import type { PackedExpertsWeight } from './weights';
+import type { ExpertSlots, ExpertTurn, PooledExperts } from './pool-parts';
 
 /** Storage for one expert, and whose it holds. */
 interface Slot {
   readonly builder: WeightBuilder;
-  owner: PackedExpertsWeight | null;
+  /** It, as an engine takes it. */
+  readonly w: EngineExperts;
+  owner: PooledExperts | null;
   expert: number;
 }
 
 /** What `createExpertPool` returns. Slots are made when they are first needed and then only refilled. */
-export class SlotPool implements ExpertPool {
+export class SlotPool implements ExpertPool, ExpertSlots {
   readonly n: number;
   readonly k: number;
   readonly parts: number;
-  readonly format: ExpertFormat;
+  readonly format: WeightFormat;
   readonly slots: number;
   readonly slotBytes: number;
   hits = 0;
   misses = 0;
-  /** The shape of one slot, as an engine takes it. */
-  readonly slotShape: ExpertsShape;
+  /** The shape of one slot. */
+  private readonly slotShape: ExpertsShape;
   /** Ends of the one expert of a call, made once. */
   private readonly offsets = new Int32Array(1);
   /** Filled slots, least recently used first: a Set keeps the order of insertion. */
@@ -61,15 +63,7 @@ export class SlotPool implements ExpertPool {
     throw new ShapeError(`${fn}: "pool" holds experts of ${text(this.slotShape)}, not ${text(shape)}`);
   }
 
-  /**
-   * Calls `work` for every expert of `w` that has rows [start, end), with its storage. Experts that are here come first, so that
-   * reading the others cannot push them out before their turn; a row's result does not depend on the order.
-   */
-  eachExpert(
-    w: PackedExpertsWeight,
-    expertOffsets: Int32Array,
-    work: (storage: object, offsets: Int32Array, expert: number, start: number, end: number) => void,
-  ): void {
+  eachExpert(w: PooledExperts, expertOffsets: Int32Array, work: (turn: ExpertTurn) => void): void {
     this.checkAlive('ExpertPool');
     const resident = w.resident as (Slot | null)[];
     const pending: number[] = [];
@@ -81,21 +75,22 @@ export class SlotPool implements ExpertPool {
         this.hits++;
         this.filled.delete(slot);
         this.filled.add(slot);
-        this.offsets[0] = end - start;
-        work(slot.builder.storage, this.offsets, e, start, end);
+        work(this.turn(slot, e, start, end));
       } else if (end > start) pending.push(e);
       start = end;
     }
     for (const e of pending) {
       const first = e === 0 ? 0 : expertOffsets[e - 1]!;
-      const slot = this.fill(w, e);
-      this.offsets[0] = expertOffsets[e]! - first;
-      work(slot.builder.storage, this.offsets, e, first, expertOffsets[e]!);
+      work(this.turn(this.fill(w, e), e, first, expertOffsets[e]!));
     }
   }
 
-  /** Lets go of the experts of one weight; their slots are free for others. */
-  release(w: PackedExpertsWeight): void {
+  private turn({ w }: Slot, expert: number, start: number, end: number): ExpertTurn {
+    this.offsets[0] = end - start;
+    return { w, expertOffsets: this.offsets, expert, start, end };
+  }
+
+  release(w: PooledExperts): void {
     for (const slot of this.filled) if (slot.owner === w) this.vacate(slot);
   }
 
@@ -123,7 +118,8 @@ export class SlotPool implements ExpertPool {
    */
   private grow(): boolean {
     try {
-      this.empty.push({ builder: this.engine.createWeight(this.format, 1, this.n, this.k), owner: null, expert: -1 });
+      const builder = this.engine.createWeight(this.format, 1, this.n, this.k);
+      this.empty.push({ builder, w: { ...this.slotShape, storage: builder.storage }, owner: null, expert: -1 });
       return true;
     } catch (error) {
       if (this.filled.size === 0) throw error;
@@ -136,7 +132,7 @@ export class SlotPool implements ExpertPool {
   }
 
   /** Reads and packs an expert into a free slot, a new one, or that of the expert that was used longest ago. */
-  private fill(w: PackedExpertsWeight, expert: number): Slot {
+  private fill(w: PooledExperts, expert: number): Slot {
     this.misses++;
     if (this.empty.length === 0) {
       if (this.filled.size >= this.most || !this.grow()) this.vacate(this.filled.values().next().value!);

@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os';
 import { checkInteger, roundUp } from '@megamoe/core';
+import { MAX_THREADS } from '@megamoe/native-kit';
 import { loadGemmAddon } from './binding';
-import { checkBuffer, checkDisjoint } from './checks';
-import { MAX_THREADS } from './limits';
+import { ARRAYS } from './checks';
 
 /** Shape of {@link swizzleScales128x4}, and where to compute. */
 export interface SwizzleOptions {
@@ -48,9 +48,9 @@ export function swizzleScales128x4(
   checkInteger(fn, 'kSf', kSf, 0);
   checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   const size = roundUp(rows, 128) * roundUp(kSf, 4);
-  checkBuffer(fn, 'sf', sf, Uint8Array, 'rows*kSf', rows * kSf);
-  checkBuffer(fn, 'out', out, Uint8Array, 'roundUp(rows, 128)*roundUp(kSf, 4)', size);
-  checkDisjoint(fn, 'out', out, size, 'sf', sf, rows * kSf);
+  ARRAYS.tensor(fn, 'sf', sf, 'u8', 'rows*kSf', rows * kSf);
+  ARRAYS.tensor(fn, 'out', out, 'u8', 'roundUp(rows, 128)*roundUp(kSf, 4)', size);
+  ARRAYS.apart(fn, ARRAYS.place('out', out, size), ARRAYS.place('sf', sf, rows * kSf));
   const addon = backend === 'js' ? undefined : nativeSwizzle();
   if (addon) addon.swizzle128x4(threads, sf, rows, kSf, out);
   else swizzleJs(sf, rows, kSf, out, size);

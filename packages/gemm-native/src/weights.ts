@@ -1,7 +1,15 @@
 import { KindError } from '@megamoe/core';
-import type { Engine, ExpertsShape, LinearShape, WeightBuilder } from './engine';
-import type { SlotPool } from './pool';
-import type { ExpertFormat, ExpertsSource, ExpertsWeight, LinearFormat, LinearWeight } from './types';
+import type { ExpertsSource, ExpertsWeight, LinearWeight, WeightFormat } from '@megamoe/ops';
+import type {
+  Engine,
+  EngineExperts,
+  EngineLinear,
+  ExpertsShape,
+  LinearShape,
+  Nvfp4LinearScales,
+  WeightBuilder,
+} from './engine';
+import type { ExpertSlots, PooledExperts } from './pool-parts';
 
 /** Storage that is let go of at most once; garbage collection frees what nobody disposes of. */
 class Packed {
@@ -30,58 +38,57 @@ class Packed {
   }
 }
 
-/** Scales of an nvfp4 linear. */
-export interface Nvfp4LinearScales {
-  readonly parts: number;
-  /** Weight scales, [groups*parts]: alpha with float32 activations. */
-  readonly alpha: Float32Array;
-  /** Times the input scale, when it is a number: alpha of W4A4. */
-  readonly alphaW4a4: Float32Array;
-  readonly input: number | 'row' | null;
+/** What a linear is packed with. */
+export interface PackedLinear {
+  readonly name: string;
+  readonly dtype: WeightFormat;
+  readonly shape: LinearShape;
+  readonly nvfp4: Nvfp4LinearScales | null;
 }
 
 /** What `packLinear` returns: a {@link LinearWeight} with the engine's storage. */
-export class PackedLinearWeight extends Packed implements LinearWeight {
-  constructor(
-    readonly n: number,
-    readonly k: number,
-    readonly groups: number,
-    readonly dtype: LinearFormat,
-    readonly bytes: number,
-    engine: Engine,
-    storage: object,
-    /** Set for nvfp4. */
-    readonly nvfp4: Nvfp4LinearScales | null,
-  ) {
-    super(engine, storage);
-    this.shape = { groups, n, k, parts: nvfp4?.parts ?? 1 };
-  }
-
-  /** Made once, because a step makes no objects. */
+export class PackedLinearWeight extends Packed implements LinearWeight, EngineLinear {
+  readonly name: string;
+  readonly n: number;
+  readonly k: number;
+  readonly groups: number;
+  readonly dtype: WeightFormat;
+  readonly inputGlobalDecodeScale: number | 'row' | null;
+  readonly bytes: number;
   readonly shape: LinearShape;
+  readonly nvfp4: Nvfp4LinearScales | null;
 
-  get inputGlobalDecodeScale(): number | 'row' | null {
-    return this.nvfp4?.input ?? null;
+  constructor(engine: Engine, { storage, bytes }: WeightBuilder, { name, dtype, shape, nvfp4 }: PackedLinear) {
+    super(engine, storage);
+    this.name = name;
+    this.n = shape.n;
+    this.k = shape.k;
+    this.groups = shape.groups;
+    this.dtype = dtype;
+    this.inputGlobalDecodeScale = nvfp4?.input ?? null;
+    this.bytes = bytes;
+    this.shape = shape;
+    this.nvfp4 = nvfp4;
   }
 }
 
 /** What `packExperts` returns: an {@link ExpertsWeight} with the engine's storage, or with a pool that holds some of its experts. */
-export class PackedExpertsWeight extends Packed implements ExpertsWeight, ExpertsShape {
+export class PackedExpertsWeight extends Packed implements ExpertsWeight, EngineExperts, PooledExperts {
   readonly numExperts: number;
   readonly n: number;
   readonly k: number;
   readonly parts: number;
-  readonly format: ExpertFormat;
+  readonly format: WeightFormat;
   readonly bytes: number;
-  /** The pool's slot of each expert, or null; written by the pool only. */
   readonly resident: (object | null)[];
-  #pool: SlotPool | null;
+  #pool: ExpertSlots | null;
 
   constructor(
-    { numExperts, n, k, parts, format }: ExpertsShape,
     engine: Engine,
+    readonly name: string,
+    { numExperts, n, k, parts, format }: ExpertsShape,
     builder: WeightBuilder | null,
-    pool: SlotPool | null = null,
+    pool: ExpertSlots | null = null,
     readonly read: ExpertsSource['read'] | null = null,
   ) {
     super(engine, builder?.storage ?? null);
@@ -95,7 +102,7 @@ export class PackedExpertsWeight extends Packed implements ExpertsWeight, Expert
     this.resident = new Array<object | null>(pool ? numExperts : 0).fill(null);
   }
 
-  get pool(): SlotPool | null {
+  get pool(): ExpertSlots | null {
     return this.#pool;
   }
 
@@ -106,20 +113,20 @@ export class PackedExpertsWeight extends Packed implements ExpertsWeight, Expert
   }
 }
 
-/** `w` as a weight that `engine` can read; throws KindError when it is none. */
-export function linearWeight(fn: string, arg: string, w: unknown, engine: Engine): PackedLinearWeight {
+/** Throws KindError unless `w` is a weight that `packLinear` made for a layout. */
+export function checkLinearWeight(fn: string, arg: string, w: unknown, layout: string): void {
   if (!(w instanceof PackedLinearWeight)) throw new KindError(`${fn}: "${arg}" must come from packLinear`);
-  if (w.layout !== engine.layout)
-    throw new KindError(`${fn}: "${arg}" was packed for "${w.layout}", but these kernels read "${engine.layout}"`);
-  if (w.disposed) throw new KindError(`${fn}: "${arg}" has been disposed`);
-  return w;
+  checkUsable(fn, arg, w, layout);
 }
 
-/** `w` as expert weights that `engine` can read; throws KindError when it is none. */
-export function expertsWeight(fn: string, w: unknown, engine: Engine): PackedExpertsWeight {
-  if (!(w instanceof PackedExpertsWeight)) throw new KindError(`${fn}: "w" must come from packExperts`);
-  if (w.layout !== engine.layout)
-    throw new KindError(`${fn}: "w" was packed for "${w.layout}", but these kernels read "${engine.layout}"`);
-  if (w.disposed) throw new KindError(`${fn}: "w" has been disposed`);
-  return w;
+/** Throws KindError unless `w` is a weight that `packExperts` made for a layout. */
+export function checkExpertsWeight(fn: string, arg: string, w: unknown, layout: string): void {
+  if (!(w instanceof PackedExpertsWeight)) throw new KindError(`${fn}: "${arg}" must come from packExperts`);
+  checkUsable(fn, arg, w, layout);
+}
+
+function checkUsable(fn: string, arg: string, w: Packed, layout: string): void {
+  if (w.layout !== layout)
+    throw new KindError(`${fn}: "${arg}" was packed for "${w.layout}", but these kernels read "${layout}"`);
+  if (w.disposed) throw new KindError(`${fn}: "${arg}" has been disposed`);
 }

@@ -1,8 +1,11 @@
 import { encodeBf16Array } from '@megamoe/core';
+import type { HostArrays, OpArgs } from '@megamoe/ops';
 import { readFileSync } from 'node:fs';
-import { createGemmKernels } from '../src/index';
+import { expect } from 'vitest';
+import { createGemmKernels, stagedArrays, stageFrom } from '../src/index';
 import { loadGemmAddon } from '../src/binding';
-import type { ExpertsWeight, GemmKernels, KernelIsa, Nvfp4Rows } from '../src/index';
+import type { ExpertsWeight, GemmKernels, InputPrecision, KernelIsa, Nvfp4Rows, Staged } from '../src/index';
+import type { HostStaged } from '../src/staged';
 
 /** A backend under test. */
 export interface Backend {
@@ -63,6 +66,78 @@ export function pack(kernels: GemmKernels, { numExperts, n, k, parts, codes, sf 
       };
     },
   });
+}
+
+/** Room for `slots` rows of k, full of NaN and of bytes that are no scales: what is not written and what is not to be read shows. */
+export function poisonedStaged(kernels: GemmKernels, slots: number, k: number, ...inputs: InputPrecision[]): Staged {
+  const staged = kernels.createStaged({ slots: Math.max(1, slots), k, inputs });
+  new Uint8Array((staged as HostStaged).buffer).fill(0xff);
+  return staged;
+}
+
+/** R of ends. */
+export const rowsOf = (expertOffsets: Int32Array): number => expertOffsets.at(-1) ?? 0;
+
+type Args<N extends 'stage' | 'swigluStage'> = OpArgs<N, HostArrays>;
+type StageArgs = Pick<Args<'stage'>, 'x' | 'k'> &
+  Partial<Pick<Args<'stage'>, 'slotToken' | 'expertOffsets' | 'globalDecodeScale'>>;
+type SwigluStageArgs = Pick<Args<'swigluStage'>, 'gateUp' | 'i' | 'limit'> &
+  Partial<Pick<Args<'swigluStage'>, 'expertOffsets' | 'globalDecodeScale'>>;
+
+/**
+ * Stages rows, or the SwiGLU of rows, as NVFP4 and gives copies of what came. Without ends all rows are of one expert, without scales they have
+ * their own.
+ */
+export function stageNvfp4(
+  kernels: GemmKernels,
+  args: StageArgs | SwigluStageArgs,
+): Nvfp4Rows & { readonly rowScale: Float32Array | null } {
+  const k = 'k' in args ? args.k : args.i;
+  const all = 'k' in args ? args.x.length / k : args.gateUp.length / (2 * k);
+  const { expertOffsets = Int32Array.of(all), globalDecodeScale = null } = args;
+  const slots = rowsOf(expertOffsets);
+  const staged = poisonedStaged(kernels, slots + 2, k, 'nvfp4', 'f32');
+  const common = { slots, expertOffsets, inputs: 'nvfp4', globalDecodeScale, staged } as const;
+  if ('k' in args) kernels.stage({ slotToken: null, ...args, ...common });
+  else kernels.swigluStage({ ...args, ...common });
+  const made = stagedArrays(staged);
+  if (made.inputs !== 'nvfp4') expect.fail('not staged as nvfp4');
+  expect(made.rowScale === null).toBe(globalDecodeScale !== null);
+  // Nothing beyond the rows is touched.
+  const { codes, sf, rows } = staged as HostStaged;
+  for (const rest of [codes.subarray(made.codes.length), sf.subarray(made.sf.length)]) {
+    expect(rest.every((b) => b === 0xff)).toBe(true);
+  }
+  expect(rows.every(Number.isNaN)).toBe(true);
+  return { codes: made.codes.slice(), sf: made.sf.slice(), rowScale: made.rowScale?.slice() ?? null };
+}
+
+/** Experts and what a grouped product needs besides its rows. */
+interface Product {
+  readonly w: ExpertsWeight;
+  readonly expertOffsets: Int32Array;
+  readonly alpha: Float32Array | null;
+  readonly out: Float32Array;
+}
+
+/** Rows of floats and what becomes of them, or codes that someone else made. */
+type ProductRows =
+  | { readonly rows: Float32Array; readonly inputs: InputPrecision }
+  | { readonly codes: Uint8Array; readonly sf: Uint8Array; readonly rowScale: Float32Array | null };
+
+/** Stages rows as they are and multiplies them. */
+export function product(kernels: GemmKernels, args: Product & ProductRows): void {
+  const { w, expertOffsets, alpha, out } = args;
+  const { k } = w;
+  const slots = rowsOf(expertOffsets);
+  const staged = poisonedStaged(kernels, slots + 1, k, 'inputs' in args ? args.inputs : 'nvfp4');
+  if ('inputs' in args) {
+    const { rows: x, inputs } = args;
+    kernels.stage({ x, k, slotToken: null, slots, expertOffsets, inputs, globalDecodeScale: null, staged });
+  } else {
+    stageFrom({ staged, rows: slots, k, codes: args.codes, sf: args.sf, rowScale: args.rowScale });
+  }
+  kernels.groupedGemm({ w, staged, slots, expertOffsets, alpha, out });
 }
 
 /** BF16 patterns of values, and the values that they stand for. */

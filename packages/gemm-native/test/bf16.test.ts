@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { WeightRows } from '../src';
 import { FusedMultiplyAdd } from '../src/js/bf16';
-import { BACKENDS, bf16, odd, pack, poisoned } from './backends';
+import { BACKENDS, bf16, odd, pack, poisoned, product } from './backends';
 import type { Experts } from './backends';
 
 function makeExperts(seed: number, numExperts: number, n: number, k: number, parts: 1 | 2): Experts {
@@ -65,7 +65,14 @@ describe('BF16 activations', () => {
       const power = want.reduce((sum, v) => sum + v * v, 0);
       const results = BACKENDS.map(({ kernels }) => {
         const out = poisoned(end * n);
-        kernels.groupedGemmBf16(pack(kernels, e), odd(a, NaN), odd(offsets, 9).subarray(0, counts.length), alpha, out);
+        product(kernels, {
+          w: pack(kernels, e),
+          rows: odd(a, NaN),
+          expertOffsets: odd(offsets, 9).subarray(0, counts.length),
+          inputs: 'bf16',
+          alpha,
+          out,
+        });
         return out;
       });
       for (const out of results) {
@@ -95,7 +102,14 @@ describe('BF16 activations', () => {
       a.fill(1, 3 * k);
       a[3 * k + 9] = NaN;
       const out = poisoned(4 * n);
-      kernels.groupedGemmBf16(pack(kernels, e), a, Int32Array.of(4), Float32Array.of(1), out);
+      product(kernels, {
+        w: pack(kernels, e),
+        rows: a,
+        expertOffsets: Int32Array.of(4),
+        inputs: 'bf16',
+        alpha: Float32Array.of(1),
+        out,
+      });
       const rows = [0, 1, 2, 3].map((r) => out[r * n + n - 1]);
       expect(rows).toEqual([0, 2 ** -95, 2 ** 125, NaN]);
     },
@@ -110,13 +124,27 @@ describe('BF16 activations', () => {
       read: () => ({ data: new Float32Array(32) }),
     });
     expect(() => {
-      kernels.groupedGemmBf16(dense, new Float32Array(16), Int32Array.of(1), Float32Array.of(1), new Float32Array(2));
-    }).toThrow('groupedGemmBf16: "alpha" must be null for f32 weights');
+      product(kernels, {
+        w: dense,
+        rows: new Float32Array(16),
+        expertOffsets: Int32Array.of(1),
+        inputs: 'bf16',
+        alpha: Float32Array.of(1),
+        out: new Float32Array(2),
+      });
+    }).toThrow('groupedGemm: "alpha" must be null for f32 weights');
     const e = makeExperts(1, 1, 2, 16, 1);
     expect(() => {
       const w = pack(kernels, e);
-      kernels.groupedGemmBf16(w, new Float32Array(16), Int32Array.of(1), null, new Float32Array(2));
-    }).toThrow('groupedGemmBf16: "alpha" must be a Float32Array');
+      product(kernels, {
+        w,
+        rows: new Float32Array(16),
+        expertOffsets: Int32Array.of(1),
+        inputs: 'bf16',
+        alpha: null,
+        out: new Float32Array(2),
+      });
+    }).toThrow('groupedGemm: "alpha" must be a Float32Array');
   });
 });
 
@@ -129,7 +157,7 @@ const LINEARS: [number, number, number, number][] = [
   [200, 6, 65, 1],
 ];
 
-describe.each(BACKENDS)('linearBf16, $name', ({ kernels }) => {
+describe.each(BACKENDS)('linear with BF16 inputs, $name', ({ kernels }) => {
   it.each(LINEARS)('m=%i n=%i k=%i groups=%i: linear of rounded rows, each alone or with others', (m, n, k, groups) => {
     const r = seeded(m + k);
     const x = r.floats(m * groups * k);
@@ -148,17 +176,24 @@ describe.each(BACKENDS)('linearBf16, $name', ({ kernels }) => {
       [kernels.packLinear({ ...shape, dtype: 'fp8', data: { codes, scales } }), fp8],
     ] as const) {
       const out = poisoned(m * groups * n);
-      kernels.linearBf16(w, odd(x, NaN), m, out);
+      kernels.linear({ w, x: odd(x, NaN), rows: m, inputs: 'bf16', out });
       expectClose(out, linear(bf16(x).values, of, { m, n, k, groups }), { nmse: 1e-12, shape: [m, groups * n] });
       for (let row = 0; row < m; row += 1 + (m >> 2)) {
         const one = poisoned(groups * n);
-        kernels.linearBf16(w, x.slice(row * groups * k, (row + 1) * groups * k), 1, one);
+        kernels.linear({ w, x: x.slice(row * groups * k, (row + 1) * groups * k), rows: 1, inputs: 'bf16', out: one });
         expectBytes(one, out.subarray(row * groups * n, (row + 1) * groups * n));
       }
       if (groups > 1) continue;
       const expert = kernels.packExperts({ numExperts: 1, n, k, format: w.dtype, read: () => rowsOf(w.dtype) });
       const grouped = poisoned(m * n);
-      kernels.groupedGemmBf16(expert, x, Int32Array.of(m), null, grouped);
+      product(kernels, {
+        w: expert,
+        rows: x,
+        expertOffsets: Int32Array.of(m),
+        inputs: 'bf16',
+        alpha: null,
+        out: grouped,
+      });
       expectBytes(grouped, out);
     }
     function rowsOf(dtype: string): WeightRows {
@@ -166,7 +201,7 @@ describe.each(BACKENDS)('linearBf16, $name', ({ kernels }) => {
     }
   });
 
-  it('multiplies nvfp4 weights as groupedGemmBf16 does, bit for bit', () => {
+  it('multiplies nvfp4 weights as groupedGemm does, bit for bit', () => {
     const [m, n, k] = [3, 10, 48];
     const e = makeExperts(5, 2, n, k, 1);
     const r = seeded(6);
@@ -176,18 +211,19 @@ describe.each(BACKENDS)('linearBf16, $name', ({ kernels }) => {
       data: { codes: e.codes, sf: e.sf },
     });
     const out = poisoned(m * 2 * n);
-    kernels.linearBf16(w, x, m, out);
+    kernels.linear({ w, x, rows: m, inputs: 'bf16', out });
     const apart = (g: number): Float32Array =>
       Float32Array.from({ length: m * k }, (_, i) => x[(Math.floor(i / k) * 2 + g) * k + (i % k)]!);
     const grouped = poisoned(m * 2 * n);
     const offsets = Int32Array.of(m, 2 * m);
-    kernels.groupedGemmBf16(
-      pack(kernels, e),
-      Float32Array.of(...apart(0), ...apart(1)),
-      offsets,
-      Float32Array.of(0.25, 0.25),
-      grouped,
-    );
+    product(kernels, {
+      w: pack(kernels, e),
+      rows: Float32Array.of(...apart(0), ...apart(1)),
+      expertOffsets: offsets,
+      inputs: 'bf16',
+      alpha: Float32Array.of(0.25, 0.25),
+      out: grouped,
+    });
     const want = Float32Array.from({ length: m * 2 * n }, (_, i) => {
       const [row, c] = [Math.floor(i / (2 * n)), i % (2 * n)];
       return grouped[(Math.floor(c / n) * m + row) * n + (c % n)]!;
@@ -198,16 +234,16 @@ describe.each(BACKENDS)('linearBf16, $name', ({ kernels }) => {
   it('refuses buffers that are too short or overlap, and does nothing for m = 0', () => {
     const w = kernels.packLinear({ n: 2, k: 2, dtype: 'f32', data: Float32Array.of(1, 2, 3, 4) });
     const call = (x: Float32Array, m: number, out: Float32Array) => (): void => {
-      kernels.linearBf16(w, x, m, out);
+      kernels.linear({ w, x, rows: m, inputs: 'bf16', out });
     };
     expect(call(new Float32Array(3), 2, new Float32Array(4))).toThrow(
-      'linearBf16: "x" must hold at least m*groups*k = 4 elements, got 3',
+      'linear: "x" must hold at least rows*w.groups*w.k = 4 elements, got 3',
     );
     expect(call(new Float32Array(4), 2, new Float32Array(3))).toThrow(
-      'linearBf16: "out" must hold at least m*groups*n = 4 elements, got 3',
+      'linear: "out" must hold at least rows*w.groups*w.n = 4 elements, got 3',
     );
     const both = new Float32Array(4);
-    expect(call(both, 1, both.subarray(1))).toThrow('linearBf16: "out" must not overlap "x"');
+    expect(call(both, 1, both.subarray(1))).toThrow('linear: "out" must not overlap "x"');
     const out = Float32Array.of(5);
     call(new Float32Array(0), 0, out)();
     expect([...out]).toEqual([5]);

@@ -36,27 +36,39 @@ describe.each(BACKENDS)('hyper-connections on $name', ({ kernels }) => {
     const collapsed = poisoned(t * d);
     const p = g.pre;
     const eps = [g.rmsNormEps, g.hcEps] as const;
-    kernels.hcPre(
-      floats(p.streams),
-      t,
+    kernels.hcPre({
+      streams: floats(p.streams),
+      rows: t,
       hc,
       d,
-      floats(p.fn),
-      floats(p.base),
-      floats(p.scale),
-      ...eps,
-      g.iters,
+      fn: floats(p.fn),
+      base: floats(p.base),
+      gain: floats(p.scale),
+      rmsNormEps: eps[0],
+      hcEps: eps[1],
+      iters: g.iters,
       post,
       comb,
       collapsed,
-    );
+    });
     expectClose(post, floats(p.post), { maxAbs: 2e-6, shape: [t, hc] });
     expectClose(comb, floats(p.comb), { maxAbs: 2e-6, shape: [t, hc, hc] });
     expectClose(collapsed, floats(p.collapsed), { nmse: 1e-12, shape: [t, d] });
     const h = g.head;
     const out = poisoned(t * d);
-    kernels.hcHead(floats(h.streams), t, hc, d, floats(h.fn), floats(h.base), floats(h.scale), ...eps, out);
-    kernels.rmsNorm(out, t, d, floats(h.norm), g.rmsNormEps, out);
+    kernels.hcHead({
+      streams: floats(h.streams),
+      rows: t,
+      hc,
+      d,
+      fn: floats(h.fn),
+      base: floats(h.base),
+      gain: floats(h.scale),
+      rmsNormEps: eps[0],
+      hcEps: eps[1],
+      out,
+    });
+    kernels.rmsNorm({ x: out, rows: t, d, weight: floats(h.norm), eps: g.rmsNormEps, out });
     expectClose(out, floats(h.finalNorm), { nmse: 1e-12, shape: [t, d] });
   });
 
@@ -70,22 +82,47 @@ describe.each(BACKENDS)('hyper-connections on $name', ({ kernels }) => {
     const post = poisoned(t * hc);
     const comb = poisoned(t * hc * hc);
     const collapsed = poisoned(t * d);
-    kernels.hcPre(odd(streams, NaN), t, hc, d, w.fn, w.base, w.scale, 1e-6, hcEps, iters, post, comb, collapsed);
+    kernels.hcPre({
+      streams: odd(streams, NaN),
+      rows: t,
+      hc,
+      d,
+      fn: w.fn,
+      base: w.base,
+      gain: w.scale,
+      rmsNormEps: 1e-6,
+      hcEps,
+      iters,
+      post,
+      comb,
+      collapsed,
+    });
     expectClose(post, want.post, { maxAbs: 3e-6, shape: [t, hc] });
     expectClose(comb, want.comb, { maxAbs: 3e-6, shape: [t, hc, hc] });
     expectClose(collapsed, want.collapsed, { nmse: 1e-11, shape: [t, d] });
 
     const blockOut = r.floats(t * d);
     const mixed = odd(streams, 7);
-    kernels.hcPost(mixed, odd(blockOut, NaN), t, hc, d, post, comb);
+    kernels.hcPost({ streams: mixed, blockOut: odd(blockOut, NaN), rows: t, hc, d, post, comb });
     expectClose(mixed, hcPost(streams, blockOut, { post, comb }, { t, hc, d }), { nmse: 1e-12, shape: [t, hc, d] });
     const js = streams.slice();
-    JS.hcPost(js, blockOut, t, hc, d, post, comb);
+    JS.hcPost({ streams: js, blockOut, rows: t, hc, d, post, comb });
     expectBytes(mixed, js, [t, hc, d]); // the same float64 operations in the same order
 
     const head = { fn: w.fn.slice(0, hc * hc * d), base: w.base.slice(0, hc), scale: w.scale.slice(0, 1) };
     const out = poisoned(t * d);
-    kernels.hcHead(streams, t, hc, d, head.fn, head.base, head.scale, 1e-6, hcEps, out);
+    kernels.hcHead({
+      streams,
+      rows: t,
+      hc,
+      d,
+      fn: head.fn,
+      base: head.base,
+      gain: head.scale,
+      rmsNormEps: 1e-6,
+      hcEps,
+      out,
+    });
     expectClose(out, hcHead(streams, head, shape), { nmse: 1e-11, shape: [t, d] });
   });
 
@@ -97,7 +134,21 @@ describe.each(BACKENDS)('hyper-connections on $name', ({ kernels }) => {
     const run = (n: number, s: Float32Array): Float32Array => {
       const all = poisoned(n * (hc + hc * hc + d));
       const [a, b] = [n * hc, n * (hc + hc * hc)];
-      kernels.hcPre(s, n, hc, d, ...w, 1e-6, 1e-6, 20, all.subarray(0, a), all.subarray(a, b), all.subarray(b));
+      kernels.hcPre({
+        streams: s,
+        rows: n,
+        hc,
+        d,
+        fn: w[0],
+        base: w[1],
+        gain: w[2],
+        rmsNormEps: 1e-6,
+        hcEps: 1e-6,
+        iters: 20,
+        post: all.subarray(0, a),
+        comb: all.subarray(a, b),
+        collapsed: all.subarray(b),
+      });
       return all;
     };
     const together = run(t, streams);
@@ -111,7 +162,15 @@ describe.each(BACKENDS)('hyper-connections on $name', ({ kernels }) => {
 
   it('comb is nearly doubly stochastic and consumed transposed', () => {
     const streams = Float32Array.of(1, 10);
-    kernels.hcPost(streams, Float32Array.of(100), 1, 2, 1, Float32Array.of(1, 2), Float32Array.of(1, 0, 3, 0));
+    kernels.hcPost({
+      streams,
+      blockOut: Float32Array.of(100),
+      rows: 1,
+      hc: 2,
+      d: 1,
+      post: Float32Array.of(1, 2),
+      comb: Float32Array.of(1, 0, 3, 0),
+    });
     expect([...streams]).toEqual([100 + 1 + 30, 200]); // new[0] = post 1 * 100 + comb[0][0] * 1 + comb[1][0] * 10
   });
 });

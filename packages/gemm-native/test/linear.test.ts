@@ -1,7 +1,7 @@
 import { dequantizeNvfp4, groupedGemm, linear } from '@megamoe/reference';
 import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import { BACKENDS, bf16, odd, pack, poisoned } from './backends';
+import { BACKENDS, bf16, odd, pack, poisoned, product } from './backends';
 import type { Experts } from './backends';
 
 /** float32 sums of k terms: relative error below k * 2^-24 in the worst case, its root in practice. */
@@ -44,16 +44,22 @@ describe('linear', () => {
           bytes,
         });
         const out = poisoned(m * groups * n);
-        kernels.linear(w, odd(x, NaN), m, out);
+        kernels.linear({ w, x: odd(x, NaN), rows: m, inputs: 'f32', out });
         expectClose(out, want, { nmse: NMSE, shape: [m, groups * n] });
       });
       it('gives each row the bits that it has alone', () => {
         const w = kernels.packLinear({ n, k, groups, dtype: 'bf16', data: source.bits });
         const out = poisoned(m * groups * n);
-        kernels.linear(w, x, m, out);
+        kernels.linear({ w, x, rows: m, inputs: 'f32', out });
         for (let row = 0; row < m; row++) {
           const one = poisoned(groups * n);
-          kernels.linear(w, odd(x.slice(row * groups * k, (row + 1) * groups * k), NaN), 1, one);
+          kernels.linear({
+            w,
+            x: odd(x.slice(row * groups * k, (row + 1) * groups * k), NaN),
+            rows: 1,
+            inputs: 'f32',
+            out: one,
+          });
           expectBytes(one, out.subarray(row * groups * n, (row + 1) * groups * n));
         }
       });
@@ -65,10 +71,10 @@ describe('linear', () => {
     const w = kernels.packLinear({ n: 2, k: 2, dtype: 'f32', data });
     data.fill(9);
     const out = poisoned(4);
-    kernels.linear(w, Float32Array.of(1, 1, NaN, 1), 2, out);
+    kernels.linear({ w, x: Float32Array.of(1, 1, NaN, 1), rows: 2, inputs: 'f32', out });
     expect([...out]).toEqual([3, 7, NaN, NaN]);
     const untouched = Float32Array.of(5);
-    kernels.linear(w, new Float32Array(0), 0, untouched);
+    kernels.linear({ w, x: new Float32Array(0), rows: 0, inputs: 'f32', out: untouched });
     expect([...untouched]).toEqual([5]);
   });
 });
@@ -83,7 +89,7 @@ describe('embed', () => {
       ['bf16', source.bits],
     ] as const) {
       const out = poisoned(3 * 3 * 5);
-      kernels.embed(kernels.packLinear({ n: 7, k: 5, dtype, data }), ids, 3, 3, out);
+      kernels.embed({ table: kernels.packLinear({ n: 7, k: 5, dtype, data }), ids, rows: 3, repeat: 3, out });
       expectBytes(out, want);
     }
   });
@@ -110,7 +116,7 @@ describe('groupedGemm', () => {
       const values = dequantizeNvfp4(e, { m: numExperts * n, k, globalDecodeScale: 1 });
       const want = groupedGemm(a, values, { n, k, expertOffsets, alpha, parts });
       const out = poisoned(rows * n);
-      kernels.groupedGemm(pack(kernels, e), odd(a, NaN), expertOffsets, alpha, out);
+      product(kernels, { w: pack(kernels, e), rows: odd(a, NaN), expertOffsets, inputs: 'f32', alpha, out });
       expectClose(out, want, { nmse: NMSE, shape: [rows, n] });
     }
   });
@@ -138,7 +144,7 @@ describe('groupedGemm', () => {
           kernels.backend === 'js' ? data.byteLength : paddedBytes(numExperts, n, k, data.BYTES_PER_ELEMENT);
         expect(w.bytes).toBe(bytes);
         const out = poisoned(rows * n);
-        kernels.groupedGemm(w, a, expertOffsets, null, out);
+        product(kernels, { w, rows: a, expertOffsets, inputs: 'f32', alpha: null, out });
         expectClose(out, want, { nmse: NMSE, shape: [rows, n] });
       }
     }
@@ -150,10 +156,17 @@ describe('groupedGemm', () => {
     for (const { kernels } of BACKENDS) {
       const w = pack(kernels, e);
       const out = poisoned(rows * n);
-      kernels.groupedGemm(w, a, Int32Array.of(rows), alpha, out);
+      product(kernels, { w, rows: a, expertOffsets: Int32Array.of(rows), inputs: 'f32', alpha, out });
       for (const row of [0, 15, 16, 20]) {
         const one = poisoned(n);
-        kernels.groupedGemm(w, a.subarray(row * k), Int32Array.of(1), alpha, one);
+        product(kernels, {
+          w,
+          rows: a.subarray(row * k),
+          expertOffsets: Int32Array.of(1),
+          inputs: 'f32',
+          alpha,
+          out: one,
+        });
         expectBytes(one, out.subarray(row * n, (row + 1) * n));
       }
     }

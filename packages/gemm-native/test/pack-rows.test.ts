@@ -25,8 +25,8 @@ describe.each(BACKENDS.filter((b) => !/x[25]$/.test(b.name)))('packLinear from a
     expect(next).toBe(groups * n);
     const x = seeded(1).floats(2 * groups * k);
     const [got, want] = [poisoned(2 * groups * n), poisoned(2 * groups * n)];
-    kernels.linear(w, x, 2, got);
-    kernels.linear(kernels.packLinear({ n, k, groups, dtype, data }), x, 2, want);
+    kernels.linear({ w, x, rows: 2, inputs: 'f32', out: got });
+    kernels.linear({ w: kernels.packLinear({ n, k, groups, dtype, data }), x, rows: 2, inputs: 'f32', out: want });
     expectBytes(got, want, [2, groups * n]);
   });
   it('refuses rows of the wrong kind or length', () => {

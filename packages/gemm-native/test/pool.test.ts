@@ -1,10 +1,10 @@
 import { expectBytes, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import type { DenseRows, ExpertFormat, ExpertPool, ExpertsWeight, GemmKernels, Nvfp4Rows } from '../src/index';
+import type { DenseRows, WeightFormat, ExpertPool, ExpertsWeight, GemmKernels, Nvfp4Rows } from '../src/index';
 import type { Engine } from '../src/engine';
 import { createJsEngine } from '../src/js/engine';
-import { CheckedKernels } from '../src/kernels';
-import { BACKENDS, bf16, poisoned } from './backends';
+import { checkedKernels } from '../src/kernels';
+import { BACKENDS, bf16, poisoned, product } from './backends';
 
 const E = 5;
 const N = 34; // not a whole number of panels
@@ -16,7 +16,7 @@ const ROWS = 17;
 
 /** Random experts of a format, read part by part; `reads` lists what was asked for. */
 function experts(
-  format: ExpertFormat,
+  format: WeightFormat,
   seed: number,
 ): { read: (e: number, p: number) => Nvfp4Rows | DenseRows; reads: number[] } {
   const r = seeded(seed);
@@ -30,20 +30,36 @@ function experts(
   return { reads, read: (e, p) => (reads.push(e), parts[2 * e + p]!) };
 }
 
-const shape = (format: ExpertFormat) => ({ n: N, k: K, parts: 2, format }) as const;
+const shape = (format: WeightFormat) => ({ n: N, k: K, parts: 2, format }) as const;
 
 /** Every grouped product that takes weights of a format. */
-const PRODUCTS: [string, ExpertFormat, (k: GemmKernels, w: ExpertsWeight, out: Float32Array) => void][] = (() => {
+const PRODUCTS: [string, WeightFormat, (k: GemmKernels, w: ExpertsWeight, out: Float32Array) => void][] = (() => {
   const r = seeded(5);
   const [codes, sf, a] = [r.bytes((ROWS * K) / 2), r.scales((ROWS * K) / 16, true), r.floats(ROWS * K)];
   const [alpha, rowScale] = [r.floats(2 * E), r.floats(ROWS)];
   return [
-    ['W4A4', 'nvfp4', (k, w, out) => k.groupedGemmW4A4(w, codes, sf, ENDS, alpha, null, out)],
-    ['W4A4 with row scales', 'nvfp4', (k, w, out) => k.groupedGemmW4A4(w, codes, sf, ENDS, alpha, rowScale, out)],
-    ['W4A16', 'nvfp4', (k, w, out) => k.groupedGemm(w, a, ENDS, alpha, out)],
-    ['BF16 activations', 'nvfp4', (k, w, out) => k.groupedGemmBf16(w, a, ENDS, alpha, out)],
-    ['bf16 weights', 'bf16', (k, w, out) => k.groupedGemm(w, a, ENDS, null, out)],
-    ['f32 weights', 'f32', (k, w, out) => k.groupedGemm(w, a, ENDS, null, out)],
+    ['W4A4', 'nvfp4', (k, w, out) => product(k, { w, codes, sf, expertOffsets: ENDS, alpha, rowScale: null, out })],
+    [
+      'W4A4 with row scales',
+      'nvfp4',
+      (k, w, out) => product(k, { w, codes, sf, expertOffsets: ENDS, alpha, rowScale, out }),
+    ],
+    ['W4A16', 'nvfp4', (k, w, out) => product(k, { w, rows: a, expertOffsets: ENDS, inputs: 'f32', alpha, out })],
+    [
+      'BF16 activations',
+      'nvfp4',
+      (k, w, out) => product(k, { w, rows: a, expertOffsets: ENDS, inputs: 'bf16', alpha, out }),
+    ],
+    [
+      'bf16 weights',
+      'bf16',
+      (k, w, out) => product(k, { w, rows: a, expertOffsets: ENDS, inputs: 'f32', alpha: null, out }),
+    ],
+    [
+      'f32 weights',
+      'f32',
+      (k, w, out) => product(k, { w, rows: a, expertOffsets: ENDS, inputs: 'f32', alpha: null, out }),
+    ],
   ];
 })();
 
@@ -62,7 +78,7 @@ it('stays smaller where memory is refused, and gives the same results', () => {
     },
     release: () => void made--,
   };
-  const kernels = new CheckedKernels(frugal);
+  const kernels = checkedKernels(frugal);
   const [, format, product] = PRODUCTS[0]!;
   const want = poisoned(ROWS * N);
   product(kernels, kernels.packExperts({ numExperts: E, ...shape(format), read: experts(format, 1).read }), want);
@@ -81,7 +97,7 @@ it('stays smaller where memory is refused, and gives the same results', () => {
 });
 
 describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
-  const pooled = (format: ExpertFormat, slots: number, seed = 1) => {
+  const pooled = (format: WeightFormat, slots: number, seed = 1) => {
     const pool = kernels.createExpertPool({ ...shape(format), slots });
     const source = experts(format, seed);
     const w = kernels.packExperts({ numExperts: E, ...shape(format), read: source.read, pool });
@@ -92,7 +108,15 @@ describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
     const rows = ends.at(-1)!;
     const out = poisoned(rows * N);
     const [codes, sf] = [r.bytes((rows * K) / 2), r.scales((rows * K) / 16, true)];
-    kernels.groupedGemmW4A4(w, codes, sf, ends, new Float32Array(2 * E).fill(1 + pick), null, out);
+    product(kernels, {
+      w,
+      codes,
+      sf,
+      expertOffsets: ends,
+      alpha: new Float32Array(2 * E).fill(1 + pick),
+      rowScale: null,
+      out,
+    });
     return out;
   };
   /** Ends when one expert has the only row. */
@@ -141,7 +165,7 @@ describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
     expect(pool.bytes).toBe(3 * pool.slotBytes);
     a!.dispose();
     expectBytes(run(b!, ENDS), wantB!, [ROWS, N]);
-    expect(() => run(a!, ENDS)).toThrow('groupedGemmW4A4: "w" has been disposed');
+    expect(() => run(a!, ENDS)).toThrow('groupedGemm: "w" has been disposed');
     pool.dispose();
     pool.dispose();
     expect(() => run(b!, ENDS)).toThrow('ExpertPool: "pool" has been disposed');
@@ -182,16 +206,16 @@ describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
     const sf = new Uint8Array((ROWS * K) / 16).fill(0x38);
     sf[60] = 0xff;
     expect(() =>
-      kernels.groupedGemmW4A4(
+      product(kernels, {
         w,
-        new Uint8Array((ROWS * K) / 2),
+        codes: new Uint8Array((ROWS * K) / 2),
         sf,
-        ENDS,
-        new Float32Array(2 * E),
-        null,
-        poisoned(ROWS * N),
-      ),
-    ).toThrow('groupedGemmW4A4: "aSf" must hold E4M3 scales that are numbers of at least 0, got 0xff at index 60');
+        expertOffsets: ENDS,
+        alpha: new Float32Array(2 * E),
+        rowScale: null,
+        out: poisoned(ROWS * N),
+      }),
+    ).toThrow('stageFrom: "sf" must hold E4M3 scales that are numbers of at least 0, got 0xff at index 60');
   });
   it('refuses what does not fit', () => {
     const make = (o: object): string => {
@@ -227,16 +251,23 @@ describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
       expect(w.bytes).toBe(kernels.packedBytes(format, E, N, K));
       w.dispose();
       w.dispose();
-      expect(() => kernels.groupedGemm(w, new Float32Array(0), new Int32Array(E), null, new Float32Array(0))).toThrow(
-        'groupedGemm: "w" has been disposed',
-      );
+      expect(() =>
+        product(kernels, {
+          w,
+          rows: new Float32Array(0),
+          expertOffsets: new Int32Array(E),
+          inputs: 'f32',
+          alpha: null,
+          out: new Float32Array(0),
+        }),
+      ).toThrow('groupedGemm: "w" has been disposed');
     }
     const linear = kernels.packLinear({ n: 5, k: 9, groups: 2, dtype: 'bf16', data: new Uint16Array(90) });
     expect(linear.bytes).toBe(kernels.packedBytes('bf16', 2, 5, 9));
     linear.dispose();
-    expect(() => kernels.linear(linear, new Float32Array(18), 1, new Float32Array(10))).toThrow(
-      'linear: "w" has been disposed',
-    );
+    expect(() =>
+      kernels.linear({ w: linear, x: new Float32Array(18), rows: 1, inputs: 'f32', out: new Float32Array(10) }),
+    ).toThrow('linear: "w" has been disposed');
     expect(() => kernels.packedBytes('nvfp4', 0, 1, 16)).toThrow('packedBytes: "matrices" must be an integer');
   });
 });

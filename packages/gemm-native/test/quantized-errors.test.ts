@@ -114,37 +114,49 @@ describe.each(BACKENDS)('arguments of FP8 and NVFP4 weights on $name', ({ kernel
     [
       'W4A4 without an input scale',
       () => {
-        k.linearW4A4(k.packLinear(nvfp4Source), f32(16), 1, f32(2));
+        k.linear({ w: k.packLinear(nvfp4Source), x: f32(16), rows: 1, inputs: 'nvfp4', out: f32(2) });
       },
-      'ERR_VALUE linearW4A4: "w" must be nvfp4 with an inputGlobalDecodeScale, got nvfp4 without one',
+      'ERR_VALUE linear: "w" must be nvfp4 with an inputGlobalDecodeScale for inputs "nvfp4", got nvfp4 without one',
     ],
     [
       'W4A4 of float weights',
       () => {
-        k.linearW4A4(w, f32(3), 1, f32(2));
+        k.linear({ w, x: f32(3), rows: 1, inputs: 'nvfp4', out: f32(2) });
       },
-      'ERR_VALUE linearW4A4: "w" must be nvfp4 with an inputGlobalDecodeScale, got f32 without one',
+      'ERR_VALUE linear: "w" must be nvfp4 with an inputGlobalDecodeScale for inputs "nvfp4", got f32 without one',
     ],
     [
       'W4A4 of NaN',
       () => {
         const x = f32(32);
         x[19] = NaN;
-        k.linearW4A4(k.packLinear({ ...nvfp4Source, inputGlobalDecodeScale: 1 }), x, 2, f32(4));
+        k.linear({
+          w: k.packLinear({ ...nvfp4Source, inputGlobalDecodeScale: 1 }),
+          x,
+          rows: 2,
+          inputs: 'nvfp4',
+          out: f32(4),
+        });
       },
-      'ERR_VALUE linearW4A4: "x" must be finite, got NaN at index 19',
+      'ERR_VALUE linear: "x" must be finite for inputs "nvfp4", got NaN at index 19',
     ],
     [
       'W4A4 of a short input',
       () => {
-        k.linearW4A4(k.packLinear({ ...nvfp4Source, inputGlobalDecodeScale: 'row' }), f32(31), 2, f32(4));
+        k.linear({
+          w: k.packLinear({ ...nvfp4Source, inputGlobalDecodeScale: 'row' }),
+          x: f32(31),
+          rows: 2,
+          inputs: 'nvfp4',
+          out: f32(4),
+        });
       },
-      'ERR_SHAPE linearW4A4: "x" must hold at least m*groups*k = 32 elements, got 31',
+      'ERR_SHAPE linear: "x" must hold at least rows*w.groups*w.k = 32 elements, got 31',
     ],
     [
       'an NVFP4 table',
       () => {
-        k.embed(k.packLinear(nvfp4Source), i32(0), 1, 1, f32(16));
+        k.embed({ table: k.packLinear(nvfp4Source), ids: i32(0), rows: 1, repeat: 1, out: f32(16) });
       },
       'ERR_VALUE embed: "table" must be one of fp8, bf16, f32, got nvfp4',
     ],

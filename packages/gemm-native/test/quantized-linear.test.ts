@@ -10,7 +10,7 @@ import {
 import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import type { Fp8Rows, Nvfp4Rows } from '../src/index';
-import { BACKENDS, odd, poisoned } from './backends';
+import { BACKENDS, odd, poisoned, product } from './backends';
 
 /** float32 sums of k terms: relative error below k * 2^-24 in the worst case, its root in practice. */
 const NMSE = 1e-12;
@@ -46,11 +46,17 @@ describe('FP8 linear', () => {
       const w = kernels.packLinear({ n, k, groups, dtype: 'fp8', data: source });
       expect([w.dtype, w.groups, w.inputGlobalDecodeScale], name).toEqual(['fp8', groups, null]);
       const out = poisoned(m * groups * n);
-      kernels.linear(w, odd(x, NaN), m, out);
+      kernels.linear({ w, x: odd(x, NaN), rows: m, inputs: 'f32', out });
       expectClose(out, want, { nmse: NMSE, shape: [m, groups * n] });
       for (let row = 0; row < m; row++) {
         const one = poisoned(groups * n);
-        kernels.linear(w, odd(x.slice(row * groups * k, (row + 1) * groups * k), NaN), 1, one);
+        kernels.linear({
+          w,
+          x: odd(x.slice(row * groups * k, (row + 1) * groups * k), NaN),
+          rows: 1,
+          inputs: 'f32',
+          out: one,
+        });
         expectBytes(one, out.subarray(row * groups * n, (row + 1) * groups * n));
       }
     }
@@ -78,11 +84,11 @@ describe('FP8 linear', () => {
     const x = new Float32Array(k);
     x[77] = 3;
     const out = poisoned(n);
-    kernels.linear(w, x, 1, out);
+    kernels.linear({ w, x, rows: 1, inputs: 'f32', out });
     const want = Float32Array.from({ length: n }, (_, c) => ((c & 0x7f) === 0x7f ? 0 : 1.5 * E4M3_VALUES[c]!));
     expectBytes(out.map((v) => v + 0), want.map((v) => v + 0)); // prettier-ignore
     const row = poisoned(k);
-    kernels.embed(w, Int32Array.of(200), 1, 1, row);
+    kernels.embed({ table: w, ids: Int32Array.of(200), rows: 1, repeat: 1, out: row });
     expectBytes(row, new Float32Array(k).fill(0.5 * E4M3_VALUES[200]!));
   });
 
@@ -102,7 +108,7 @@ describe('FP8 linear', () => {
       },
     });
     const out = poisoned(rows * n);
-    kernels.groupedGemm(w, a, expertOffsets, null, out);
+    product(kernels, { w, rows: a, expertOffsets, inputs: 'f32', alpha: null, out });
     expectClose(out, groupedGemm(a, source.values, { n, k, expertOffsets }), { nmse: NMSE, shape: [rows, n] });
   });
 });
@@ -168,11 +174,11 @@ describe('NVFP4 linear', () => {
         'nvfp4',
       ]);
       const out = poisoned(m * groups * n);
-      kernels.linear(w, odd(x, NaN), m, out);
+      kernels.linear({ w, x: odd(x, NaN), rows: m, inputs: 'f32', out });
       expectClose(out, wantFloat, { nmse: NMSE, shape: [m, groups * n] });
       const w4a4 = [w, dynamic].map((weight, i) => {
         const got = poisoned(m * groups * n);
-        kernels.linearW4A4(weight, odd(x, NaN), m, got);
+        kernels.linear({ w: weight, x: odd(x, NaN), rows: m, inputs: 'nvfp4', out: got });
         // Sums over k <= 128 fit float32; what is left is the rounding of alpha and of the row's scale.
         expectClose(got, exact(i === 0 ? 0.002 : 'row'), { nmse: 1e-13, shape: [m, groups * n] });
         return got;
@@ -181,13 +187,14 @@ describe('NVFP4 linear', () => {
       first ??= w4a4;
       w4a4.forEach((got, i) => expectBytes(got, first![i]!));
       for (let row = 0; row < m; row++) {
-        for (const [weight, all, run] of [
-          [w, out, 'linear'],
-          [w, w4a4[0]!, 'linearW4A4'],
-          [dynamic, w4a4[1]!, 'linearW4A4'],
+        for (const [weight, all, inputs] of [
+          [w, out, 'f32'],
+          [w, w4a4[0]!, 'nvfp4'],
+          [dynamic, w4a4[1]!, 'nvfp4'],
         ] as const) {
           const one = poisoned(groups * n);
-          kernels[run](weight, x.slice(row * groups * k, (row + 1) * groups * k), 1, one);
+          const own = x.slice(row * groups * k, (row + 1) * groups * k);
+          kernels.linear({ w: weight, x: own, rows: 1, inputs, out: one });
           expectBytes(one, all.subarray(row * groups * n, (row + 1) * groups * n));
         }
       }
@@ -212,11 +219,11 @@ describe('NVFP4 linear', () => {
     weightGlobalDecodeScale.fill(9);
     const x = seeded(1).floats(64);
     const out = poisoned(16);
-    kernels.linear(w, x, 1, out);
+    kernels.linear({ w, x, rows: 1, inputs: 'f32', out });
     expectClose(out, linear(x, values, { m: 1, n: 8, k: 32, groups: 2 }), { nmse: NMSE });
     const untouched = Float32Array.of(5);
-    kernels.linear(w, new Float32Array(0), 0, untouched);
-    kernels.linearW4A4(w, new Float32Array(0), 0, untouched);
+    kernels.linear({ w, x: new Float32Array(0), rows: 0, inputs: 'f32', out: untouched });
+    kernels.linear({ w, x: new Float32Array(0), rows: 0, inputs: 'nvfp4', out: untouched });
     expect([...untouched]).toEqual([5]);
   });
 });

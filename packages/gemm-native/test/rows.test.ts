@@ -1,7 +1,7 @@
 import { rmsNorm, swiglu } from '@megamoe/reference';
 import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import { BACKENDS, odd, poisoned } from './backends';
+import { BACKENDS, odd, poisoned, stageNvfp4 } from './backends';
 
 const JS = BACKENDS[0]!.kernels;
 
@@ -10,7 +10,7 @@ describe.each(BACKENDS)('rows on $name', ({ kernels }) => {
     const x = seeded(1).floats(6 * 7);
     const slotToken = Int32Array.of(5, 0, 0, 3, -9);
     const out = poisoned(4 * 7);
-    kernels.gatherRows(odd(x, NaN), 7, slotToken, 4, out);
+    kernels.gatherRows({ x: odd(x, NaN), d: 7, index: slotToken, rows: 4, out });
     expectBytes(
       out,
       [5, 0, 0, 3].flatMap((t) => [...x.subarray(t * 7, t * 7 + 7)]),
@@ -25,19 +25,25 @@ describe.each(BACKENDS)('rows on $name', ({ kernels }) => {
     const gateUp = seeded(m).floats(m * 2 * i, 5);
     for (const limit of [0.5, 10]) {
       const out = poisoned(m * i);
-      kernels.swiglu(odd(gateUp, NaN), m, i, limit, out);
+      kernels.swiglu({ gateUp: odd(gateUp, NaN), rows: m, i, limit, out });
       expectClose(out, swiglu(gateUp, { m, i, limit }), { nmse: 1e-13, shape: [m, i] });
     }
   });
 
   it('SwiGLU: far ends, no limit, NaN', () => {
     const out = poisoned(5);
-    kernels.swiglu(Float32Array.of(-1e4, 1e4, -30, NaN, 1, 2, 1e4, -1e4, 1, NaN), 1, 5, Infinity, out);
+    kernels.swiglu({
+      gateUp: Float32Array.of(-1e4, 1e4, -30, NaN, 1, 2, 1e4, -1e4, 1, NaN),
+      rows: 1,
+      i: 5,
+      limit: Infinity,
+      out,
+    });
     expect(out[0]).toBe(-0);
     expect(out[1]).toBe(1e8);
     expect(out[2]).toBeCloseTo(30e4 * Math.exp(-30), 10);
     expect([out[3], out[4]]).toEqual([NaN, NaN]);
-    kernels.swiglu(Float32Array.of(NaN, 1, 2, NaN), 1, 2, 1, out);
+    kernels.swiglu({ gateUp: Float32Array.of(NaN, 1, 2, NaN), rows: 1, i: 2, limit: 1, out });
     expect([...out.subarray(0, 2)]).toEqual([NaN, NaN]);
   });
 
@@ -56,18 +62,18 @@ describe.each(BACKENDS)('rows on $name', ({ kernels }) => {
           if (slot >= 0) want[i * d + c] = want[i * d + c]! + Math.fround(weights[i * topk + j]! * y[slot * d + c]!);
         }
     const out = poisoned(t * d);
-    kernels.scatterExperts(odd(y, NaN), d, tokenSlots, weights, t, topk, out);
+    kernels.scatterExperts({ y: odd(y, NaN), d, tokenSlots, topkWeights: weights, rows: t, topk, out });
     expectBytes(out, want, [t, d]);
     expect([...out.subarray(0, d)]).toEqual(new Array(d).fill(0));
   });
 
   it('adds in place, n elements and no more', () => {
     const out = odd(Float32Array.of(1, 2, 3), 9);
-    kernels.addInPlace(out, Float32Array.of(10, 20, 30), 2);
+    kernels.add({ out, x: Float32Array.of(10, 20, 30), n: 2 });
     expect([...out]).toEqual([11, 22, 3]);
     const big = seeded(1).floats(100_000);
     const sum = big.slice();
-    kernels.addInPlace(sum, big, big.length);
+    kernels.add({ out: sum, x: big, n: big.length });
     expectBytes(
       sum,
       big.map((v) => v + v),
@@ -86,13 +92,13 @@ describe.each(BACKENDS)('rows on $name', ({ kernels }) => {
     const weight = r.floats(d);
     for (const w of [weight, null]) {
       const out = poisoned(m * d);
-      kernels.rmsNorm(odd(x, NaN), m, d, w, 1e-6, out);
+      kernels.rmsNorm({ x: odd(x, NaN), rows: m, d, weight: w, eps: 1e-6, out });
       expectClose(out, rmsNorm(x, w, { m, d, eps: 1e-6 }), { nmse: 1e-13, shape: [m, d] });
       const js = poisoned(m * d);
-      JS.rmsNorm(x, m, d, w, 1e-6, js);
+      JS.rmsNorm({ x, rows: m, d, weight: w, eps: 1e-6, out: js });
       expectBytes(out, js, [m, d]);
       const inPlace = x.slice();
-      kernels.rmsNorm(inPlace, m, d, w, 1e-6, inPlace);
+      kernels.rmsNorm({ x: inPlace, rows: m, d, weight: w, eps: 1e-6, out: inPlace });
       expectBytes(inPlace, out, [m, d]);
     }
   });
@@ -101,13 +107,15 @@ describe.each(BACKENDS)('rows on $name', ({ kernels }) => {
     const out = Float32Array.of(5);
     const none = new Float32Array(0);
     const noIds = new Int32Array(0);
-    kernels.gatherRows(none, 4, noIds, 0, out);
-    kernels.swiglu(none, 0, 4, 1, out);
-    kernels.scatterExperts(none, 4, noIds, none, 0, 2, out);
-    kernels.addInPlace(out, none, 0);
-    kernels.rmsNorm(none, 0, 4, null, 1e-6, out);
-    kernels.stageNvfp4(none, 16, null, noIds, none, new Uint8Array(0), new Uint8Array(0));
-    kernels.stageNvfp4Dynamic(none, 16, noIds, 0, new Uint8Array(0), new Uint8Array(0), none);
+    kernels.gatherRows({ x: none, d: 4, index: noIds, rows: 0, out });
+    kernels.swiglu({ gateUp: none, rows: 0, i: 4, limit: 1, out });
+    kernels.scatterExperts({ y: none, d: 4, tokenSlots: noIds, topkWeights: none, rows: 0, topk: 2, out });
+    kernels.add({ out, x: none, n: 0 });
+    kernels.rmsNorm({ x: none, rows: 0, d: 4, weight: null, eps: 1e-6, out });
+    for (const globalDecodeScale of [none, null]) {
+      const { codes } = stageNvfp4(kernels, { x: none, k: 16, expertOffsets: noIds, globalDecodeScale });
+      expect(codes.length).toBe(0);
+    }
     expect([...out]).toEqual([5]);
   });
 });

@@ -3,7 +3,10 @@ import { nvfp4GlobalDecodeScale, quantizeNvfp4, nvfp4RowDecodeScales, swiglu } f
 import { expectBytes, seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { BACKENDS, bytes, golden, odd } from './backends';
+import { stagedArrays } from '../src/index';
+import type { Staged } from '../src/index';
+import type { HostStaged } from '../src/staged';
+import { BACKENDS, bytes, golden, odd, poisonedStaged, product, pack, poisoned, stageNvfp4 } from './backends';
 
 interface QuantizeGolden {
   rows: number;
@@ -29,8 +32,6 @@ function activations(seed: number, rows: number, k: number): Float32Array {
   return x;
 }
 
-const u8 = (n: number): Uint8Array => odd(new Uint8Array(n).fill(0xcc), 0xcc);
-
 describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
   it.each([
     [0, 16],
@@ -46,7 +47,10 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
       return E2M1_VALUES[i % 2 === 0 ? byte & 15 : byte >> 4]! * Math.fround(E4M3_VALUES[sf[i >> 4]!]! * g);
     });
     const sums = new Float64Array(3 * m + 2).fill(7);
-    kernels.nvfp4Loss(x, m, k, g, odd(codes, 0xcc), odd(sf, 0xcc), sums.subarray(1, 1 + 3 * m));
+    kernels.nvfp4Loss({
+      ...{ x, rows: m, k, globalDecodeScale: g, codes: odd(codes, 0xcc), sf: odd(sf, 0xcc) },
+      sums: sums.subarray(1, 1 + 3 * m),
+    });
     expect([sums[0], sums.at(-1)]).toEqual([7, 7]);
     for (let row = 0; row < m; row++) {
       const of = (f: (x: number, y: number) => number): number =>
@@ -63,9 +67,8 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
     const g = golden<QuantizeGolden>('quantize.json');
     const bits = new Uint16Array(bytes(g.bf16).buffer);
     const x = new Float32Array(Uint32Array.from(bits, (b) => b << 16).buffer);
-    const codes = u8((g.rows * g.k) / 2);
-    const sf = u8((g.rows * g.k) / 16);
-    kernels.stageNvfp4(x, g.k, null, Int32Array.of(g.rows), Float32Array.of(g.globalDecodeScale), codes, sf);
+    const globalDecodeScale = Float32Array.of(g.globalDecodeScale);
+    const { codes, sf } = stageNvfp4(kernels, { x, k: g.k, globalDecodeScale });
     expectBytes(sf, bytes(g.sf), [g.rows, g.k / 16]);
     expectBytes(codes, bytes(g.codes), [g.rows, g.k / 2]);
   });
@@ -83,9 +86,9 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
     const cuts = Array.from({ length: experts - 1 }, () => r.int(rows + 1)).sort((a, b) => a - b);
     const expertOffsets = Int32Array.from([...cuts, rows]);
     const scales = Float32Array.from({ length: experts }, () => 2 ** (r.int(16) - 12) * (1 + r.next()));
-    const codes = u8((rows * k) / 2);
-    const sf = u8((rows * k) / 16);
-    kernels.stageNvfp4(odd(x, NaN), k, slotToken, expertOffsets, scales, codes, sf);
+    const { codes, sf } = stageNvfp4(kernels, {
+      ...{ x: odd(x, NaN), k, slotToken, expertOffsets, globalDecodeScale: scales },
+    });
     const gathered = Float32Array.from({ length: rows * k }, (_, i) => x[slotToken[Math.floor(i / k)]! * k + (i % k)]!);
     const perRow = Float32Array.from({ length: rows }, (_, i) => scales[expertOffsets.findIndex((end) => end > i)]!);
     const want = quantizeNvfp4(gathered, { m: rows, k, globalDecodeScale: perRow });
@@ -97,19 +100,15 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
     const [rows, k] = [40, 96];
     const x = activations(2, rows, k);
     x.fill(0, 5 * k, 6 * k);
-    const codes = u8((rows * k) / 2);
-    const sf = u8((rows * k) / 16);
-    const rowScale = odd(new Float32Array(rows).fill(NaN), NaN);
-    kernels.stageNvfp4Dynamic(x, k, null, rows, codes, sf, rowScale);
+    const { codes, sf, rowScale } = stageNvfp4(kernels, { x, k });
     const scales = nvfp4RowDecodeScales(x, { m: rows, k });
-    expectBytes(rowScale, scales);
-    expect(rowScale[5]).toBe(1);
+    expectBytes(rowScale!, scales);
+    expect(rowScale![5]).toBe(1);
     const want = quantizeNvfp4(x, { m: rows, k, globalDecodeScale: scales });
     expectBytes(sf, want.sf, [rows, k / 16]);
     expectBytes(codes, want.codes, [rows, k / 2]);
-    const again = new Float32Array(2);
-    kernels.stageNvfp4Dynamic(x, k, Int32Array.of(7, 5), 2, codes, sf, again);
-    expectBytes(again, [rowScale[7]!, 1]);
+    const again = stageNvfp4(kernels, { x, k, slotToken: Int32Array.of(7, 5), expertOffsets: Int32Array.of(2) });
+    expectBytes(again.rowScale!, [rowScale![7]!, 1]);
   });
 
   it('divides truly and rounds to float32 at every step: values on the edge between two codes or two scales', () => {
@@ -127,10 +126,8 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
       const byte = 8 + r.int(0x70);
       x[row * k + 16] = ((E4M3_VALUES[byte]! + E4M3_VALUES[byte + 1]!) / 2) * Math.fround(6 * g);
     }
-    const codes = u8((rows * k) / 2);
-    const sf = u8((rows * k) / 16);
-    const ends = Int32Array.from(scales, (_, i) => i + 1);
-    kernels.stageNvfp4(x, k, null, ends, scales, codes, sf);
+    const expertOffsets = Int32Array.from(scales, (_, i) => i + 1);
+    const { codes, sf } = stageNvfp4(kernels, { x, k, expertOffsets, globalDecodeScale: scales });
     const want = quantizeNvfp4(x, { m: rows, k, globalDecodeScale: scales });
     expectBytes(sf, want.sf, [rows, k / 16]);
     expectBytes(codes, want.codes, [rows, k / 2]);
@@ -140,19 +137,15 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
     const x = new Float32Array(48);
     x.set([1e30, -1e30, 1], 0);
     x.set([3e38, -1e-45], 32);
-    const codes = u8(24);
-    const sf = u8(3);
-    kernels.stageNvfp4(x, 16, null, Int32Array.of(3), Float32Array.of(1), codes, sf);
+    const { codes, sf } = stageNvfp4(kernels, { x, k: 16, globalDecodeScale: Float32Array.of(1) });
     expect([...sf]).toEqual([0x7e, 0x38, 0x7e]);
     expect([...codes]).toEqual([0xf7, ...new Array<number>(15).fill(0), 0x07, ...new Array<number>(7).fill(0)]);
   });
 
   it('a row too small for a scale of its own gets 1 and codes 0', () => {
     const x = new Float32Array(16).fill(1e-40);
-    const codes = u8(8);
-    const rowScale = new Float32Array(1);
-    kernels.stageNvfp4Dynamic(x, 16, null, 1, codes, u8(1), rowScale);
-    expect(rowScale[0]).toBe(1);
+    const { codes, rowScale } = stageNvfp4(kernels, { x, k: 16 });
+    expect(rowScale![0]).toBe(1);
     expect([...codes]).toEqual(new Array<number>(8).fill(0));
   });
 
@@ -162,20 +155,15 @@ describe.each(BACKENDS)('staging on $name', ({ kernels }) => {
     x[500 * 32 + 7] = Infinity;
     x[20 * 32 + 31] = -Infinity;
     x[20 * 32 + 30] = NaN;
-    const codes = new Uint8Array(rows * 16);
-    const sf = new Uint8Array(rows * 2);
-    const index = 20 * 32 + 30;
-    expect(() => {
-      kernels.stageNvfp4(x, 32, null, Int32Array.of(rows), Float32Array.of(1), codes, sf);
-    }).toThrow(`stageNvfp4: "x" must be finite, got NaN at index ${index}`);
-    const rowScale = new Float32Array(rows);
-    expect(() => {
-      kernels.stageNvfp4Dynamic(x, 32, null, rows, codes, sf, rowScale);
-    }).toThrow(`stageNvfp4Dynamic: "x" must be finite, got NaN at index ${index}`);
-    expect(() => {
-      kernels.stageNvfp4Dynamic(x, 32, Int32Array.of(3, 500), 2, codes, sf, rowScale);
-    }).toThrow(`got Infinity at index ${500 * 32 + 7}`);
-    kernels.stageNvfp4Dynamic(x, 32, Int32Array.of(3, 4), 2, codes, sf, rowScale); // rows that are not read may hold anything
+    const message = `stage: "x" must be finite for inputs "nvfp4", got NaN at index ${20 * 32 + 30}`;
+    expect(() => stageNvfp4(kernels, { x, k: 32, globalDecodeScale: Float32Array.of(1) })).toThrow(message);
+    expect(() => stageNvfp4(kernels, { x, k: 32 })).toThrow(message);
+    const two =
+      (...tokens: number[]) =>
+      () =>
+        stageNvfp4(kernels, { x, k: 32, slotToken: Int32Array.from(tokens), expertOffsets: Int32Array.of(2) });
+    expect(two(3, 500)).toThrow(`got Infinity at index ${500 * 32 + 7}`);
+    two(3, 4)(); // rows that are not read may hold anything
   });
 });
 
@@ -189,10 +177,9 @@ it('staging has the same bytes on every backend for any bit patterns', () => {
     fc.property(fc.array(floatBits, { minLength: 16, maxLength: 16 }), scale, (values, g) => {
       const x = Float32Array.from(values);
       const results = BACKENDS.map(({ kernels }) => {
-        const [codes, sf, own] = [new Uint8Array(16), new Uint8Array(2), new Float32Array(1)];
-        kernels.stageNvfp4(x, 16, null, Int32Array.of(1), Float32Array.of(g), codes, sf);
-        kernels.stageNvfp4Dynamic(x, 16, null, 1, codes.subarray(8), sf.subarray(1), own);
-        return [...codes, ...sf, ...own];
+        const given = stageNvfp4(kernels, { x, k: 16, globalDecodeScale: Float32Array.of(g) });
+        const own = stageNvfp4(kernels, { x, k: 16 });
+        return [...given.codes, ...given.sf, ...own.codes, ...own.sf, ...own.rowScale!];
       });
       for (const r of results) expect(r).toEqual(results[0]);
     }),
@@ -221,27 +208,20 @@ describe.each(BACKENDS)('SwiGLU and staging in one pass on $name', ({ kernels })
     const ends = Int32Array.of(0, Math.floor(rows / 2), Math.floor(rows / 2), rows);
     const scales = Float32Array.of(NaN, 0.002, NaN, 0.01);
     const hidden = new Float32Array(rows * i).fill(NaN);
-    kernels.swiglu(gateUp, rows, i, limit, hidden);
-    const make = () => [u8((rows * i) / 2), u8((rows * i) / 16)] as const;
-    const [want, got] = [make(), make()];
-    kernels.stageNvfp4(hidden, i, null, ends, scales, ...want);
-    kernels.swigluStageNvfp4(odd(gateUp, NaN), i, limit, ends, scales, ...got);
-    expectBytes(got[0], want[0], [rows, i / 2]);
-    expectBytes(got[1], want[1], [rows, i / 16]);
-    const [wantOwn, own] = [new Float32Array(rows).fill(NaN), new Float32Array(rows).fill(NaN)];
-    const [wantDynamic, dynamic] = [make(), make()];
-    kernels.stageNvfp4Dynamic(hidden, i, null, rows, ...wantDynamic, wantOwn);
-    kernels.swigluStageNvfp4Dynamic(gateUp, rows, i, limit, ...dynamic, own);
-    expectBytes(dynamic[0], wantDynamic[0], [rows, i / 2]);
-    expectBytes(dynamic[1], wantDynamic[1], [rows, i / 16]);
-    expect(own).toEqual(wantOwn);
+    kernels.swiglu({ gateUp, rows, i, limit, out: hidden });
+    for (const globalDecodeScale of [scales, null]) {
+      const want = stageNvfp4(kernels, { x: hidden, k: i, expertOffsets: ends, globalDecodeScale });
+      const got = stageNvfp4(kernels, { gateUp: odd(gateUp, NaN), i, limit, expertOffsets: ends, globalDecodeScale });
+      expectBytes(got.codes, want.codes, [rows, i / 2]);
+      expectBytes(got.sf, want.sf, [rows, i / 16]);
+      expect(got.rowScale).toEqual(want.rowScale);
+    }
   });
 
   it('gives the codes of the reference', () => {
     const [rows, i, limit, g] = [9, 64, 10, 0.004];
     const gateUp = gatesAndUps(3, rows, i);
-    const [codes, sf] = [u8((rows * i) / 2), u8((rows * i) / 16)];
-    kernels.swigluStageNvfp4(gateUp, i, limit, Int32Array.of(rows), Float32Array.of(g), codes, sf);
+    const { codes, sf } = stageNvfp4(kernels, { gateUp, i, limit, globalDecodeScale: Float32Array.of(g) });
     const hidden = Float32Array.from(swiglu(gateUp, { m: rows, i, limit }));
     const want = quantizeNvfp4(hidden, { m: rows, k: i, globalDecodeScale: Math.fround(g) });
     expectBytes(codes, want.codes, [rows, i / 2]);
@@ -254,39 +234,104 @@ describe.each(BACKENDS)('SwiGLU and staging in one pass on $name', ({ kernels })
     gateUp[700 * 2 * i + 3] = NaN;
     gateUp[700 * 2 * i + 4] = NaN;
     gateUp[1900 * 2 * i + i + 1] = NaN;
-    const [codes, sf, own] = [u8((rows * i) / 2), u8((rows * i) / 16), new Float32Array(rows)];
-    const at = 'the SwiGLU of "gateUp" must be finite, got NaN or infinity at row 700, column 3';
-    expect(() => {
-      kernels.swigluStageNvfp4(gateUp, i, 10, Int32Array.of(rows), Float32Array.of(1), codes, sf);
-    }).toThrow(`swigluStageNvfp4: ${at}`);
-    expect(() => {
-      kernels.swigluStageNvfp4Dynamic(gateUp, rows, i, 10, codes, sf, own);
-    }).toThrow(`swigluStageNvfp4Dynamic: ${at}`);
-    const none = new Float32Array(0);
-    kernels.swigluStageNvfp4(none, 16, 1, new Int32Array(0), none, new Uint8Array(0), new Uint8Array(0));
-    kernels.swigluStageNvfp4Dynamic(none, 0, 16, 1, new Uint8Array(0), new Uint8Array(0), none);
+    const message = 'swigluStage: the SwiGLU of "gateUp" must be finite, got NaN or infinity at row 700, column 3';
+    for (const globalDecodeScale of [Float32Array.of(1), null]) {
+      expect(() => stageNvfp4(kernels, { gateUp, i, limit: 10, globalDecodeScale })).toThrow(message);
+      const none = { gateUp: new Float32Array(0), i: 16, limit: 1, expertOffsets: new Int32Array(0) };
+      expect(stageNvfp4(kernels, { ...none, globalDecodeScale }).codes.length).toBe(0);
+    }
+  });
+});
+
+describe.each(BACKENDS)('staging as floats on $name', ({ kernels }) => {
+  const [k, tokens] = [5, 4]; // nothing asks for whole blocks
+  const x = seeded(8).floats(tokens * k);
+
+  it.each(['f32', 'bf16'] as const)('%s: gathers rows as they are, and touches none beyond them', (inputs) => {
+    const staged = poisonedStaged(kernels, 6, k, inputs);
+    const slotToken = Int32Array.of(3, 0, 3, -1, -1, -1); // three of six slots are masked
+    const expertOffsets = Int32Array.of(1, 1, 3);
+    const args = { k, expertOffsets, inputs, globalDecodeScale: null, staged } as const;
+    kernels.stage({ ...args, x: odd(x, NaN), slotToken, slots: 6 });
+    expect([staged.slots, staged.k, staged.inputs]).toEqual([6, k, inputs]);
+    const got = stagedArrays(staged);
+    const row = (t: number) => [...x.subarray(t * k, (t + 1) * k)];
+    expect(got).toEqual({ inputs, rows: Float32Array.from([...row(3), ...row(0), ...row(3)]) });
+    kernels.stage({ ...args, x: odd(x, NaN), slotToken: null, slots: 4 });
+    expect(stagedArrays(staged)).toEqual({ inputs, rows: x.subarray(0, 3 * k) });
+    expect(restOf(staged, 3).every(Number.isNaN)).toBe(true);
   });
 
-  it('refuses what does not fit', () => {
-    const [x, one, ends] = [new Float32Array(32).fill(1), Float32Array.of(1), Int32Array.of(1)];
-    const [codes, sf] = [new Uint8Array(8), new Uint8Array(1)];
-    const call =
-      (gateUp: Float32Array, i: number, limit: number, c = codes, s = sf) =>
-      () => {
-        kernels.swigluStageNvfp4(gateUp, i, limit, ends, one, c, s);
-      };
-    expect(call(x, 24, 1)).toThrow('swigluStageNvfp4: "i" must be a multiple of 16, got 24');
-    expect(call(x, 16, 0)).toThrow('swigluStageNvfp4: "limit" must be above 0 (Infinity for none), got 0');
-    expect(call(x, 16, 1e-50)).toThrow('swigluStageNvfp4: "limit" must be above 0 in float32, got 1e-50');
-    expect(call(x.subarray(1), 16, 1)).toThrow('"gateUp" must hold at least R*2*i = 32 elements, got 31');
-    expect(call(x, 16, 1, codes.subarray(1))).toThrow('"codes" must hold at least R*i/2 = 8 elements, got 7');
-    expect(call(x, 16, 1, codes, sf.subarray(1))).toThrow('"sf" must hold at least R*i/16 = 1 elements, got 0');
-    expect(call(x, 16, 1, new Uint8Array(x.buffer, 0, 8))).toThrow(/"codes".*overlap/);
-    expect(() => {
-      kernels.swigluStageNvfp4(x, 16, 1, ends, Float32Array.of(0), codes, sf);
-    }).toThrow('swigluStageNvfp4: "globalDecodeScale" of expert 0 must be finite and at least 2^-117, got 0');
-    expect(() => {
-      kernels.swigluStageNvfp4Dynamic(x, 1, 16, 1, codes, sf, new Float32Array(0));
-    }).toThrow('swigluStageNvfp4Dynamic: "rowScale" must hold at least rows = 1 elements, got 0');
+  it.each(['f32', 'bf16'] as const)('%s: SwiGLU of rows, with its bits', (inputs) => {
+    const gateUp = seeded(9).floats(3 * 2 * k);
+    const want = poisoned(2 * k);
+    kernels.swiglu({ gateUp, rows: 2, i: k, limit: 10, out: want });
+    const staged = poisonedStaged(kernels, 7, k, inputs);
+    kernels.swigluStage({
+      ...{ gateUp: odd(gateUp, NaN), slots: 3, i: k, limit: 10, expertOffsets: Int32Array.of(0, 2) },
+      ...{ inputs, globalDecodeScale: null, staged },
+    });
+    expect(stagedArrays(staged)).toEqual({ inputs, rows: Float32Array.from(want) });
+    expect(restOf(staged, 2).every(Number.isNaN)).toBe(true);
+  });
+
+  /** Memory behind the rows that are staged. */
+  function restOf(staged: Staged, rows: number): Float32Array {
+    return (staged as HostStaged).rows.subarray(rows * k);
+  }
+});
+
+describe.each(BACKENDS)('products of what is staged on $name', ({ kernels }) => {
+  const [E, n, k] = [3, 6, 32];
+  const r = seeded(12);
+  const experts = {
+    numExperts: E,
+    n,
+    k,
+    parts: 2 as const,
+    codes: r.bytes((E * n * k) / 2),
+    sf: r.scales((E * n * k) / 16),
+  };
+  const alpha = r.floats(E * 2);
+  const x = r.floats(4 * k);
+  const w = pack(kernels, experts);
+
+  it.each(['f32', 'bf16', 'nvfp4'] as const)(
+    '%s: masked slots have no rows, and out beyond the rows is not touched',
+    (inputs) => {
+      const slotToken = Int32Array.of(2, 0, 1, -1, -1);
+      const expertOffsets = Int32Array.of(1, 1, 3);
+      const staged = poisonedStaged(kernels, 9, 64, inputs);
+      kernels.stage({ x, k, slotToken, slots: 5, expertOffsets, inputs, globalDecodeScale: null, staged });
+      const out = new Float32Array(5 * n).fill(7);
+      kernels.groupedGemm({ w, staged, slots: 5, expertOffsets, alpha, out });
+      expect([...out.subarray(3 * n)]).toEqual(new Array(2 * n).fill(7));
+      const rows = Float32Array.from([2, 0, 1].flatMap((t) => [...x.subarray(t * k, (t + 1) * k)]));
+      const want = poisoned(3 * n);
+      product(kernels, { w, rows, inputs, expertOffsets, alpha, out: want });
+      expectBytes(out.subarray(0, 3 * n), want, [3, n]);
+    },
+  );
+
+  it('one memory serves steps of any precision and width, one after the other', () => {
+    const staged = kernels.createStaged({ slots: 3, k: 64, inputs: ['f32', 'bf16', 'nvfp4'] });
+    expect(staged.bytes).toBeGreaterThanOrEqual(3 * (64 * 4 + 32 + 4 + 4));
+    const expertOffsets = Int32Array.of(0, 2, 3);
+    for (const inputs of ['nvfp4', 'f32', 'bf16', 'nvfp4'] as const) {
+      const out = poisoned(3 * n);
+      const want = poisoned(3 * n);
+      kernels.stage({ x, k, slotToken: null, slots: 3, expertOffsets, inputs, globalDecodeScale: null, staged });
+      kernels.groupedGemm({ w, staged, slots: 3, expertOffsets, alpha, out });
+      product(kernels, { w, rows: x, inputs, expertOffsets, alpha, out: want });
+      expectBytes(out, want, [3, n]);
+      kernels.swigluStage({
+        ...{ gateUp: r.floats(3 * 128), slots: 3, i: 64, limit: 10, expertOffsets },
+        ...{ inputs, globalDecodeScale: null, staged },
+      });
+      expect([staged.k, staged.inputs]).toEqual([64, inputs]);
+    }
+    staged.dispose();
+    expect(staged.bytes).toBe(0);
+    expect(() => stagedArrays(staged)).toThrow('stagedArrays: "staged" has been disposed');
   });
 });

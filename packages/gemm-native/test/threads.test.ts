@@ -2,7 +2,7 @@ import { expectBytes, seeded } from '@megamoe/testkit';
 import { expect, it } from 'vitest';
 import { createGemmKernels } from '../src/index';
 import type { GemmKernels } from '../src/index';
-import { BACKENDS, bf16, ISAS, pack, poisoned } from './backends';
+import { BACKENDS, bf16, ISAS, pack, poisoned, product, stageNvfp4 } from './backends';
 
 const r = seeded(31);
 const [T, D, N, E] = [70, 512, 300, 3];
@@ -32,91 +32,116 @@ const identity = Int32Array.from({ length: T }, (_, i) => T - 1 - i);
 const OPERATIONS: Record<string, (k: GemmKernels) => ArrayLike<number>> = {
   linear(k) {
     const out = poisoned(T * N);
-    k.linear(k.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits }), x, T, out);
+    k.linear({ w: k.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits }), x, rows: T, inputs: 'f32', out });
     return out;
   },
   'linear of one row'(k) {
     const out = poisoned(N * 20);
-    k.linear(k.packLinear({ n: N * 20, k: D, dtype: 'f32', data: tall }), x, 1, out);
+    k.linear({ w: k.packLinear({ n: N * 20, k: D, dtype: 'f32', data: tall }), x, rows: 1, inputs: 'f32', out });
     return out;
   },
-  linearBf16(k) {
+  'linear of BF16'(k) {
     const out = poisoned(T * N);
-    k.linearBf16(k.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits }), x, T, out);
+    k.linear({ w: k.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits }), x, rows: T, inputs: 'bf16', out });
     return out;
   },
-  groupedGemmW4A4(k) {
-    const codes = new Uint8Array((T * D) / 2);
-    const sf = new Uint8Array((T * D) / 16);
-    k.stageNvfp4(x, D, identity, offsets, scales, codes, sf);
+  'groupedGemm of NVFP4'(k) {
+    const staged = stageNvfp4(k, {
+      ...{ x, k: D, slotToken: identity, expertOffsets: offsets, globalDecodeScale: scales },
+    });
     const out = poisoned(T * N);
-    k.groupedGemmW4A4(pack(k, experts), codes, sf, offsets, alpha, null, out);
-    return [...codes, ...sf, ...out];
+    product(k, { w: pack(k, experts), ...staged, expertOffsets: offsets, alpha, out });
+    return [...staged.codes, ...staged.sf, ...out];
   },
   groupedGemm(k) {
     const out = poisoned(T * N);
-    k.groupedGemm(pack(k, experts), x, offsets, alpha, out);
+    product(k, { w: pack(k, experts), rows: x, expertOffsets: offsets, inputs: 'f32', alpha, out });
     return out;
   },
-  groupedGemmBf16(k) {
+  'groupedGemm of BF16'(k) {
     const out = poisoned(few[2]! * N);
-    k.groupedGemmBf16(pack(k, experts), x, few, alpha, out);
+    product(k, { w: pack(k, experts), rows: x, expertOffsets: few, inputs: 'bf16', alpha, out });
     return out;
   },
   nvfp4Loss(k) {
-    const [codes, sf] = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16)];
-    k.stageNvfp4(x, D, null, Int32Array.of(T), Float32Array.of(2 ** -9), codes, sf);
+    const globalDecodeScale = 2 ** -9;
+    const { codes, sf } = stageNvfp4(k, { x, k: D, globalDecodeScale: Float32Array.of(globalDecodeScale) });
     const sums = new Float64Array(T * 3).fill(NaN);
-    k.nvfp4Loss(x, T, D, 2 ** -9, codes, sf, sums);
+    k.nvfp4Loss({ x, rows: T, k: D, globalDecodeScale, codes, sf, sums });
     return new Uint8Array(sums.buffer);
   },
-  stageNvfp4Dynamic(k) {
-    const all = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16), new Float32Array(T)] as const;
-    k.stageNvfp4Dynamic(x, D, null, T, ...all);
-    return all.flatMap((a) => [...a]);
+  'stage with own scales'(k) {
+    const { codes, sf, rowScale } = stageNvfp4(k, { x, k: D });
+    return [...codes, ...sf, ...rowScale!];
   },
   gatherRows(k) {
     const out = poisoned(T * D);
-    k.gatherRows(x, D, identity, T, out);
+    k.gatherRows({ x, d: D, index: identity, rows: T, out });
     return out;
   },
   swiglu(k) {
     const out = poisoned(T * D);
-    k.swiglu(gateUp, T, D, 1, out);
+    k.swiglu({ gateUp, rows: T, i: D, limit: 1, out });
     return out;
   },
-  swigluStageNvfp4(k) {
-    const all = [new Uint8Array((T * D) / 2), new Uint8Array((T * D) / 16)] as const;
-    k.swigluStageNvfp4(gateUp, D, 1, offsets, scales, ...all);
-    return Float32Array.from([...all[0], ...all[1]]);
+  swigluStage(k) {
+    const { codes, sf } = stageNvfp4(k, {
+      ...{ gateUp, i: D, limit: 1, expertOffsets: offsets, globalDecodeScale: scales },
+    });
+    return [...codes, ...sf];
   },
   scatterExperts(k) {
     const out = poisoned(T * D);
-    k.scatterExperts(x, D, slots, weights, T, 4, out);
+    k.scatterExperts({ y: x, d: D, tokenSlots: slots, topkWeights: weights, rows: T, topk: 4, out });
     return out;
   },
-  addInPlace(k) {
+  add(k) {
     const out = x.slice();
-    k.addInPlace(out, x, T * D);
+    k.add({ out, x, n: T * D });
     return out;
   },
   rmsNorm(k) {
     const out = poisoned(T * D);
-    k.rmsNorm(x, T, D, w, 1e-6, out);
+    k.rmsNorm({ x, rows: T, d: D, weight: w, eps: 1e-6, out });
     return out;
   },
   embed(k) {
     const out = poisoned(T * 3 * D);
-    k.embed(k.packLinear({ n: N, k: D, dtype: 'f32', data: w }), identity, T, 3, out);
+    k.embed({ table: k.packLinear({ n: N, k: D, dtype: 'f32', data: w }), ids: identity, rows: T, repeat: 3, out });
     return out;
   },
   'hcPre, hcPost, hcHead'(k) {
     const d = D / 4;
     const [post, comb, collapsed, out] = [poisoned(T * 4), poisoned(T * 16), poisoned(T * d), poisoned(T * d)];
     const streams = x.slice();
-    k.hcPre(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, 20, post, comb, collapsed);
-    k.hcPost(streams, collapsed, T, 4, d, post, comb);
-    k.hcHead(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, out);
+    k.hcPre({
+      streams,
+      rows: T,
+      hc: 4,
+      d,
+      fn: hcWeights[0],
+      base: hcWeights[1],
+      gain: hcWeights[2],
+      rmsNormEps: 1e-6,
+      hcEps: 1e-6,
+      iters: 20,
+      post,
+      comb,
+      collapsed,
+    });
+    k.hcPost({ streams, blockOut: collapsed, rows: T, hc: 4, d, post, comb });
+    k.hcHead({
+      streams,
+      rows: T,
+      hc: 4,
+      d,
+      fn: hcWeights[0],
+      base: hcWeights[1],
+      gain: hcWeights[2],
+      rmsNormEps: 1e-6,
+      hcEps: 1e-6,
+      out,
+    });
     return [...post, ...comb, ...collapsed, ...streams, ...out];
   },
 };
@@ -131,13 +156,13 @@ it.each(Object.keys(OPERATIONS))('%s: the same bits for every number of threads'
 });
 
 it.each([
-  'groupedGemmW4A4',
-  'groupedGemmBf16',
-  'stageNvfp4Dynamic',
+  'groupedGemm of NVFP4',
+  'groupedGemm of BF16',
+  'stage with own scales',
   'nvfp4Loss',
   'gatherRows',
   'scatterExperts',
-  'addInPlace',
+  'add',
   'rmsNorm',
   'embed',
 ])('%s: the same bits on every backend', (name) => {
@@ -153,10 +178,17 @@ it('groupedGemm of NVFP4 weights: the same bits on every instruction set, alone 
     const kernels = createGemmKernels({ backend: 'native', isa, threads: 2 });
     const packed = pack(kernels, experts);
     const out = poisoned(T * N);
-    kernels.groupedGemm(packed, bad, offsets, alpha, out);
+    product(kernels, { w: packed, rows: bad, expertOffsets: offsets, inputs: 'f32', alpha, out });
     for (const row of [0, 29]) {
       const alone = poisoned(N);
-      kernels.groupedGemm(packed, bad.subarray(row * D, (row + 1) * D), Int32Array.of(1, 1, 1), alpha, alone);
+      product(kernels, {
+        w: packed,
+        rows: bad.subarray(row * D, (row + 1) * D),
+        expertOffsets: Int32Array.of(1, 1, 1),
+        inputs: 'f32',
+        alpha,
+        out: alone,
+      });
       expectBytes(alone, out.subarray(row * N, (row + 1) * N));
     }
     return out;
@@ -175,26 +207,33 @@ it.each(BACKENDS)('$name allocates no buffers once warm', ({ kernels }) => {
   const packed = kernels.packLinear({ n: N, k: D, dtype: 'bf16', data: bf16(w).bits });
   const wide = kernels.packLinear({ n: 8, k: 64, dtype: 'bf16', data: bf16(w.subarray(0, 512)).bits });
   const weight = pack(kernels, experts);
-  const codes = new Uint8Array((T * D) / 2);
-  const sf = new Uint8Array((T * D) / 16);
-  const rowScale = new Float32Array(T);
+  const staged = kernels.createStaged({ slots: T, k: D, inputs: ['f32', 'bf16', 'nvfp4'] });
+  const rows = { x, k: D, slotToken: identity, slots: T, expertOffsets: few, staged };
+  const grouped = { w: weight, staged, slots: T, expertOffsets: few, alpha, out: poisoned(T * N) };
   const out = poisoned(T * 2 * D);
   const streams = x.slice();
   const [post, comb] = [poisoned(T * 4), poisoned(T * 16)];
+  const hyper = { streams, rows: T, hc: 4, d, rmsNormEps: 1e-6, hcEps: 1e-6 };
+  const [fn, base, gain] = hcWeights;
   const step = (): void => {
-    kernels.linear(packed, x, 2, out);
-    kernels.linear(wide, x, 2, out);
-    kernels.embed(packed, identity, T, 1, out);
-    kernels.stageNvfp4(x, D, identity, offsets, scales, codes, sf);
-    kernels.stageNvfp4Dynamic(x, D, null, 3, codes, sf, rowScale);
-    kernels.groupedGemmW4A4(weight, codes, sf, few, alpha, rowScale, out);
-    kernels.groupedGemm(weight, x, offsets, alpha, out);
-    kernels.groupedGemmBf16(weight, x, few, alpha, out);
-    kernels.swiglu(gateUp, T, D, 10, out);
-    kernels.swigluStageNvfp4(gateUp, D, 10, offsets, scales, codes, sf);
-    kernels.scatterExperts(x, D, slots, weights, T, 4, out);
-    kernels.hcPre(streams, T, 4, d, ...hcWeights, 1e-6, 1e-6, 20, post, comb, out);
-    kernels.hcPost(streams, out, T, 4, d, post, comb);
+    kernels.linear({ w: packed, x, rows: 2, inputs: 'f32', out });
+    kernels.linear({ w: wide, x, rows: 2, inputs: 'bf16', out });
+    kernels.embed({ table: packed, ids: identity, rows: T, repeat: 1, out });
+    for (const inputs of ['f32', 'bf16', 'nvfp4'] as const) {
+      for (const globalDecodeScale of inputs === 'nvfp4' ? [scales, null] : [null]) {
+        kernels.stage({ ...rows, inputs, globalDecodeScale });
+        kernels.groupedGemm(grouped);
+        kernels.swigluStage({
+          ...{ gateUp, slots: T, i: D, limit: 10, expertOffsets: few },
+          ...{ inputs, globalDecodeScale, staged },
+        });
+      }
+    }
+    kernels.swiglu({ gateUp, rows: T, i: D, limit: 10, out });
+    kernels.scatterExperts({ y: x, d: D, tokenSlots: slots, topkWeights: weights, rows: T, topk: 4, out });
+    kernels.hcPre({ ...hyper, fn, base, gain, iters: 20, post, comb, collapsed: out });
+    kernels.hcPost({ streams, blockOut: out, rows: T, hc: 4, d, post, comb });
+    kernels.hcHead({ ...hyper, fn, base, gain, out });
   };
   step();
   const before = process.memoryUsage().arrayBuffers;

@@ -3,7 +3,7 @@ import { groupedGemmExact, maxUlp } from '@megamoe/reference';
 import { expectBytes, seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { BACKENDS, odd, pack, poisoned } from './backends';
+import { BACKENDS, odd, pack, poisoned, product } from './backends';
 import type { Experts } from './backends';
 
 interface Case extends Experts {
@@ -63,15 +63,15 @@ function byDefinition(c: Case): Float32Array {
 function run(kernels: (typeof BACKENDS)[number]['kernels'], c: Case): Float32Array {
   const out = poisoned(c.rows * c.n);
   const w = pack(kernels, c);
-  kernels.groupedGemmW4A4(
+  product(kernels, {
     w,
-    odd(c.aCodes, 0xcc),
-    odd(c.aSf, 0xff),
-    odd(c.expertOffsets, 7).subarray(0, c.numExperts),
-    c.alpha,
-    c.rowScale,
+    codes: odd(c.aCodes, 0xcc),
+    sf: odd(c.aSf, 0xff),
+    expertOffsets: odd(c.expertOffsets, 7).subarray(0, c.numExperts),
+    alpha: c.alpha,
+    rowScale: c.rowScale,
     out,
-  );
+  });
   return out;
 }
 
@@ -140,7 +140,15 @@ describe('W4A4', () => {
   it.each(BACKENDS)('$name writes R rows and nothing else', ({ kernels }) => {
     const c = makeCase(9, [2, 1], 33, 32, 1, false);
     const out = new Float32Array(3 * 33 + 10).fill(7);
-    kernels.groupedGemmW4A4(pack(kernels, c), c.aCodes, c.aSf, c.expertOffsets, c.alpha, null, out);
+    product(kernels, {
+      w: pack(kernels, c),
+      codes: c.aCodes,
+      sf: c.aSf,
+      expertOffsets: c.expertOffsets,
+      alpha: c.alpha,
+      rowScale: null,
+      out,
+    });
     expectBytes(out.subarray(99), new Float32Array(10).fill(7));
     expectBytes(out.subarray(0, 99), byDefinition(c));
   });
@@ -148,7 +156,15 @@ describe('W4A4', () => {
   it.each(BACKENDS)('$name does nothing for zero rows', ({ kernels }) => {
     const c = makeCase(9, [0, 0], 33, 32, 1, false);
     const out = Float32Array.of(5);
-    kernels.groupedGemmW4A4(pack(kernels, c), c.aCodes, c.aSf, c.expertOffsets, c.alpha.fill(NaN), null, out);
+    product(kernels, {
+      w: pack(kernels, c),
+      codes: c.aCodes,
+      sf: c.aSf,
+      expertOffsets: c.expertOffsets,
+      alpha: c.alpha.fill(NaN),
+      rowScale: null,
+      out,
+    });
     expect([...out]).toEqual([5]);
   });
 

@@ -25,7 +25,7 @@ export interface GenerateOptions extends Prompt, SamplingParams {
   /** Go on after the model's own turn-ending tokens. */
   readonly ignoreEos?: boolean;
   /** Index of this sequence among those of one seed; equal (seed, sequence, position) draw the same number. */
-  readonly sequence?: number;
+  readonly sequenceIndex?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -100,7 +100,7 @@ const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 export async function* generate(model: Model, o: GenerateOptions): AsyncGenerator<GenerateChunk, void, undefined> {
   const started = performance.now();
   const { prompt, messages, tokenIds, maxTokens: asked, stop: stopTexts = [], stopIds: more = [], ...rest } = o;
-  const { ignoreEos = false, sequence: index, signal, ...knobs } = rest;
+  const { ignoreEos = false, sequenceIndex: index, signal, ...knobs } = rest;
   const promptIds = promptTokenIds(model, { prompt, messages, tokenIds });
   const limit = model.config.maxPositionEmbeddings;
   if (promptIds.length === 0) throw new ValueError('generate: the prompt has no tokens; give at least one');
@@ -122,56 +122,60 @@ export async function* generate(model: Model, o: GenerateOptions): AsyncGenerato
     promptIds,
     stopIds,
     ...(index === undefined ? {} : { sequence: index }),
-    ...(model.ops.logitsScan ? { scan: model.ops.logitsScan } : {}),
+    ...(model.backend.logitsScan ? { scan: model.backend.logitsScan } : {}),
   });
   const checker = new StopChecker({ stopIds, stopStrings: stopTexts });
   const stream = model.hasTokenizer ? model.tokenizer.createStream() : null;
   if (budget === 0) return;
 
   signal?.throwIfAborted();
-  const sequence = model.createSequence({ maxTokens: promptIds.length + budget });
-  const logits = new Float32Array(model.config.vocabSize);
-  for (let at = 0; at < promptIds.length; at += model.maxChunk) {
-    const chunk = promptIds.slice(at, at + model.maxChunk);
-    const last = at + chunk.length === promptIds.length;
-    model.forward([{ sequence, tokenIds: chunk }], last ? { out: logits } : { logits: 'none' });
-    await breathe();
-    signal?.throwIfAborted();
-  }
-  const prefillMs = performance.now() - started;
-
-  const next = [0];
-  const batch = [{ sequence, tokenIds: next }];
-  for (let n = 1; ; n++) {
-    const { tokenId, logprob, topLogprobs } = sampler.sample(logits);
-    sampler.accept(tokenId);
-    const { text, stop } = checker.push(tokenId, stream?.push(tokenId) ?? '');
-    const chunk = {
-      tokenId,
-      ...(logprob === undefined ? {} : { logprob }),
-      ...(topLogprobs === undefined ? {} : { topLogprobs }),
-    };
-    if (stop || n === budget) {
-      const usage = {
-        promptTokens: promptIds.length,
-        completionTokens: n,
-        prefillMs,
-        decodeMs: performance.now() - started - prefillMs,
-      };
-      if (!stop) {
-        const rest = checker.push(tokenId, stream?.flush() ?? '').text + checker.flush();
-        yield { text: text + rest, ...chunk, finishReason: 'length', usage };
-      } else {
-        const what = stop.stopString === undefined ? { tokenId: stop.tokenId ?? tokenId } : { text: stop.stopString };
-        yield { text, ...chunk, finishReason: 'stop', stop: what, usage };
-      }
-      return;
+  const sequence = model.createSequence();
+  try {
+    const logits = new Float32Array(model.config.vocabSize);
+    for (let at = 0; at < promptIds.length; at += model.maxChunk) {
+      const chunk = promptIds.slice(at, at + model.maxChunk);
+      const last = at + chunk.length === promptIds.length;
+      model.forward([{ sequence, tokenIds: chunk }], last ? { out: logits } : { logits: 'none' });
+      await breathe();
+      signal?.throwIfAborted();
     }
-    yield { text, ...chunk };
-    signal?.throwIfAborted();
-    next[0] = tokenId;
-    model.forward(batch, { out: logits });
-    await breathe();
-    signal?.throwIfAborted();
+    const prefillMs = performance.now() - started;
+
+    const next = [0];
+    const batch = [{ sequence, tokenIds: next }];
+    for (let n = 1; ; n++) {
+      const { tokenId, logprob, topLogprobs } = sampler.sample(logits);
+      sampler.accept(tokenId);
+      const { text, stop } = checker.push(tokenId, stream?.push(tokenId) ?? '');
+      const chunk = {
+        tokenId,
+        ...(logprob === undefined ? {} : { logprob }),
+        ...(topLogprobs === undefined ? {} : { topLogprobs }),
+      };
+      if (stop || n === budget) {
+        const usage = {
+          promptTokens: promptIds.length,
+          completionTokens: n,
+          prefillMs,
+          decodeMs: performance.now() - started - prefillMs,
+        };
+        if (!stop) {
+          const rest = checker.push(tokenId, stream?.flush() ?? '').text + checker.flush();
+          yield { text: text + rest, ...chunk, finishReason: 'length', usage };
+        } else {
+          const what = stop.stopString === undefined ? { tokenId: stop.tokenId ?? tokenId } : { text: stop.stopString };
+          yield { text, ...chunk, finishReason: 'stop', stop: what, usage };
+        }
+        return;
+      }
+      yield { text, ...chunk };
+      signal?.throwIfAborted();
+      next[0] = tokenId;
+      model.forward(batch, { out: logits });
+      await breathe();
+      signal?.throwIfAborted();
+    }
+  } finally {
+    sequence.dispose();
   }
 }

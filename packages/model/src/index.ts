@@ -1,29 +1,26 @@
-export { createModel, loadModel, Model, planModel } from './model';
-export type { BatchItem, ForwardOptions, LoadOptions } from './model';
+export { createModel, loadModel, planModel } from './load';
+export type { LoadOptions } from './load';
+export type { ForwardOptions, Model } from './model';
+export type { BatchItem } from './step-runner';
+export { StepError } from './errors';
+export type { StepFailure } from './errors';
 export { DEFAULT_MAX_TOKENS, stopTokenIds } from './generate';
 export type { FinishReason, GenerateChunk, GenerateOptions, GenerateUsage, Prompt } from './generate';
-export { Sequence } from './sequence';
-export type { SavedSequence, SequenceMark } from './sequence';
-export { ExpertRanges } from './calibrate';
-export type { ExpertAmax } from './calibrate';
+export type { SavedSequence, Sequence } from './sequence';
+export type { SavedLayer } from './saved';
 export type { MemoryPlan, PlanPart } from './plan';
-export { Trace } from './trace';
-export type { TracedTensor } from './trace';
-export { addonInfos, createBackend, ISAS, MAX_THREADS } from './backend/create';
-export { explainIsa } from '@megamoe/native-kit';
-export type { BackendName, BackendOptions } from './backend/create';
+export { addonInfos, createBackend, ISAS } from './backends/create';
+export type { BackendName, BackendOptions } from './backends/create';
+export { ExpertRanges, Trace } from '@megamoe/layers';
 export type {
-  CompressorHandle,
-  HyperWeights,
-  Ops,
-  RopeHandle,
-  RouterHandle,
-  RouteSpec,
-  Segment,
-  SequenceStateHandle,
-  StatePart,
-  StreamShape,
-} from './backend/ops';
-export type { Tensor, TensorDtype } from './tensor';
-export type { Activations, FloatInputs, Inputs } from './layers/dense';
-export type { LoadProgress, WeightSource } from './weights';
+  Activations,
+  ExpertAmax,
+  FloatInputs,
+  Inputs,
+  LoadProgress,
+  TracedTensor,
+  WeightSource,
+} from '@megamoe/layers';
+export { observed } from '@megamoe/ops';
+export type { Backend, Observer, Tensor } from '@megamoe/ops';
+export { explainIsa, MAX_THREADS } from '@megamoe/native-kit';

@@ -1,10 +1,30 @@
 import type { ExpertScales, LinearTensor, ModelConfig } from '@megamoe/checkpoint';
 import { ValueError } from '@megamoe/core';
-import type { ExpertPool, ExpertsSource, ExpertsWeight, LinearSource, LinearWeight } from '@megamoe/gemm-native';
-import type { CompressorHandle, Ops } from './backend/ops';
-import { ExpertFormats } from './expert-formats';
-import { createWorkspace } from './workspace';
-import { layerSpec, WeightLoader, type WeightSource } from './weights';
+import {
+  createWorkspace,
+  ExpertFormats,
+  layerSpec,
+  WeightLoader,
+  type Allocator,
+  type ExpertMatrix,
+  type Inputs,
+  type Packer,
+  type WeightSource,
+} from '@megamoe/layers';
+import {
+  adoptTensor,
+  bytesOf,
+  sequenceBytes,
+  type Backend,
+  type CompressorHandle,
+  type ExpertPool,
+  type ExpertPoolShape,
+  type ExpertsSource,
+  type ExpertsWeight,
+  type LinearSource,
+  type LinearWeight,
+  type Tensor,
+} from '@megamoe/ops';
 
 /** One line of a {@link MemoryPlan}. */
 export interface PlanPart {
@@ -48,7 +68,7 @@ export interface MemoryPlan {
 
 /** Experts of one shape, over all layers. */
 interface ExpertKind {
-  readonly shape: Pick<ExpertsSource, 'n' | 'k' | 'parts' | 'format'>;
+  readonly shape: Omit<ExpertPoolShape, 'slots'>;
   readonly slotBytes: number;
   count: number;
 }
@@ -57,9 +77,9 @@ interface ExpertKind {
 const READING_BYTES = 64e6;
 const STATE_TOKENS = 4096;
 
-/** A source that answers with formats and shapes only, and remembers which module was asked for last. */
+/** A source that answers with formats and shapes only. Vectors and tables are counted here: they go into memory as they are. */
 class Outline implements WeightSource {
-  module = '';
+  bytes = 0;
 
   constructor(private readonly inner: WeightSource) {}
 
@@ -72,34 +92,27 @@ class Outline implements WeightSource {
   }
 
   linearRows(module: string, n: number, k: number, row0: number, rows: number): LinearTensor {
-    this.module = module;
     return this.inner.linearRows ? this.inner.linearRows(module, n, k, row0, rows) : this.inner.linear(module, n, k);
   }
 
-  expert(layer: number, expert: number, matrix: 'w1' | 'w2' | 'w3'): ReturnType<WeightSource['expert']> {
+  expert(layer: number, expert: number, matrix: ExpertMatrix): ReturnType<WeightSource['expert']> {
     return this.inner.expert(layer, expert, matrix);
   }
 
-  expertScales(layer: number, _expert: number, matrix: 'w1' | 'w2' | 'w3'): ExpertScales {
-    this.module = `layers.${layer}.ffn.experts`;
+  expertScales(layer: number, _expert: number, matrix: ExpertMatrix): ExpertScales {
     const { format, n, k } = this.inner.expertScales?.(layer, 0, matrix) ?? this.inner.expert(layer, 0, matrix);
     return { format, n, k, weightGlobalDecodeScale: 1, inputGlobalDecodeScale: 1 };
   }
 
-  vector(name: string, length: number): Float32Array {
-    this.module = name;
+  vector(_name: string, length: number): Float32Array {
     this.bytes += length * 4;
     return new Float32Array(0);
   }
 
-  ints(name: string, shape: readonly number[]): Int32Array {
+  ints(_name: string, shape: readonly number[]): Int32Array {
     this.bytes += shape.reduce((a, b) => a * b, 4);
-    this.module = name;
     return new Int32Array(0);
   }
-
-  /** Of vectors and tables, which go into memory as they are. */
-  bytes = 0;
 }
 
 /** What a module belongs to in the plan. */
@@ -116,17 +129,79 @@ export interface PlanOptions {
   /** Most experts to hold at a time. */
   readonly residentExperts: number | undefined;
   readonly maxChunk: number;
+  readonly inputs: Inputs;
 }
 
 /** What {@link planMemory} found, and what the loader needs of it. */
 export interface PlannedLoad {
   readonly plan: MemoryPlan;
-  /** The pool for experts of a shape; null when all are packed at load. */
-  readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null;
   /** How experts are packed, for the loader to do as planned. */
   readonly formats: ExpertFormats;
-  /** Frees the pools. */
-  readonly dispose: () => void;
+  /** Shapes of the pools to be made, by the experts they are for; none when all are packed at load. */
+  readonly pools: ReadonlyMap<string, ExpertPoolShape>;
+}
+
+/** Which experts share a pool. */
+const poolKey = ({ format, n, k, parts = 1 }: Pick<ExpertsSource, 'format' | 'n' | 'k' | 'parts'>): string =>
+  `${format} ${n} ${k} ${parts}`;
+
+const NOTHING = { bytes: 0, dispose: () => undefined };
+
+/** What a load packs, measured by going through it without data. */
+class Meter implements Packer {
+  readonly dense = new Map<PlanPart['name'], number>();
+  readonly experts = new Map<string, ExpertKind>();
+  nvfp4 = false;
+
+  constructor(private readonly packedBytes: Backend['packedBytes']) {}
+
+  add(name: PlanPart['name'], bytes: number): void {
+    this.dense.set(name, (this.dense.get(name) ?? 0) + bytes);
+  }
+
+  tensor(): Tensor {
+    return adoptTensor(new Float32Array(0));
+  }
+
+  packCompressor(): CompressorHandle {
+    return { kind: 'compressor' };
+  }
+
+  packLinear({ name = '', n, k, groups = 1, dtype }: LinearSource): LinearWeight {
+    const bytes = this.packedBytes(dtype, groups, n, k);
+    this.add(partOf(name), bytes);
+    return { ...NOTHING, name, n, k, groups, dtype, inputGlobalDecodeScale: null, bytes };
+  }
+
+  packExperts({ name = '', numExperts, n, k, parts = 1, format }: ExpertsSource): ExpertsWeight {
+    const shape = { n, k, parts, format };
+    const key = poolKey(shape);
+    const kind = this.experts.get(key) ?? { shape, slotBytes: this.packedBytes(format, 1, n, k), count: 0 };
+    kind.count += numExperts;
+    this.experts.set(key, kind);
+    this.nvfp4 ||= format === 'nvfp4';
+    return { ...NOTHING, name, numExperts, ...shape };
+  }
+}
+
+/** Bytes of the buffers of a step. */
+function workspaceBytes(c: ModelConfig, nvfp4: boolean, inputs: Inputs, maxRows: number): number {
+  let bytes = 4 * c.vocabSize * 33; // rows of logits
+  const none = adoptTensor(new Float32Array(0));
+  const counting: Allocator = {
+    alloc(dtype, shape) {
+      bytes += shape.reduce((a, b) => a * b, bytesOf(dtype));
+      return none;
+    },
+    createRouter: ({ numExperts, topk }) => ({ numExperts, topk }),
+    createStaged(spec) {
+      const row = Math.max(...spec.inputs.map((p) => (p === 'nvfp4' ? (spec.k * 9) / 16 + 4 : 4 * spec.k)));
+      bytes += spec.slots * row;
+      return { ...NOTHING, spec, slots: 0, k: 0, inputs: 'f32' };
+    },
+  };
+  createWorkspace(counting, c, nvfp4, inputs, maxRows);
+  return bytes;
 }
 
 /**
@@ -134,36 +209,12 @@ export interface PlannedLoad {
  */
 export function planMemory(
   source: WeightSource,
-  ops: Ops,
-  { limitBytes, residentExperts, maxChunk }: PlanOptions,
+  backend: Pick<Backend, 'packedBytes'>,
+  { limitBytes, residentExperts, maxChunk, inputs }: PlanOptions,
 ): PlannedLoad {
   const c = source.config;
   const outline = new Outline(source);
-  const dense = new Map<PlanPart['name'], number>();
-  const kinds = new Map<string, ExpertKind>();
-  let nvfp4 = false;
-  const add = (name: PlanPart['name'], bytes: number): void => void dense.set(name, (dense.get(name) ?? 0) + bytes);
-  const meter: Ops = Object.assign(Object.create(ops) as Ops, {
-    tensor: () => ({ dtype: 'f32', length: 0 }) as const,
-    packCompressor: (): CompressorHandle => ({ kind: 'compressor' }),
-    packLinear({ n, k, groups = 1, dtype }: LinearSource): LinearWeight {
-      const bytes = ops.packedBytes(dtype, groups, n, k);
-      add(partOf(outline.module), bytes);
-      return { n, k, groups, dtype, inputGlobalDecodeScale: null, bytes, dispose: () => undefined };
-    },
-    packExperts({ numExperts, n, k, parts = 1, format }: ExpertsSource): ExpertsWeight {
-      const key = `${format} ${n} ${k} ${parts}`;
-      const kind = kinds.get(key) ?? {
-        shape: { n, k, parts, format },
-        slotBytes: ops.packedBytes(format, 1, n, k),
-        count: 0,
-      };
-      kind.count += numExperts;
-      kinds.set(key, kind);
-      nvfp4 ||= format === 'nvfp4';
-      return { numExperts, n, k, parts, format, bytes: 0, dispose: () => undefined };
-    },
-  });
+  const meter = new Meter((...a) => backend.packedBytes(...a));
   const formats = new ExpertFormats(source);
   const loader = new WeightLoader(outline, meter, false, formats);
   loader.linear('embed', c.vocabSize, c.hiddenSize);
@@ -171,25 +222,14 @@ export function planMemory(
   if (!c.tieWordEmbeddings) loader.linear('head', c.vocabSize, c.hiddenSize);
   loader.hyper('hc_head', c.hcMult, 1);
   loader.vector('norm.weight', c.hiddenSize);
-  add('router and norms', outline.bytes);
-
-  let workspace = 0;
-  const counting = Object.assign(Object.create(ops) as Ops, {
-    alloc(dtype: 'f32' | 'i32' | 'u8', length: number) {
-      workspace += dtype === 'u8' ? length : 4 * length;
-      return { dtype, length };
-    },
-  });
-  createWorkspace(counting, c, { nvfp4 }, maxChunk);
-  workspace += 4 * c.vocabSize * 33; // rows of logits
+  meter.add('router and norms', outline.bytes);
+  const { dense } = meter;
+  const workspace = workspaceBytes(c, meter.nvfp4, inputs, maxChunk);
 
   const stateTokens = Math.min(STATE_TOKENS, c.maxPositionEmbeddings);
-  const state = ops.stateBytes({
-    layers: c.compressRatios.map((_, i) => layerSpec(c, i)),
-    maxTokens: stateTokens,
-    maxChunk: Math.min(maxChunk, stateTokens),
-  });
-  const all = [...kinds.values()];
+  const layers = c.compressRatios.slice(0, c.numHiddenLayers).map((_, i) => layerSpec(c, i));
+  const state = sequenceBytes(stateTokens, layers);
+  const all = [...meter.experts.values()];
   const largest = Math.max(0, ...all.map((k) => k.slotBytes));
   const expertBytes = all.reduce((sum, k) => sum + k.count * k.slotBytes, 0);
   const denseBytes = [...dense.values()].reduce((a, b) => a + b, 0);
@@ -225,14 +265,23 @@ export function planMemory(
     experts,
     leastBytes,
   };
-  if (fits !== 'pool') return { plan, formats, poolFor: null, dispose: () => undefined };
-  const pools = new Map(
-    [...kinds].map(([key, { shape }], i) => [key, ops.createExpertPool({ ...shape, slots: slots[i]! })]),
-  );
+  const pools = new Map(all.map(({ shape }, i) => [poolKey(shape), { ...shape, slots: slots[i]! }]));
+  return { plan, formats, pools: fits === 'pool' ? pools : new Map<string, ExpertPoolShape>() };
+}
+
+/** Pools of a planned load. */
+export interface Pools {
+  /** The pool for experts of a shape; null when all are packed at load. */
+  readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null;
+  readonly dispose: () => void;
+}
+
+/** Makes the pools that a plan asks for. */
+export function createPools({ pools: shapes }: PlannedLoad, backend: Pick<Backend, 'createExpertPool'>): Pools {
+  if (shapes.size === 0) return { poolFor: null, dispose: () => undefined };
+  const pools = new Map([...shapes].map(([key, shape]) => [key, backend.createExpertPool(shape)]));
   return {
-    plan,
-    formats,
-    poolFor: ({ n, k, parts = 1, format }) => pools.get(`${format} ${n} ${k} ${parts}`)!,
+    poolFor: (source) => pools.get(poolKey(source))!,
     dispose: () => pools.forEach((pool) => pool.dispose()),
   };
 }

@@ -1,88 +1,124 @@
-import { ValueError } from '@megamoe/core';
-import type { SequenceStateHandle } from './backend/ops';
+import { KindError, ValueError } from '@megamoe/core';
+import { pageBytes, SequencePages } from '@megamoe/ops';
+import type { KvMemory } from './kv';
+import { restorePages, savePages, type SavedLayer } from './saved';
 
 /** What {@link Sequence.save} gives: plain data that can be structured-cloned. */
 export interface SavedSequence {
+  readonly format: 'megamoe-sequence';
+  readonly version: 2;
   readonly tokenIds: Int32Array;
-  readonly state: unknown;
+  readonly layers: readonly SavedLayer[];
 }
 
-/** A point of one sequence to cut back to. */
-export interface SequenceMark {
-  readonly length: number;
-  readonly state: unknown;
-}
+/** Gives the pages of sequences back that were collected without `dispose`. */
+const forgotten = new FinalizationRegistry<SequencePages>((pages) => pages.dispose());
 
 /**
- * One sequence of tokens and what the model remembers of it. It can be cloned, saved, restored and cut back to a marked point;
- * logits after that equal logits without it, bit for bit.
+ * One sequence of tokens and what the model remembers of it, in pages that come as tokens do. It can be cloned, saved, restored and cut
+ * back; logits after that equal logits without it, bit for bit. A step either happened for it or left it as it was.
  */
 export class Sequence {
-  private readonly ids: Int32Array; // [maxTokens] at once, like the state: a step allocates nothing
-  private marks = new WeakSet<SequenceMark>();
+  #ids = new Int32Array(16);
+  #pages: SequencePages;
 
+  /** By {@link Model.createSequence}. */
   constructor(
-    readonly state: SequenceStateHandle,
+    readonly memory: KvMemory,
     /** Tokens it can hold. */
     readonly maxTokens: number,
+    pages = new SequencePages(memory.pool),
   ) {
-    this.ids = new Int32Array(maxTokens);
+    this.#pages = pages;
+    forgotten.register(this, pages, this);
+  }
+
+  /** Its pages, for the model. @throws KindError after dispose */
+  get pages(): SequencePages {
+    if (this.#pages.disposed) throw new KindError('Sequence: the sequence has been disposed');
+    return this.#pages;
   }
 
   /** Tokens seen. */
   get length(): number {
-    return this.state.position;
+    return this.#pages.length;
   }
 
   /** The tokens seen, [length]; a view. */
   get tokenIds(): Int32Array {
-    return this.ids.subarray(0, this.length);
+    return this.#ids.subarray(0, this.length);
   }
 
-  /** Bytes of state. */
+  /** Bytes of the pages that it holds, alone or with clones. */
   get bytes(): number {
-    return this.state.bytes;
+    const { pool, layers } = this.memory;
+    return pool.kinds.reduce((sum, kind) => sum + this.#pages.list(kind).ids.length * pageBytes(kind, layers), 0);
   }
 
-  /** Called by the model after a step that took in `tokenIds[from, from + n)`. */
-  noteTokens(tokenIds: ArrayLike<number>, from: number, n: number): void {
-    const start = this.length - n;
-    for (let i = 0; i < n; i++) this.ids[start + i] = tokenIds[from + i]!;
+  /** Called by the model when a step that took in `tokenIds[from, from + n)` stands. */
+  commit(tokenIds: ArrayLike<number>, from: number, n: number): void {
+    const start = this.length;
+    if (this.#ids.length < start + n) {
+      const grown = new Int32Array(Math.min(this.maxTokens, Math.max(2 * this.#ids.length, start + n)));
+      grown.set(this.#ids);
+      this.#ids = grown;
+    }
+    for (let i = 0; i < n; i++) this.#ids[start + i] = tokenIds[from + i]!;
+    this.#pages.commit(start + n);
   }
 
-  /** An independent copy. */
+  /** A copy that goes its own way; pages are shared until one of the two writes to them. */
   clone(): Sequence {
-    const copy = new Sequence(this.state.clone(), this.maxTokens);
-    copy.ids.set(this.ids);
+    const copy = new Sequence(this.memory, this.maxTokens, this.pages.clone());
+    copy.#ids = this.#ids.slice(0, Math.max(16, this.length));
     return copy;
   }
 
   /** Everything needed to go on elsewhere. */
   save(): SavedSequence {
-    return { tokenIds: this.tokenIds.slice(), state: this.state.save() };
+    const layers = savePages(this.memory, this.pages);
+    return { format: 'megamoe-sequence', version: 2, tokenIds: this.tokenIds.slice(), layers };
   }
 
-  /** Replaces this sequence by a saved one of the same model. */
+  /**
+   * Replaces this sequence by a saved one of the same model.
+   * @throws ValueError, ShapeError for what is no saved sequence of such a model or too long; the sequence is then as it was
+   */
   restore(saved: SavedSequence): void {
+    const fn = 'Sequence.restore';
+    if (saved.format !== 'megamoe-sequence' || saved.version !== 2) {
+      const got = `${String(saved.format)} ${String(saved.version)}`;
+      throw new ValueError(`${fn}: "saved" must be a megamoe-sequence of version 2, got ${got}`);
+    }
     if (saved.tokenIds.length > this.maxTokens) {
       throw new ValueError(
-        `Sequence.restore: saved sequence has ${saved.tokenIds.length} tokens, this one holds maxTokens = ${this.maxTokens}`,
+        `${fn}: "saved" has ${saved.tokenIds.length} tokens, this sequence holds maxTokens = ${this.maxTokens}`,
       );
     }
-    this.state.restore(saved.state);
-    this.ids.set(saved.tokenIds);
+    const old = this.pages;
+    const pages = restorePages(fn, this.memory, saved.layers, saved.tokenIds.length);
+    forgotten.unregister(this);
+    forgotten.register(this, pages, this);
+    this.#pages = pages;
+    this.#ids = Int32Array.from(saved.tokenIds);
+    old.dispose();
   }
 
-  /** The present point, to cut back to. */
-  mark(): SequenceMark {
-    const mark = { length: this.length, state: this.state.mark() };
-    this.marks.add(mark);
-    return mark;
+  /**
+   * Forgets all tokens from `length` on. The last 64 tokens can always be taken back, at no cost; to come back from farther, clone first.
+   * @throws ValueError when what tokens before `length` need has been given back
+   */
+  rewind(length: number): void {
+    this.pages.rewind(length);
   }
 
-  /** Forgets all tokens after `mark`, which must come from this sequence. */
-  rewind(mark: SequenceMark): void {
-    if (!this.marks.has(mark)) throw new ValueError('Sequence.rewind: "mark" comes from another sequence');
-    this.state.rewind(mark.state);
+  /** Gives its pages back now. Twice is fine. */
+  dispose(): void {
+    forgotten.unregister(this);
+    this.#pages.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

@@ -3,7 +3,7 @@ import { nvfp4RowDecodeScales, roundTripNvfp4 } from '@megamoe/reference';
 import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { createBackend, loadModel, type LoadOptions, type Ops } from '../src/index';
+import { createBackend, loadModel, observed, type Backend, type LoadOptions } from '../src/index';
 import { rewriteModel, type Rewritten, type WrittenFormat } from './rewrite';
 import { BACKENDS, cosine, maxAbs, MICRO_FLASH, TINY } from './support';
 
@@ -73,20 +73,22 @@ describe.each(Object.entries(RELEASES))('%s', (name, choose) => {
   });
 });
 
-/** Operations whose W4A4 linears are what they stand for: inputs through the reference's quantizer and back, then a product with floats. */
-function byReference(inner: Ops, seen: Set<string>): Ops {
-  return {
-    ...inner,
-    linearW4A4(w, x, m, out) {
-      const shape = { m: m * w.groups, k: w.k };
-      const values = (x.storage as Float32Array).slice(0, shape.m * shape.k);
+/** A backend whose W4A4 linears are what they stand for: inputs through the reference's quantizer and back, then a product with floats. */
+function byReference(inner: Backend, seen: Set<string>): Backend {
+  return observed(inner, {
+    linear(a, run) {
+      if (a.inputs !== 'nvfp4') return run();
+      const { w, x, rows } = a;
+      const shape = { m: rows * w.groups, k: w.k };
+      const values = new Float32Array(shape.m * shape.k);
+      inner.download(x, 0, values.length, values, 0);
       const how = w.inputGlobalDecodeScale!;
       seen.add(typeof how === 'string' ? how : `${how.toFixed(6)}`);
       const globalDecodeScale = how === 'row' ? nvfp4RowDecodeScales(values, shape) : how;
       const rounded = Float32Array.from(roundTripNvfp4(values, { ...shape, globalDecodeScale }));
-      inner.linear(w, inner.tensor(rounded), m, out);
+      inner.linear({ ...a, x: inner.tensor(rounded), inputs: 'f32' });
     },
-  };
+  });
 }
 
 describe('NVFP4 inputs of dense modules', () => {
@@ -98,7 +100,10 @@ describe('NVFP4 inputs of dense modules', () => {
       );
       const ids = IDS.slice(0, 20);
       const seen = new Set<string>();
-      const want = await run(quantized, ids, { inputScales, ops: byReference(createBackend({ backend: 'js' }), seen) });
+      const want = await run(quantized, ids, {
+        inputScales,
+        backend: byReference(createBackend({ backend: 'js' }), seen),
+      });
       expect([...seen]).toEqual([inputScales === 'static' ? (24 / 2688).toFixed(6) : 'row']);
       const float = await run(quantized, ids, { backend: 'js', activations: 'float' });
       expect(cosine(float.logits, want.logits)).toBeLessThan(0.9); // four bits for inputs do show

@@ -140,7 +140,7 @@ describe('bad input', () => {
     );
     expect(() => m.forward([{ sequence, tokenIds: [1] }], { out: new Float32Array(3) })).toThrow(/rows\*V = 1\*4096/);
     expect(sequence.length).toBe(0);
-    expect(m.forward([])).toHaveLength(0);
+    expect(() => m.forward([])).toThrow(/the batch is empty/);
   });
   it('loadModel: unknown backend, no cuda, bad options, no folder, aborted', async () => {
     const { loadModel } = await import('../src/index');

@@ -6,7 +6,7 @@ export { resolveSamplingParams } from './params';
 export type { ResolvedSamplingParams, SamplingParams } from './params';
 export { createSamplerScratch } from './scratch';
 export type { Candidates, SamplerScratch } from './scratch';
-export type { LogitsScan } from './scan';
+export type { LogitsScan } from '@megamoe/core';
 export { philox4x32 } from './philox';
 export { StopChecker } from './stop';
 export type { StopCheckerOptions, StopReason, StopResult } from './stop';

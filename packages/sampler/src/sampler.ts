@@ -1,9 +1,9 @@
-import { checkInteger, ValueError } from '@megamoe/core';
+import { checkInteger, ValueError, type LogitsScan } from '@megamoe/core';
 import { drawToken } from './draw';
 import { logSum, topLogprobs } from './logprobs';
 import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { LogitsPipeline } from './process';
-import { findFew, type LogitsScan } from './scan';
+import { findFew } from './scan';
 import { type Candidates, createSamplerScratch, type SamplerScratch } from './scratch';
 
 /** A token and its log-probability (natural logarithm). */

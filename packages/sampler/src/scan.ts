@@ -1,22 +1,6 @@
+import type { LogitsScan } from '@megamoe/core';
 import type { LogitsPipeline } from './process';
 import type { Candidates } from './scratch';
-
-/**
- * Passes over the logits of one sequence that a native addon can do faster; `createLogitsScan` of `@megamoe/gemm-native` makes one. They
- * are exact, so that a sampler chooses the same tokens with it as without.
- */
-export interface LogitsScan {
-  /** Index of the largest of the first n, ties to the lowest; below 0 when a NaN or +Infinity is among them. */
-  argmax(logits: Float32Array, n: number): number;
-  /**
-   * How many of the first n have `fround(logits[i] / temperature) >= fround(kth / temperature)`, kth being the k-th largest, ties counted
-   * one each; as many as fit go to `ids` and `values` (not divided), ids ascending. -1 when a NaN or +Infinity is among them, or for
-   * quotients that overflow or underflow.
-   */
-  top(logits: Float32Array, n: number, k: number, temperature: number, ids: Int32Array, values: Float32Array): number;
-  /** How many of the first n are at least `floor`, answered as by `top`. */
-  atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number;
-}
 
 /**
  * Fills `few` with every token that may stay, and maybe more. False when the knobs do not bound their number, when there are too many, or

@@ -89,95 +89,120 @@ struct Machine {
   }
 };
 
-// `layers` states in turn: with many the keys are cold, as those of a layer are when a step comes to it.
-void benchAttend(Machine& m, const char* shape, int64_t n, int64_t window, int64_t entries, int64_t heads,
-                 int64_t layers = 1) {
-  const int64_t d = 512, ringCap = window + n - 1, keyCap = window + entries, stored = 2 * entries;
+// Queries of an attend: rows of each of some sequences, and their keys. `layers` memories in turn: with many the keys
+// are cold, as those of a layer are when a step comes to it.
+struct Queries {
+  int64_t sequences, rows, window, entries, heads, layers;
+};
+
+void benchAttend(Machine& m, const char* shape, const Queries& c) {
+  const int64_t d = 512, near = c.window + c.rows - 1, stored = 2 * c.entries, rows = c.sequences * c.rows;
   naive::Random random{1};
-  const auto ring = random.floats(layers * ringCap * d), compressed = random.floats(layers * stored * d),
-             q = random.floats(n * heads * d, 2.0);
-  const auto sinks = random.floats(heads);
-  std::vector<float> out(static_cast<size_t>(n * heads * d));
-  std::vector<int32_t> keyIndex, keyCount;
-  for (int64_t r = 0; r < n; r++) {
-    keyCount.push_back(static_cast<int32_t>(keyCap));
-    for (int64_t j = 0; j < window; j++) keyIndex.push_back(static_cast<int32_t>(r + j));
-    for (int64_t j = 0; j < entries; j++)
-      keyIndex.push_back(static_cast<int32_t>(ringCap + 2 * j + static_cast<int64_t>(random.bits() % 2)));
+  const auto window = random.floats(c.layers * c.sequences * near * d),
+             compressed = random.floats(c.layers * c.sequences * stored * d),
+             q = random.floats(rows * c.heads * d, 2.0), sinks = random.floats(c.heads);
+  std::vector<float> out(static_cast<size_t>(rows * c.heads * d));
+  std::vector<int32_t> nearIndex, nearStart, nearCount(static_cast<size_t>(rows), static_cast<int32_t>(c.window));
+  std::vector<int32_t> farIndex, farStart, farCount(static_cast<size_t>(rows), static_cast<int32_t>(c.entries));
+  for (int64_t s = 0; s < c.sequences; s++) {
+    for (int64_t j = 0; j < near; j++) nearIndex.push_back(static_cast<int32_t>(s * near + j));
+    for (int64_t r = 0; r < c.rows; r++) {
+      nearStart.push_back(static_cast<int32_t>(s * near + r));
+      farStart.push_back(static_cast<int32_t>(farIndex.size()));
+      for (int64_t j = 0; j < c.entries; j++)
+        farIndex.push_back(static_cast<int32_t>(s * stored + 2 * j + static_cast<int64_t>(random.bits() % 2)));
+    }
   }
   AttendParams p{};
-  p.n = n;
-  p.heads = heads;
+  p.rows = rows;
+  p.heads = c.heads;
   p.d = d;
-  p.ringCap = ringCap;
-  p.keyCap = keyCap;
   p.q = q.data();
-  p.keyIndex = keyIndex.data();
-  p.keyCount = keyCount.data();
+  p.near = {nearIndex.data(), nearStart.data(), nearCount.data()};
+  p.far = {farIndex.data(), farStart.data(), farCount.data()};
   p.sinks = sinks.data();
   p.softmaxScale = static_cast<float>(1 / std::sqrt(static_cast<double>(d)));
   p.out = out.data();
-  const double flops = 4.0 * static_cast<double>(n * keyCap * heads * d);
-  const double bytes = n == 1 ? 4.0 * static_cast<double>(keyCap * d) : 0;  // each key row once
+  const int64_t keys = rows * (c.window + c.entries);
+  const double flops = 4.0 * static_cast<double>(keys * c.heads * d);
+  const double bytes = c.rows == 1 ? 4.0 * static_cast<double>(keys * d) : 0;  // each key row once
   int64_t layer = 0;
   m.report("attend", shape, flops, bytes, [&] {
-    p.ring = ring.data() + layer * ringCap * d;
-    p.entries = compressed.data() + layer * stored * d;
-    layer = (layer + 1) % layers;
+    p.window = window.data() + layer * c.sequences * near * d;
+    p.entries = compressed.data() + layer * c.sequences * stored * d;
+    layer = (layer + 1) % c.layers;
     runAttend(m.kernels, p, m.threads);
   });
 }
 
-void benchIndex(Machine& m, const char* shape, int64_t n, int64_t entries) {
-  const int64_t heads = 64, dim = 128, topk = 512, ratio = 4;
+void benchIndex(Machine& m, const char* shape, int64_t sequences, int64_t rows, int64_t entries) {
+  const int64_t heads = 64, dim = 128, topk = 512, pageRows = 64, n = sequences * rows, pages = entries / pageRows;
   naive::Random random{2};
-  const auto keys = random.floats(entries * dim), q = random.floats(n * heads * dim),
+  const auto keys = random.floats(sequences * entries * dim), q = random.floats(n * heads * dim),
              weights = random.floats(n * heads);
-  std::vector<int32_t> selected(static_cast<size_t>(n * topk));
+  std::vector<int32_t> selected(static_cast<size_t>(n * topk)), pageBase, pageIds;
+  const std::vector<int32_t> visible(static_cast<size_t>(n), static_cast<int32_t>(entries));
+  for (int64_t i = 0; i < sequences * pages; i++) pageIds.push_back(static_cast<int32_t>(i));
+  for (size_t i = pageIds.size(); i > 1; i--) std::swap(pageIds[i - 1], pageIds[random.bits() % i]);
+  for (int64_t r = 0; r < n; r++) pageBase.push_back(static_cast<int32_t>(r / rows * pages));
   IndexSelectParams p{};
-  p.n = n;
-  p.p0 = entries * ratio - n;
-  p.ratio = ratio;
-  p.dim = dim;
+  p.rows = n;
   p.heads = heads;
+  p.dim = dim;
   p.topk = topk;
-  p.entries = keys.data();
   p.q = q.data();
   p.headWeights = weights.data();
+  p.visible = visible.data();
+  p.pageBase = pageBase.data();
+  p.pageIds = pageIds.data();
+  p.pageRows = pageRows;
+  p.entries = keys.data();
   p.selected = selected.data();
   const double flops = 2.0 * static_cast<double>(n * entries * heads * dim);
-  const double bytes = n == 1 ? 4.0 * static_cast<double>(entries * dim) : 0;
+  const double bytes = rows == 1 ? 4.0 * static_cast<double>(sequences * entries * dim) : 0;
   m.report("index", shape, flops, bytes, [&] { runIndexSelect(m.kernels, p, m.threads); });
 }
 
 void benchCompress(Machine& m, const char* shape, int64_t ratio, int64_t dim, int64_t n) {
-  const int64_t width = ratio == 4 ? 2 * dim : dim, ropeDim = 64, closed = n / ratio;
+  const bool overlaps = ratio == 4;
+  const int64_t width = overlaps ? 2 * dim : dim, ropeDim = 64, closed = n / ratio, perEntry = overlaps ? 8 : ratio;
   naive::Random random{3};
   const auto kv = random.floats(n * width), gate = random.floats(n * width), ape = random.floats(ratio * width),
-             norm = random.floats(dim);
-  const auto cos = random.floats(closed * ropeDim / 2), sin = random.floats(closed * ropeDim / 2);
-  auto entries = naive::filled(closed * dim, 0.0f), partialKv = naive::filled(ratio * width, 0.0f),
-       partialGate = partialKv;
-  auto overlapKv = naive::filled(ratio * dim, 0.0f), overlapGate = overlapKv;
+             norm = random.floats(dim), cos = random.floats(closed * ropeDim / 2),
+             sin = random.floats(closed * ropeDim / 2);
+  auto openKv = naive::filled(n * width, 0.0f), openGate = openKv, entries = naive::filled(closed * dim, 0.0f);
+  std::vector<int32_t> apeRow, openRow, candidates, entryRow;
+  for (int64_t position = 0; position < n; position++) {
+    apeRow.push_back(static_cast<int32_t>(position % ratio));
+    openRow.push_back(static_cast<int32_t>(position));
+    if ((position + 1) % ratio != 0) continue;
+    for (int64_t j = perEntry - 1; j >= 0; j--)
+      candidates.push_back(static_cast<int32_t>(std::max<int64_t>(-1, position - j)));
+    entryRow.push_back(static_cast<int32_t>(position / ratio));
+  }
   CompressParams p{};
-  p.n = n;
-  p.ratio = ratio;
-  p.dim = dim;
+  p.rows = n;
   p.width = width;
   p.kv = kv.data();
   p.gate = gate.data();
   p.ape = ape.data();
+  p.apeRow = apeRow.data();
+  p.openRow = openRow.data();
+  p.openKv = openKv.data();
+  p.openGate = openGate.data();
+  p.closed = closed;
+  p.candidatesPerEntry = perEntry;
+  p.candidates = candidates.data();
+  p.dim = dim;
+  p.ropeDim = ropeDim;
   p.norm = norm.data();
   p.rmsNormEps = 1e-6f;
-  p.ropeDim = ropeDim;
   p.cos = cos.data();
   p.sin = sin.data();
+  p.entryRow = entryRow.data();
   p.entries = entries.data();
-  p.partialKv = partialKv.data();
-  p.partialGate = partialGate.data();
-  p.overlapKv = overlapKv.data();
-  p.overlapGate = overlapGate.data();
-  m.report("compress", shape, 0, 8.0 * static_cast<double>(n * width), [&] { runCompress(m.kernels, p, m.threads); });
+  const double bytes = 16.0 * static_cast<double>(n * width);  // read and written
+  m.report("compress", shape, 0, bytes, [&] { runCompress(m.kernels, p, m.threads); });
 }
 
 void benchRope(Machine& m, const char* shape, int64_t rows) {
@@ -229,13 +254,15 @@ int main(int argc, char** argv) {
   for (const KernelTable* table : usableKernels()) {
     if (isa != "all" && isa != table->name) continue;
     Machine m{*table, threads, only, std::vector<float>(size_t{1} << 26, 1.0f)};
-    benchAttend(m, "decode 128+512 keys", 1, 128, 512, 64);
-    benchAttend(m, "decode 128+512 cold keys", 1, 128, 512, 64, 32);
-    benchAttend(m, "decode 128 keys", 1, 128, 0, 64);
-    benchAttend(m, "decode 640 keys, 8 heads", 1, 128, 512, 8);
-    benchAttend(m, "prefill 8 x 128+512 keys", 8, 128, 512, 64);
-    benchIndex(m, "decode 4096 entries", 1, 4096);
-    benchIndex(m, "prefill 8 x 4096", 8, 4096);
+    benchAttend(m, "decode 128+512 keys", {1, 1, 128, 512, 64, 1});
+    benchAttend(m, "decode 128+512 cold keys", {1, 1, 128, 512, 64, 32});
+    benchAttend(m, "decode 128 keys", {1, 1, 128, 0, 64, 1});
+    benchAttend(m, "decode 640 keys, 8 heads", {1, 1, 128, 512, 8, 1});
+    benchAttend(m, "decode 64 x 128+512 keys", {64, 1, 128, 512, 64, 1});
+    benchAttend(m, "prefill 8 x 128+512 keys", {1, 8, 128, 512, 64, 1});
+    benchIndex(m, "decode 4096 entries", 1, 1, 4096);
+    benchIndex(m, "decode 64 x 4096", 64, 1, 4096);
+    benchIndex(m, "prefill 8 x 4096", 1, 8, 4096);
     benchCompress(m, "CSA 2048 tokens", 4, 512, 2048);
     benchCompress(m, "HCA 2048 tokens", 128, 512, 2048);
     benchRope(m, "decode", 1);

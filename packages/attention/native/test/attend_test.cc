@@ -12,61 +12,101 @@ using namespace attention;
 
 namespace {
 
+// The first `windowRows` of the keys lie in the window, the others are entries.
 struct Case {
-  int64_t heads, d, ringCap, nEntries, n, keyCap;
+  int64_t heads, d, windowRows, nEntries, n, keyCap;
 };
 
 struct Problem {
   Case c;
-  std::vector<float> ring, entries, q, sinks;
-  std::vector<int32_t> keyIndex, keyCount;
+  std::vector<float> window, entries, q, sinks;
+  std::vector<int32_t> nearIndex, nearStart, nearCount, farIndex, farStart, farCount;
   float scale;
+
+  int64_t keyCount(int64_t r) const { return nearCount[static_cast<size_t>(r)] + farCount[static_cast<size_t>(r)]; }
+  // Key j of row r.
+  const float* key(int64_t r, int64_t j) const {
+    const auto row = static_cast<size_t>(r);
+    if (j < nearCount[row])
+      return &window[static_cast<size_t>(nearIndex[static_cast<size_t>(nearStart[row] + j)] * c.d)];
+    return &entries[static_cast<size_t>(farIndex[static_cast<size_t>(farStart[row] + j - nearCount[row])] * c.d)];
+  }
 };
+
+// Gives each row `counts[r]` keys, `near[r]` of them in the window; lists of rows that follow each other overlap, as
+// those of a sequence do.
+void setKeys(Problem& p, const std::vector<int64_t>& counts, const std::vector<int64_t>& near, naive::Random& random) {
+  const auto fill = [&](std::vector<int32_t>& index, std::vector<int32_t>& start, std::vector<int32_t>& count,
+                        int64_t rows, const std::vector<int64_t>& wanted) {
+    start.clear();
+    count.clear();
+    index.assign(3, -12345);  // poison: not to be read
+    for (const int64_t n : wanted) {
+      const auto from =
+          std::max<int64_t>(3, static_cast<int64_t>(index.size()) - static_cast<int64_t>(random.bits() % 9));
+      start.push_back(static_cast<int32_t>(from));
+      count.push_back(static_cast<int32_t>(n));
+      while (static_cast<int64_t>(index.size()) < from + n)
+        index.push_back(static_cast<int32_t>(random.bits() % static_cast<uint64_t>(rows)));
+    }
+    index.push_back(-12345);
+  };
+  std::vector<int64_t> far;
+  for (size_t r = 0; r < counts.size(); r++) far.push_back(counts[r] - near[r]);
+  fill(p.nearIndex, p.nearStart, p.nearCount, p.c.windowRows, near);
+  fill(p.farIndex, p.farStart, p.farCount, std::max<int64_t>(1, p.c.nEntries), far);
+}
+
+// Each row's keys are rows 0 to counts[r] of the window.
+void setInOrder(Problem& p, int64_t count) {
+  p.nearStart = p.farStart = p.farCount = {0};
+  p.nearCount = {static_cast<int32_t>(count)};
+  p.nearIndex.clear();
+  for (int64_t j = 0; j < count; j++) p.nearIndex.push_back(static_cast<int32_t>(j));
+}
+
+AttendParams paramsOf(const Problem& p, int64_t from, int64_t to, float* out) {
+  AttendParams a{};
+  a.rows = to - from;
+  a.heads = p.c.heads;
+  a.d = p.c.d;
+  a.q = p.q.data() + from * p.c.heads * p.c.d;
+  a.window = p.window.data();
+  a.near = {p.nearIndex.data(), p.nearStart.data() + from, p.nearCount.data() + from};
+  a.entries = p.entries.data();
+  a.far = {p.farIndex.data(), p.farStart.data() + from, p.farCount.data() + from};
+  a.sinks = p.sinks.data();
+  a.softmaxScale = p.scale;
+  a.out = out + from * p.c.heads * p.c.d;
+  return a;
+}
 
 Problem makeProblem(const Case& c, uint64_t seed) {
   naive::Random random{seed};
   Problem p;
   p.c = c;
-  p.ring = random.floats(c.ringCap * c.d);
+  p.window = random.floats(c.windowRows * c.d);
   p.entries = random.floats(c.nEntries * c.d);
   p.q = random.floats(c.n * c.heads * c.d, 2.0);
   p.sinks = random.floats(c.heads, 3.0);
   if (c.heads > 1) p.sinks[1] = -std::numeric_limits<float>::infinity();
   if (c.heads > 2) p.sinks[2] = std::numeric_limits<float>::infinity();
-  p.keyIndex.assign(static_cast<size_t>(c.n * c.keyCap), -12345);  // poison: not to be read past keyCount
+  std::vector<int64_t> counts, near;
   for (int64_t r = 0; r < c.n; r++) {
-    const int64_t count =
-        r == 0 ? 0
-               : std::min<int64_t>(c.keyCap, 1 + static_cast<int64_t>(random.bits() % static_cast<uint64_t>(c.keyCap)));
-    p.keyCount.push_back(static_cast<int32_t>(count));
-    for (int64_t j = 0; j < count; j++)
-      p.keyIndex[static_cast<size_t>(r * c.keyCap + j)] =
-          static_cast<int32_t>(random.bits() % static_cast<uint64_t>(c.ringCap + c.nEntries));
+    const auto most = static_cast<uint64_t>(c.keyCap);
+    counts.push_back(r == 0 ? 0 : std::min<int64_t>(c.keyCap, 1 + static_cast<int64_t>(random.bits() % most)));
+    near.push_back(c.nEntries == 0 ? counts.back()
+                                   : static_cast<int64_t>(random.bits() % static_cast<uint64_t>(counts.back() + 1)));
   }
+  setKeys(p, counts, near, random);
   p.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.d)));
   return p;
 }
 
 std::vector<float> run(const KernelTable& k, const Problem& p, int threads, int64_t rowsAtOnce) {
   std::vector<float> out = naive::filled(p.c.n * p.c.heads * p.c.d + 7, std::nanf(""));
-  for (int64_t r = 0; r < p.c.n; r += rowsAtOnce) {
-    AttendParams a{};
-    a.row0 = r;
-    a.n = std::min(rowsAtOnce, p.c.n - r);
-    a.heads = p.c.heads;
-    a.d = p.c.d;
-    a.ringCap = p.c.ringCap;
-    a.keyCap = p.c.keyCap;
-    a.ring = p.ring.data();
-    a.entries = p.entries.data();
-    a.q = p.q.data();
-    a.keyIndex = p.keyIndex.data() + r * p.c.keyCap;
-    a.keyCount = p.keyCount.data() + r;
-    a.sinks = p.sinks.data();
-    a.softmaxScale = p.scale;
-    a.out = out.data();
-    runAttend(k, a, threads);
-  }
+  for (int64_t r = 0; r < p.c.n; r += rowsAtOnce)
+    runAttend(k, paramsOf(p, r, std::min(r + rowsAtOnce, p.c.n), out.data()), threads);
   return out;
 }
 
@@ -78,10 +118,8 @@ std::vector<double> expected(const Problem& p) {
       std::vector<double> s;
       std::vector<const float*> rows;
       double top = p.sinks[static_cast<size_t>(h)];
-      for (int32_t j = 0; j < p.keyCount[static_cast<size_t>(r)]; j++) {
-        const int64_t index = p.keyIndex[static_cast<size_t>(r * p.c.keyCap + j)];
-        const float* k = index < p.c.ringCap ? &p.ring[static_cast<size_t>(index * p.c.d)]
-                                             : &p.entries[static_cast<size_t>((index - p.c.ringCap) * p.c.d)];
+      for (int64_t j = 0; j < p.keyCount(r); j++) {
+        const float* k = p.key(r, j);
         double dot = 0;
         for (int64_t i = 0; i < p.c.d; i++) dot += static_cast<double>(p.q[static_cast<size_t>(at + i)]) * k[i];
         s.push_back(dot * p.scale);
@@ -116,26 +154,13 @@ void testHalves(const KernelTable& k) {
     for (const int64_t d : {5, 130}) {
       const Case c{heads, d, 40, 90, 9, 130};
       Problem p = makeProblem(c, 77);
-      const std::vector<int32_t> counts = {0, 1, 31, 32, 33, 64, 65, 97, 130};
-      for (size_t r = 0; r < counts.size(); r++) {
-        p.keyCount[r] = counts[r];
-        for (int32_t j = 0; j < counts[r]; j++)
-          p.keyIndex[r * 130 + static_cast<size_t>(j)] = (j * 37 + static_cast<int32_t>(r)) % 130;
-      }
+      naive::Random random{78};
+      const std::vector<int64_t> counts = {0, 1, 31, 32, 33, 64, 65, 97, 130};
+      std::vector<int64_t> near;
+      for (const int64_t n : counts) near.push_back(std::min<int64_t>(n, 40));
+      setKeys(p, counts, near, random);
       const auto want = expected(p);
-      AttendParams a{};
-      a.n = c.n;
-      a.heads = heads;
-      a.d = d;
-      a.ringCap = c.ringCap;
-      a.keyCap = c.keyCap;
-      a.ring = p.ring.data();
-      a.entries = p.entries.data();
-      a.q = p.q.data();
-      a.keyIndex = p.keyIndex.data();
-      a.keyCount = p.keyCount.data();
-      a.sinks = p.sinks.data();
-      a.softmaxScale = p.scale;
+      AttendParams a = paramsOf(p, 0, c.n, nullptr);
       a.headBlock = std::min<int64_t>(heads, 32);
       const int64_t items = c.n * ((heads + a.headBlock - 1) / a.headBlock);
       const auto attendItems = [&](float* halves) {
@@ -179,33 +204,31 @@ void testSpecial(const KernelTable& k) {
   const Case c{20, 70, 40, 0, 1, 40};
   Problem p = makeProblem(c, 50);
   p.sinks.assign(20, 0.5f);
-  p.keyCount[0] = 40;
-  for (int32_t j = 0; j < 40; j++) p.keyIndex[static_cast<size_t>(j)] = j;
+  setInOrder(p, 40);
   const auto clean = run(k, p, 1, 1);
   p.q[17 * 70 + 3] = std::nanf("");
   const auto one = run(k, p, 1, 1);
   for (size_t i = 0; i < 20 * 70; i++) CHECK(i / 70 == 17 ? std::isnan(one[i]) : one[i] == clean[i]);
-  p.ring[39 * 70] = std::nanf("");
+  p.window[39 * 70] = std::nanf("");
   const auto all = run(k, p, 1, 1);
   for (size_t i = 0; i < 20 * 70; i++) CHECK(std::isnan(all[i]));
 
   Problem low = makeProblem(c, 51);
-  low.keyCount[0] = 40;
-  for (int32_t j = 0; j < 40; j++) low.keyIndex[static_cast<size_t>(j)] = j;
+  setInOrder(low, 40);
   low.q.assign(low.q.size(), 0.0f);
   for (size_t h = 0; h < 20; h++) low.q[h * 70] = -3e38f;
   for (size_t j = 0; j < 40; j++)
-    low.ring[j * 70] = j < 36 ? 3e38f : -1e-30f;  // a whole block weighs nothing, then four keys do
+    low.window[j * 70] = j < 36 ? 3e38f : -1e-30f;  // a whole block weighs nothing, then four keys do
   low.sinks.assign(20, -std::numeric_limits<float>::infinity());
   const auto tail = run(k, low, 1, 1);
   for (size_t h = 0; h < 20; h++) {
     for (size_t i = 1; i < 70; i++) {
       double mean = 0;
-      for (size_t j = 36; j < 40; j++) mean += low.ring[j * 70 + i] / 4.0;
+      for (size_t j = 36; j < 40; j++) mean += low.window[j * 70 + i] / 4.0;
       CHECK(std::fabs(tail[h * 70 + i] - mean) < 1e-6);
     }
   }
-  low.keyCount[0] = 36;
+  setInOrder(low, 36);
   for (float x : run(k, low, 1, 1)) CHECK(x == 0.0f || std::isnan(x));  // the poison past the rows is NaN
 }
 

@@ -1,4 +1,5 @@
-// Compression against double, and the same bits for every chunking and thread count, for overlapping and plain windows.
+// Compression against double, and the same bits for every chunking, company and thread count, for overlapping and plain
+// windows.
 #include <megamoe/test.h>
 
 #include <algorithm>
@@ -15,11 +16,6 @@ namespace {
 struct Sequence {
   int64_t ratio, dim, width, ropeDim, tokens;
   std::vector<float> kv, gate, ape, norm, cos, sin;
-};
-
-struct State {
-  std::vector<float> entries, partialKv, partialGate, overlapKv, overlapGate;
-  int64_t position = 0;
 };
 
 Sequence makeSequence(int64_t ratio, bool overlaps, int64_t dim, int64_t ropeDim, int64_t tokens, uint64_t seed) {
@@ -39,38 +35,108 @@ Sequence makeSequence(int64_t ratio, bool overlaps, int64_t dim, int64_t ropeDim
   return s;
 }
 
-State run(const KernelTable& k, const Sequence& s, const std::vector<int64_t>& chunks, int threads) {
-  State st;
-  st.entries = naive::filled(s.tokens / s.ratio * s.dim, std::nanf(""));
-  st.partialKv = naive::filled(s.ratio * s.width, std::nanf(""));
-  st.partialGate = st.partialKv;
-  st.overlapKv = naive::filled(s.ratio * s.dim, 0.0f);
-  st.overlapGate = naive::filled(s.ratio * s.dim, -std::numeric_limits<float>::infinity());
-  for (size_t i = 0; st.position < s.tokens; i++) {
-    CompressParams p{};
-    p.p0 = st.position;
-    p.row0 = st.position;
-    p.n = std::min(chunks[i % chunks.size()], s.tokens - st.position);
-    p.ratio = s.ratio;
-    p.dim = s.dim;
-    p.width = s.width;
-    p.kv = s.kv.data();
-    p.gate = s.gate.data();
-    p.ape = s.ape.data();
-    p.norm = s.norm.data();
-    p.rmsNormEps = 1e-6f;
-    p.ropeDim = s.ropeDim;
-    p.cos = s.cos.data() + p.p0 / s.ratio * s.ropeDim / 2;
-    p.sin = s.sin.data() + p.p0 / s.ratio * s.ropeDim / 2;
-    p.entries = st.entries.data();
-    p.partialKv = st.partialKv.data();
-    p.partialGate = st.partialGate.data();
-    p.overlapKv = st.overlapKv.data();
-    p.overlapGate = st.overlapGate.data();
-    runCompress(k, p, threads);
-    st.position += p.n;
+// Memory of several sequences: rows of each lie in reverse, after those of the sequences before it; what nothing may
+// read is NaN.
+struct Room {
+  std::vector<float> openKv, openGate, entries;
+  std::vector<int64_t> firstOpen, firstEntry;  // of each sequence
+
+  explicit Room(const std::vector<Sequence>& all) {
+    int64_t open = 0, entry = 0;
+    for (const Sequence& s : all) {
+      firstOpen.push_back(open);
+      firstEntry.push_back(entry);
+      open += s.tokens;
+      entry += s.tokens / s.ratio;
+    }
+    openKv = naive::filled(open * all[0].width, std::nanf(""));
+    openGate = openKv;
+    entries = naive::filled(entry * all[0].dim, std::nanf(""));
   }
-  return st;
+
+  static int64_t rowOf(int64_t first, int64_t count, int64_t i) { return first + count - 1 - i; }
+};
+
+// One call for the next tokens of some sequences; `done` are those that each has.
+void step(const KernelTable& k, const std::vector<Sequence>& all, Room& room, std::vector<int64_t>& done,
+          const std::vector<int64_t>& tokens, int threads) {
+  const Sequence& shape = all[0];
+  const int64_t perEntry = shape.width == 2 * shape.dim ? 2 * shape.ratio : shape.ratio;
+  std::vector<float> kv, gate, cos, sin;
+  std::vector<int32_t> apeRow, openRow, candidates, entryRow;
+  for (size_t i = 0; i < all.size(); i++) {
+    const Sequence& s = all[i];
+    const auto openAt = [&](int64_t position) {
+      return position < 0 ? -1 : static_cast<int32_t>(Room::rowOf(room.firstOpen[i], s.tokens, position));
+    };
+    for (int64_t position = done[i]; position < done[i] + tokens[i]; position++) {
+      const auto row = position * s.width;
+      kv.insert(kv.end(), s.kv.begin() + row, s.kv.begin() + row + s.width);
+      gate.insert(gate.end(), s.gate.begin() + row, s.gate.begin() + row + s.width);
+      apeRow.push_back(static_cast<int32_t>(position % s.ratio));
+      openRow.push_back(openAt(position));
+      if ((position + 1) % s.ratio != 0) continue;
+      const int64_t w = position / s.ratio, half = s.ropeDim / 2;
+      for (int64_t j = 0; j < perEntry; j++) candidates.push_back(openAt(position + 1 - perEntry + j));
+      entryRow.push_back(static_cast<int32_t>(Room::rowOf(room.firstEntry[i], s.tokens / s.ratio, w)));
+      cos.insert(cos.end(), s.cos.begin() + w * half, s.cos.begin() + (w + 1) * half);
+      sin.insert(sin.end(), s.sin.begin() + w * half, s.sin.begin() + (w + 1) * half);
+    }
+    done[i] += tokens[i];
+  }
+  CompressParams p{};
+  p.rows = static_cast<int64_t>(openRow.size());
+  p.width = shape.width;
+  p.kv = kv.data();
+  p.gate = gate.data();
+  p.ape = shape.ape.data();
+  p.apeRow = apeRow.data();
+  p.openRow = openRow.data();
+  p.openKv = room.openKv.data();
+  p.openGate = room.openGate.data();
+  p.closed = static_cast<int64_t>(entryRow.size());
+  p.candidatesPerEntry = perEntry;
+  p.candidates = candidates.data();
+  p.dim = shape.dim;
+  p.ropeDim = shape.ropeDim;
+  p.norm = shape.norm.data();
+  p.rmsNormEps = 1e-6f;
+  p.cos = cos.data();
+  p.sin = sin.data();
+  p.entryRow = entryRow.data();
+  p.entries = room.entries.data();
+  runCompress(k, p, threads);
+}
+
+// Entries of one sequence, in order.
+std::vector<float> entriesOf(const Room& room, const std::vector<Sequence>& all, size_t i) {
+  const Sequence& s = all[i];
+  std::vector<float> out;
+  for (int64_t w = 0; w < s.tokens / s.ratio; w++) {
+    const auto at = room.entries.begin() + Room::rowOf(room.firstEntry[i], s.tokens / s.ratio, w) * s.dim;
+    out.insert(out.end(), at, at + s.dim);
+  }
+  return out;
+}
+
+// All sequences, so many tokens of each at a time; those that are done wait for the others.
+std::vector<std::vector<float>> run(const KernelTable& k, const std::vector<Sequence>& all,
+                                    const std::vector<int64_t>& chunks, int threads) {
+  Room room(all);
+  std::vector<int64_t> done(all.size(), 0);
+  for (size_t i = 0;; i++) {
+    std::vector<int64_t> tokens;
+    int64_t left = 0;
+    for (size_t s = 0; s < all.size(); s++) {
+      left += all[s].tokens - done[s];
+      tokens.push_back(std::min(chunks[(i + s) % chunks.size()], all[s].tokens - done[s]));
+    }
+    if (left == 0) break;
+    step(k, all, room, done, tokens, threads);
+  }
+  std::vector<std::vector<float>> out;
+  for (size_t s = 0; s < all.size(); s++) out.push_back(entriesOf(room, all, s));
+  return out;
 }
 
 std::vector<double> expected(const Sequence& s) {
@@ -116,27 +182,31 @@ struct Case {
 };
 
 void testCase(const KernelTable& k, const Case& c, uint64_t seed) {
-  const Sequence s = makeSequence(c.ratio, c.overlaps != 0, c.dim, c.ropeDim, c.tokens, seed);
-  const State once = run(k, s, {s.tokens}, 1);
-  const auto want = expected(s);
+  std::vector<Sequence> all;  // of one layer
+  for (int64_t i = 0; i < 3; i++) {
+    all.push_back(makeSequence(c.ratio, c.overlaps != 0, c.dim, c.ropeDim, c.tokens + 7 * i,
+                               seed + 100 * static_cast<uint64_t>(i)));
+    all.back().ape = all[0].ape;
+    all.back().norm = all[0].norm;
+  }
+  std::vector<std::vector<float>> alone;
+  for (const Sequence& s : all) alone.push_back(run(k, {s}, {s.tokens}, 1)[0]);
   double worst = 0;
-  for (size_t i = 0; i < want.size(); i++) {
-    const double e = std::fabs(once.entries[i] - want[i]);
-    worst = e <= worst ? worst : e;
+  for (size_t s = 0; s < all.size(); s++) {
+    const auto want = expected(all[s]);
+    CHECK(alone[s].size() == want.size());
+    for (size_t i = 0; i < want.size(); i++) {
+      const double e = std::fabs(alone[s][i] - want[i]);
+      worst = e <= worst ? worst : e;
+    }
   }
   std::printf("%s ratio %d dim %d: largest error %.3g\n", k.name, static_cast<int>(c.ratio), static_cast<int>(c.dim),
               worst);
   CHECK(worst < 5e-6);
-  const std::vector<std::vector<int64_t>> chunkings = {{1}, {2, 1}, {3}, {4}, {5, 1, 9}, {127}, {129, 2}};
+  const std::vector<std::vector<int64_t>> chunkings = {{1}, {2, 1}, {3}, {4}, {5, 1, 9}, {127}, {129, 2}, {0, 8, 3}};
   for (const auto& chunks : chunkings) {
-    const State parts = run(k, s, chunks, 1 + static_cast<int>(chunks.size()));
-    CHECK(naive::sameBits(parts.entries, once.entries));
-    CHECK(naive::sameBits(parts.overlapKv, once.overlapKv));
-    CHECK(naive::sameBits(parts.overlapGate, once.overlapGate));
-    for (int64_t i = 0; i < s.tokens % s.ratio * s.width; i++) {
-      CHECK(parts.partialKv[static_cast<size_t>(i)] == once.partialKv[static_cast<size_t>(i)]);
-      CHECK(parts.partialGate[static_cast<size_t>(i)] == once.partialGate[static_cast<size_t>(i)]);
-    }
+    const auto parts = run(k, all, chunks, 1 + static_cast<int>(chunks.size()));
+    for (size_t s = 0; s < all.size(); s++) CHECK(naive::sameBits(parts[s], alone[s]));
   }
 }
 

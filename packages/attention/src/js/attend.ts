@@ -1,7 +1,13 @@
+import { entryKeys } from '../entry-keys';
+import type { Own } from '../own';
+import type { RowLists } from '../plan/row-lists';
+
 const f = Math.fround;
 
 /** Keys taken together: scored, then folded into the running softmax. Part of the numeric contract of this backend. */
 export const KEY_BLOCK = 32;
+
+const NO_ENTRIES = new Float32Array(0);
 
 /** Buffers of {@link attend}, made once per head size. */
 export interface AttendScratch {
@@ -25,55 +31,48 @@ export function createAttendScratch(): AttendScratch {
 }
 
 /**
- * Attention of each query over its gathered keys (K = V), softmax in f32 with a running maximum, the sink in the denominator only.
- * Each key row is read once for all heads. Blocks start at the first key of a query, so its result depends on nothing else.
- * Argument order as in Engine.attend.
+ * Attention of each query over its keys (K = V), its window first and then entries; softmax in f32 with a running maximum, the sink in the
+ * denominator only. Each key row is read once for all heads. Blocks start at the first key of a query, so its result depends on nothing
+ * else.
  */
-export function attend(
-  scratch: AttendScratch,
-  ring: Float32Array,
-  ringCap: number,
-  entries: Float32Array,
-  d: number,
-  q: Float32Array,
-  row0: number,
-  n: number,
-  heads: number,
-  keyIndex: Int32Array,
-  keyCap: number,
-  keyCount: Int32Array,
-  sinks: Float32Array,
-  softmaxScale: number,
-  out: Float32Array,
-): void {
+export function attend(scratch: AttendScratch, a: Own<'attend'>): void {
+  const { cache, step, layer, heads, d, sinks, out } = a;
   if (scratch.keys.length < KEY_BLOCK * d) scratch.keys = new Float32Array(KEY_BLOCK * d);
   if (scratch.max.length < heads) {
     scratch.max = new Float32Array(heads);
     scratch.sum = new Float32Array(heads);
   }
   const { keys, max, sum } = scratch;
-  const scale = f(softmaxScale);
-  for (let r = 0; r < n; r++) {
-    const at = (row0 + r) * heads * d;
+  const { near } = step;
+  const far = entryKeys(a);
+  const { window, compressor } = cache.memory[layer]!;
+  const windowRows = window.data;
+  const entries = compressor === undefined ? NO_ENTRIES : compressor.entries.data;
+  const scale = f(a.softmaxScale);
+  for (let r = 0; r < step.rows; r++) {
+    const at = r * heads * d;
     out.fill(0, at, at + heads * d);
     max.fill(-Infinity);
     sum.fill(0);
-    const count = keyCount[r]!;
+    const windowKeys = near.count[r]!;
+    const count = windowKeys + far.count[r]!;
     for (let k0 = 0; k0 < count; k0 += KEY_BLOCK) {
       const block = Math.min(KEY_BLOCK, count - k0);
       for (let j = 0; j < block; j++) {
-        const index = keyIndex[r * keyCap + k0 + j]!;
-        if (index < ringCap) copyRow(ring, index * d, keys, j * d, d);
-        else copyRow(entries, (index - ringCap) * d, keys, j * d, d);
+        const k = k0 + j;
+        if (k < windowKeys) copyKey(near, windowRows, r, k, d, keys, j * d);
+        else copyKey(far, entries, r, k - windowKeys, d, keys, j * d);
       }
-      for (let h = 0; h < heads; h++) foldBlock(scratch, block, d, q, at + h * d, h, scale, out);
+      for (let h = 0; h < heads; h++) foldBlock(scratch, block, d, a.q, at + h * d, h, scale, out);
     }
     for (let h = 0; h < heads; h++) finish(max[h]!, sum[h]!, sinks[h]!, out, at + h * d, d);
   }
 }
 
-function copyRow(from: Float32Array, fromAt: number, to: Float32Array, toAt: number, d: number): void {
-  for (let i = 0; i < d; i++) to[toAt + i] = from[fromAt + i]!;
+/** Copies key number j of a query. */
+function copyKey(lists: RowLists, rows: Float32Array, r: number, j: number, d: number, to: Float32Array, at: number) {
+  const from = lists.index[lists.start[r]! + j]! * d;
+  for (let i = 0; i < d; i++) to[at + i] = rows[from + i]!;
 }
 
 /** Scores of one head against the block, and their part of its running softmax; the accumulator is the output row itself. */

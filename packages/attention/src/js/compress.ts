@@ -1,81 +1,86 @@
+import type { CompressorMemory } from '../cache';
+import type { Own } from '../own';
+import { compressorOf } from '../layer-parts';
+import type { CompressionPlan } from '../plan/compression-plan';
 import { rotateRow } from './rope';
 
 const f = Math.fround;
 
+/** Most candidates of an entry: 128 for ratio 128. */
+const MOST_CANDIDATES = 128;
+
+/** Where the candidates of an entry begin in the open memory. */
+export type CompressScratch = Float64Array;
+
+/** Scratch of {@link compress}. */
+export function createCompressScratch(): CompressScratch {
+  return new Float64Array(MOST_CANDIDATES);
+}
+
 /**
- * Appends tokens one by one; the last of a window closes it. Nothing depends on where a call begins or ends, so any chunking gives
- * the same bits. Argument order as in Engine.compress.
+ * Keeps the projections of all rows, then closes windows one by one. Nothing depends on which rows a step has, so any chunking gives the
+ * same bits.
  */
-export function compress(
-  kv: Float32Array,
-  gate: Float32Array,
-  row0: number,
-  n: number,
-  p0: number,
-  ratio: number,
-  dim: number,
-  width: number,
-  ape: Float32Array,
-  norm: Float32Array,
-  rmsNormEps: number,
-  ropeDim: number,
-  cos: Float32Array,
-  sin: Float32Array,
-  entries: Float32Array,
-  partialKv: Float32Array,
-  partialGate: Float32Array,
-  overlapKv: Float32Array,
-  overlapGate: Float32Array,
-): void {
-  const half = ropeDim / 2;
-  let closed = 0;
-  for (let t = 0; t < n; t++) {
-    const slot = ((p0 + t) % ratio) * width;
-    const row = (row0 + t) * width;
+export function compress(scratch: CompressScratch, a: Own<'compress'>): void {
+  const { step, layer, cache, kv, gate, width, weights, eps } = a;
+  const memory = compressorOf(cache, layer, a.indexer);
+  const plan = step.compression(cache.specs[layer]!.ratio as 4 | 128);
+  const openKv = memory.openKv.data;
+  const openGate = memory.openGate.data;
+  for (let r = 0; r < step.rows; r++) {
+    const to = plan.openRow[r]! * width;
+    const bias = plan.apeRow[r]! * width;
     for (let i = 0; i < width; i++) {
-      partialKv[slot + i] = kv[row + i]!;
-      partialGate[slot + i] = gate[row + i]! + ape[slot + i]!; // the store rounds to f32
+      openKv[to + i] = kv[r * width + i]!;
+      openGate[to + i] = gate[r * width + i]! + weights.ape[bias + i]!; // the store rounds to f32
     }
-    if ((p0 + t + 1) % ratio !== 0) continue;
-    const at = ((p0 + t + 1) / ratio - 1) * dim;
-    // Overlapping windows: the previous window through its first half, this one through its second (docs/formats.md D6).
-    poolChannels(ratio, dim, width, partialKv, partialGate, overlapKv, overlapGate, entries, at);
-    normalize(entries, at, dim, norm, rmsNormEps);
-    rotateRow(entries, at + dim - ropeDim, ropeDim, cos, sin, closed * half, 1);
-    closed++;
-    if (width === 2 * dim) keepFirstHalf(ratio, dim, partialKv, partialGate, overlapKv, overlapGate);
+  }
+  const entries = memory.entries.data;
+  const { dim } = memory;
+  const half = plan.ropeDim / 2;
+  for (let w = 0; w < plan.closed; w++) {
+    const at = plan.entryRow[w]! * dim;
+    const count = locate(plan, memory, w, scratch);
+    poolChannels(scratch, count, dim, openKv, openGate, entries, at);
+    normalize(entries, at, dim, weights.norm, eps);
+    rotateRow(entries, at + dim - plan.ropeDim, plan.ropeDim, plan.cos, plan.sin, w * half, 1);
   }
 }
 
-/** Per channel: softmax of the gates over the window's candidates (earliest first), and the weighted sum of their values. */
+/**
+ * Where the candidates of a closing begin, earliest first. Overlapping windows: the previous window through the first half of its
+ * projections, this one through its second (docs/formats.md D6). Before the first window there are none, which is weight 0.
+ */
+function locate(plan: CompressionPlan, { dim, width }: CompressorMemory, w: number, at: CompressScratch): number {
+  const { candidates, candidatesPerEntry: count, ratio } = plan;
+  const before = count - ratio;
+  let found = 0;
+  for (let j = 0; j < count; j++) {
+    const row = candidates[w * count + j]!;
+    if (row >= 0) at[found++] = row * width + (j < before ? 0 : width - dim);
+  }
+  return found;
+}
+
+/** Per channel: softmax of the gates over the candidates, and the weighted sum of their values. */
 function poolChannels(
-  ratio: number,
+  from: CompressScratch,
+  count: number,
   dim: number,
-  width: number,
-  partialKv: Float32Array,
-  partialGate: Float32Array,
-  overlapKv: Float32Array,
-  overlapGate: Float32Array,
+  kv: Float32Array,
+  gate: Float32Array,
   entries: Float32Array,
   at: number,
 ): void {
-  const before = width === 2 * dim ? ratio : 0;
-  const shift = width - dim;
   for (let c = 0; c < dim; c++) {
     let max = -Infinity;
-    for (let j = 0; j < before; j++) max = Math.max(max, overlapGate[j * dim + c]!);
-    for (let j = 0; j < ratio; j++) max = Math.max(max, partialGate[j * width + shift + c]!);
+    for (let j = 0; j < count; j++) max = Math.max(max, gate[from[j]! + c]!);
     let sum = 0;
-    for (let j = 0; j < before; j++) sum += f(Math.exp(f(overlapGate[j * dim + c]! - max)));
-    for (let j = 0; j < ratio; j++) sum += f(Math.exp(f(partialGate[j * width + shift + c]! - max)));
+    for (let j = 0; j < count; j++) sum += f(Math.exp(f(gate[from[j]! + c]! - max)));
     const total = f(sum);
     let pooled = 0;
-    for (let j = 0; j < before; j++) {
-      pooled += overlapKv[j * dim + c]! * f(f(Math.exp(f(overlapGate[j * dim + c]! - max))) / total);
-    }
-    for (let j = 0; j < ratio; j++) {
-      const g = partialGate[j * width + shift + c]!;
-      pooled += partialKv[j * width + shift + c]! * f(f(Math.exp(f(g - max))) / total);
+    for (let j = 0; j < count; j++) {
+      pooled += kv[from[j]! + c]! * f(f(Math.exp(f(gate[from[j]! + c]! - max))) / total);
     }
     entries[at + c] = pooled;
   }
@@ -87,20 +92,4 @@ function normalize(x: Float32Array, at: number, dim: number, norm: Float32Array,
   for (let i = 0; i < dim; i++) squares += x[at + i]! * x[at + i]!;
   const inverse = f(1 / Math.sqrt(f(f(squares / dim) + eps)));
   for (let i = 0; i < dim; i++) x[at + i] = f(x[at + i]! * inverse) * norm[i]!;
-}
-
-function keepFirstHalf(
-  ratio: number,
-  dim: number,
-  partialKv: Float32Array,
-  partialGate: Float32Array,
-  overlapKv: Float32Array,
-  overlapGate: Float32Array,
-): void {
-  for (let j = 0; j < ratio; j++) {
-    for (let c = 0; c < dim; c++) {
-      overlapKv[j * dim + c] = partialKv[j * 2 * dim + c]!;
-      overlapGate[j * dim + c] = partialGate[j * 2 * dim + c]!;
-    }
-  }
 }

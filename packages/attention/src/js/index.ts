@@ -1,36 +1,22 @@
-import type { Engine } from '../engine';
+import type { OwnOperations } from '../own';
+import { ropeTables } from '../rope';
 import { attend, createAttendScratch } from './attend';
-import { compress } from './compress';
-import { indexSelect } from './index-select';
-import type { SelectScratch } from './index-select';
+import { compress, createCompressScratch } from './compress';
+import { createSelectScratch, indexSelect } from './index-select';
 import { rope } from './rope';
+import { writeWindow } from './write-window';
 
-/** The pure-TypeScript backend; its scratch grows to the largest shape seen and then stays. */
-export function createJsEngine(): Engine {
+/** The operations in TypeScript; their scratch grows to the largest shape seen and then stays. */
+export function createJsOperations(): OwnOperations {
   const attendScratch = createAttendScratch();
-  const selectScratch: SelectScratch = { scores: new Float32Array(0), order: new Float32Array(0) };
+  const compressScratch = createCompressScratch();
+  const selectScratch = createSelectScratch();
   return {
+    ropeTables,
     rope,
-    compress,
-    indexSelect: (entries, ratio, dim, q, headWeights, row0, n, p0, heads, topk, selected) =>
-      indexSelect(selectScratch, entries, ratio, dim, q, headWeights, row0, n, p0, heads, topk, selected),
-    attend: (ring, ringCap, entries, d, q, row0, n, heads, keyIndex, keyCap, keyCount, sinks, softmaxScale, out) =>
-      attend(
-        attendScratch,
-        ring,
-        ringCap,
-        entries,
-        d,
-        q,
-        row0,
-        n,
-        heads,
-        keyIndex,
-        keyCap,
-        keyCount,
-        sinks,
-        softmaxScale,
-        out,
-      ),
+    writeWindow,
+    compress: (a) => compress(compressScratch, a),
+    indexSelect: (a) => indexSelect(selectScratch, a),
+    attend: (a) => attend(attendScratch, a),
   };
 }

@@ -1,21 +1,14 @@
+import type { Own } from '../own';
+
 const f = Math.fround;
 
 /**
  * Interleaved rotation of the last `ropeDim` of each head, in place, each product and sum rounded to f32 as torch does it
  * (`x * cos + rotate_half(x) * sin`). `inverse` negates sin.
  */
-export function rope(
-  x: Float32Array,
-  m: number,
-  heads: number,
-  d: number,
-  ropeDim: number,
-  cos: Float32Array,
-  sin: Float32Array,
-  inverse: boolean,
-): void {
+export function rope({ x, rows, heads, d, ropeDim, cos, sin, inverse }: Own<'rope'>): void {
   const sign = inverse ? -1 : 1;
-  for (let r = 0; r < m; r++) {
+  for (let r = 0; r < rows; r++) {
     for (let h = 0; h < heads; h++)
       rotateRow(x, (r * heads + h + 1) * d - ropeDim, ropeDim, cos, sin, (r * ropeDim) / 2, sign);
   }

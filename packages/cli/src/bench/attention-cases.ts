@@ -1,10 +1,4 @@
-import {
-  buildGatherPlan,
-  gatherPlanCapacity,
-  SequenceState,
-  type LayerSpec,
-  type LayerState,
-} from '@megamoe/attention';
+import { pageKindsOf, PagePool, SequencePages, StepRows, type HostTensor, type LayerSpec } from '@megamoe/ops';
 import { checkClose, Random } from './data';
 import { compare } from './measure';
 import type { BenchCase, BenchContext } from './types';
@@ -22,59 +16,67 @@ export function attentionCases(c: BenchContext): BenchCase[] {
     run(threads) {
       const random = new Random(queries);
       const kernels = c.attention(threads);
-      // Several states in turn: the keys of a layer are cold when a step comes to it.
-      const layers = Array.from({ length: copies }, () => filledLayer(spec, context, queries, random));
+      // Several layers in turn: the keys of a layer are cold when a step comes to it.
+      const cache = kernels.createCache(Array.from({ length: copies }, () => spec));
       const p0 = context - queries;
+      const pool = new PagePool(pageKindsOf([spec]), window, cache);
+      const pages = new SequencePages(pool);
+      pages.reserve(p0);
+      pages.commit(p0);
+      pages.reserve(context);
+      const rows = new StepRows(queries, pool.kinds);
+      rows.add(pages, new Int32Array(queries), 0, queries);
+      const step = kernels.createStep(queries);
+      kernels.planStep(step, rows, cache, kernels.createRope({ ropeDim: 2, theta: 10_000 }));
+      for (let layer = 0; layer < copies; layer++) {
+        for (const part of ['window', 'entries'] as const) {
+          const { data } = cache.part(layer, part) as HostTensor<'f32'>;
+          data.set(random.floats(data.length));
+        }
+      }
       const q = random.floats(queries * heads * d);
       const sinks = random.floats(heads);
       const out = new Float32Array(queries * heads * d);
-      const keyCap = gatherPlanCapacity(spec, p0, queries, topk);
-      const keyIndex = new Int32Array(queries * keyCap);
-      const keyCount = new Int32Array(queries);
       const selected = chosenEntries(random, p0, queries, topk);
-      buildGatherPlan(spec, layers[0]!.ringCap, p0, queries, selected, topk, keyIndex, keyCap, keyCount);
+      const query = { cache, step, q, heads, d, selected, topk, sinks, softmaxScale: d ** -0.5, out };
       let at = 0;
       const run = (): void => {
-        kernels.attend(layers[at]!, q, 0, queries, heads, keyIndex, keyCap, keyCount, sinks, d ** -0.5, out);
+        kernels.attend({ ...query, layer: at });
         at = (at + 1) % copies;
       };
       run();
-      for (const [query, head] of [
+      const memory = { window: cache.part(0, 'window'), entries: cache.part(0, 'entries') };
+      /** Rows of the keys that a query sees. */
+      const keysOf = (r: number): Float32Array[] => {
+        const position = p0 + r;
+        const near = Math.min(window, position + 1);
+        const row = (part: 'window' | 'entries', kind: 'window' | 'entries4', w: number): Float32Array => {
+          const at = rows.memoryRow(kind, 0, w) * d;
+          return (memory[part] as HostTensor<'f32'>).data.subarray(at, at + d);
+        };
+        return [
+          ...Array.from({ length: near }, (_, i) => row('window', 'window', position - near + 1 + i)),
+          ...[...selected.subarray(r * topk, (r + 1) * topk)]
+            .filter((w) => w >= 0)
+            .map((w) => row('entries', 'entries4', w)),
+        ];
+      };
+      for (const [r, h] of [
         [0, 0],
         [queries - 1, heads - 1],
       ] as const) {
-        checkAttention(
-          layers[0]!,
-          q,
-          query,
-          head,
-          heads,
-          d,
-          keyIndex.subarray(query * keyCap),
-          keyCount[query]!,
-          sinks,
-          out,
-        );
+        const from = (r * heads + h) * d;
+        checkAttention(q.subarray(from, from + d), keysOf(r), sinks[h]!, out.subarray(from, from + d));
       }
-      const pairs = keyCount.reduce((sum, n) => sum + n, 0) * heads;
+      const counts = Array.from({ length: queries }, (_, r) => keysOf(r).length);
+      const pairs = counts.reduce((sum, n) => sum + n, 0) * heads;
       return compare(c, threads, run, [
         { kind: 'fma', amount: 4 * pairs * d }, // a dot product and a weighted sum
-        { kind: 'read', amount: 4 * d * (keyCount[0]! + 2 * queries * heads) },
+        { kind: 'read', amount: 4 * d * (counts[0]! + 2 * queries * heads) },
       ]);
     },
   });
   return [attend(1, c.quick ? 2 : 32, 0.7), attend(c.quick ? 8 : 64, 2)];
-}
-
-/** A layer with random keys up to `context`. */
-function filledLayer(spec: LayerSpec, context: number, maxChunk: number, random: Random): LayerState {
-  const layer = new SequenceState({ layers: [spec], maxTokens: context, maxChunk }).layers[0]!;
-  layer.ring.set(random.floats(layer.ring.length));
-  const { compressor } = layer;
-  compressor!.entries.set(random.floats(compressor!.entries.length));
-  layer.position = context;
-  compressor!.position = context;
-  return layer;
 }
 
 /** For each query `topk` of the entries that it can see, ascending. */
@@ -93,40 +95,14 @@ function chosenEntries(random: Random, p0: number, n: number, topk: number): Int
 }
 
 /** One head of one query, in double. */
-function checkAttention(
-  layer: LayerState,
-  q: Float32Array,
-  query: number,
-  head: number,
-  heads: number,
-  d: number,
-  keyIndex: Int32Array,
-  count: number,
-  sinks: Float32Array,
-  out: Float32Array,
-): void {
-  const at = (query * heads + head) * d;
-  const keyOf = (i: number): { from: Float32Array; start: number } => {
-    const row = keyIndex[i]!;
-    return row < layer.ringCap
-      ? { from: layer.ring, start: row * d }
-      : { from: layer.compressor!.entries, start: (row - layer.ringCap) * d };
-  };
-  const logits = Array.from({ length: count }, (_, i) => {
-    const { from, start } = keyOf(i);
-    let dot = 0;
-    for (let j = 0; j < d; j++) dot += q[at + j]! * from[start + j]!;
-    return dot * d ** -0.5;
-  });
-  const max = Math.max(sinks[head]!, ...logits);
+function checkAttention(q: Float32Array, keys: readonly Float32Array[], sink: number, out: Float32Array): void {
+  const d = q.length;
+  const logits = keys.map((key) => key.reduce((sum, x, j) => sum + q[j]! * x, 0) * d ** -0.5);
+  const max = Math.max(sink, ...logits);
   const weights = logits.map((x) => Math.exp(x - max));
-  const total = weights.reduce((a, b) => a + b, Math.exp(sinks[head]! - max));
+  const total = weights.reduce((a, b) => a + b, Math.exp(sink - max));
   for (const j of [0, d - 1]) {
-    let want = 0;
-    for (let i = 0; i < count; i++) {
-      const { from, start } = keyOf(i);
-      want += (weights[i]! / total) * from[start + j]!;
-    }
-    checkClose('attend', out[at + j]!, want, 1e-4);
+    const want = keys.reduce((sum, key, i) => sum + (weights[i]! / total) * key[j]!, 0);
+    checkClose('attend', out[j]!, want, 1e-4);
   }
 }

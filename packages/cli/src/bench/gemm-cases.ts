@@ -1,4 +1,5 @@
-import type { ExpertsWeight, GemmKernels } from '@megamoe/gemm-native';
+import { stagedArrays, type GemmKernels } from '@megamoe/gemm-native';
+import type { ExpertsWeight, InputPrecision, Nvfp4Rows, Staged } from '@megamoe/ops';
 import { checkDot, floatBuffer, lazy, nvfp4At, type Nvfp4Matrix, Random, randomNvfp4 } from './data';
 import { alternate, compare, type Floor } from './measure';
 import { SkipCase, type BenchCase, type BenchContext } from './types';
@@ -40,6 +41,12 @@ function packExperts(kernels: GemmKernels, count: number, d: number, inter: numb
 const onlyExpert = (count: number, e: number, m: number): Int32Array =>
   Int32Array.from({ length: count }, (_, i) => (i < e ? 0 : m));
 
+/** What is staged, as a matrix. */
+function stagedMatrix(staged: Staged, n: number, k: number): Nvfp4Matrix {
+  const { codes, sf } = stagedArrays(staged) as Nvfp4Rows;
+  return { n, k, codes, sf };
+}
+
 /** Grouped GEMMs on the gate/up matrix: a single row, and many. */
 export function gemmCases(c: BenchContext): BenchCase[] {
   const [d, inter] = c.quick ? [256, 128] : [4096, 2048];
@@ -77,22 +84,26 @@ export function gemmCases(c: BenchContext): BenchCase[] {
       const x = new Random(m).floats(m * d);
       const scale = new Float32Array(count).fill(4 / (6 * 448));
       const alpha = new Float32Array(count * 2).fill(scale[0]!);
-      const [codes, sf, out] = [new Uint8Array((m * d) / 2), new Uint8Array((m * d) / 16), floatBuffer(m * n)];
-      const { calls, run } = rotated(m, (offsets) => {
-        kernels.stageNvfp4(x, d, null, offsets, scale, codes, sf);
-        kernels.groupedGemmW4A4(w13, codes, sf, offsets, alpha, null, out);
+      const out = floatBuffer(m * n);
+      const staged = kernels.createStaged({ slots: m, k: d, inputs: ['nvfp4'] });
+      const { calls, run } = rotated(m, (expertOffsets) => {
+        kernels.stage({
+          ...{ x, k: d, slotToken: null, slots: m, expertOffsets, inputs: 'nvfp4' as const },
+          ...{ globalDecodeScale: scale, staged },
+        });
+        kernels.groupedGemm({ w: w13, staged, slots: m, expertOffsets, alpha, out });
       });
       run();
-      const a: Nvfp4Matrix = { n: m, k: d, codes, sf };
+      const a = stagedMatrix(staged, m, d);
       for (const [r, col] of [
         [0, 0],
         [m - 1, n - 1],
         [m >> 1, n >> 1],
       ] as const) {
         const b = (i: number): number => nvfp4At(gateUp, col, i);
-        checkDot('groupedGemmW4A4', out[r * n + col]!, d, (i) => nvfp4At(a, r, i), b, { factor: scale[0]! });
+        checkDot('groupedGemm', out[r * n + col]!, d, (i) => nvfp4At(a, r, i), b, { factor: scale[0]! });
         // Quantized inputs against the exact ones: a block of 16 is off by at most a quarter of its largest.
-        checkDot('stageNvfp4', out[r * n + col]!, d, (i) => x[r * d + i]!, b, { tolerance: 0.25 });
+        checkDot('stage', out[r * n + col]!, d, (i) => x[r * d + i]!, b, { tolerance: 0.25 });
       }
       return compare(c, threads, run, floors(m, calls, 'vpdpbusd'));
     },
@@ -101,7 +112,7 @@ export function gemmCases(c: BenchContext): BenchCase[] {
   /** Products of activations that are not quantized: rounded to BF16, or float32 as they are. */
   const unquantized = (
     name: string,
-    product: 'groupedGemm' | 'groupedGemmBf16',
+    inputs: Exclude<InputPrecision, 'nvfp4'>,
     m: number,
     target?: BenchCase['target'],
   ): BenchCase => ({
@@ -114,20 +125,25 @@ export function gemmCases(c: BenchContext): BenchCase[] {
       const x = new Random(m).floats(m * d);
       const alpha = new Float32Array(count * 2).fill(0.5);
       const out = floatBuffer(m * n);
-      const { calls, run } = rotated(m, (offsets) => kernels[product](w13, x, offsets, alpha, out));
+      const staged = kernels.createStaged({ slots: m, k: d, inputs: [inputs] });
+      const stage = { x, k: d, slotToken: null, slots: m, inputs, globalDecodeScale: null, staged };
+      kernels.stage({ ...stage, expertOffsets: onlyExpert(count, 0, m) }); // what stands in the buffer serves every expert
+      const { calls, run } = rotated(m, (expertOffsets) =>
+        kernels.groupedGemm({ w: w13, staged, slots: m, expertOffsets, alpha, out }),
+      );
       run();
       for (const [r, col] of [
         [0, 0],
         [m - 1, n - 1],
       ] as const) {
         checkDot(
-          product,
+          `groupedGemm ${inputs}`,
           out[r * n + col]!,
           d,
           (i) => x[r * d + i]!,
           (i) => nvfp4At(gateUp, col, i),
           // BF16 keeps 8 bits of an activation.
-          { factor: 0.5, ...(product === 'groupedGemmBf16' ? { tolerance: 0.005 } : {}) },
+          { factor: 0.5, ...(inputs === 'bf16' ? { tolerance: 0.005 } : {}) },
         );
       }
       return compare(c, threads, run, floors(m, calls, 'vdpbf16ps'));
@@ -139,11 +155,11 @@ export function gemmCases(c: BenchContext): BenchCase[] {
     w4a4(8, 0.6),
     w4a4(some, 0.6),
     w4a4(many, 0.7),
-    unquantized('w4a16-gemv', 'groupedGemm', 1, 0.85), // float32 activations, which at one row cost no more
-    unquantized('w4a16-gemm', 'groupedGemmBf16', some),
-    unquantized('w4a16-gemm', 'groupedGemmBf16', many, 0.9),
-    unquantized('w4a32-gemm', 'groupedGemm', some),
-    unquantized('w4a32-gemm', 'groupedGemm', many),
+    unquantized('w4a16-gemv', 'f32', 1, 0.85), // float32 activations, which at one row cost no more
+    unquantized('w4a16-gemm', 'bf16', some),
+    unquantized('w4a16-gemm', 'bf16', many, 0.9),
+    unquantized('w4a32-gemm', 'f32', some),
+    unquantized('w4a32-gemm', 'f32', many),
   ];
 }
 
@@ -160,34 +176,31 @@ export function moeCases(c: BenchContext): BenchCase[] {
       const kernels = c.gemm(threads);
       const slots = t * topk;
       const route = randomRoute(t, topk, count);
+      const { expertOffsets, tokenSlots } = route;
       const x = new Random(t).floats(t * d);
       const scale13 = new Float32Array(count).fill(4 / (6 * 448));
       const scale2 = new Float32Array(count).fill(4 / (6 * 448));
       const alpha13 = new Float32Array(count * 2).fill(scale13[0]! / Math.sqrt(d)); // hidden values of about 1
       const alpha2 = new Float32Array(count).fill(scale2[0]!);
-      const wide = Math.max(d, inter);
-      const [codes, sf] = [new Uint8Array((slots * wide) / 2), new Uint8Array((slots * wide) / 16)];
+      const staged = kernels.createStaged({ slots, k: Math.max(d, inter), inputs: ['nvfp4'] });
       const gateUp = floatBuffer(slots * 2 * inter);
       const hidden = floatBuffer(slots * inter);
       const down = floatBuffer(slots * d);
       const out = floatBuffer(t * d);
       const run = (): void => {
-        kernels.stageNvfp4(x, d, route.slotToken, route.expertOffsets, scale13, codes, sf);
-        kernels.groupedGemmW4A4(experts.w13, codes, sf, route.expertOffsets, alpha13, null, gateUp);
-        kernels.swigluStageNvfp4(gateUp, inter, 10, route.expertOffsets, scale2, codes, sf);
-        kernels.groupedGemmW4A4(experts.w2, codes, sf, route.expertOffsets, alpha2, null, down);
-        kernels.scatterExperts(down, d, route.tokenSlots, route.weights, t, topk, out);
+        const to = { slots, expertOffsets, inputs: 'nvfp4', staged } as const;
+        kernels.stage({ ...to, x, k: d, slotToken: route.slotToken, globalDecodeScale: scale13 });
+        kernels.groupedGemm({ w: experts.w13, staged, slots, expertOffsets, alpha: alpha13, out: gateUp });
+        kernels.swigluStage({ ...to, gateUp, i: inter, limit: 10, globalDecodeScale: scale2 });
+        kernels.groupedGemm({ w: experts.w2, staged, slots, expertOffsets, alpha: alpha2, out: down });
+        kernels.scatterExperts({ y: down, d, tokenSlots, topkWeights: route.weights, rows: t, topk, out });
       };
       run();
-      kernels.swiglu(gateUp, slots, inter, 10, hidden); // for the check: the fused operation keeps no floats
+      // For the check: the fused operation keeps no floats.
+      kernels.swiglu({ gateUp, rows: slots, i: inter, limit: 10, out: hidden });
+      const a = stagedMatrix(staged, slots, inter);
       checkMoe(
-        experts,
-        x,
-        codes,
-        sf,
-        { t, topk, d, inter },
-        route,
-        [gateUp, hidden, down, out],
+        { experts, x, a, shape: { t, topk, d, inter }, route, gateUp, hidden, down, out },
         alpha13[0]!,
         alpha2[0]!,
       );
@@ -238,20 +251,26 @@ function randomRoute(t: number, topk: number, experts: number): Route {
   return { expertOffsets, slotToken, tokenSlots, weights: random.floats(t * topk, 0.5), active };
 }
 
+/** What stands between the steps of a mixture of experts. */
+interface MoeValues {
+  readonly experts: Experts;
+  readonly x: Float32Array;
+  /** Staged inputs of the down projection. */
+  readonly a: Nvfp4Matrix;
+  readonly shape: { readonly t: number; readonly topk: number; readonly d: number; readonly inter: number };
+  readonly route: Route;
+  readonly gateUp: Float32Array;
+  readonly hidden: Float32Array;
+  readonly down: Float32Array;
+  readonly out: Float32Array;
+}
+
 /** Checks each stage at a few places against the stage before it. */
-function checkMoe(
-  experts: Experts,
-  x: Float32Array,
-  codes: Uint8Array,
-  sf: Uint8Array,
-  { t, topk, d, inter }: { t: number; topk: number; d: number; inter: number },
-  { slotToken, tokenSlots, weights }: Route,
-  [gateUp, hidden, down, out]: readonly [Float32Array, Float32Array, Float32Array, Float32Array],
-  alpha13: number,
-  alpha2: number,
-): void {
+function checkMoe({ experts, x, a, shape, route, ...values }: MoeValues, alpha13: number, alpha2: number): void {
+  const { t, topk, d, inter } = shape;
+  const { slotToken, tokenSlots, weights } = route;
+  const { gateUp, hidden, down, out } = values;
   const slots = t * topk;
-  const a: Nvfp4Matrix = { n: slots, k: inter, codes, sf };
   for (const slot of [0, slots - 1]) {
     const row = slotToken[slot]! * d;
     const scale13 = 4 / (6 * 448);

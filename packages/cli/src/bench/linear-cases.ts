@@ -1,5 +1,5 @@
-import type { LinearWeight } from '@megamoe/gemm-native';
 import { decodeBf16, E4M3_VALUES } from '@megamoe/core';
+import type { InputPrecision, LinearWeight } from '@megamoe/ops';
 import { checkDot, floatBuffer, lazy, nvfp4At, Random, randomNvfp4 } from './data';
 import { compare, type Floor } from './measure';
 import type { BenchCase, BenchContext } from './types';
@@ -43,12 +43,12 @@ export function linearCases(c: BenchContext): BenchCase[] {
     {
       bytes,
       kind,
-      op = 'linear',
+      inputs = 'f32',
       target,
     }: {
       bytes: number; // an element, scales included
       kind: 'vpdpbusd' | 'vdpbf16ps' | 'fma';
-      op?: 'linear' | 'linearBf16' | 'linearW4A4';
+      inputs?: InputPrecision;
       target?: number;
     },
   ): BenchCase => ({
@@ -64,7 +64,7 @@ export function linearCases(c: BenchContext): BenchCase[] {
       let next = 0;
       const run = (): void => {
         for (let i = 0; i < calls; i++) {
-          kernels[op](packed[next]!, x, m, out);
+          kernels.linear({ w: packed[next]!, x, rows: m, inputs, out });
           next = (next + 1) % packed.length;
         }
       };
@@ -74,9 +74,9 @@ export function linearCases(c: BenchContext): BenchCase[] {
         [m - 1, n - 1],
       ] as const) {
         // Quantized inputs: a block of 16 is off by at most a quarter of its largest.
-        const tolerance = op === 'linearW4A4' ? 0.25 : 0.005;
+        const tolerance = inputs === 'nvfp4' ? 0.25 : 0.005;
         checkDot(
-          op,
+          `linear ${inputs}`,
           out[r * n + col]!,
           k,
           (i) => x[r * k + i]!,
@@ -98,18 +98,18 @@ export function linearCases(c: BenchContext): BenchCase[] {
     linear('linear-bf16', 1, bf16, { ...b, target: 0.88 }),
     linear('linear-bf16', 8, bf16, b),
     linear('linear-bf16', many, bf16, b),
-    linear('linear-bf16-bf16', 1, bf16, { ...b, op: 'linearBf16' }), // inputs rounded to BF16
-    linear('linear-bf16-bf16', 8, bf16, { ...b, op: 'linearBf16' }),
-    linear('linear-bf16-bf16', many, bf16, { ...b, op: 'linearBf16' }),
-    linear('linear-fp8-bf16', 1, fp8, { ...f, kind: 'vdpbf16ps', op: 'linearBf16' }),
-    linear('linear-fp8-bf16', 8, fp8, { ...f, kind: 'vdpbf16ps', op: 'linearBf16' }),
-    linear('linear-fp8-bf16', many, fp8, { ...f, kind: 'vdpbf16ps', op: 'linearBf16' }),
+    linear('linear-bf16-bf16', 1, bf16, { ...b, inputs: 'bf16' }), // inputs rounded to BF16
+    linear('linear-bf16-bf16', 8, bf16, { ...b, inputs: 'bf16' }),
+    linear('linear-bf16-bf16', many, bf16, { ...b, inputs: 'bf16' }),
+    linear('linear-fp8-bf16', 1, fp8, { ...f, kind: 'vdpbf16ps', inputs: 'bf16' }),
+    linear('linear-fp8-bf16', 8, fp8, { ...f, kind: 'vdpbf16ps', inputs: 'bf16' }),
+    linear('linear-fp8-bf16', many, fp8, { ...f, kind: 'vdpbf16ps', inputs: 'bf16' }),
     linear('linear-fp8', 1, fp8, f),
     linear('linear-fp8', 8, fp8, f),
     linear('linear-fp8', many, fp8, f),
     linear('linear-nvfp4', 1, nvfp4, v),
     linear('linear-nvfp4', many, nvfp4, v),
-    linear('linear-nvfp4-w4a4', 1, nvfp4, { ...v, kind: 'vpdpbusd', op: 'linearW4A4' }),
-    linear('linear-nvfp4-w4a4', many, nvfp4, { ...v, kind: 'vpdpbusd', op: 'linearW4A4' }),
+    linear('linear-nvfp4-w4a4', 1, nvfp4, { ...v, kind: 'vpdpbusd', inputs: 'nvfp4' }),
+    linear('linear-nvfp4-w4a4', many, nvfp4, { ...v, kind: 'vpdpbusd', inputs: 'nvfp4' }),
   ];
 }

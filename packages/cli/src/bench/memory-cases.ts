@@ -1,4 +1,6 @@
+import { layerSpec } from '@megamoe/layers';
 import { createModel } from '@megamoe/model';
+import { sequenceBytes } from '@megamoe/ops';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
@@ -27,6 +29,7 @@ export async function answerMemory({ step, threads, backend }: MemoryQuestion): 
   const config = v4FlashConfig(step);
   const source = new CountingSource(new SyntheticSource(config, step.dense));
   const model = await createModel(source, { backend, threads });
+  const layers = config.compressRatios.map((_, i) => layerSpec(config, i));
   const [prompt, tokens] = [64, 8];
   let generated = 0;
   const tokenIds = randomTokens(config.vocabSize, prompt);
@@ -36,7 +39,7 @@ export async function answerMemory({ step, threads, backend }: MemoryQuestion): 
   return {
     peakBytes: peakResidentBytes(),
     weightBytes: source.count.bytes,
-    stateBytes: model.createSequence({ maxTokens: prompt + tokens }).bytes, // as generate makes one
+    stateBytes: sequenceBytes(prompt + tokens, layers), // what generate's sequence came to
   };
 }
 

@@ -1,4 +1,5 @@
-import { createGemmKernels, createLogitsScan, swizzleScales128x4 } from '@megamoe/gemm-native';
+import { createGemmKernels, createLogitsScan, stagedArrays, swizzleScales128x4 } from '@megamoe/gemm-native';
+import type { Nvfp4Rows } from '@megamoe/ops';
 import { Sampler } from '@megamoe/sampler';
 import { createSfGeometry, sfOffset } from '@megamoe/sf-layout';
 import { checkClose, checkSame, lazy, Random } from './data';
@@ -32,15 +33,17 @@ export function quantizeCases(c: BenchContext): BenchCase[] {
         const kernels = c.gemm(threads);
         const offsets = Int32Array.of(m);
         const scale = Float32Array.of(4 / (6 * 448));
-        const [codes, sf] = [new Uint8Array((m * k) / 2), new Uint8Array((m * k) / 16)];
-        const run = (): void => kernels.stageNvfp4(next(), k, null, offsets, scale, codes, sf);
+        const staging = { k, slotToken: null, inputs: 'nvfp4', globalDecodeScale: scale } as const;
+        const staged = kernels.createStaged({ slots: m, k, inputs: ['nvfp4'] });
+        const run = (): void => kernels.stage({ ...staging, x: next(), slots: m, expertOffsets: offsets, staged });
         run();
         const rows = 4; // of the plain twin, which is bound to the same bytes
         const twin = createGemmKernels({ backend: 'js' });
-        const [wantCodes, wantSf] = [new Uint8Array((rows * k) / 2), new Uint8Array((rows * k) / 16)];
-        twin.stageNvfp4(inputs()[0]!, k, null, Int32Array.of(rows), scale, wantCodes, wantSf);
-        checkSame('stageNvfp4 codes', codes, wantCodes);
-        checkSame('stageNvfp4 scales', sf, wantSf);
+        const want = twin.createStaged({ slots: rows, k, inputs: ['nvfp4'] });
+        twin.stage({ ...staging, x: inputs()[0]!, slots: rows, expertOffsets: Int32Array.of(rows), staged: want });
+        const [got, wanted] = [staged, want].map((s) => stagedArrays(s) as Nvfp4Rows) as [Nvfp4Rows, Nvfp4Rows];
+        checkSame('stage codes', got.codes, wanted.codes);
+        checkSame('stage scales', got.sf, wanted.sf);
         return compare(c, threads, run, [{ kind: 'copy', amount: 4 * m * k }]);
       },
     },
@@ -136,7 +139,8 @@ export function normCases(c: BenchContext): BenchCase[] {
         const next = turns(Array.from({ length: copies }, () => ({ x: x.slice(), out: new Float32Array(m * d) })));
         const kernels = c.gemm(threads);
         const first = next();
-        kernels.rmsNorm(first.x, m, d, weight, 1e-6, first.out);
+        const norm = { rows: m, d, weight, eps: 1e-6 };
+        kernels.rmsNorm({ ...norm, x: first.x, out: first.out });
         for (const r of [0, m - 1]) {
           let square = 0;
           for (let i = 0; i < d; i++) square += x[r * d + i]! ** 2;
@@ -145,7 +149,7 @@ export function normCases(c: BenchContext): BenchCase[] {
         }
         const run = (): void => {
           const { x: from, out } = next();
-          kernels.rmsNorm(from, m, d, weight, 1e-6, out);
+          kernels.rmsNorm({ ...norm, x: from, out });
         };
         return compare(c, threads, run, [{ kind: 'copy', amount: 4 * m * d }]);
       },
@@ -168,19 +172,25 @@ export function hyperConnectionCases(c: BenchContext): BenchCase[] {
       const base = random.floats(mixes);
       const gain = Float32Array.of(1, 1, 1);
       const blockOut = random.floats(t * d);
-      const outputs = () => [new Float32Array(t * hc), new Float32Array(t * hc * hc), new Float32Array(t * d)] as const;
-      const [post, comb, collapsed] = outputs();
+      const outputs = () => ({
+        post: new Float32Array(t * hc),
+        comb: new Float32Array(t * hc * hc),
+        collapsed: new Float32Array(t * d),
+      });
+      const coefficients = { base, gain, rmsNormEps: 1e-6, hcEps: 1e-6, iters: 20 };
+      const made = outputs();
+      const { post, comb, collapsed } = made;
       const kernels = c.gemm(threads);
-      kernels.hcPre(streams, t, hc, d, fn, base, gain, 1e-6, 1e-6, 20, post, comb, collapsed);
-      const [wantPost, wantComb, wantCollapsed] = outputs();
+      kernels.hcPre({ streams, rows: t, hc, d, fn, ...coefficients, ...made });
+      const want = outputs();
       const twin = createGemmKernels({ backend: 'js' });
-      twin.hcPre(streams, 1, hc, d, fn, base, gain, 1e-6, 1e-6, 20, wantPost, wantComb, wantCollapsed);
-      for (let i = 0; i < hc * hc; i++) checkClose('hcPre comb', comb[i]!, wantComb[i]!, 1e-4);
-      for (let i = 0; i < hc; i++) checkClose('hcPre post', post[i]!, wantPost[i]!, 1e-4);
-      for (let i = 0; i < d; i += 17) checkClose('hcPre', collapsed[i]!, wantCollapsed[i]!, 1e-3);
+      twin.hcPre({ streams, rows: 1, hc, d, fn, ...coefficients, ...want });
+      for (let i = 0; i < hc * hc; i++) checkClose('hcPre comb', comb[i]!, want.comb[i]!, 1e-4);
+      for (let i = 0; i < hc; i++) checkClose('hcPre post', post[i]!, want.post[i]!, 1e-4);
+      for (let i = 0; i < d; i += 17) checkClose('hcPre', collapsed[i]!, want.collapsed[i]!, 1e-3);
       const run = (): void => {
-        kernels.hcPre(streams, t, hc, d, fns(), base, gain, 1e-6, 1e-6, 20, post, comb, collapsed);
-        kernels.hcPost(streams, blockOut, t, hc, d, post, comb);
+        kernels.hcPre({ streams, rows: t, hc, d, fn: fns(), ...coefficients, ...made });
+        kernels.hcPost({ streams, blockOut, rows: t, hc, d, post, comb });
       };
       // Read fn and, twice, the streams and the block; write the streams and the collapsed row.
       const bytes = 4 * (mixes * hc * d + t * d * (3 * hc + 2));

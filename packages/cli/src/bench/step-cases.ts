@@ -1,4 +1,5 @@
-import { createModel, type Model, type Sequence } from '@megamoe/model';
+import { createModel, type Model } from '@megamoe/model';
+import { REWIND_TOKENS } from '@megamoe/ops';
 import { freemem } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -79,19 +80,18 @@ export function stepCases(c: BenchContext): BenchCase[] {
     if (before !== undefined) return { ...before, count };
     const sequence = model.createSequence({ maxTokens: context + 256 });
     sequence.restore(randomState(config, context));
-    const mark = sequence.mark();
     const logits = new Float32Array(vocab);
     const batch = [{ sequence, tokenIds: [5] }];
     const step = (): void => void model.forward(batch, { out: logits });
     step();
     const first = logits.slice();
     checkLogits(first);
-    sequence.rewind(mark);
+    sequence.rewind(context);
     step();
     checkSame('decode after a rewind', logits, first);
     const floor: Floor = { kind: 'read', amount: decodeBytes(count) };
     const room = (work: () => void) => (): void => {
-      if (sequence.length >= context + 200) sequence.rewind(mark);
+      if (sequence.length >= context + REWIND_TOKENS) sequence.rewind(context);
       work();
     };
     const timed = alternate(c, threads, room(step), [floor]);
@@ -111,8 +111,7 @@ export function stepCases(c: BenchContext): BenchCase[] {
     const { model, count } = await load(threads);
     const before = prefilled.get(threads);
     if (before !== undefined) return { ...before, count };
-    const sequence = model.createSequence({ maxTokens: tokens });
-    const run = prefillRun(model, sequence, randomTokens(vocab, tokens));
+    const run = prefillRun(model, randomTokens(vocab, tokens));
     checkLogits(run());
     const floors = (['vpdpbusd', 'vdpbf16ps', 'fma'] as const).map((kind) => ({ kind, amount: 2 ** 30 }));
     const result = alternate(c, threads, run, floors);
@@ -168,14 +167,14 @@ export function stepCases(c: BenchContext): BenchCase[] {
   ];
 }
 
-/** A run that prefills a sequence from its start. */
-function prefillRun(model: Model, sequence: Sequence, tokenIds: Int32Array): () => Float32Array {
-  const start = sequence.mark();
+/** A run that prefills a new sequence. */
+function prefillRun(model: Model, tokenIds: Int32Array): () => Float32Array {
   const logits = new Float32Array(model.config.vocabSize);
-  const batch = [{ sequence, tokenIds }];
   return () => {
-    sequence.rewind(start);
-    return model.forward(batch, { out: logits });
+    const sequence = model.createSequence();
+    model.forward([{ sequence, tokenIds }], { out: logits });
+    sequence.dispose();
+    return logits;
   };
 }
 

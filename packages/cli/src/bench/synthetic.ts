@@ -1,4 +1,3 @@
-import type { SavedCompressor, SavedLayer, SavedState } from '@megamoe/attention';
 import {
   matrixRowBytes,
   matrixRows,
@@ -6,7 +5,9 @@ import {
   type LinearTensor,
   type ModelConfig,
 } from '@megamoe/checkpoint';
-import type { SavedSequence, WeightSource } from '@megamoe/model';
+import { layerSpec } from '@megamoe/layers';
+import type { SavedLayer, SavedSequence, WeightSource } from '@megamoe/model';
+import { filledRows, firstLiveRow, type PageKind } from '@megamoe/ops';
 import { lazy, Random, randomNvfp4, type Nvfp4Matrix } from './data';
 import type { StepShape } from './types';
 
@@ -231,28 +232,28 @@ export function attentionOperations(c: ModelConfig, from: number, to: number): n
 /** The state of a sequence that has seen `position` tokens, filled with random keys: what a long prefill would leave. */
 export function randomState(c: ModelConfig, position: number): SavedSequence {
   const random = new Random(19);
-  const compressor = (ratio: number, dim: number): SavedCompressor => {
-    const width = ratio === 4 ? 2 * dim : dim;
-    const overlap = ratio === 4 ? ratio * dim : 0;
-    const open = (position % ratio) * width;
+  const layers = c.compressRatios.map((ratio, i): SavedLayer => {
+    const spec = layerSpec(c, i);
+    const rows = (kind: PageKind): number => filledRows(kind, position) - firstLiveRow(kind, position, spec.window);
+    const window = random.floats(rows('window') * c.headDim);
+    if (ratio === 0) return { ...spec, parts: { window } };
+    const [open, entries] = ratio === 4 ? (['open4', 'entries4'] as const) : (['open128', 'entries128'] as const);
+    const wide = ratio === 4 ? 2 : 1;
+    const compressor = (dim: number): Float32Array[] => [
+      random.floats(rows(entries) * dim),
+      random.floats(rows(open) * wide * dim),
+      random.floats(rows(open) * wide * dim),
+    ];
+    const [keys, openKv, openGate] = compressor(c.headDim) as [Float32Array, Float32Array, Float32Array];
+    const parts = { window, entries: keys, openKv, openGate };
+    if (ratio === 128) return { ...spec, parts };
+    const [indexEntries, indexOpenKv, indexOpenGate] = compressor(c.indexHeadDim) as (typeof parts.openKv)[];
     return {
-      entries: random.floats(Math.floor(position / ratio) * dim),
-      partialKv: random.floats(open),
-      partialGate: random.floats(open),
-      overlapKv: random.floats(overlap),
-      overlapGate: random.floats(overlap),
+      ...spec,
+      parts: { ...parts, indexEntries: indexEntries!, indexOpenKv: indexOpenKv!, indexOpenGate: indexOpenGate! },
     };
-  };
-  const layers = c.compressRatios.map((ratio): SavedLayer => ({
-    ratio,
-    window: c.slidingWindow,
-    headDim: c.headDim,
-    ring: random.floats(Math.min(position, c.slidingWindow - 1) * c.headDim),
-    ...(ratio === 0 ? {} : { compressor: compressor(ratio, c.headDim) }),
-    ...(ratio === 4 ? { indexHeadDim: c.indexHeadDim, indexer: compressor(ratio, c.indexHeadDim) } : {}),
-  }));
-  const state: SavedState = { format: 'megamoe-sequence', version: 1, position, layers };
-  return { tokenIds: randomTokens(c.vocabSize, position), state };
+  });
+  return { format: 'megamoe-sequence', version: 2, tokenIds: randomTokens(c.vocabSize, position), layers };
 }
 
 /** Token ids that end nothing. */

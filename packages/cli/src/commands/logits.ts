@@ -73,7 +73,7 @@ async function runLogits(io: CliIo, flags: LogitsFlags): Promise<void> {
   });
   report.done(model);
   const v = model.config.vocabSize;
-  const sequence = model.createSequence({ maxTokens: Math.min(tokenIds.length, model.config.maxPositionEmbeddings) });
+  const sequence = model.createSequence();
   const trace = flags.trace ? new Trace() : undefined;
   const logits = new Float32Array(tokenIds.length * v);
   const rows = (from: number, to: number): void => {

@@ -1,6 +1,6 @@
 import { openCheckpoint, writeCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
 import { ValueError } from '@megamoe/core';
-import { MAX_THREADS, type BackendName, type LoadOptions } from '@megamoe/model';
+import { MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, Option } from 'commander';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -115,7 +115,7 @@ async function calibrate(
 ): Promise<Calibration | undefined> {
   if (calibration !== undefined) return readCalibration(calibration, config.numHiddenLayers, config.numExperts);
   if (text === undefined) return undefined;
-  const options: LoadOptions = {
+  const options = {
     backend,
     signal: io.signal,
     ...(threads === undefined ? {} : { threads }),

@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadTokenizer, type Checkpoint } from '@megamoe/checkpoint';
+import { loadTokenizer, openCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
 import { createBackend } from '@megamoe/model';
+import { verdictText, verifyBackend } from '@megamoe/verify';
 import { Command } from 'commander';
 import { CheckFailed, UsageError } from '../errors';
 import { writeFileAtomic } from '../files';
 import type { CliIo } from '../io';
-import { addModelOptions, fileToWrite, integer, loadOptions, type ModelOptions } from '../options';
-import { reportText, verdictText, type VerifyReport } from '../verify/report';
-import { verifyModel, withCheckpoint } from '../verify/run';
+import { addModelOptions, fileToWrite, integer, type ModelOptions } from '../options';
+import { reportText, type VerifyReport } from '../verify/report';
 import { readTokenIds } from './logits';
 
 /** Long enough to leave the window, to close a compressed window of 128 tokens and to make the indexer of a small model choose. */
@@ -75,21 +75,34 @@ function promptOf(flags: VerifyFlags, { config, dir }: Checkpoint): number[] {
 
 async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   const started = performance.now();
-  const ops = createBackend(loadOptions(flags));
-  io.err(`megamoe: backend ${ops.description}\n`);
-  const report = await withCheckpoint(flags.model, async (source): Promise<VerifyReport> => {
-    const result = await verifyModel({
-      ...{ source, ops, activations: flags.activations, inputScales: 'static', tokenIds: promptOf(flags, source) },
-      ...{ decode: flags.decode, maxChunk: flags.maxChunk, keepGoing: flags.keepGoing ?? false },
+  const { backend: name, isa, threads } = flags;
+  const backend = createBackend({ backend: name, isa, ...(threads === undefined ? {} : { threads }) });
+  io.err(`megamoe: backend ${backend.description}\n`);
+  const source = openCheckpoint(flags.model);
+  let report: VerifyReport;
+  try {
+    const result = await verifyBackend({
+      ...{ source, backend, tokenIds: promptOf(flags, source), decode: flags.decode, maxChunk: flags.maxChunk },
+      ...{ activations: flags.activations, keepGoing: flags.keepGoing ?? false },
       ...{ dumpDir: flags.dump, signal: io.signal, onProgress: progress(io) },
     });
-    const { passed, findings, coverage, tokenIds, activations } = result;
-    return {
-      ...{ model: flags.model, backend: ops.description, activations, passed, first: findings[0] ?? null, findings },
-      ...{ ops: result.ops, coverage, tokenIds, seconds: Math.round(performance.now() - started) / 1000 },
+    const { passed, findings, ops, coverage, tokenIds, activations } = result;
+    report = {
+      ...{
+        model: flags.model,
+        backend: backend.description,
+        activations,
+        passed,
+        first: findings[0] ?? null,
+        findings,
+      },
+      ...{ ops, coverage, tokenIds, seconds: Math.round(performance.now() - started) / 1000 },
       warnings: [...source.warnings, ...result.warnings],
     };
-  });
+  } finally {
+    source.close();
+    backend.dispose();
+  }
   if (flags.html !== undefined) {
     const { reportHtml } = await import('../verify/report-html');
     const own = flags.tokenIds === undefined ? '' : ' --token-ids ...';
@@ -99,7 +112,7 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   }
   for (const warning of report.warnings) io.err(`megamoe: warning: ${warning}\n`);
   io.out(flags.json ? `${JSON.stringify(report)}\n` : reportText(report));
-  if (!report.passed) throw new CheckFailed(`verify: ${verdictText(report)}`);
+  if (!report.passed) throw new CheckFailed(`verify: ${verdictText(report, report.backend)}`);
 }
 
 /** One line on a terminal that says how far it is. */

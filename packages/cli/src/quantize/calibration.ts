@@ -1,5 +1,5 @@
 import { loadTokenizer, openCheckpoint } from '@megamoe/checkpoint';
-import { createBackend, createModel, ExpertRanges, type LoadOptions } from '@megamoe/model';
+import { createBackend, createModel, ExpertRanges, type BackendOptions, type LoadOptions } from '@megamoe/model';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { UsageError } from '../errors';
@@ -83,7 +83,7 @@ export function readCalibration(path: string, numLayers: number, numExperts: num
 export async function calibrateFromText(
   dir: string,
   textFile: string,
-  { linears, ...options }: LoadOptions & { readonly linears: boolean },
+  { linears, ...options }: LoadOptions & BackendOptions & { readonly linears: boolean },
 ): Promise<Calibration> {
   let text: string;
   try {
@@ -94,21 +94,22 @@ export async function calibrateFromText(
   const checkpoint = openCheckpoint(dir);
   try {
     const watch = new LinearRanges();
-    const ops = createBackend(options);
-    const model = linears
-      ? await createModel(watch.source(checkpoint), { ...options, activations: 'float', ops: watch.ops(ops) })
-      : await createModel(checkpoint, { ...options, activations: 'float', ops });
+    const backend = createBackend(options);
+    const model = await createModel(checkpoint, {
+      ...options,
+      activations: 'float',
+      backend: linears ? watch.watch(backend) : backend,
+    });
     try {
       const ids = loadTokenizer(dir).encode(text, { parseSpecial: false });
       if (ids.length === 0) throw new UsageError(`quantize: --calibrate "${textFile}" has no tokens`);
-      const ranges = new ExpertRanges(model.config.numHiddenLayers, model.config.numExperts);
+      const ranges = new ExpertRanges(model.config);
       const window = Math.min(2048, model.config.maxPositionEmbeddings) - 1;
       for (let at = 0; at < ids.length; at += window) {
         const tokenIds = [model.config.bosTokenId, ...ids.slice(at, at + window)];
-        model.forward([{ sequence: model.createSequence({ maxTokens: tokenIds.length }), tokenIds }], {
-          logits: 'none',
-          ranges,
-        });
+        const sequence = model.createSequence();
+        model.forward([{ sequence, tokenIds }], { logits: 'none', ranges });
+        sequence.dispose();
         await new Promise((resolve) => setImmediate(resolve));
         options.signal?.throwIfAborted();
       }

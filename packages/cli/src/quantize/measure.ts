@@ -35,13 +35,13 @@ export function errorSums(
   { codes, sf }: Nvfp4Matrix,
   { m, k, globalDecodeScale }: { readonly m: number; readonly k: number; readonly globalDecodeScale: number },
 ): ErrorSums {
-  const rows = new Float64Array(3 * m);
-  kernels.nvfp4Loss(x, m, k, globalDecodeScale, codes, sf, rows);
+  const sums = new Float64Array(3 * m);
+  kernels.nvfp4Loss({ x, rows: m, k, globalDecodeScale, codes, sf, sums });
   let [error, original, result] = [0, 0, 0];
   for (let row = 0; row < m; row++) {
-    error += rows[3 * row]!;
-    original += rows[3 * row + 1]!;
-    result += rows[3 * row + 2]!;
+    error += sums[3 * row]!;
+    original += sums[3 * row + 1]!;
+    result += sums[3 * row + 2]!;
   }
   return { error, original, result };
 }

@@ -1,6 +1,12 @@
 import { decodeBf16 } from '@megamoe/core';
 import { matrixToFloat32, ReadBuffers, type Checkpoint, type MatrixTensor, type ModuleInfo } from '@megamoe/checkpoint';
-import { createGemmKernels, type GemmKernels, type KernelOptions } from '@megamoe/gemm-native';
+import {
+  createGemmKernels,
+  stagedArrays,
+  type GemmKernels,
+  type KernelOptions,
+  type Nvfp4Rows,
+} from '@megamoe/gemm-native';
 import {
   amaxOf,
   castMxfp4ToNvfp4,
@@ -61,11 +67,25 @@ export class Quantizer {
     g: ReturnType<typeof globalDecodeScaleFromAmax>,
   ): QuantizedMatrix {
     const shape = { m: n, k, globalDecodeScale: g };
-    const made = { codes: new Uint8Array((n * k) / 2), sf: new Uint8Array((n * k) / 16) };
-    if (g < LEAST_STAGED_SCALE) quantizeNvfp4(x, shape, made.codes, made.sf);
-    else this.kernels.stageNvfp4(x, k, null, Int32Array.of(n), Float32Array.of(g), made.codes, made.sf);
+    const made = g < LEAST_STAGED_SCALE ? quantizeNvfp4(x, shape) : this.kernelStage(x, n, k, g);
     this.measurements.note(name, made, shape, errorSums(this.kernels, x, made, shape));
     return { ...made, weightGlobalDecodeScale: g };
+  }
+
+  /** The same bytes by the kernels that stage activations. */
+  private kernelStage(x: Float32Array, slots: number, k: number, g: number): Nvfp4Matrix {
+    const staged = this.kernels.createStaged({ slots, k, inputs: ['nvfp4'] });
+    this.kernels.stage({
+      x,
+      k,
+      slotToken: null,
+      slots,
+      expertOffsets: Int32Array.of(slots),
+      inputs: 'nvfp4',
+      globalDecodeScale: Float32Array.of(g),
+      staged,
+    });
+    return stagedArrays(staged) as Nvfp4Rows;
   }
 
   private cast(unit: Unit, tensors: readonly Extract<MatrixTensor, { format: 'mxfp4' }>[]): QuantizedMatrix[] {

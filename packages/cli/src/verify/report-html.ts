@@ -1,3 +1,4 @@
+import { errorText, findingText, shareOf, short, verdictText, type OpSummary } from '@megamoe/verify';
 import { basename } from 'node:path';
 import {
   breakable,
@@ -15,18 +16,7 @@ import {
   type Markup,
   type TableRow,
 } from '../html/index';
-import { shareOf, type OpSummary } from './recorder';
-import {
-  byOperation,
-  coverageText,
-  errorText,
-  findingText,
-  groupsOf,
-  short,
-  verdictText,
-  worstLayer,
-  type VerifyReport,
-} from './report';
+import { byOperation, coverageText, groupsOf, worstLayer, type VerifyReport } from './report';
 
 const percent = (share: number): string =>
   share < 0.01 ? '<1%' : share < 9.995 ? `${Math.round(share * 100)}%` : `\u00d7${short(share)}`;
@@ -103,7 +93,7 @@ function detailRow({ op, of }: { op: string; of: readonly OpSummary[] }): TableR
 /** The report as a page. */
 export function reportHtml(r: VerifyReport, command: string): string {
   const last = Math.max(0, ...r.ops.map((o) => o.layer ?? 0));
-  const plotted = byOperation(r.ops).filter(({ of }) => of[0]!.layer !== null && of.some((o) => o.bound > 0));
+  const plotted = byOperation(r.ops.filter((o) => o.layer !== null)).filter(({ of }) => of.some((o) => o.bound > 0));
   const columns = [
     { name: 'operation', fixed: true },
     { name: 'error', right: true },
@@ -117,7 +107,7 @@ export function reportHtml(r: VerifyReport, command: string): string {
   ];
   return htmlPage({
     title: `Verification of ${basename(r.model)}`,
-    verdict: { tone: r.passed ? 'good' : 'bad', text: verdictText(r) },
+    verdict: { tone: r.passed ? 'good' : 'bad', text: verdictText(r, r.backend) },
     command,
     facts: [
       ['model', r.model],

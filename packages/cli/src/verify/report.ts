@@ -1,6 +1,5 @@
+import { errorText, shareOf, short, verdictText, type Coverage, type Finding, type OpSummary } from '@megamoe/verify';
 import { table } from '../table';
-import { shareOf, type Finding, type OpSummary } from './recorder';
-import type { Coverage } from './run';
 
 /** What `megamoe verify --json` prints; numbers that are not finite are null. */
 export interface VerifyReport {
@@ -23,7 +22,7 @@ export interface VerifyReport {
 
 /** Operations in the order of a step, by group; what is not listed comes after its group. */
 const GROUPS: readonly (readonly [name: string, ops: readonly string[]])[] = [
-  ['Before the layers', ['rope_tables', 'embed']],
+  ['Before the layers', ['plan', 'rope_tables', 'embed']],
   [
     'Attention: queries and keys',
     [
@@ -57,11 +56,14 @@ const GROUPS: readonly (readonly [name: string, ops: readonly string[]])[] = [
   ],
   ['Attention: result', ['attn.visible', 'attn.attend', 'attn.out_rope', 'attn.wo_a', 'attn.wo_b', 'hc_attn.post']],
   ['Experts: routing', ['hc_ffn.pre', 'ffn_norm', 'ffn.gate', 'ffn.route', 'ffn.slots']],
-  [
-    'Experts: products',
-    ['ffn.w13.gather', 'ffn.w13.stage', 'ffn.w13.gemm', 'ffn.swiglu', 'ffn.w2.stage', 'ffn.w2.gemm', 'ffn.scatter'],
-  ],
+  ['Experts: products', ['ffn.w13.stage', 'ffn.w13.gemm', 'ffn.swiglu', 'ffn.w2.stage', 'ffn.w2.gemm', 'ffn.scatter']],
   ['Shared expert', ['ffn.shared.w13', 'ffn.shared.swiglu', 'ffn.shared.w2', 'ffn.add_shared', 'hc_ffn.post']],
+  [
+    'At other precisions, a few rows of each',
+    ['linear', 'stage', 'swigluStage', 'groupedGemm'].flatMap((op) =>
+      ['f32', 'bf16', 'nvfp4'].map((p) => `${op}.${p}`),
+    ),
+  ],
   ['Whole layer', ['layer']],
   ['Head', ['hc_head', 'norm', 'head.rows', 'head']],
 ];
@@ -84,42 +86,6 @@ const shareIn = (o: OpSummary): number => shareOf(o.error, o.bound);
 /** The layer that used most of its bound. */
 export function worstLayer(of: readonly OpSummary[]): OpSummary {
   return of.reduce((a, b) => ((!b.passed && a.passed) || shareIn(b) > shareIn(a) ? b : a));
-}
-
-/** Up to three digits. */
-export function short(x: number | null): string {
-  if (x === null) return '';
-  if (!Number.isFinite(x)) return 'not finite';
-  if (x === 0) return '0';
-  return Math.abs(x) >= 0.01 && Math.abs(x) < 1e5 ? String(Number(x.toPrecision(3))) : x.toExponential(1);
-}
-
-/** An error with its unit. */
-export function errorText(o: Pick<OpSummary, 'metric' | 'error'>): string {
-  const unit = { roundings: ' roundings', mismatches: ' differ', ulp: ' ulp', nmse: ' NMSE' }[o.metric];
-  return `${short(o.error)}${unit}`;
-}
-
-/** A finding as a sentence. */
-export function findingText(f: Finding): string {
-  const place = f.layer === null ? '' : `layer ${f.layer}, `;
-  const when = f.step.kind === 'prefill' ? 'prefill' : `decode at position ${f.step.position}`;
-  const head = `${place}${f.op} (${when})`;
-  if (f.message !== undefined) return `${head}: ${f.message}`;
-  const worst = f.worst
-    ? `${f.output}[${f.worst.index.join(', ')}] is ${f.worst.got}, should be ${f.worst.want}; `
-    : '';
-  const known = f.mistakes?.length ? `; this is what ${f.mistakes.join(' or ')} gives` : '';
-  const dump = f.dump === undefined ? '' : `; more: megamoe explain ${f.dump}`;
-  return `${head}: ${worst}${errorText(f)} where at most ${short(f.bound)} may be (${f.reason})${known}${dump}`;
-}
-
-/** The answer in one sentence. */
-export function verdictText(r: VerifyReport): string {
-  const tokens = `${r.coverage.promptTokens} prompt and ${r.coverage.decodedTokens} decoded tokens`;
-  if (r.passed) return `All ${r.ops.length} operations of ${r.backend} agree with the reference on ${tokens}.`;
-  const more = r.findings.length > 1 ? ` (and ${r.findings.length - 1} more)` : '';
-  return `First out of bound${more}: ${findingText(r.first!)}`;
 }
 
 /** What the prompt reached, as sentences. */
@@ -162,5 +128,5 @@ export function reportText(r: VerifyReport): string {
   const exact = Math.max(0, ...r.ops.map((o) => o.ulpFromExact ?? 0));
   const w4a4 = exact > 0 ? `W4A4 products are within ${exact.toPrecision(3)} ulp of the exact ones.\n` : '';
   const gaps = r.coverage.gaps.map((g) => `not verified: ${g}\n`).join('');
-  return `${table(header, rows)}\n${w4a4}${coverageText(r.coverage).join('; ')}\n${gaps}\n${verdictText(r)}\n`;
+  return `${table(header, rows)}\n${w4a4}${coverageText(r.coverage).join('; ')}\n${gaps}\n${verdictText(r, r.backend)}\n`;
 }

@@ -1,4 +1,4 @@
-// Products: linear, grouped, embedding. Argument order is that of GemmAddon in src/native-engine.ts.
+// Products: linear, grouped, embedding. Argument order is that of GemmAddon in src/addon.ts.
 #include "../kernels/nvfp4/linear.h"
 #include "common.h"
 
@@ -12,13 +12,14 @@ void linear(const Napi::CallbackInfo& info) {
   const Weight& w = weightArgument(call, info, 2, "w");
   requireDense(call, w, true);
   p.w = &w;
-  p.m = call.integer(4, "m", 0);
-  p.x = call.f32(3, "x", call.product("m", p.m, w.matrices, w.k));
-  p.out = call.f32(5, "out", call.product("m", p.m, w.matrices, w.n));
+  p.m = call.integer(4, "rows", 0);
+  p.x = call.f32(3, "x", call.product("rows", p.m, w.matrices, w.k));
+  p.out = call.f32(5, "out", call.product("rows", p.m, w.matrices, w.n), Access::writes);
+  call.requireApart();
   call.table.linear(p, call.threads);
 }
 
-// w, parts and alpha at 2 to 4, then x, m and out from place x on.
+// w, parts and alpha at 2 to 4, then x, rows and out from place x on.
 LinearNvfp4Params nvfp4Arguments(const Call& call, const Napi::CallbackInfo& info, std::size_t x) {
   LinearNvfp4Params p{};
   const Weight& w = weightArgument(call, info, 2, "w");
@@ -26,9 +27,10 @@ LinearNvfp4Params nvfp4Arguments(const Call& call, const Napi::CallbackInfo& inf
   p.w = &w;
   p.parts = call.integer(3, "parts", 1, 2);
   p.alpha = call.f32(4, "alpha", w.matrices * p.parts);
-  p.m = call.integer(x + 1, "m", 0, 0x7fffffff / w.matrices);
-  p.x = call.f32(x, "x", call.product("m", p.m, w.matrices, w.k));
-  p.out = call.f32(x + 2, "out", call.product("m", p.m, w.matrices, w.n));
+  p.m = call.integer(x + 1, "rows", 0, 0x7fffffff / w.matrices);
+  p.x = call.f32(x, "x", call.product("rows", p.m, w.matrices, w.k));
+  p.out = call.f32(x + 2, "out", call.product("rows", p.m, w.matrices, w.n), Access::writes);
+  call.requireApart();
   return p;
 }
 
@@ -45,9 +47,10 @@ void linearBf16(const Napi::CallbackInfo& info) {
     return nvfp4::linearW4A16(call.table, nvfp4Arguments(call, info, 5), true, call.threads);
   LinearBf16Params p{};
   p.w = &w;
-  p.m = call.integer(6, "m", 0);
-  p.x = call.f32(5, "x", call.product("m", p.m, w.matrices, w.k));
-  p.out = call.f32(7, "out", call.product("m", p.m, w.matrices, w.n));
+  p.m = call.integer(6, "rows", 0);
+  p.x = call.f32(5, "x", call.product("rows", p.m, w.matrices, w.k));
+  p.out = call.f32(7, "out", call.product("rows", p.m, w.matrices, w.n), Access::writes);
+  call.requireApart();
   call.table.linearBf16(p, call.threads);
 }
 
@@ -70,7 +73,7 @@ std::int64_t groupedArguments(const Call& call, const Napi::CallbackInfo& info, 
   if ((p->alpha != nullptr) != (w.format == Format::nvfp4))
     throw Napi::TypeError::New(info.Env(),
                                call.text("alpha") + " must be a Float32Array for nvfp4 weights and null for others");
-  p->out = call.f32(out, "out", call.product("out", rows, w.n));
+  p->out = call.f32(out, "out", call.product("out", rows, w.n), Access::writes);
   return rows;
 }
 
@@ -79,10 +82,11 @@ Napi::Value groupedGemmW4A4(const Napi::CallbackInfo& info) {
   GroupedW4A4Params p{};
   const std::int64_t rows = groupedArguments(call, info, &p, 6, 7, 9);
   requireDense(call, *p.w, false);
-  const std::int64_t size = call.product("aCodes", rows, p.w->k);
-  p.aCodes = call.u8(4, "aCodes", size / 2);
-  p.aSf = call.u8(5, "aSf", size / kBlock);
+  const std::int64_t size = call.product("codes", rows, p.w->k);
+  p.aCodes = call.u8(4, "codes", size / 2);
+  p.aSf = call.u8(5, "sf", size / kBlock);
   p.rowScale = call.f32OrNull(8, "rowScale", rows);
+  call.requireApart();
   const std::int64_t bad = findBadScale(p.aSf, size / kBlock);
   if (bad < 0 && rows > 0) call.table.groupedW4A4(p, call.threads);
   return Napi::Number::New(info.Env(), static_cast<double>(bad));
@@ -93,6 +97,7 @@ void groupedGemm(const Napi::CallbackInfo& info) {
   GroupedA16Params p{};
   const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
   p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
+  call.requireApart();
   if (rows == 0) return;
   if (p.w->format == Format::nvfp4)
     call.table.groupedW4A16({p}, call.threads);
@@ -105,6 +110,7 @@ void groupedGemmBf16(const Napi::CallbackInfo& info) {
   GroupedA16Params p{};
   const std::int64_t rows = groupedArguments(call, info, &p, 5, 6, 7);
   p.a = call.f32(4, "a", call.product("a", rows, p.w->k));
+  call.requireApart();
   if (rows == 0) return;
   if (p.w->format == Format::nvfp4)
     call.table.groupedBf16({p}, call.threads);
@@ -118,11 +124,12 @@ void embed(const Napi::CallbackInfo& info) {
   const Weight& w = weightArgument(call, info, 2, "w");
   requireDense(call, w, true);
   p.w = &w;
-  p.t = call.integer(4, "t", 0);
+  p.t = call.integer(4, "rows", 0);
   p.repeat = call.integer(5, "repeat", 1);
   p.ids = call.i32(3, "ids", p.t);
+  p.out = call.f32(6, "out", call.product("out", p.t, p.repeat, w.k), Access::writes);
+  call.requireApart();
   requireIndices(call, "ids", p.ids, p.t, 0, w.n);
-  p.out = call.f32(6, "out", call.product("out", p.t, p.repeat, w.k));
   call.table.embed(p, call.threads);
 }
 

@@ -1,4 +1,5 @@
-// Row-wise operations and hyper-connections. Argument order is that of GemmAddon in src/native-engine.ts.
+// Row-wise operations and hyper-connections. Argument order is that of the list of operations
+// (packages/ops/src/table.ts) or, for the stagings, of GemmAddon in src/addon.ts.
 #include "common.h"
 
 #include "../kernels/nvfp4/loss.h"
@@ -12,10 +13,11 @@ void gatherRows(const Napi::CallbackInfo& info) {
   GatherParams p{};
   p.d = call.integer(3, "d", 1);
   p.rows = call.integer(5, "rows", 0);
-  p.x = call.f32(2, "x", 0);
-  p.slotToken = call.i32(4, "slotToken", p.rows);
-  requireIndices(call, "slotToken", p.slotToken, p.rows, 0, call.length(2, "x") / p.d);
-  p.out = call.f32(6, "out", call.product("out", p.rows, p.d));
+  p.x = call.f32(2, "x", kWhole);
+  p.slotToken = call.i32(4, "index", p.rows);
+  p.out = call.f32(6, "out", call.product("out", p.rows, p.d), Access::writes);
+  call.requireApart();
+  requireIndices(call, "index", p.slotToken, p.rows, 0, call.length(2, "x") / p.d);
   call.table.gatherRows(p, call.threads);
 }
 
@@ -24,10 +26,10 @@ void stageArguments(const Call& call, StageParams* p, std::size_t codes, std::si
   if (p->k % kBlock != 0) throw Napi::RangeError::New(call.env(), call.text("k") + " must be a multiple of 16");
   const std::int64_t size = call.product("k", p->rows, p->k);
   p->slotToken = call.i32OrNull(4, "slotToken", p->rows);
-  p->x = call.f32(2, "x", p->slotToken == nullptr ? size : 0);
+  p->x = call.f32(2, "x", p->slotToken == nullptr ? size : kWhole);
   if (p->slotToken != nullptr) requireIndices(call, "slotToken", p->slotToken, p->rows, 0, call.length(2, "x") / p->k);
-  p->codes = call.u8(codes, "codes", size / 2);
-  p->sf = call.u8(sf, "sf", size / kBlock);
+  p->codes = call.u8(codes, "codes", size / 2, Access::writes);
+  p->sf = call.u8(sf, "sf", size / kBlock, Access::writes);
 }
 
 Napi::Value stageNvfp4(const Napi::CallbackInfo& info) {
@@ -38,13 +40,14 @@ Napi::Value stageNvfp4(const Napi::CallbackInfo& info) {
   p.expertOffsets = offsetsArgument(call, 5, p.experts, &p.rows);
   p.globalDecodeScale = call.f32(6, "globalDecodeScale", p.experts);
   stageArguments(call, &p, 7, 8);
+  call.requireApart();
   return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
 }
 
 void nvfp4LossRows(const Napi::CallbackInfo& info) {
   const Call call(info, "nvfp4Loss", 9);
   LossParams p{};
-  p.m = call.integer(3, "m", 0);
+  p.m = call.integer(3, "rows", 0);
   p.k = call.integer(4, "k", kBlock);
   if (p.k % kBlock != 0) throw Napi::RangeError::New(call.env(), call.text("k") + " must be a multiple of 16");
   const std::int64_t size = call.product("k", p.m, p.k);
@@ -52,7 +55,8 @@ void nvfp4LossRows(const Napi::CallbackInfo& info) {
   p.globalDecodeScale = static_cast<float>(call.number(5, "globalDecodeScale"));
   p.codes = call.u8(6, "codes", size / 2);
   p.sf = call.u8(7, "sf", size / kBlock);
-  p.sums = call.f64(8, "sums", 3 * p.m);
+  p.sums = call.f64(8, "sums", 3 * p.m, Access::writes);
+  call.requireApart();
   nvfp4Loss(p, call.threads);
 }
 
@@ -62,7 +66,8 @@ Napi::Value stageNvfp4Dynamic(const Napi::CallbackInfo& info) {
   p.k = call.integer(3, "k", kBlock);
   p.rows = call.integer(5, "rows", 0);
   stageArguments(call, &p, 6, 7);
-  p.rowScale = call.f32(8, "rowScale", p.rows);
+  p.rowScale = call.f32(8, "rowScale", p.rows, Access::writes);
+  call.requireApart();
   if (p.rows == 0) return Napi::Number::New(info.Env(), -1);
   return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
 }
@@ -77,8 +82,8 @@ void swigluStageArguments(const Call& call, StageParams* p, std::size_t codes, s
   if (!(limit > 0) || !(static_cast<float>(limit) > 0))
     throw Napi::RangeError::New(call.env(), call.text("limit") + " must be above 0");
   p->swigluLimit = static_cast<float>(limit);
-  p->codes = call.u8(codes, "codes", size / 2);
-  p->sf = call.u8(sf, "sf", size / kBlock);
+  p->codes = call.u8(codes, "codes", size / 2, Access::writes);
+  p->sf = call.u8(sf, "sf", size / kBlock, Access::writes);
 }
 
 Napi::Value swigluStageNvfp4(const Napi::CallbackInfo& info) {
@@ -89,6 +94,7 @@ Napi::Value swigluStageNvfp4(const Napi::CallbackInfo& info) {
   p.expertOffsets = offsetsArgument(call, 5, p.experts, &p.rows);
   p.globalDecodeScale = call.f32(6, "globalDecodeScale", p.experts);
   swigluStageArguments(call, &p, 7, 8);
+  call.requireApart();
   return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
 }
 
@@ -98,7 +104,8 @@ Napi::Value swigluStageNvfp4Dynamic(const Napi::CallbackInfo& info) {
   p.k = call.integer(3, "i", kBlock);
   p.rows = call.integer(5, "rows", 0);
   swigluStageArguments(call, &p, 6, 7);
-  p.rowScale = call.f32(8, "rowScale", p.rows);
+  p.rowScale = call.f32(8, "rowScale", p.rows, Access::writes);
+  call.requireApart();
   if (p.rows == 0) return Napi::Number::New(info.Env(), -1);
   return Napi::Number::New(info.Env(), static_cast<double>(call.table.stage(p, call.threads)));
 }
@@ -106,11 +113,12 @@ Napi::Value swigluStageNvfp4Dynamic(const Napi::CallbackInfo& info) {
 void swiglu(const Napi::CallbackInfo& info) {
   const Call call(info, "swiglu", 7);
   SwigluParams p{};
-  p.m = call.integer(3, "m", 0);
+  p.m = call.integer(3, "rows", 0);
   p.i = call.integer(4, "i", 1);
-  p.gateUp = call.f32(2, "gateUp", call.product("m", p.m, p.i, 2));
+  p.gateUp = call.f32(2, "gateUp", call.product("rows", p.m, p.i, 2));
   p.limit = static_cast<float>(call.number(5, "limit"));
-  p.out = call.f32(6, "out", call.product("m", p.m, p.i));
+  p.out = call.f32(6, "out", call.product("rows", p.m, p.i), Access::writes);
+  call.requireApart();
   call.table.swiglu(p, call.threads);
 }
 
@@ -118,49 +126,52 @@ void scatterExperts(const Napi::CallbackInfo& info) {
   const Call call(info, "scatterExperts", 9);
   ScatterParams p{};
   p.d = call.integer(3, "d", 1);
-  p.t = call.integer(6, "t", 0);
+  p.t = call.integer(6, "rows", 0);
   p.topk = call.integer(7, "topk", 1);
-  const std::int64_t slots = call.product("t", p.t, p.topk);
-  p.y = call.f32(2, "y", 0);
+  const std::int64_t slots = call.product("rows", p.t, p.topk);
+  p.y = call.f32(2, "y", kWhole);
   p.tokenSlots = call.i32(4, "tokenSlots", slots);
-  requireIndices(call, "tokenSlots", p.tokenSlots, slots, -1, call.length(2, "y") / p.d);
   p.topkWeights = call.f32(5, "topkWeights", slots);
-  p.out = call.f32(8, "out", call.product("out", p.t, p.d));
+  p.out = call.f32(8, "out", call.product("out", p.t, p.d), Access::writes);
+  call.requireApart();
+  requireIndices(call, "tokenSlots", p.tokenSlots, slots, -1, call.length(2, "y") / p.d);
   call.table.scatterExperts(p, call.threads);
 }
 
-void addInPlace(const Napi::CallbackInfo& info) {
-  const Call call(info, "addInPlace", 5);
+void add(const Napi::CallbackInfo& info) {
+  const Call call(info, "add", 5);
   AddParams p{};
   p.n = call.integer(4, "n", 0);
-  p.out = call.f32(2, "out", p.n);
+  p.out = call.f32(2, "out", p.n, Access::writes);
   p.x = call.f32(3, "x", p.n);
+  call.requireApart();
   call.table.addInPlace(p, call.threads);
 }
 
 void rmsNorm(const Napi::CallbackInfo& info) {
   const Call call(info, "rmsNorm", 8);
   RmsNormParams p{};
-  p.m = call.integer(3, "m", 0);
+  p.m = call.integer(3, "rows", 0);
   p.d = call.integer(4, "d", 1);
-  const std::int64_t size = call.product("m", p.m, p.d);
+  const std::int64_t size = call.product("rows", p.m, p.d);
   p.x = call.f32(2, "x", size);
   p.weight = call.f32OrNull(5, "weight", p.d);
   p.eps = call.number(6, "eps");
-  p.out = call.f32(7, "out", size);
+  p.out = call.f32(7, "out", size, Access::writes);
+  call.requireApart("x");
   call.table.rmsNorm(p, call.threads);
 }
 
-// streams, t, hc, d at 2..5, then fn, base, scale, rmsNormEps, hcEps.
+// streams, rows, hc, d at 2..5, then fn, base, gain, rmsNormEps, hcEps.
 void hyperArguments(const Call& call, HyperParams* p, std::int64_t scales) {
-  p->t = call.integer(3, "t", 0);
+  p->t = call.integer(3, "rows", 0);
   p->hc = call.integer(4, "hc", 1, kMaxHc);
   p->d = call.integer(5, "d", 1);
   const std::int64_t mixes = scales == 1 ? p->hc : (2 + p->hc) * p->hc;
-  p->streams = call.f32(2, "streams", call.product("t", p->t, p->hc, p->d));
+  p->streams = call.f32(2, "streams", call.product("rows", p->t, p->hc, p->d));
   p->fn = call.f32(6, "fn", call.product("d", mixes, p->hc, p->d));
   p->base = call.f32(7, "base", mixes);
-  p->scale = call.f32(8, "scale", scales);
+  p->scale = call.f32(8, "gain", scales);
   p->rmsNormEps = call.number(9, "rmsNormEps");
   p->hcEps = call.number(10, "hcEps");
 }
@@ -170,22 +181,24 @@ void hcPre(const Napi::CallbackInfo& info) {
   HcPreParams p{};
   hyperArguments(call, &p, 3);
   p.iters = static_cast<int>(call.integer(11, "iters", 1, 10000));
-  p.post = call.f32(12, "post", p.t * p.hc);
-  p.comb = call.f32(13, "comb", p.t * p.hc * p.hc);
-  p.collapsed = call.f32(14, "collapsed", call.product("t", p.t, p.d));
+  p.post = call.f32(12, "post", p.t * p.hc, Access::writes);
+  p.comb = call.f32(13, "comb", p.t * p.hc * p.hc, Access::writes);
+  p.collapsed = call.f32(14, "collapsed", call.product("rows", p.t, p.d), Access::writes);
+  call.requireApart();
   call.table.hcPre(p, call.threads);
 }
 
 void hcPost(const Napi::CallbackInfo& info) {
   const Call call(info, "hcPost", 9);
   HcPostParams p{};
-  p.t = call.integer(4, "t", 0);
+  p.t = call.integer(4, "rows", 0);
   p.hc = call.integer(5, "hc", 1, kMaxHc);
   p.d = call.integer(6, "d", 1);
-  p.streams = call.f32(2, "streams", call.product("t", p.t, p.hc, p.d));
-  p.blockOut = call.f32(3, "blockOut", call.product("t", p.t, p.d));
+  p.streams = call.f32(2, "streams", call.product("rows", p.t, p.hc, p.d), Access::writes);
+  p.blockOut = call.f32(3, "blockOut", call.product("rows", p.t, p.d));
   p.post = call.f32(7, "post", p.t * p.hc);
   p.comb = call.f32(8, "comb", p.t * p.hc * p.hc);
+  call.requireApart();
   call.table.hcPost(p, call.threads);
 }
 
@@ -193,7 +206,8 @@ void hcHead(const Napi::CallbackInfo& info) {
   const Call call(info, "hcHead", 12);
   HcHeadParams p{};
   hyperArguments(call, &p, 1);
-  p.out = call.f32(11, "out", call.product("t", p.t, p.d));
+  p.out = call.f32(11, "out", call.product("rows", p.t, p.d), Access::writes);
+  call.requireApart();
   call.table.hcHead(p, call.threads);
 }
 
@@ -208,7 +222,7 @@ void exportRows(Napi::Env env, Napi::Object exports) {
   exports.Set("swigluStageNvfp4", Napi::Function::New<swigluStageNvfp4>(env, "swigluStageNvfp4"));
   exports.Set("swigluStageNvfp4Dynamic", Napi::Function::New<swigluStageNvfp4Dynamic>(env, "swigluStageNvfp4Dynamic"));
   exports.Set("scatterExperts", Napi::Function::New<scatterExperts>(env, "scatterExperts"));
-  exports.Set("addInPlace", Napi::Function::New<addInPlace>(env, "addInPlace"));
+  exports.Set("add", Napi::Function::New<add>(env, "add"));
   exports.Set("rmsNorm", Napi::Function::New<rmsNorm>(env, "rmsNorm"));
   exports.Set("hcPre", Napi::Function::New<hcPre>(env, "hcPre"));
   exports.Set("hcPost", Napi::Function::New<hcPost>(env, "hcPost"));

@@ -1,4 +1,4 @@
-// Scans of logits. Argument order is that of GemmAddon in src/native-engine.ts.
+// Scans of logits. Argument order is that of GemmAddon in src/addon.ts.
 #include <algorithm>
 
 #include "common.h"
@@ -33,18 +33,22 @@ Napi::Value scanTop(const Napi::CallbackInfo& info) {
   const std::int64_t k = scan.integer(3, "k", 1, scan.n),
                      capacity = std::min(scan.length(5, "ids"), scan.length(6, "values"));
   const float temperature = static_cast<float>(scan.number(4, "temperature"));
+  std::int32_t* const ids = scan.i32(5, "ids", capacity, Access::writes);
+  float* const values = scan.f32(6, "values", capacity, Access::writes);
+  scan.requireApart();
   return Napi::Number::New(
-      info.Env(), static_cast<double>(scan.kernels.top(scan.x, scan.n, k, temperature, capacity, scan.i32(5, "ids", 0),
-                                                       scan.f32(6, "values", 0))));
+      info.Env(), static_cast<double>(scan.kernels.top(scan.x, scan.n, k, temperature, capacity, ids, values)));
 }
 
 Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
   const Scan scan(info, "scanAtLeast", 6);
   const float floor = static_cast<float>(scan.number(3, "floor"));
   const std::int64_t capacity = std::min(scan.length(4, "ids"), scan.length(5, "values"));
-  return Napi::Number::New(
-      info.Env(), static_cast<double>(scan.kernels.atLeast(scan.x, scan.n, floor, capacity, scan.i32(4, "ids", 0),
-                                                           scan.f32(5, "values", 0))));
+  std::int32_t* const ids = scan.i32(4, "ids", capacity, Access::writes);
+  float* const values = scan.f32(5, "values", capacity, Access::writes);
+  scan.requireApart();
+  return Napi::Number::New(info.Env(),
+                           static_cast<double>(scan.kernels.atLeast(scan.x, scan.n, floor, capacity, ids, values)));
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ void swizzle(const Napi::CallbackInfo& info) {
   const std::int64_t rows = args.integer(2, "rows", 0, kMost), kSf = args.integer(3, "kSf", 0, kMost);
   args.product("size", rows + kTileRows, kSf + kTileColumns, 1);
   const std::uint8_t* sf = args.u8(1, "sf", rows * kSf);
-  std::uint8_t* out = args.u8(4, "out", swizzledBytes(rows, kSf));
+  std::uint8_t* out = args.u8(4, "out", swizzledBytes(rows, kSf), Access::writes);
+  args.requireApart();
   swizzle128x4(sf, rows, kSf, out, threads);
 }
 

@@ -1,6 +1,7 @@
 import { encodeBf16 } from '@megamoe/core';
+import type { Columns } from './columns';
 import { decodeNvfp4Row } from './nvfp4';
-import type { Nvfp4Storage } from './nvfp4';
+import type { Nvfp4Matrix } from './nvfp4';
 import type { RowScratch } from './linear';
 
 /** Order of additions within each group of 8 k: that of the native kernels (native/kernels/nvfp4/bf16_rule.h). */
@@ -67,7 +68,10 @@ export class Bf16Scratch {
   }
 }
 
-/** BF16 activations against NVFP4 weights, by the rule of GemmKernels.groupedGemmBf16. */
+/**
+ * BF16 activations against NVFP4 weights: `code * scale` is exact in BF16; `acc = fma(a, w, acc)` in float32, in the order of ORDER, and then
+ * `out = f32(alpha * acc)`: the same bits on every backend.
+ */
 export class Nvfp4Bf16 {
   private readonly fma = new FusedMultiplyAdd();
 
@@ -76,33 +80,19 @@ export class Nvfp4Bf16 {
     private readonly weightRow: RowScratch,
   ) {}
 
-  /** Rows `[r0, r1)` of x [*, xStride] from column `x0`, against matrix `e` of w: out [*, outStride] from column `out0`. */
-  rows(
-    w: Nvfp4Storage,
-    e: number,
-    n: number,
-    k: number,
-    parts: number,
-    alpha: Float32Array,
-    x: Float32Array,
-    xStride: number,
-    x0: number,
-    r0: number,
-    r1: number,
-    out: Float32Array,
-    outStride: number,
-    out0: number,
-  ): void {
+  /** Rows `[start, end)` of x against one matrix. */
+  rows({ w, matrix, n, k, parts, alpha }: Nvfp4Matrix, x: Columns, out: Columns, start: number, end: number): void {
+    const { data: o, stride, column } = out;
     const row = this.activations.floats(k);
     const weights = this.weightRow.floats(k);
-    for (let r = r0; r < r1; r++) {
-      this.activations.round(x, r * xStride + x0, k, row, 0);
+    for (let r = start; r < end; r++) {
+      this.activations.round(x.data, r * x.stride + x.column, k, row, 0);
       for (let c = 0; c < n; c++) {
-        decodeNvfp4Row(w, e * n + c, k, weights);
+        decodeNvfp4Row(w, matrix * n + c, k, weights);
         let acc = 0;
         for (let i = 0; i < k; i += 8)
           for (let j = 0; j < 8; j++) acc = this.fma.add(row[i + ORDER[j]!]!, weights[i + ORDER[j]!]!, acc);
-        out[r * outStride + out0 + c] = alpha[e * parts + Math.floor((c * parts) / n)]! * acc;
+        o[r * stride + column + c] = alpha[matrix * parts + Math.floor((c * parts) / n)]! * acc;
       }
     }
   }

@@ -1,20 +1,20 @@
+import type { DenseRows, Fp8Rows, Nvfp4Rows, WeightFormat } from '@megamoe/ops';
 import { badScale, findBadScale, notFinite, swigluNotFinite } from '../checks';
-import type { Engine, WeightBuilder } from '../engine';
-import { MAX_HC } from '../limits';
-import type { DenseRows, ExpertFormat, Fp8Rows, Nvfp4Rows } from '../types';
+import { rowsOf } from '../engine';
+import type { Engine, EngineArgs, WeightBuilder } from '../engine';
 import { Bf16Scratch, Nvfp4Bf16 } from './bf16';
 import { HyperConnections } from './hyper-connections';
 import { denseRows, dot, embedRows, RowScratch } from './linear';
 import type { DenseStorage, Fp8Storage } from './linear';
+import { nvfp4Loss } from './loss';
 import { decodeNvfp4Row, groupedW4A4, makePairDot } from './nvfp4';
 import type { Nvfp4Storage } from './nvfp4';
 import { LinearW4A4, linearNvfp4 } from './nvfp4-linear';
-import { addInPlace, gatherRows, rmsNorm, scatterExperts, swiglu } from './rows';
-import { nvfp4Loss } from './loss';
-import { stageDynamic, stageStatic, stageSwiglu } from './stage';
+import { add, gatherRows, rmsNorm, scatterExperts, swiglu } from './rows';
+import { stageNvfp4, swigluStageNvfp4 } from './stage';
 
 /** Storage of weights [matrices, n, k], filled row by row. */
-function createWeight(format: ExpertFormat, matrices: number, n: number, k: number): WeightBuilder {
+function createWeight(format: WeightFormat, matrices: number, n: number, k: number): WeightBuilder {
   const size = matrices * n * k;
   const bytes = packedBytes(format, matrices, n, k);
   if (format === 'nvfp4') {
@@ -43,7 +43,7 @@ function createWeight(format: ExpertFormat, matrices: number, n: number, k: numb
 }
 
 /** Bytes of that storage. */
-function packedBytes(format: ExpertFormat, matrices: number, n: number, k: number): number {
+function packedBytes(format: WeightFormat, matrices: number, n: number, k: number): number {
   const size = matrices * n * k;
   if (format === 'nvfp4') return size / 2 + size / 16;
   return format === 'fp8' ? size + 4 * matrices * n * Math.ceil(k / 128) : size * (format === 'f32' ? 4 : 2);
@@ -55,8 +55,56 @@ export function createJsEngine(): Engine {
   const scratch = new RowScratch();
   const activations = new Bf16Scratch();
   const nvfp4Bf16 = new Nvfp4Bf16(activations, scratch);
-  const hyper = new HyperConnections(MAX_HC);
+  const hyper = new HyperConnections();
   const linearW4A4 = new LinearW4A4();
+
+  /** Dense weights; rows that have been rounded are given in the place of x. */
+  function linearDense({ w, rows, out }: EngineArgs<'linear'>, x: Float32Array): void {
+    const { groups, n, k } = w.shape;
+    for (let g = 0; g < groups; g++) {
+      const weight = { w: w.storage as DenseStorage, first: g * n, n, k };
+      const to = { data: out, stride: groups * n, column: g * n };
+      denseRows(weight, { data: x, stride: groups * k, column: g * k }, to, 0, rows, scratch);
+    }
+  }
+
+  function linearNvfp4Bf16({ w, x, rows, out }: EngineArgs<'linear'>): void {
+    const { groups, n, k, parts } = w.shape;
+    for (let g = 0; g < groups; g++) {
+      const weight = { w: w.storage as Nvfp4Storage, matrix: g, n, k, parts, alpha: w.nvfp4!.alpha };
+      const to = { data: out, stride: groups * n, column: g * n };
+      nvfp4Bf16.rows(weight, { data: x, stride: groups * k, column: g * k }, to, 0, rows);
+    }
+  }
+
+  /** Rows that are not quantized: `a` [R, K]. */
+  function groupedFloat({ w, staged, expertOffsets, alpha, out }: EngineArgs<'groupedGemm'>, a: Float32Array): void {
+    const { storage, n, k, parts, format } = w;
+    const isBf16 = staged.inputs === 'bf16';
+    const [x, to] = [
+      { data: a, stride: k, column: 0 },
+      { data: out, stride: n, column: 0 },
+    ];
+    let start = 0;
+    for (let e = 0; e < expertOffsets.length; e++) {
+      const end = expertOffsets[e]!;
+      if (end === start) continue;
+      if (format !== 'nvfp4') {
+        denseRows({ w: storage as DenseStorage, first: e * n, n, k }, x, to, start, end, scratch);
+      } else if (isBf16) {
+        nvfp4Bf16.rows({ w: storage as Nvfp4Storage, matrix: e, n, k, parts, alpha: alpha! }, x, to, start, end);
+      } else {
+        const row = scratch.floats(k);
+        for (let c = 0; c < n; c++) {
+          decodeNvfp4Row(storage as Nvfp4Storage, e * n + c, k, row);
+          const scale = alpha![e * parts + Math.floor((c * parts) / n)]!;
+          for (let r = start; r < end; r++) out[r * n + c] = scale * dot(a, r * k, row, 0, k);
+        }
+      }
+      start = end;
+    }
+  }
+
   return {
     backend: 'js',
     isa: 'js',
@@ -67,90 +115,72 @@ export function createJsEngine(): Engine {
       // Typed arrays go when nobody refers to them.
     },
     packedBytes,
-    linear(storage, n, k, groups, x, m, out) {
-      for (let g = 0; g < groups; g++) {
-        denseRows(storage as DenseStorage, g * n, n, k, x, groups * k, g * k, 0, m, out, groups * n, g * n, scratch);
+    embed(a) {
+      embedRows(a, scratch);
+    },
+    rmsNorm,
+    linear(a) {
+      const { w, x, rows, inputs } = a;
+      const { groups, k } = w.shape;
+      if (inputs === 'nvfp4') {
+        const bad = linearW4A4.run(pairDot, a);
+        if (bad >= 0) throw notFinite('linear', x, bad);
+      } else if (w.nvfp4 === null) {
+        linearDense(a, inputs === 'bf16' ? activations.rounded(x, rows * groups * k) : x);
+      } else if (inputs === 'bf16') {
+        linearNvfp4Bf16(a);
+      } else {
+        linearNvfp4(a, scratch);
       }
-    },
-    linearBf16(storage, { groups, n, k, parts }, alpha, x, m, out) {
-      if (alpha === null) return this.linear(storage, n, k, groups, activations.rounded(x, m * groups * k), m, out);
-      const w = storage as Nvfp4Storage;
-      for (let g = 0; g < groups; g++)
-        nvfp4Bf16.rows(w, g, n, k, parts, alpha, x, groups * k, g * k, 0, m, out, groups * n, g * n);
-    },
-    linearNvfp4(storage, shape, alpha, x, m, out) {
-      linearNvfp4(storage as Nvfp4Storage, shape, alpha, x, m, out, scratch);
-    },
-    linearW4A4(storage, shape, alpha, inputScale, x, m, out) {
-      const bad = linearW4A4.run(pairDot, storage as Nvfp4Storage, shape, alpha, inputScale, x, m, out);
-      if (bad >= 0) throw notFinite('linearW4A4', x, bad);
-    },
-    groupedGemmW4A4(storage, { n, k, parts }, aCodes, aSf, expertOffsets, alpha, rowScale, out) {
-      const rows = expertOffsets[expertOffsets.length - 1]!;
-      const bad = findBadScale(aSf, (rows * k) / 16);
-      if (bad >= 0) throw badScale('groupedGemmW4A4', 'aSf', aSf[bad]!, bad);
-      groupedW4A4(pairDot, storage as Nvfp4Storage, n, k, parts, aCodes, aSf, expertOffsets, alpha, rowScale, out);
-    },
-    groupedGemm(storage, { n, k, parts, format }, a, expertOffsets, alpha, out) {
-      let start = 0;
-      for (let e = 0; e < expertOffsets.length; e++) {
-        const end = expertOffsets[e]!;
-        if (end === start) continue;
-        if (format !== 'nvfp4') {
-          denseRows(storage as DenseStorage, e * n, n, k, a, k, 0, start, end, out, n, 0, scratch);
-        } else {
-          const row = scratch.floats(k);
-          for (let c = 0; c < n; c++) {
-            decodeNvfp4Row(storage as Nvfp4Storage, e * n + c, k, row);
-            const scale = alpha![e * parts + Math.floor((c * parts) / n)]!;
-            for (let r = start; r < end; r++) out[r * n + c] = scale * dot(a, r * k, row, 0, k);
-          }
-        }
-        start = end;
-      }
-    },
-    groupedGemmBf16(storage, shape, a, expertOffsets, alpha, out) {
-      const { n, k, parts } = shape;
-      if (alpha === null) {
-        const rows = expertOffsets[expertOffsets.length - 1]!;
-        return this.groupedGemm(storage, shape, activations.rounded(a, rows * k), expertOffsets, null, out);
-      }
-      let start = 0;
-      for (let e = 0; e < expertOffsets.length; e++) {
-        const end = expertOffsets[e]!;
-        nvfp4Bf16.rows(storage as Nvfp4Storage, e, n, k, parts, alpha, a, k, 0, start, end, out, n, 0);
-        start = end;
-      }
-    },
-    gatherRows,
-    stageNvfp4(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf) {
-      const bad = stageStatic(x, k, slotToken, expertOffsets, globalDecodeScale, codes, sf);
-      if (bad >= 0) throw notFinite('stageNvfp4', x, bad);
-    },
-    nvfp4Loss,
-    stageNvfp4Dynamic(x, k, slotToken, rows, codes, sf, rowScale) {
-      const bad = stageDynamic(x, k, slotToken, rows, codes, sf, rowScale);
-      if (bad >= 0) throw notFinite('stageNvfp4Dynamic', x, bad);
     },
     swiglu,
-    swigluStageNvfp4(gateUp, i, limit, expertOffsets, globalDecodeScale, codes, sf) {
-      const rows = expertOffsets[expertOffsets.length - 1]!;
-      const row = scratch.floats(i);
-      const bad = stageSwiglu(gateUp, rows, i, limit, expertOffsets, globalDecodeScale, codes, sf, row);
-      if (bad >= 0) throw swigluNotFinite('swigluStageNvfp4', i, bad);
+    add,
+    gatherRows,
+    hcPre: (a) => hyper.hcPre(a),
+    hcPost: (a) => hyper.hcPost(a),
+    hcHead: (a) => hyper.hcHead(a),
+    stage(a) {
+      if (a.inputs === 'nvfp4') {
+        const bad = stageNvfp4(a);
+        if (bad >= 0) throw notFinite('stage', a.x, bad);
+        return;
+      }
+      const { x, k, slotToken: index, expertOffsets, staged } = a;
+      const rows = rowsOf(expertOffsets);
+      if (index === null) staged.rows.set(x.subarray(0, rows * k));
+      else gatherRows({ x, d: k, index, rows, out: staged.rows });
     },
-    swigluStageNvfp4Dynamic(gateUp, rows, i, limit, codes, sf, rowScale) {
-      const bad = stageSwiglu(gateUp, rows, i, limit, null, rowScale, codes, sf, scratch.floats(i));
-      if (bad >= 0) throw swigluNotFinite('swigluStageNvfp4Dynamic', i, bad);
+    swigluStage(a) {
+      const { gateUp, i, limit, expertOffsets, staged } = a;
+      if (a.inputs === 'nvfp4') {
+        const bad = swigluStageNvfp4(a, scratch.floats(i));
+        if (bad >= 0) throw swigluNotFinite('swigluStage', i, bad);
+        return;
+      }
+      swiglu({ gateUp, rows: rowsOf(expertOffsets), i, limit, out: staged.rows });
+    },
+    groupedGemm(a) {
+      const { w, staged, expertOffsets, alpha, out } = a;
+      const size = rowsOf(expertOffsets) * w.k;
+      if (staged.inputs === 'nvfp4') {
+        const { codes, sf, rowScale, ownScales } = staged;
+        const bad = findBadScale(sf, size / 16);
+        if (bad >= 0) throw badScale('groupedGemm', 'staged', sf[bad]!, bad);
+        groupedW4A4(pairDot, {
+          w: w.storage as Nvfp4Storage,
+          shape: w,
+          a: { codes, sf },
+          expertOffsets,
+          alpha: alpha!,
+          rowScale: ownScales ? rowScale : null,
+          out,
+        });
+      } else {
+        const isRounded = staged.inputs === 'bf16' && w.format !== 'nvfp4';
+        groupedFloat(a, isRounded ? activations.rounded(staged.rows, size) : staged.rows);
+      }
     },
     scatterExperts,
-    addInPlace,
-    rmsNorm,
-    embed(storage, _n, k, ids, t, repeat, out) {
-      embedRows(storage as DenseStorage, k, ids, t, repeat, out, scratch);
-    },
-    hcPre: hyper.hcPre.bind(hyper),
-    hcPost: hyper.hcPost.bind(hyper),
-    hcHead: hyper.hcHead.bind(hyper),
+    nvfp4Loss,
   };
 }

@@ -1,4 +1,8 @@
+import type { EngineArgs } from '../engine';
 import { rmsFactor } from './rows';
+
+/** Most residual streams that there is scratch for, as the list says; DeepSeek-V4 has 4. */
+const MAX_HC = 16;
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
@@ -62,61 +66,38 @@ function collapse(
 
 /** Hyper-connection kernels with their scratch. */
 export class HyperConnections {
-  private readonly pre: Float64Array;
-  private readonly matrix: Float64Array;
-  private readonly old: Float32Array;
+  private readonly pre = new Float64Array(MAX_HC);
+  private readonly matrix = new Float64Array(MAX_HC * MAX_HC);
+  private readonly old = new Float32Array(MAX_HC);
 
-  constructor(maxHc: number) {
-    this.pre = new Float64Array(maxHc);
-    this.matrix = new Float64Array(maxHc * maxHc);
-    this.old = new Float32Array(maxHc);
-  }
-
-  /** See GemmKernels.hcPre. */
-  hcPre(
-    streams: Float32Array,
-    t: number,
-    hc: number,
-    d: number,
-    fn: Float32Array,
-    base: Float32Array,
-    scale: Float32Array,
-    rmsNormEps: number,
-    hcEps: number,
-    iters: number,
-    post: Float32Array,
-    comb: Float32Array,
-    collapsed: Float32Array,
-  ): void {
+  /**
+   * Before a block (docs/formats.md D10). With `mix = fn . rms(streams)`: `pre = sigmoid(mix*gain[0]+base)+hcEps`,
+   * `post = 2*sigmoid(mix*gain[1]+base)`, comb [j, k] = Sinkhorn of `mix*gain[2]+base`, `collapsed = sum_j pre[j]*streams[j]`; float64, each
+   * result rounded once. Rows of `fn` and `base` are those of pre, post and comb; `iters` as in {@link sinkhorn}.
+   */
+  hcPre(a: EngineArgs<'hcPre'>): void {
+    const { streams, rows, hc, d, fn, base, gain, rmsNormEps, hcEps, iters, post, comb, collapsed } = a;
     const { pre, matrix } = this;
     const width = hc * d;
-    for (let i = 0; i < t; i++) {
+    for (let i = 0; i < rows; i++) {
       const s0 = i * width;
       const f = rmsFactor(streams, s0, width, rmsNormEps);
       for (let j = 0; j < hc; j++) {
-        pre[j] = sigmoid(mixDot(fn, j, streams, s0, width) * f * scale[0]! + base[j]!) + hcEps;
-        post[i * hc + j] = 2 * sigmoid(mixDot(fn, hc + j, streams, s0, width) * f * scale[1]! + base[hc + j]!);
+        pre[j] = sigmoid(mixDot(fn, j, streams, s0, width) * f * gain[0]! + base[j]!) + hcEps;
+        post[i * hc + j] = 2 * sigmoid(mixDot(fn, hc + j, streams, s0, width) * f * gain[1]! + base[hc + j]!);
       }
       for (let j = 0; j < hc * hc; j++)
-        matrix[j] = mixDot(fn, 2 * hc + j, streams, s0, width) * f * scale[2]! + base[2 * hc + j]!;
+        matrix[j] = mixDot(fn, 2 * hc + j, streams, s0, width) * f * gain[2]! + base[2 * hc + j]!;
       sinkhorn(matrix, hc, iters, hcEps);
       for (let j = 0; j < hc * hc; j++) comb[i * hc * hc + j] = matrix[j]!;
       collapse(streams, s0, hc, d, pre, collapsed, i * d);
     }
   }
 
-  /** See GemmKernels.hcPost. */
-  hcPost(
-    streams: Float32Array,
-    blockOut: Float32Array,
-    t: number,
-    hc: number,
-    d: number,
-    post: Float32Array,
-    comb: Float32Array,
-  ): void {
+  /** After a block, in place: `streams[t, k] = post[t, k]*blockOut[t] + sum_j comb[t, j, k]*streams[t, j]`, float64, rounded once. */
+  hcPost({ streams, blockOut, rows, hc, d, post, comb }: EngineArgs<'hcPost'>): void {
     const { old } = this;
-    for (let i = 0; i < t; i++) {
+    for (let i = 0; i < rows; i++) {
       const s0 = i * hc * d;
       const c0 = i * hc * hc;
       for (let c = 0; c < d; c++) {
@@ -131,26 +112,15 @@ export class HyperConnections {
     }
   }
 
-  /** See GemmKernels.hcHead. */
-  hcHead(
-    streams: Float32Array,
-    t: number,
-    hc: number,
-    d: number,
-    fn: Float32Array,
-    base: Float32Array,
-    scale: Float32Array,
-    rmsNormEps: number,
-    hcEps: number,
-    out: Float32Array,
-  ): void {
+  /** Before the head: `out = sum_j pre[j]*streams[j]` with `pre` as in hcPre. */
+  hcHead({ streams, rows, hc, d, fn, base, gain, rmsNormEps, hcEps, out }: EngineArgs<'hcHead'>): void {
     const { pre } = this;
     const width = hc * d;
-    for (let i = 0; i < t; i++) {
+    for (let i = 0; i < rows; i++) {
       const s0 = i * width;
       const f = rmsFactor(streams, s0, width, rmsNormEps);
       for (let j = 0; j < hc; j++)
-        pre[j] = sigmoid(mixDot(fn, j, streams, s0, width) * f * scale[0]! + base[j]!) + hcEps;
+        pre[j] = sigmoid(mixDot(fn, j, streams, s0, width) * f * gain[0]! + base[j]!) + hcEps;
       collapse(streams, s0, hc, d, pre, out, i * d);
     }
   }

@@ -1,4 +1,6 @@
 import { E4M3_VALUES } from '@megamoe/core';
+import type { EngineArgs } from '../engine';
+import type { Columns } from './columns';
 
 /** FP8 of the js engine: codes [N, K] and scales [N, ceil(K/128)], all matrices one after the other. */
 export interface Fp8Storage {
@@ -67,42 +69,39 @@ export function dot(a: Float32Array, a0: number, w: Float32Array, w0: number, k:
   return s0 + s1 + (s2 + s3);
 }
 
-/** Rows `[r0, r1)` of x [*, xStride] from column `x0`, against n weight rows from row `w0`: out [*, outStride] from column `out0`. */
+/** Rows of a dense weight: n of k values, from row `first` on. */
+export interface DenseRowsOf {
+  readonly w: DenseStorage;
+  readonly first: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+/** Rows `[start, end)` of x against the rows of a weight. */
 export function denseRows(
-  w: DenseStorage,
-  w0: number,
-  n: number,
-  k: number,
-  x: Float32Array,
-  xStride: number,
-  x0: number,
-  r0: number,
-  r1: number,
-  out: Float32Array,
-  outStride: number,
-  out0: number,
+  { w, first, n, k }: DenseRowsOf,
+  x: Columns,
+  out: Columns,
+  start: number,
+  end: number,
   scratch: RowScratch,
 ): void {
+  const { data: a, stride: aStride, column: a0 } = x;
+  const { data: o, stride: oStride, column: o0 } = out;
   for (let c = 0; c < n; c++) {
-    const row = scratch.decode(w, w0 + c, k);
-    const start = row === w ? (w0 + c) * k : 0;
-    for (let r = r0; r < r1; r++) out[r * outStride + out0 + c] = dot(x, r * xStride + x0, row, start, k);
+    const row = scratch.decode(w, first + c, k);
+    const at = row === w ? (first + c) * k : 0;
+    for (let r = start; r < end; r++) o[r * oStride + o0 + c] = dot(a, r * aStride + a0, row, at, k);
   }
 }
 
 /** Rows of a table, each `repeat` times. */
-export function embedRows(
-  table: DenseStorage,
-  d: number,
-  ids: Int32Array,
-  t: number,
-  repeat: number,
-  out: Float32Array,
-  scratch: RowScratch,
-): void {
-  for (let i = 0; i < t; i++) {
-    const row = scratch.decode(table, ids[i]!, d);
-    const start = row === table ? ids[i]! * d : 0;
+export function embedRows({ table, ids, rows, repeat, out }: EngineArgs<'embed'>, scratch: RowScratch): void {
+  const w = table.storage as DenseStorage;
+  const d = table.shape.k;
+  for (let i = 0; i < rows; i++) {
+    const row = scratch.decode(w, ids[i]!, d);
+    const start = row === w ? ids[i]! * d : 0;
     for (let r = 0; r < repeat; r++) {
       const o = (i * repeat + r) * d;
       for (let c = 0; c < d; c++) out[o + c] = row[start + c]!;

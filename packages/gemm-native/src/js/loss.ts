@@ -1,22 +1,15 @@
 import { E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import type { Nvfp4LossArgs } from '../types';
 
 /** Values of the low and the high code of each byte. */
 const LOW = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte & 15]!);
 const HIGH = Float64Array.from({ length: 256 }, (_, byte) => E2M1_VALUES[byte >> 4]!);
 
-/** {@link GemmKernels.nvfp4Loss}, in the order of sums that native/kernels/nvfp4/loss.cc has. */
-export function nvfp4Loss(
-  x: Float32Array,
-  m: number,
-  k: number,
-  globalDecodeScale: number,
-  codes: Uint8Array,
-  sf: Uint8Array,
-  sums: Float64Array,
-): void {
+/** See GemmKernels.nvfp4Loss; sums are in the order that native/kernels/nvfp4/loss.cc has. */
+export function nvfp4Loss({ x, rows, k, globalDecodeScale, codes, sf, sums }: Nvfp4LossArgs): void {
   const g = Math.fround(globalDecodeScale);
   let [at, byte] = [0, 0];
-  for (let row = 0; row < m; row++) {
+  for (let row = 0; row < rows; row++) {
     let [error, original, result] = [0, 0, 0];
     for (let block = 0; block < k / 16; block++) {
       const d = Math.fround(E4M3_VALUES[sf[(row * k) / 16 + block]!]! * g);

@@ -6,6 +6,30 @@ export interface Nvfp4Storage {
   readonly sf: Uint8Array;
 }
 
+/** One matrix of NVFP4 weights and its alphas [*, parts]. */
+export interface Nvfp4Matrix {
+  readonly w: Nvfp4Storage;
+  readonly matrix: number;
+  readonly n: number;
+  readonly k: number;
+  readonly parts: number;
+  readonly alpha: Float32Array;
+}
+
+/** What a grouped product of quantized rows takes. */
+export interface QuantizedProduct {
+  readonly w: Nvfp4Storage;
+  readonly shape: { readonly n: number; readonly k: number; readonly parts: number };
+  /** [R, K/2] codes and [R, K/16] scales. */
+  readonly a: Nvfp4Storage;
+  readonly expertOffsets: Int32Array;
+  /** [E*parts] */
+  readonly alpha: Float32Array;
+  /** [R], or null. */
+  readonly rowScale: Float32Array | null;
+  readonly out: Float32Array;
+}
+
 /**
  * `pairDot[a << 8 | b]` = 4 * (lo(a)*lo(b) + hi(a)*hi(b)) for two bytes of two codes each: an integer of at most 288. Eight look-ups
  * make a block dot, without decoding either side. Made with the engine: an import should not cost these milliseconds.
@@ -28,20 +52,18 @@ const E4M3_QUARTER = E4M3_VALUES.map((v) => v / 4);
 /** `acc` of one row and one column: `acc = f32(acc + dot*sa*sb)` over ascending blocks. The product is exact in float64 and float32. */
 function rowDot(
   pairDot: Int16Array,
-  aCodes: Uint8Array,
-  a0: number,
-  aSf: Uint8Array,
-  as0: number,
-  bCodes: Uint8Array,
-  b0: number,
-  bSf: Uint8Array,
-  bs0: number,
+  { codes: aCodes, sf: aSf }: Nvfp4Storage,
+  aRow: number,
+  { codes: bCodes, sf: bSf }: Nvfp4Storage,
+  bRow: number,
   kSf: number,
 ): number {
+  const as0 = aRow * kSf;
+  const bs0 = bRow * kSf;
   let acc = 0;
   for (let s = 0; s < kSf; s++) {
-    const a = a0 + s * 8;
-    const b = b0 + s * 8;
+    const a = (as0 + s) * 8;
+    const b = (bs0 + s) * 8;
     const dot =
       pairDot[(aCodes[a]! << 8) | bCodes[b]!]! +
       pairDot[(aCodes[a + 1]! << 8) | bCodes[b + 1]!]! +
@@ -56,21 +78,14 @@ function rowDot(
   return acc;
 }
 
-/** W4A4 for all experts; see GemmKernels.groupedGemmW4A4. */
-export function groupedW4A4(
-  pairDot: Int16Array,
-  w: Nvfp4Storage,
-  n: number,
-  k: number,
-  parts: number,
-  aCodes: Uint8Array,
-  aSf: Uint8Array,
-  expertOffsets: Int32Array,
-  alpha: Float32Array,
-  rowScale: Float32Array | null,
-  out: Float32Array,
-): void {
-  const half = k / 2;
+/**
+ * W4A4 for all experts: `acc = acc + f32(dot * sa * sb)` over 16-element blocks in ascending k, `out = f32(alpha[e*parts + part] * acc)`,
+ * then, where rows have scales of their own, `out = f32(out * rowScale[r])`. The block dot is an integer and its product with the two scales
+ * exact, so that the bits are the same on every backend.
+ */
+export function groupedW4A4(pairDot: Int16Array, product: QuantizedProduct): void {
+  const { w, shape, a, expertOffsets, alpha, rowScale, out } = product;
+  const { n, k, parts } = shape;
   const kSf = k / 16;
   let start = 0;
   for (let e = 0; e < expertOffsets.length; e++) {
@@ -79,7 +94,7 @@ export function groupedW4A4(
       const row = e * n + c;
       const scale = alpha[e * parts + Math.floor((c * parts) / n)]!;
       for (let r = start; r < end; r++) {
-        const acc = rowDot(pairDot, aCodes, r * half, aSf, r * kSf, w.codes, row * half, w.sf, row * kSf, kSf);
+        const acc = rowDot(pairDot, a, r, w, row, kSf);
         const result = Math.fround(scale * acc);
         out[r * n + c] = rowScale === null ? result : Math.fround(result * rowScale[r]!);
       }

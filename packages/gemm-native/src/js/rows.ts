@@ -1,15 +1,17 @@
-/** Copies rows: `out[r] = x[slotToken[r]]`. */
-export function gatherRows(x: Float32Array, d: number, slotToken: Int32Array, rows: number, out: Float32Array): void {
+import type { EngineArgs } from '../engine';
+
+/** Copies rows: `out[r] = x[index[r]]`. */
+export function gatherRows({ x, d, index, rows, out }: EngineArgs<'gatherRows'>): void {
   for (let r = 0; r < rows; r++) {
-    const x0 = slotToken[r]! * d;
+    const x0 = index[r]! * d;
     const o0 = r * d;
     for (let c = 0; c < d; c++) out[o0 + c] = x[x0 + c]!;
   }
 }
 
 /** Clamped SwiGLU; the comparisons let a NaN through instead of hiding it behind the limit. */
-export function swiglu(gateUp: Float32Array, m: number, i: number, limit: number, out: Float32Array): void {
-  for (let r = 0; r < m; r++) swigluRow(gateUp, r * 2 * i, i, limit, out, r * i);
+export function swiglu({ gateUp, rows, i, limit, out }: EngineArgs<'swiglu'>): void {
+  for (let r = 0; r < rows; r++) swigluRow(gateUp, r * 2 * i, i, limit, out, r * i);
 }
 
 /** One row: gates at `g0`, then as many ups. */
@@ -31,16 +33,8 @@ export function swigluRow(
 }
 
 /** Weighted sum of each token's expert rows, float32 at every step, j ascending. */
-export function scatterExperts(
-  y: Float32Array,
-  d: number,
-  tokenSlots: Int32Array,
-  topkWeights: Float32Array,
-  t: number,
-  topk: number,
-  out: Float32Array,
-): void {
-  for (let i = 0; i < t; i++) {
+export function scatterExperts({ y, d, tokenSlots, topkWeights, rows, topk, out }: EngineArgs<'scatterExperts'>): void {
+  for (let i = 0; i < rows; i++) {
     const o0 = i * d;
     for (let c = 0; c < d; c++) out[o0 + c] = 0;
     for (let j = 0; j < topk; j++) {
@@ -54,7 +48,7 @@ export function scatterExperts(
 }
 
 /** `out += x`. */
-export function addInPlace(out: Float32Array, x: Float32Array, n: number): void {
+export function add({ out, x, n }: EngineArgs<'add'>): void {
   for (let i = 0; i < n; i++) out[i] = out[i]! + x[i]!;
 }
 
@@ -89,16 +83,9 @@ export function rmsFactor(x: Float32Array, x0: number, d: number, eps: number): 
   return Math.fround(1 / Math.sqrt(sumOfSquares(x, x0, d) / d + eps));
 }
 
-/** RMS norm of m rows; `out` may be `x`. */
-export function rmsNorm(
-  x: Float32Array,
-  m: number,
-  d: number,
-  weight: Float32Array | null,
-  eps: number,
-  out: Float32Array,
-): void {
-  for (let r = 0; r < m; r++) {
+/** `x * f32(1/sqrt(mean(x^2) + eps)) * weight`, the mean in float64, float32 at every step after it; `out` may be `x`. */
+export function rmsNorm({ x, rows, d, weight, eps, out }: EngineArgs<'rmsNorm'>): void {
+  for (let r = 0; r < rows; r++) {
     const x0 = r * d;
     const f = rmsFactor(x, x0, d, eps);
     if (weight === null) for (let c = 0; c < d; c++) out[x0 + c] = x[x0 + c]! * f;

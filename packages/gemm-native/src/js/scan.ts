@@ -1,4 +1,4 @@
-import type { ScanEngine } from '../scan';
+import { checkApart, type ScanEngine } from '../scan';
 
 /** Floats that {@link floorOf} tries before it gives up. */
 const MAX_STEPS = 64;
@@ -38,6 +38,7 @@ export function createJsScan(): ScanEngine {
     },
 
     top(logits, n, k, temperature, ids, values) {
+      checkApart('top', logits, n, ids, values);
       if (copy.length < n) copy = new Float32Array(n);
       for (let i = 0; i < n; i++) {
         const x = logits[i]!;
@@ -48,7 +49,10 @@ export function createJsScan(): ScanEngine {
       return Number.isNaN(floor) ? -1 : atLeast(logits, n, floor, ids, values);
     },
 
-    atLeast,
+    atLeast(logits, n, floor, ids, values) {
+      checkApart('atLeast', logits, n, ids, values);
+      return atLeast(logits, n, floor, ids, values);
+    },
   };
 }
 

@@ -1,5 +1,7 @@
 import { E4M3_MAX, E4M3_MIN, E4M3_VALUES, encodeE2m1, encodeE4m3 } from '@megamoe/core';
 import { MIN_GLOBAL_DECODE_SCALE } from '../checks';
+import type { EngineArgs, StagedMemory } from '../engine';
+import type { Nvfp4Storage } from './nvfp4';
 import { swigluRow } from './rows';
 
 /** Largest magnitude of `x[x0, x0+n)`; -1 when one of them is NaN or infinite. */
@@ -19,20 +21,22 @@ function firstBad(x: Float32Array, x0: number, n: number): number {
   return -1;
 }
 
+/** What `stage` takes for inputs in NVFP4. */
+export interface StageNvfp4 extends Pick<
+  EngineArgs<'stage'>,
+  'x' | 'k' | 'slotToken' | 'expertOffsets' | 'globalDecodeScale'
+> {
+  readonly staged: Pick<StagedMemory, 'codes' | 'sf' | 'rowScale'>;
+}
+
 /**
- * Quantizes one row of k values with global scale `g`: float32 after every operation, as ModelOpt computes it.
+ * Quantizes k values from `x[x0]` on to row `row` with global scale `g`, by ModelOpt's rule: block scale `amax / (6*g)`, 0 -> 1, clamped to
+ * [2^-9, 448], E4M3 nearest even; code E2M1 nearest even of `x / (scale*g)`; true divisions, float32 after every operation.
  * Returns -1, or the index in x of the first value that is not finite.
  */
-export function stageRow(
-  x: Float32Array,
-  x0: number,
-  k: number,
-  g: number,
-  codes: Uint8Array,
-  c0: number,
-  sf: Uint8Array,
-  s0: number,
-): number {
+function stageRow(x: Float32Array, x0: number, k: number, g: number, { codes, sf }: Nvfp4Storage, row: number): number {
+  const c0 = (row * k) / 2;
+  const s0 = (row * k) / 16;
   const sixG = Math.fround(6 * g);
   for (let b = 0; b < k; b += 16) {
     const amax = finiteAmax(x, x0 + b, 16);
@@ -57,22 +61,24 @@ function ownScale(amax: number): number {
   return own < MIN_GLOBAL_DECODE_SCALE ? 1 : own;
 }
 
-/** Rows by expert with the experts' scales. Returns -1 or the index in x of a value that is not finite. */
-export function stageStatic(
-  x: Float32Array,
-  k: number,
-  slotToken: Int32Array | null,
-  expertOffsets: Int32Array,
-  globalDecodeScale: Float32Array,
-  codes: Uint8Array,
-  sf: Uint8Array,
-): number {
+/**
+ * Gathers rows (`slotToken` null: row r is token r) and quantizes them with the global scale of their expert, or with their own, which is
+ * written to `rowScale`. Returns -1 or the index in x of a value that is not finite.
+ */
+export function stageNvfp4({ x, k, slotToken, expertOffsets, globalDecodeScale, staged }: StageNvfp4): number {
   let start = 0;
   for (let e = 0; e < expertOffsets.length; e++) {
     const end = expertOffsets[e]!;
     for (let r = start; r < end; r++) {
-      const token = slotToken === null ? r : slotToken[r]!;
-      const bad = stageRow(x, token * k, k, globalDecodeScale[e]!, codes, (r * k) / 2, sf, (r * k) / 16);
+      const x0 = (slotToken === null ? r : slotToken[r]!) * k;
+      let g: number;
+      if (globalDecodeScale !== null) g = globalDecodeScale[e]!;
+      else {
+        const amax = finiteAmax(x, x0, k);
+        if (amax < 0) return firstBad(x, x0, k);
+        g = staged.rowScale[r] = ownScale(amax);
+      }
+      const bad = stageRow(x, x0, k, g, staged, r);
       if (bad >= 0) return bad;
     }
     start = end;
@@ -80,55 +86,28 @@ export function stageStatic(
   return -1;
 }
 
-/** Rows with their own scales. Returns -1 or the index in x of a value that is not finite. */
-export function stageDynamic(
-  x: Float32Array,
-  k: number,
-  slotToken: Int32Array | null,
-  rows: number,
-  codes: Uint8Array,
-  sf: Uint8Array,
-  rowScale: Float32Array,
-): number {
-  for (let r = 0; r < rows; r++) {
-    const x0 = (slotToken === null ? r : slotToken[r]!) * k;
-    const amax = finiteAmax(x, x0, k);
-    if (amax < 0) return firstBad(x, x0, k);
-    const g = ownScale(amax);
-    rowScale[r] = g;
-    stageRow(x, x0, k, g, codes, (r * k) / 2, sf, (r * k) / 16);
-  }
-  return -1;
-}
-
 /**
- * SwiGLU of rows [2k] in `row`, then their codes: with `scales` of the experts, or, where there are no offsets, each row's own, written to `scales`. Returns -1 or
- * the index in [rows, k] of a result that is not finite.
+ * SwiGLU of rows [2*i], one after the other into `row`, and then what {@link stageNvfp4} does with them. Returns -1 or the index in [R, i] of a
+ * result that is not finite.
  */
-export function stageSwiglu(
-  gateUp: Float32Array,
-  rows: number,
-  k: number,
-  limit: number,
-  expertOffsets: Int32Array | null,
-  scales: Float32Array,
-  codes: Uint8Array,
-  sf: Uint8Array,
-  row: Float32Array,
-): number {
-  let e = 0;
-  for (let r = 0; r < rows; r++) {
-    swigluRow(gateUp, r * 2 * k, k, limit, row, 0);
-    if (expertOffsets === null) {
-      const amax = finiteAmax(row, 0, k);
-      if (amax < 0) return r * k + firstBad(row, 0, k);
-      scales[r] = ownScale(amax);
-    } else {
-      while (expertOffsets[e]! <= r) e++;
+export function swigluStageNvfp4(a: EngineArgs<'swigluStage'>, row: Float32Array): number {
+  const { gateUp, i, limit, expertOffsets, globalDecodeScale, staged } = a;
+  let start = 0;
+  for (let e = 0; e < expertOffsets.length; e++) {
+    const end = expertOffsets[e]!;
+    for (let r = start; r < end; r++) {
+      swigluRow(gateUp, r * 2 * i, i, limit, row, 0);
+      let g: number;
+      if (globalDecodeScale !== null) g = globalDecodeScale[e]!;
+      else {
+        const amax = finiteAmax(row, 0, i);
+        if (amax < 0) return r * i + firstBad(row, 0, i);
+        g = staged.rowScale[r] = ownScale(amax);
+      }
+      const bad = stageRow(row, 0, i, g, staged, r);
+      if (bad >= 0) return r * i + bad;
     }
-    const g = scales[expertOffsets === null ? r : e]!;
-    const bad = stageRow(row, 0, k, g, codes, (r * k) / 2, sf, (r * k) / 16);
-    if (bad >= 0) return r * k + bad;
+    start = end;
   }
   return -1;
 }

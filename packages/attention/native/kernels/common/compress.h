@@ -1,33 +1,24 @@
 // Closing windows into entries: which tokens are candidates, and what is done with their pooled value. Included inside
 // an instruction set's namespace, after its Candidate, poolChannels, sumOfSquares, squareRoot and rotatePairs.
 
-// Where the token at `position` (in its window's row j) lies: in this call's rows, in the open window, or, older, in
-// the overlap. `half` selects the channels: 0 for the first `dim`, 1 for the second.
-inline Candidate findToken(const CompressParams& p, int64_t position, int64_t j, int64_t half) {
-  const int64_t shift = half * p.dim;
-  if (position >= p.p0) {
-    const int64_t at = (p.row0 + position - p.p0) * p.width + shift;
-    return {p.kv + at, p.gate + at, p.ape + j * p.width + shift};
+// The candidates of a closing. Before the first window there are none (-1), which is weight 0.
+inline int64_t findCandidates(const CompressParams& p, int64_t i, Candidate* found) {
+  const int32_t* rows = p.candidates + i * p.candidatesPerEntry;
+  const int64_t overlap = p.width == 2 * p.dim ? p.candidatesPerEntry / 2 : 0;
+  int64_t count = 0;
+  for (int64_t j = 0; j < p.candidatesPerEntry; j++) {
+    if (rows[j] < 0) continue;
+    const int64_t at = rows[j] * p.width + (j < overlap ? 0 : p.width - p.dim);
+    found[count++] = {p.openKv + at, p.openGate + at};
   }
-  if (position >= p.p0 - p.p0 % p.ratio) {
-    const int64_t at = j * p.width + shift;
-    return {p.partialKv + at, p.partialGate + at, nullptr};
-  }
-  return {p.overlapKv + j * p.dim, p.overlapGate + j * p.dim, nullptr};
+  return count;
 }
 
 inline void compressWindows(const CompressParams& p, int64_t begin, int64_t end) {
-  const bool overlaps = p.width == 2 * p.dim;
-  const int64_t first = p.p0 / p.ratio;
   for (int64_t i = begin; i < end; i++) {
-    const int64_t w = first + i;
     Candidate candidates[kMaxCandidates];
-    int64_t count = 0;
-    if (overlaps) {  // the previous window through its first half; before window 0 the overlap holds (0, -Infinity)
-      for (int64_t j = 0; j < p.ratio; j++) candidates[count++] = findToken(p, (w - 1) * p.ratio + j, j, 0);
-    }
-    for (int64_t j = 0; j < p.ratio; j++) candidates[count++] = findToken(p, w * p.ratio + j, j, overlaps ? 1 : 0);
-    float* entry = p.entries + w * p.dim;
+    const int64_t count = findCandidates(p, i, candidates);
+    float* entry = p.entries + p.entryRow[i] * p.dim;
     poolChannels(candidates, count, p.dim, entry);
     const float mean = sumOfSquares(entry, p.dim) / static_cast<float>(p.dim);
     const float inverse = 1.0f / squareRoot(mean + p.rmsNormEps);

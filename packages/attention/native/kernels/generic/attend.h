@@ -50,20 +50,17 @@ inline void attend(const AttendParams& p, int64_t begin, int64_t end, float* scr
     const int64_t r = item / headBlocks;
     const int64_t h0 = (item % headBlocks) * p.headBlock;
     const int64_t heads = std::min(p.headBlock, p.heads - h0);
-    const int64_t at = ((p.row0 + r) * p.heads + h0) * p.d;
+    const int64_t at = (r * p.heads + h0) * p.d;
     for (int64_t h = 0; h < heads; h++) {
       max[h] = -std::numeric_limits<float>::infinity();
       sum[h] = 0.0f;
     }
     for (int64_t i = 0; i < heads * p.d; i++) p.out[at + i] = 0.0f;
-    const int64_t count = p.keyCount[r];
+    const int64_t count = keyCount(p, r);
     for (int64_t k0 = 0; k0 < count; k0 += kKeyBlock) {
       const int64_t block = std::min(kKeyBlock, count - k0);
       const float* keys[kKeyBlock];
-      for (int64_t j = 0; j < block; j++) {
-        const int64_t index = p.keyIndex[r * p.keyCap + k0 + j];
-        keys[j] = index < p.ringCap ? p.ring + index * p.d : p.entries + (index - p.ringCap) * p.d;
-      }
+      for (int64_t j = 0; j < block; j++) keys[j] = keyRow(p, r, k0 + j);
       // A block of keys stays in cache while every head passes over it.
       for (int64_t h = 0; h < heads; h++) {
         foldBlock(keys, block, p.d, p.q + at + h * p.d, p.softmaxScale, &max[h], &sum[h], p.out + at + h * p.d);

@@ -3,10 +3,10 @@ inline int64_t scoreScratch(const IndexSelectParams&) { return 0; }
 inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, int64_t end, float* scores, float*) {
   const float dimScale = 1.0f / std::sqrt(static_cast<float>(p.dim));
   const float headScale = 1.0f / std::sqrt(static_cast<float>(p.heads));
-  const float* q = p.q + (p.row0 + r) * p.heads * p.dim;
-  const float* weights = p.headWeights + (p.row0 + r) * p.heads;
+  const float* q = p.q + r * p.heads * p.dim;
+  const float* weights = p.headWeights + r * p.heads;
   for (int64_t w = begin; w < end; w++) {
-    const float* key = p.entries + w * p.dim;
+    const float* key = entryOf(p, r, w);
     float sum = 0.0f;
     for (int64_t h = 0; h < p.heads; h++) {
       const float s = dot(q + h * p.dim, key, p.dim);

@@ -19,6 +19,8 @@ constexpr int64_t kRangeWork = int64_t{1} << 17;
 #include "rope.h"
 #include "pool.h"
 #include "../common/compress.h"
+#include "../common/pages.h"
+#include "../common/keys.h"
 #include "index_select.h"
 #include "attend.h"
 

@@ -1,7 +1,6 @@
-// One candidate of an entry: a token's values and gates for this entry's channels. `ape` is null when the gates have it
-// already.
+// One candidate of an entry: a token's values and gates for this entry's channels.
 struct Candidate {
-  const float *kv, *gate, *ape;
+  const float *kv, *gate;
 };
 
 // Softmax-weighted sum per channel over the candidates, in order, for channels [c0, c0 + n).
@@ -11,12 +10,7 @@ inline void poolTile(const Candidate* candidates, int64_t count, int64_t c0, int
   for (int64_t c = 0; c < n; c++) top[c] = -std::numeric_limits<float>::infinity();
   for (int64_t j = 0; j < count; j++) {
     const float* g = candidates[j].gate + c0;
-    const float* a = candidates[j].ape;
-    if (a != nullptr) {
-      for (int64_t c = 0; c < n; c++) weight[j][c] = g[c] + a[c0 + c];
-    } else {
-      for (int64_t c = 0; c < n; c++) weight[j][c] = g[c];
-    }
+    for (int64_t c = 0; c < n; c++) weight[j][c] = g[c];
     for (int64_t c = 0; c < n; c++) top[c] = weight[j][c] <= top[c] ? top[c] : weight[j][c];
   }
   for (int64_t c = 0; c < n; c++) total[c] = 0.0f;

@@ -77,9 +77,9 @@ inline void foldScores(const AttendBuffers& b, const Half& half, int64_t block, 
 inline void attendKeys(const AttendParams& p, int64_t r, int64_t h0, int64_t heads, int64_t first, int64_t end,
                        const AttendBuffers& b, const Half* halves) {
   const int64_t padded = roundUp(heads, kLanes), vectors = padded / kLanes;
-  const int64_t middle = firstHalf(p.keyCount[r]);
+  const int64_t middle = firstHalf(keyCount(p, r));
   KeyFeed feed(p, r, first, end, b.keys);
-  packQueries(p.q + ((p.row0 + r) * p.heads + h0) * p.d, heads, p.d, b.queries, padded);
+  packQueries(p.q + (r * p.heads + h0) * p.d, heads, p.d, b.queries, padded);
   for (int64_t k0 = first; k0 < end; k0 += kKeyBlock) {
     const int64_t block = least(kKeyBlock, end - k0);
     feed.finish(k0 + block);
@@ -122,7 +122,7 @@ inline void attendKeys(const AttendParams& p, int64_t r, int64_t h0, int64_t hea
 inline void writeHeads(const AttendParams& p, int64_t r, int64_t h0, int64_t heads, int64_t begin, int64_t end,
                        const Half* halves) {
   const int64_t padded = roundUp(heads, kLanes);
-  const int64_t count = p.keyCount[r];
+  const int64_t count = keyCount(p, r);
   const bool both = firstHalf(count) < count;
   alignas(64) float weights[2][kLanes];
   for (int64_t h = begin; h < end; h++) {
@@ -141,7 +141,7 @@ inline void writeHeads(const AttendParams& p, int64_t r, int64_t h0, int64_t hea
     // No keys, nothing but weights of zero, or a sink that takes everything.
     const bool empty = (halves[0].total[h] == 0.0f && halves[1].total[h] == 0.0f) || p.sinks[h0 + h] == kInfinity;
     const Vec weight0 = all(weights[0][lane]), weight1 = all(weights[1][lane]);
-    float* const out = p.out + ((p.row0 + r) * p.heads + h0 + h) * p.d;
+    float* const out = p.out + (r * p.heads + h0 + h) * p.d;
     for (int64_t i = 0; i < p.d; i += kLanes) {
       const int64_t at = (i / kChunk * padded + h) * kChunk + i % kChunk;
       Vec value = zero();
@@ -176,7 +176,7 @@ inline void attend(const AttendParams& p, int64_t begin, int64_t end, float* scr
   for (int64_t at = begin; at < end; at++) {
     const int64_t item = at / parts, r = item / blocks, h0 = item % blocks * p.headBlock;
     const int64_t heads = least(p.headBlock, p.heads - h0), padded = roundUp(heads, kLanes);
-    const int64_t count = p.keyCount[r], middle = firstHalf(count);
+    const int64_t count = keyCount(p, r), middle = firstHalf(count);
     const AttendBuffers b = attendBuffers(p, scratch, padded);
     if (parts == 1) {
       const Half halves[2] = {halfAt(b.halves, p.d, padded), halfAt(b.halves + attendHalf(p), p.d, padded)};

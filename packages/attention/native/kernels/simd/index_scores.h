@@ -15,22 +15,18 @@ inline void indexScores(const IndexSelectParams& p, int64_t r, int64_t begin, in
   float* const queries = scratch;                         // [dim, padded]
   float* const products = queries + p.dim * padded;       // [kEntryTile, padded]
   float* const weights = products + kEntryTile * padded;  // [padded]
-  packQueries(p.q + (p.row0 + r) * p.heads * p.dim, p.heads, p.dim, queries, padded);
+  packQueries(p.q + r * p.heads * p.dim, p.heads, p.dim, queries, padded);
   const float scale = 1.0f / (squareRoot(static_cast<float>(p.dim)) * squareRoot(static_cast<float>(p.heads)));
-  const float* rowWeights = p.headWeights + (p.row0 + r) * p.heads;
+  const float* rowWeights = p.headWeights + r * p.heads;
   for (int64_t h = 0; h < padded; h++) weights[h] = h < p.heads ? rowWeights[h] * scale : 0.0f;
-  const auto none = [] {};  // entries lie in order: the processor sees what is next
-  for (int64_t w0 = begin; w0 < end; w0 += kEntryTile) {
-    const int64_t n = least(kEntryTile, end - w0);
+  const auto none = [] {};  // entries of a page lie in order: the processor sees what is next
+  int64_t n = 0;
+  for (int64_t w0 = begin; w0 < end; w0 += n) {
+    n = least(least(kEntryTile, end - w0), leftInPage(p, w0));
+    const float* const keys = entryOf(p, r, w0);
     for (int64_t i = 0; i < p.dim; i += kChunk) {
-      const Product product{p.entries + w0 * p.dim + i,
-                            p.dim,
-                            queries + i * padded,
-                            padded,
-                            least(kChunk, p.dim - i),
-                            products,
-                            padded,
-                            nullptr};
+      const Product product{keys + i, p.dim,  queries + i * padded, padded, least(kChunk, p.dim - i), products,
+                            padded,   nullptr};
       if (i == 0) {
         multiply<Left::kRows, Into::kStore>(product, n, padded / kLanes, none);
       } else {

@@ -16,6 +16,8 @@ inline int64_t vectorsOf(int64_t n) { return (n + kLanes - 1) / kLanes; }
 #include "rope.h"
 #include "pool.h"
 #include "../common/compress.h"
+#include "../common/pages.h"
+#include "../common/keys.h"
 #include "index_scores.h"
 #include "select_top.h"
 #include "key_feed.h"

@@ -1,8 +1,3 @@
-inline const float* keyRow(const AttendParams& p, int64_t r, int64_t j) {
-  const int64_t index = p.keyIndex[r * p.keyCap + j];
-  return index < p.ringCap ? p.ring + index * p.d : p.entries + (index - p.ringCap) * p.d;
-}
-
 // Copies the key rows of a query, block by block, in pieces of a chunk: those of the next block a few at a time between
 // the tiles of this one, each asked for some tiles before. Rows scattered over a cache of entries come from far away,
 // and no processor guesses which is next.

@@ -1,17 +1,12 @@
 // Softmax-weighted sum per channel over the candidates of an entry: the numerator and the denominator grow together and
 // are divided once.
 
-// One candidate: a token's values and gates for the entry's channels. `ape` is null when the gates have it already.
+// One candidate: a token's values and gates for the entry's channels.
 struct Candidate {
-  const float *kv, *gate, *ape;
+  const float *kv, *gate;
 };
 
 inline Vec loadUpTo(const float* p, int64_t n) { return n >= kLanes ? load(p) : loadPart(p, n); }
-
-inline Vec gateOf(const Candidate& candidate, int64_t c, int64_t n) {
-  const Vec gate = loadUpTo(candidate.gate + c, n);
-  return candidate.ape == nullptr ? gate : add(gate, loadUpTo(candidate.ape + c, n));
-}
 
 // `width` vectors side by side hide the latency of the exponentials; n channels are left.
 template <int width>
@@ -22,12 +17,13 @@ inline void poolVectors(const Candidate* candidates, int64_t count, int64_t c0, 
     total[v] = pooled[v] = zero();
   }
   for (int64_t j = 0; j < count; j++) {
-    for (int v = 0; v < width; v++) top[v] = maxOr(top[v], gateOf(candidates[j], c0 + v * kLanes, n - v * kLanes));
+    for (int v = 0; v < width; v++)
+      top[v] = maxOr(top[v], loadUpTo(candidates[j].gate + c0 + v * kLanes, n - v * kLanes));
   }
   for (int64_t j = 0; j < count; j++) {
     for (int v = 0; v < width; v++) {
       const int64_t c = c0 + v * kLanes;
-      const Vec e = expNonPositive(sub(gateOf(candidates[j], c, n - v * kLanes), top[v]));
+      const Vec e = expNonPositive(sub(loadUpTo(candidates[j].gate + c, n - v * kLanes), top[v]));
       total[v] = add(total[v], e);
       pooled[v] = fma(e, loadUpTo(candidates[j].kv + c, n - v * kLanes), pooled[v]);
     }

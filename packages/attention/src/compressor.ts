@@ -1,0 +1,21 @@
+import { checkKind } from '@megamoe/core';
+import type { CompressorHandle } from '@megamoe/ops';
+
+/** Weights of one compressor, float32. */
+export class Compressor implements CompressorHandle {
+  readonly kind = 'compressor';
+
+  constructor(
+    /** [ratio, width] position bias of the gates. */
+    readonly ape: Float32Array,
+    /** [dim] RMS norm of an entry. */
+    readonly norm: Float32Array,
+  ) {}
+}
+
+/** Copies the weights of a compressor. @throws KindError for arrays of another kind */
+export function packCompressor(ape: Float32Array, norm: Float32Array): Compressor {
+  checkKind('packCompressor', 'ape', ape, Float32Array);
+  checkKind('packCompressor', 'norm', norm, Float32Array);
+  return new Compressor(ape.slice(), norm.slice());
+}

@@ -1,0 +1,67 @@
+import { ShapeError, ValueError } from '@megamoe/core';
+import { filledRows, firstLiveRow, PAGES, type PageKind, type StepRows } from '@megamoe/ops';
+import type { HostCache } from '../cache';
+import { i32Room } from './grow';
+
+/** Finds pages that a step must not use: too few, of another cache, or written by two of its sequences. */
+export class PageChecks {
+  /** By window page: the check in which it was last written. */
+  #written: Int32Array = new Int32Array(0);
+  #serial = 0;
+
+  /** Throws unless the pages of every sequence hold what its rows read and write, and no two sequences write one page. */
+  check(fn: string, rows: StepRows, cache: HostCache): void {
+    for (const kind of cache.kinds) {
+      if (!rows.pages.has(kind)) {
+        throw new ShapeError(`${fn}: "rows" must have pages of kind ${kind}, as the cache has; got ${rows.kinds.join(', ')}`); // prettier-ignore
+      }
+      for (let s = 0; s < rows.sequences; s++) checkSequence(fn, rows, cache, kind, s);
+    }
+    this.#checkWriters(fn, rows, cache);
+  }
+
+  #checkWriters(fn: string, rows: StepRows, cache: HostCache): void {
+    this.#written = i32Room(this.#written, cache.pages('window'));
+    const serial = ++this.#serial;
+    const { rows: perPage } = PAGES.window;
+    const { offsets, first, ids } = rows.pages.get('window')!;
+    for (let s = 0; s < rows.sequences; s++) {
+      const from = Math.floor(rows.positions[rows.firstRow[s]!]! / perPage);
+      const to = Math.floor(rows.positions[rows.firstRow[s + 1]! - 1]! / perPage);
+      for (let page = from; page <= to; page++) {
+        const id = ids[offsets[s]! + page - first[s]!]!;
+        if (this.#written[id] === serial) {
+          throw new ValueError(
+            `${fn}: sequence ${s} of the step writes window page ${id}, and so does one before it: reserve the pages of each ` +
+              'sequence first, and add no sequence twice',
+          );
+        }
+        this.#written[id] = serial;
+      }
+    }
+  }
+}
+
+function checkSequence(fn: string, rows: StepRows, cache: HostCache, kind: PageKind, s: number): void {
+  const { offsets, first, ids } = rows.pages.get(kind)!;
+  const start = rows.positions[rows.firstRow[s]!]!;
+  const from = firstLiveRow(kind, start, cache.window);
+  const to = filledRows(kind, rows.positions[rows.firstRow[s + 1]! - 1]! + 1);
+  const { rows: perPage } = PAGES[kind];
+  const held = first[s]! * perPage;
+  const end = (first[s]! + offsets[s + 1]! - offsets[s]!) * perPage;
+  if (to > from && (held > from || end < to)) {
+    throw new ShapeError(
+      `${fn}: sequence ${s} of the step must have its pages of kind ${kind} for rows [${from}, ${to}), got [${held}, ${end}): ` +
+        'reserve them before it is added, in a pool with the window of the cache',
+    );
+  }
+  const most = cache.pages(kind);
+  for (let i = offsets[s]!; i < offsets[s + 1]!; i++) {
+    if (ids[i]! >= 0 && ids[i]! < most) continue;
+    throw new ShapeError(
+      `${fn}: sequence ${s} of the step has page ${ids[i]!} of kind ${kind}, but the cache has ${most}: its pages must come from a pool ` +
+        'with this cache as its memory',
+    );
+  }
+}

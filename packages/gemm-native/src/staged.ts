@@ -1,0 +1,189 @@
+import {
+  checkCapacity,
+  checkInteger,
+  checkKind,
+  checkMultiple,
+  checkOneOf,
+  KindError,
+  roundUp,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
+import type { InputPrecision, Staged, StagedSpec } from '@megamoe/ops';
+import { badScale, checkRowScale, findBadScale } from './checks';
+import type { StagedMemory } from './engine';
+import { adviseHugePages } from './memory';
+
+const PRECISIONS: readonly InputPrecision[] = ['f32', 'bf16', 'nvfp4'];
+
+/** What `createStaged` returns: memory for codes and for floats, whichever were asked for. */
+export class HostStaged implements Staged, StagedMemory {
+  readonly spec: StagedSpec;
+  slots = 0;
+  k = 0;
+  inputs: InputPrecision;
+  ownScales = false;
+  /** R of what was staged last; 0 while nothing whole is there. */
+  filled = 0;
+  buffer: ArrayBuffer;
+  codes: Uint8Array;
+  sf: Uint8Array;
+  rowScale: Float32Array;
+  rows: Float32Array;
+  disposed = false;
+
+  constructor(spec: StagedSpec, isNative: boolean) {
+    const fn = 'createStaged';
+    if (typeof spec !== 'object' || spec === null) throw new KindError(`${fn}: "spec" must be a StagedSpec`);
+    const { slots, k, inputs } = spec;
+    checkInteger(fn, 'slots', slots, 1, 2 ** 32);
+    checkInteger(fn, 'k', k, 1, 2 ** 32);
+    if (!Array.isArray(inputs) || inputs.length === 0)
+      throw new KindError(`${fn}: "inputs" must be an array of at least one of ${PRECISIONS.join(', ')}`);
+    for (const precision of inputs) checkOneOf(fn, 'inputs', precision, PRECISIONS);
+    this.spec = { slots, k, inputs: [...inputs] };
+    this.inputs = inputs[0]!;
+    const blocks = inputs.includes('nvfp4') ? slots * Math.floor(k / 16) : 0;
+    const floats = inputs.some((precision) => precision !== 'nvfp4') ? slots * k : 0;
+    const rowScales = blocks > 0 ? slots : 0;
+    // One buffer, so that a look at it tells whether an argument lies in here; parts begin at lines of 64 bytes.
+    const [codesAt, sfAt] = [roundUp(4 * floats, 64), roundUp(4 * floats, 64) + roundUp(8 * blocks, 64)];
+    const rowScaleAt = sfAt + roundUp(blocks, 64);
+    this.buffer = allocate(fn, rowScaleAt + 4 * rowScales);
+    this.rows = new Float32Array(this.buffer, 0, floats);
+    this.codes = new Uint8Array(this.buffer, codesAt, 8 * blocks);
+    this.sf = new Uint8Array(this.buffer, sfAt, blocks);
+    this.rowScale = new Float32Array(this.buffer, rowScaleAt, rowScales);
+    if (isNative) adviseHugePages(new Uint8Array(this.buffer));
+  }
+
+  get bytes(): number {
+    return this.buffer.byteLength;
+  }
+
+  /** Throws unless R `rows` of k elements can be staged as `inputs`. Nothing is there until {@link fill}. */
+  empty(fn: string, slots: number, k: number, inputs: InputPrecision): void {
+    const { spec } = this;
+    if (!spec.inputs.includes(inputs))
+      throw new ValueError(
+        `${fn}: "staged" was made for inputs ${spec.inputs.join(', ')}, got "${inputs}": name it in createStaged`,
+      );
+    if (slots > spec.slots || k > spec.k)
+      throw new ShapeError(
+        `${fn}: "staged" holds at most slots = ${spec.slots} rows of k = ${spec.k}, got ${slots} of ${k}`,
+      );
+    this.filled = 0;
+    this.k = 0;
+  }
+
+  /** Says what is there now: R `filled` of `slots` rows. */
+  fill(slots: number, filled: number, k: number, inputs: InputPrecision, ownScales: boolean): void {
+    this.slots = slots;
+    this.filled = filled;
+    this.k = k;
+    this.inputs = inputs;
+    this.ownScales = ownScales;
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    [this.filled, this.k] = [0, 0];
+    this.buffer = new ArrayBuffer(0);
+    this.codes = this.sf = new Uint8Array(this.buffer);
+    this.rowScale = this.rows = new Float32Array(this.buffer);
+  }
+}
+
+function allocate(fn: string, bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (cause) {
+    throw new Error(`${fn}: cannot allocate ${bytes} bytes`, { cause });
+  }
+}
+
+/** Throws KindError unless `v` is what `createStaged` made and has not been disposed. */
+export function checkStaged(fn: string, arg: string, v: unknown): asserts v is HostStaged {
+  if (!(v instanceof HostStaged)) throw new KindError(`${fn}: "${arg}" must come from createStaged`);
+  if (v.disposed) throw new KindError(`${fn}: "${arg}" has been disposed`);
+}
+
+/** What {@link stagedArrays} gives, R rows of K. */
+export type StagedArrays =
+  | {
+      readonly inputs: 'nvfp4';
+      /** [R, K/2] u8, even element in the low nibble. */
+      readonly codes: Uint8Array;
+      /** [R, K/16] E4M3, row-major. */
+      readonly sf: Uint8Array;
+      /** [R] global decode scales where each row has its own, else null. */
+      readonly rowScale: Float32Array | null;
+    }
+  | {
+      readonly inputs: 'f32' | 'bf16';
+      /** [R, K] f32, not rounded: products do that. */
+      readonly rows: Float32Array;
+    };
+
+/**
+ * Views of what was staged last: for traces, judges and tests. They are good until the next staging, and no operation takes them beside their
+ * `staged`.
+ * @throws KindError unless `staged` is of these kernels
+ */
+export function stagedArrays(staged: Staged): StagedArrays {
+  checkStaged('stagedArrays', 'staged', staged);
+  const { inputs, filled, k, codes, sf, rowScale, rows, ownScales } = staged;
+  if (inputs !== 'nvfp4') return { inputs, rows: rows.subarray(0, filled * k) };
+  return {
+    inputs,
+    codes: codes.subarray(0, (filled * k) / 2),
+    sf: sf.subarray(0, (filled * k) / 16),
+    rowScale: ownScales ? rowScale.subarray(0, filled) : null,
+  };
+}
+
+/** What {@link stageFrom} takes. */
+export interface StageFromArgs {
+  /** Written. */
+  readonly staged: Staged;
+  /** R, in slot order. */
+  readonly rows: number;
+  /** A multiple of 16. */
+  readonly k: number;
+  /** [R, K/2] u8, even element in the low nibble. */
+  readonly codes: Uint8Array;
+  /** [R, K/16] E4M3, row-major; NaN or negative is a ValueError. */
+  readonly sf: Uint8Array;
+  /** [R] f32: global decode scales of the rows, for products whose alpha does not hold them. */
+  readonly rowScale?: Float32Array | null;
+}
+
+/**
+ * Stages codes that someone else made: a copy of rows that another kernel quantized, to be multiplied as if `stage` had written them.
+ * @throws KindError, ShapeError, ValueError; nothing is staged then
+ */
+export function stageFrom({ staged, rows, k, codes, sf, rowScale = null }: StageFromArgs): void {
+  const fn = 'stageFrom';
+  checkStaged(fn, 'staged', staged);
+  checkInteger(fn, 'rows', rows, 0);
+  checkInteger(fn, 'k', k, 16);
+  checkMultiple(fn, 'k', k, 16);
+  checkKind(fn, 'codes', codes, Uint8Array);
+  checkKind(fn, 'sf', sf, Uint8Array);
+  checkCapacity(fn, 'codes', codes, 'rows*k/2', (rows * k) / 2);
+  checkCapacity(fn, 'sf', sf, 'rows*k/16', (rows * k) / 16);
+  if (rowScale !== null) {
+    checkKind(fn, 'rowScale', rowScale, Float32Array);
+    checkCapacity(fn, 'rowScale', rowScale, 'rows', rows);
+  }
+  staged.empty(fn, rows, k, 'nvfp4');
+  staged.codes.set(codes.subarray(0, (rows * k) / 2));
+  staged.sf.set(sf.subarray(0, (rows * k) / 16));
+  const bad = findBadScale(staged.sf, (rows * k) / 16);
+  if (bad >= 0) throw badScale(fn, 'sf', staged.sf[bad]!, bad);
+  if (rowScale !== null) {
+    staged.rowScale.set(rowScale.subarray(0, rows));
+    checkRowScale(fn, staged.rowScale, rows);
+  }
+  staged.fill(rows, rows, k, 'nvfp4', rowScale !== null);
+}

@@ -1,0 +1,171 @@
+import type { ModelConfig } from '@megamoe/checkpoint';
+import type { Backend, KvCache, RopeHandle, Step, StepRows, Tensor } from '@megamoe/ops';
+import { attentionBlock } from './attention-block';
+import { exactLinear, type Inputs } from './dense';
+import { moeBlock } from './moe-block';
+import type { Place, Probe } from './probe';
+import type { ModelWeights } from './weights';
+import { createWorkspace, type Workspace } from './workspace';
+
+/** Rows of logits computed at a time: [rows, V] of a long prompt never stands twice. */
+const LOGIT_ROWS = 32;
+
+/** What a forward step is made from. */
+export interface ForwardOptions {
+  readonly backend: Backend;
+  readonly config: ModelConfig;
+  readonly weights: ModelWeights;
+  readonly inputs: Inputs;
+  /** Most rows of a step. */
+  readonly maxRows: number;
+}
+
+/**
+ * One step of the model: embedding, layers, final norm, and the logits of the rows that are wanted. It writes to the cache beyond the
+ * committed length of its sequences and changes nothing else, so a step that fails can be done again.
+ */
+export class Forward {
+  /** Where the running step is. */
+  readonly place: Place = { layer: -1, block: 'embed' };
+  readonly step: Step;
+  readonly ws: Workspace;
+  readonly #ropes: { readonly main: RopeHandle; readonly compress: RopeHandle };
+  readonly #logits: Tensor;
+  readonly #context;
+  readonly #logitRows: number;
+
+  constructor(private readonly o: ForwardOptions) {
+    const { backend, config: c, weights, inputs, maxRows } = o;
+    this.ws = createWorkspace(backend, c, weights.nvfp4, inputs, maxRows);
+    this.step = backend.createStep(maxRows);
+    this.#ropes = {
+      main: backend.createRope({ ropeDim: c.ropeHeadDim, theta: c.ropeTheta }),
+      compress: backend.createRope({
+        ropeDim: c.ropeHeadDim,
+        theta: c.compressRopeTheta,
+        ...(c.yarn ? { yarn: c.yarn } : {}),
+      }),
+    };
+    this.#logitRows = Math.min(maxRows, LOGIT_ROWS);
+    this.#logits = backend.alloc('f32', [this.#logitRows, c.vocabSize]);
+    this.#context = {
+      backend,
+      config: c,
+      ws: this.ws,
+      step: this.step,
+      inputs,
+      cache: null as unknown as KvCache,
+      probe: undefined as Probe | undefined,
+    };
+  }
+
+  /** Runs all layers for the rows of a step; `ws.normed` then holds what the head takes. */
+  run(rows: StepRows, cache: KvCache, probe: Probe | undefined): void {
+    const { backend: b, config: c, weights } = this.o;
+    const { ws, step, place } = this;
+    const x = this.#context;
+    x.cache = cache;
+    x.probe = probe;
+    const { hcMult: hc, hiddenSize: d, rmsNormEps: eps } = c;
+    const n = rows.rows;
+    place.layer = -1;
+    place.block = 'embed';
+    b.planStep(step, rows, cache, this.#ropes.compress);
+    const { positions } = step;
+    b.ropeTables({ rope: this.#ropes.main, positions, rows: n, cos: ws.ropeMain.cos, sin: ws.ropeMain.sin });
+    b.ropeTables({
+      rope: this.#ropes.compress,
+      positions,
+      rows: n,
+      cos: ws.ropeCompress.cos,
+      sin: ws.ropeCompress.sin,
+    });
+    b.embed({ table: weights.embed, ids: step.ids, rows: n, repeat: hc, out: ws.streams });
+    for (let i = 0; i < weights.layers.length; i++) {
+      const w = weights.layers[i]!;
+      place.layer = i;
+      place.block = 'attention';
+      this.#mix(w.attnHc, n);
+      probe?.tensor?.('attn_hc_collapsed', i, ws.collapsed, n, [d]);
+      probe?.tensor?.('attn_hc_post', i, ws.post, n, [hc]);
+      probe?.tensor?.('attn_hc_comb', i, ws.comb, n, [hc, hc]);
+      b.rmsNorm({ x: ws.collapsed, rows: n, d, weight: w.attnNorm, eps, out: ws.normed });
+      attentionBlock(x, w.attention, i);
+      if (w.attention.spec.ratio !== 0)
+        probe?.attended?.(i, w.attention.indexer ? ws.selected : null, c.indexTopk, cache, rows);
+      probe?.tensor?.('attn_out', i, ws.blockOut, n, [d]);
+      this.#spread(n);
+
+      place.block = 'experts';
+      this.#mix(w.ffnHc, n);
+      b.rmsNorm({ x: ws.collapsed, rows: n, d, weight: w.ffnNorm, eps, out: ws.normed });
+      moeBlock(x, w.moe, i);
+      probe?.tensor?.('ffn_out', i, ws.blockOut, n, [d]);
+      this.#spread(n);
+      probe?.tensor?.('streams', i, ws.streams, n, [hc, d]);
+    }
+    place.layer = -1;
+    place.block = 'head';
+    const { fn, base, gain } = weights.headHc;
+    const { hcEps } = c;
+    b.hcHead({ streams: ws.streams, rows: n, hc, d, fn, base, gain, rmsNormEps: eps, hcEps, out: ws.collapsed });
+    b.rmsNorm({ x: ws.collapsed, rows: n, d, weight: weights.norm, eps, out: ws.normed });
+    probe?.tensor?.('final_norm', -1, ws.normed, n, [d]);
+  }
+
+  /**
+   * Logits of the wanted rows of the step that ran, one [V] after the other: row i goes to `out[to(i)]` on. Waits for the backend.
+   */
+  logits(rows: StepRows, out: Float32Array, to: (wanted: number) => number): void {
+    const { backend: b, config: c, weights, inputs } = this.o;
+    const { ws, step } = this;
+    const v = c.vocabSize;
+    for (let at = 0; at < rows.wanted; at += this.#logitRows) {
+      const n = Math.min(this.#logitRows, rows.wanted - at);
+      const index = at === 0 ? step.wantedRows : step.wantedRows.view(at, n);
+      b.gatherRows({ x: ws.normed, d: c.hiddenSize, index, rows: n, out: ws.blockOut });
+      exactLinear(b, weights.head, ws.blockOut, n, inputs, this.#logits);
+      for (let i = 0; i < n;) {
+        const from = i++;
+        const first = to(at + from);
+        while (i < n && to(at + i) === first + (i - from) * v) i++; // rows that stand together come together
+        b.download(this.#logits, from * v, (i - from) * v, out, first);
+      }
+    }
+  }
+
+  /** Frees buffers and step. */
+  dispose(): void {
+    this.ws.dispose();
+    this.step.dispose();
+    this.#logits.dispose();
+  }
+
+  /** Hyper-connection before a block: streams -> collapsed, with the coefficients kept for after it. */
+  #mix({ fn, base, gain }: ModelWeights['headHc'], rows: number): void {
+    const { backend: b, config: c } = this.o;
+    const { streams, post, comb, collapsed } = this.ws;
+    b.hcPre({
+      streams,
+      rows,
+      hc: c.hcMult,
+      d: c.hiddenSize,
+      fn,
+      base,
+      gain,
+      rmsNormEps: c.rmsNormEps,
+      hcEps: c.hcEps,
+      iters: c.hcSinkhornIters,
+      post,
+      comb,
+      collapsed,
+    });
+  }
+
+  /** And after it: the block's output back into the streams. */
+  #spread(rows: number): void {
+    const { backend: b, config: c } = this.o;
+    const { streams, blockOut, post, comb } = this.ws;
+    b.hcPost({ streams, blockOut, rows, hc: c.hcMult, d: c.hiddenSize, post, comb });
+  }
+}

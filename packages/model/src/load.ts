@@ -1,0 +1,201 @@
+import {
+  formatSummary,
+  loadTokenizer,
+  openCheckpoint,
+  type Checkpoint,
+  type GenerationConfig,
+  type Tokenizer,
+} from '@megamoe/checkpoint';
+import { checkInteger, checkOneOf, KindError } from '@megamoe/core';
+import {
+  loadWeights,
+  type Activations,
+  type FloatInputs,
+  type LoadProgress,
+  type ModelWeights,
+  type WeightSource,
+} from '@megamoe/layers';
+import { missingOperations, type Backend } from '@megamoe/ops';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createBackend, type BackendOptions } from './backends/create';
+import { Model } from './model';
+import { checkPlan, createPools, planMemory, type MemoryPlan, type PlanOptions } from './plan';
+
+/** How to load a model. */
+export interface LoadOptions extends Omit<BackendOptions, 'backend'> {
+  /**
+   * By name, or a backend of your own, or one that looks on (`observed` of `@megamoe/ops`): `threads` and `isa` then do not apply.
+   */
+  readonly backend?: BackendOptions['backend'] | Backend;
+  /** Inputs of NVFP4 experts: quantized (W4A4, default) or left in float32 (W4A16). */
+  readonly activations?: Activations;
+  /**
+   * Inputs of matrix products that are not quantized: `f32` (default), or `bf16`: rounded to BF16, but for router, compressors and head. With
+   * AVX-512 BF16 a long prompt takes about two thirds of the time; its results are the same bits however it is cut.
+   */
+  readonly floatInputs?: FloatInputs;
+  /** `static`: the checkpoint's calibrated `input_scale` (default, where there is one). `dynamic`: each row's own amax. */
+  readonly inputScales?: 'static' | 'dynamic';
+  /** Most tokens that one step computes; longer prompts go in chunks of this size. Default 256. */
+  readonly maxChunk?: number;
+  /**
+   * Most bytes of memory that the process should take. Experts that do not fit stay on the disk and are read when tokens are routed to
+   * them; results are the same bits. Default: none, everything is packed at load.
+   */
+  readonly memoryLimit?: number;
+  /** Most routed experts, of all layers, in memory at a time. Default: as many as `memoryLimit` leaves room for. */
+  readonly residentExperts?: number;
+  /** Told what the load will put into memory before it reads any weights. */
+  readonly onPlan?: (plan: MemoryPlan) => void;
+  readonly onProgress?: LoadProgress;
+  readonly signal?: AbortSignal;
+}
+
+/** What a model has besides its weights. */
+interface Extras {
+  readonly tokenizer: Tokenizer | null;
+  readonly generation: GenerationConfig | undefined;
+  readonly noticed: readonly string[];
+  readonly formats: string | undefined;
+  readonly close: () => void;
+}
+
+/**
+ * Loads a checkpoint folder.
+ * @throws CheckpointError when a file, tensor or config field is missing, damaged or contradicts another; UnsupportedError when
+ * the backend is not there; the abort reason when `signal` fires.
+ */
+export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model> {
+  checkLoadOptions('loadModel', o);
+  o.signal?.throwIfAborted();
+  const backend = backendOf('loadModel', o);
+  const checkpoint = openCheckpoint(dir);
+  let model: Model | undefined;
+  try {
+    const tokenizer = existsSync(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
+    model = await packModel('loadModel', checkpoint, backend, o, {
+      tokenizer,
+      generation: checkpoint.generation,
+      noticed: checkpoint.warnings,
+      formats: formatSummary(checkpoint.modules, checkpoint.draft),
+      close: () => checkpoint.close(),
+    });
+    if (model.plan.fits === 'pool') openFiles.register(model, checkpoint, model);
+    return model;
+  } finally {
+    if (model?.plan.fits !== 'pool') checkpoint.close();
+  }
+}
+
+/** Closes the files of models that read experts from them and were collected without `dispose`. */
+const openFiles = new FinalizationRegistry<Checkpoint>((checkpoint) => checkpoint.close());
+
+/** What loading a checkpoint folder would put into memory; reads no weights. @throws as {@link loadModel} for what it cannot open. */
+export function planModel(dir: string, o: LoadOptions = {}): MemoryPlan {
+  checkLoadOptions('planModel', o);
+  const backend = backendOf('planModel', o);
+  const checkpoint = openCheckpoint(dir);
+  try {
+    return planMemory(checkpoint, backend, planOptions(o)).plan;
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/**
+ * Builds a model from weights that need not lie in a checkpoint: made in memory, or read by other code. It has no tokenizer.
+ * @throws what the source throws, and as {@link loadModel}.
+ */
+export async function createModel(source: WeightSource, o: LoadOptions = {}): Promise<Model> {
+  checkLoadOptions('createModel', o);
+  return packModel('createModel', source, backendOf('createModel', o), o, {
+    tokenizer: null,
+    generation: undefined,
+    noticed: [],
+    formats: undefined,
+    close: () => undefined,
+  });
+}
+
+/** The backend that was asked for. @throws KindError for one of the caller's that lacks operations, naming them */
+function backendOf(fn: string, { backend, threads, isa }: LoadOptions): Backend {
+  if (typeof backend !== 'object') {
+    return createBackend({
+      ...(backend === undefined ? {} : { backend }),
+      ...(threads === undefined ? {} : { threads }),
+      ...(isa === undefined ? {} : { isa }),
+    });
+  }
+  const missing = missingOperations(backend);
+  if (missing.length === 0) return backend;
+  throw new KindError(`${fn}: "backend" lacks operations of the list in @megamoe/ops: ${missing.join(', ')}`);
+}
+
+function checkLoadOptions(fn: string, { activations, floatInputs, inputScales, maxChunk, ...o }: LoadOptions): void {
+  if (activations !== undefined) checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
+  if (floatInputs !== undefined) checkOneOf(fn, 'floatInputs', floatInputs, ['f32', 'bf16']);
+  if (inputScales !== undefined) checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
+  if (maxChunk !== undefined) checkInteger(fn, 'maxChunk', maxChunk, 1, 65536);
+  if (o.memoryLimit !== undefined) checkInteger(fn, 'memoryLimit', o.memoryLimit, 1);
+  if (o.residentExperts !== undefined) checkInteger(fn, 'residentExperts', o.residentExperts, 1);
+}
+
+const DEFAULT_CHUNK = 256;
+
+function planOptions({ memoryLimit, residentExperts, maxChunk, activations, floatInputs }: LoadOptions): PlanOptions {
+  return {
+    limitBytes: memoryLimit,
+    residentExperts,
+    maxChunk: maxChunk ?? DEFAULT_CHUNK,
+    inputs: { activations: activations ?? 'nvfp4', float: floatInputs ?? 'f32' },
+  };
+}
+
+async function packModel(
+  fn: string,
+  source: WeightSource,
+  backend: Backend,
+  o: LoadOptions,
+  { tokenizer, generation, noticed, formats: found, close }: Extras,
+): Promise<Model> {
+  const options = planOptions(o);
+  const planned = planMemory(source, backend, options);
+  const { plan, formats } = planned;
+  o.onPlan?.(plan);
+  checkPlan(fn, plan);
+  const pools = createPools(planned, backend);
+  let weights: ModelWeights;
+  try {
+    weights = await loadWeights(source, backend, {
+      formats,
+      staticInputScales: (o.inputScales ?? 'static') === 'static',
+      totalBytes: plan.loadBytes,
+      poolFor: pools.poolFor,
+      onProgress: o.onProgress,
+      signal: o.signal,
+    });
+  } catch (error) {
+    pools.dispose();
+    throw error;
+  }
+  const model: Model = new Model({
+    backend,
+    config: source.config,
+    weights,
+    tokenizer,
+    generation,
+    inputs: options.inputs,
+    maxChunk: options.maxChunk,
+    warnings: [...noticed, ...weights.warnings], // `noticed` may have grown while tensors were read
+    plan,
+    formats: found,
+    free: () => {
+      openFiles.unregister(model);
+      weights.dispose();
+      pools.dispose();
+      close();
+    },
+  });
+  return model;
+}

@@ -1,0 +1,124 @@
+import { checkKind, checkLength, ShapeError } from '@megamoe/core';
+import {
+  filledRows,
+  firstLiveRow,
+  PAGES,
+  SequencePages,
+  type CachePart,
+  type LayerSpec,
+  type PageKind,
+} from '@megamoe/ops';
+import type { KvMemory } from './kv';
+
+/** A layer's part of a saved sequence: what later tokens need, rows oldest first. */
+export interface SavedLayer {
+  readonly ratio: 0 | 4 | 128;
+  readonly window: number;
+  readonly headDim: number;
+  /** Ratio 4 only. */
+  readonly indexHeadDim?: number;
+  /** Rows of each part, float32: see {@link CachePart}. */
+  readonly parts: Readonly<Partial<Record<CachePart, Float32Array>>>;
+}
+
+interface Part {
+  readonly part: CachePart;
+  readonly kind: PageKind;
+  readonly width: number;
+}
+
+/** The parts of a layer, the pages that they lie in, and the elements of their rows. */
+function partsOf({ ratio, headDim, indexHeadDim = 0 }: LayerSpec): Part[] {
+  const parts: Part[] = [{ part: 'window', kind: 'window', width: headDim }];
+  if (ratio === 0) return parts;
+  const [open, entries] = ratio === 4 ? (['open4', 'entries4'] as const) : (['open128', 'entries128'] as const);
+  const wide = ratio === 4 ? 2 : 1;
+  parts.push({ part: 'entries', kind: entries, width: headDim });
+  for (const part of ['openKv', 'openGate'] as const) parts.push({ part, kind: open, width: wide * headDim });
+  if (ratio === 128) return parts;
+  parts.push({ part: 'indexEntries', kind: entries, width: indexHeadDim });
+  for (const part of ['indexOpenKv', 'indexOpenGate'] as const) {
+    parts.push({ part, kind: open, width: wide * indexHeadDim });
+  }
+  return parts;
+}
+
+/** Calls `work` for each run of rows `[from, from + n)` of a kind that lies in one page, with its first row in memory. */
+function eachRun(
+  kind: PageKind,
+  pages: SequencePages,
+  from: number,
+  end: number,
+  work: (memoryRow: number, from: number, n: number) => void,
+): void {
+  const { rows } = PAGES[kind];
+  const { first, ids } = pages.list(kind);
+  for (let w = from; w < end;) {
+    const n = Math.min(end - w, rows - (w % rows));
+    work(ids[Math.floor(w / rows) - first]! * rows + (w % rows), w, n);
+    w += n;
+  }
+}
+
+/** Rows that tokens at `length` and later need. */
+function liveRows(kind: PageKind, length: number, window: number): [from: number, end: number] {
+  return [firstLiveRow(kind, length, window), filledRows(kind, length)];
+}
+
+/** Copies what later tokens of a sequence need. */
+export function savePages({ backend, cache, layers }: KvMemory, pages: SequencePages): SavedLayer[] {
+  return layers.map((spec, layer) => {
+    const parts: Partial<Record<CachePart, Float32Array>> = {};
+    for (const { part, kind, width } of partsOf(spec)) {
+      const [first, last] = liveRows(kind, pages.length, spec.window);
+      const out = new Float32Array((last - first) * width);
+      eachRun(kind, pages, first, last, (at, from, n) =>
+        backend.download(cache.part(layer, part), at * width, n * width, out, (from - first) * width),
+      );
+      parts[part] = out;
+    }
+    return { ...spec, parts };
+  });
+}
+
+/** Pages of a new sequence with what {@link savePages} copied. Nothing is held when it throws. */
+export function restorePages(
+  fn: string,
+  { backend, cache, layers, pool }: KvMemory,
+  saved: readonly SavedLayer[],
+  length: number,
+): SequencePages {
+  checkLength(fn, 'saved.layers', saved, 'layers', layers.length);
+  layers.forEach((spec, i) => checkLayer(fn, `saved.layers[${i}]`, spec, saved[i]!, length));
+  const pages = new SequencePages(pool);
+  try {
+    pages.open(length);
+    layers.forEach((spec, layer) => {
+      for (const { part, kind, width } of partsOf(spec)) {
+        const [first, last] = liveRows(kind, length, spec.window);
+        const data = saved[layer]!.parts[part]!;
+        eachRun(kind, pages, first, last, (at, from, n) =>
+          backend.upload(cache.part(layer, part), at * width, data, (from - first) * width, n * width),
+        );
+      }
+    });
+    return pages;
+  } catch (error) {
+    pages.dispose();
+    throw error;
+  }
+}
+
+function checkLayer(fn: string, at: string, spec: LayerSpec, saved: SavedLayer, length: number): void {
+  for (const name of ['ratio', 'window', 'headDim', 'indexHeadDim'] as const) {
+    if (saved[name] !== spec[name]) {
+      throw new ShapeError(`${fn}: "${at}.${name}" must be ${String(spec[name])}, got ${String(saved[name])}`);
+    }
+  }
+  for (const { part, kind, width } of partsOf(spec)) {
+    const [first, last] = liveRows(kind, length, spec.window);
+    const data: unknown = saved.parts[part];
+    checkKind(fn, `${at}.parts.${part}`, data, Float32Array);
+    checkLength(fn, `${at}.parts.${part}`, data, 'rows*width', (last - first) * width);
+  }
+}
