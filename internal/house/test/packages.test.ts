@@ -35,14 +35,17 @@ const NAMES = [
   'checkpoint',
   'core',
   'gemm-native',
+  'layers',
   'model',
   'moe-router',
   'native-kit',
   'nvfp4-quant',
+  'ops',
   'reference',
   'sampler',
   'sf-layout',
   'tiny-model',
+  'verify',
 ]
   .map((name) => `@megamoe/${name}`)
   .concat('megamoe');
