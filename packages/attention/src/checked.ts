@@ -1,10 +1,10 @@
 import { KindError, ShapeError, ValueError } from '@megamoe/core';
-import { arrayChecks, makeChecks } from '@megamoe/ops';
+import { arrayChecks, makeChecks, makeMemoryChecks, makeValueChecks } from '@megamoe/ops';
 import type { FamilyOp, HostArrays, Operations } from '@megamoe/ops';
 import { HostCache } from './cache';
 import { Compressor } from './compressor';
 import { compressorOf } from './layer-parts';
-import type { Own, OwnOperations } from './own';
+import type { AttentionOp, Own, OwnOperations } from './own';
 import { Rope } from './rope';
 import { HostStep } from './step';
 
@@ -19,6 +19,8 @@ const MAKERS: Readonly<Record<string, { readonly of: abstract new (...args: neve
 
 /** Throws unless `v` is a handle that these kernels made and that has not been disposed. */
 export function checkHandle(fn: string, arg: string, v: unknown, of: string): void {
+  if (v instanceof HostStep && of === 'step' && !v.disposed) return; // the common cases first
+  if (v instanceof HostCache && of === 'cache' && !v.disposed) return;
   const maker = MAKERS[of]!;
   if (!(v instanceof maker.of)) {
     const got = v === null ? 'null' : typeof v === 'object' ? (v.constructor?.name ?? 'object') : typeof v;
@@ -70,12 +72,45 @@ function checkAttend({ cache, layer, d, selected, heads, sinks }: Own<'attend'>)
   }
 }
 
-/** Operations with all their checks: those that follow from the list, and those that it cannot know. */
-export function checkedOperations(ops: OwnOperations): Operations<HostArrays, FamilyOp<'attention'>> {
-  const check = makeChecks(arrayChecks(checkHandle));
+/** Operations of an addon, which compares addresses itself: what it refuses is looked at again, for an error of the usual class and words. */
+function retold(ops: OwnOperations, memory: ReturnType<typeof makeMemoryChecks>): OwnOperations {
+  const wrap = <N extends AttentionOp>(name: N): OwnOperations[N] => {
+    const run = ops[name] as (a: unknown) => void;
+    const check = memory[name] as (a: unknown) => void;
+    return (a: unknown) => {
+      try {
+        run(a);
+      } catch (error) {
+        check(a);
+        throw error;
+      }
+    };
+  };
+  return {
+    ropeTables: ops.ropeTables,
+    rope: wrap('rope'),
+    writeWindow: wrap('writeWindow'),
+    compress: wrap('compress'),
+    indexSelect: wrap('indexSelect'),
+    attend: wrap('attend'),
+  };
+}
+
+/**
+ * Operations with all their checks: those that follow from the list, and those that it cannot know.
+ * @param isAddon the operations compare addresses of results and other arguments themselves, which costs less than a `.buffer`
+ */
+export function checkedOperations(
+  bare: OwnOperations,
+  isAddon: boolean,
+): Operations<HostArrays, FamilyOp<'attention'>> {
+  const kinds = arrayChecks(checkHandle);
+  const all = makeChecks(kinds);
+  const check = isAddon ? makeValueChecks(kinds) : all;
+  const ops = isAddon ? retold(bare, makeMemoryChecks(kinds)) : bare;
   return {
     ropeTables(args) {
-      check.ropeTables(args);
+      all.ropeTables(args); // TypeScript on every backend
       ops.ropeTables(args as Own<'ropeTables'>);
     },
     rope(args) {

@@ -11,7 +11,7 @@ import { HostStep } from './step';
 
 function kernelsOf(ops: OwnOperations, backend: KernelBackend, isa: string, threads: number): AttentionKernels {
   return {
-    ...checkedOperations(ops),
+    ...checkedOperations(ops, backend === 'native'),
     backend,
     isa,
     threads,

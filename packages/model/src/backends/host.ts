@@ -108,27 +108,27 @@ export function createHostBackend(
   };
 }
 
-/** The methods of both sets of kernels as functions: they are looked up once, not at every call. */
+/** The operations of both sets, which are functions of their own: nothing stands between. */
 function operationsOf(g: GemmKernels, t: AttentionKernels): Omit<Operations<HostArrays>, 'route' | 'assignSlots'> {
   return {
-    embed: (a) => g.embed(a),
-    rmsNorm: (a) => g.rmsNorm(a),
-    linear: (a) => g.linear(a),
-    swiglu: (a) => g.swiglu(a),
-    add: (a) => g.add(a),
-    gatherRows: (a) => g.gatherRows(a),
-    hcPre: (a) => g.hcPre(a),
-    hcPost: (a) => g.hcPost(a),
-    hcHead: (a) => g.hcHead(a),
-    stage: (a) => g.stage(a),
-    swigluStage: (a) => g.swigluStage(a),
-    groupedGemm: (a) => g.groupedGemm(a),
-    scatterExperts: (a) => g.scatterExperts(a),
-    ropeTables: (a) => t.ropeTables(a),
-    rope: (a) => t.rope(a),
-    writeWindow: (a) => t.writeWindow(a),
-    compress: (a) => t.compress(a),
-    indexSelect: (a) => t.indexSelect(a),
-    attend: (a) => t.attend(a),
+    embed: g.embed,
+    rmsNorm: g.rmsNorm,
+    linear: g.linear,
+    swiglu: g.swiglu,
+    add: g.add,
+    gatherRows: g.gatherRows,
+    hcPre: g.hcPre,
+    hcPost: g.hcPost,
+    hcHead: g.hcHead,
+    stage: g.stage,
+    swigluStage: g.swigluStage,
+    groupedGemm: g.groupedGemm,
+    scatterExperts: g.scatterExperts,
+    ropeTables: t.ropeTables,
+    rope: t.rope,
+    writeWindow: t.writeWindow,
+    compress: t.compress,
+    indexSelect: t.indexSelect,
+    attend: t.attend,
   };
 }
