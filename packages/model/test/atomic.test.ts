@@ -60,6 +60,7 @@ describe.each(BACKENDS)('%s', (name) => {
         try {
           m.forward(items);
           expect(armed(), `${op} has fewer than ${nth + 1} calls in a step`).toBe(true);
+          expect(nth, `${op} is in no step`).toBeGreaterThan(0);
           arm(op, 1e9); // it was not reached: the step stands, and there is nothing to try again
           items.forEach(({ sequence }) => sequence.dispose());
           continue;
