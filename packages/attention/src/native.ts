@@ -5,7 +5,7 @@ import type { NativeFunction } from '@megamoe/ops';
 import { entryKeys } from './entry-keys';
 import { compressorOf } from './layer-parts';
 import type { AttentionOp, OwnOperations } from './own';
-import { ropeTables } from './rope';
+import { ropeTables } from './js/rope-tables';
 
 /** What `native/bindings/addon.cc` exports: which table of `isas` runs and on how many threads, then the arguments, positional. */
 export type NativeAddon = KernelAddon & Readonly<Record<Exclude<AttentionOp, 'ropeTables'>, NativeFunction>>;

@@ -1,6 +1,5 @@
 import { checkInteger, checkNumber, checkPositive, ShapeError, ValueError } from '@megamoe/core';
 import type { RopeHandle, RopeSpec } from '@megamoe/ops';
-import type { Own } from './own';
 
 /** Inverse frequencies of one rotary embedding. */
 export class Rope implements RopeHandle {
@@ -58,13 +57,10 @@ export function createRope({ ropeDim, theta, yarn }: RopeSpec): Rope {
   return new Rope(ropeDim, invFreq);
 }
 
-/** `cos[r, i] = cos(angle)`, `sin[r, i] = sin(angle)` with `angle = f32(positions[r] * invFreq[i])`, each rounded to f32. */
-export function ropeTables({ rope, positions, rows, cos, sin }: Own<'ropeTables'>): void {
-  const half = rope.invFreq.length;
-  for (let r = 0; r < rows; r++) fillRopeRow(rope.invFreq, positions[r]!, cos, sin, r * half);
-}
-
-/** One row of {@link ropeTables} at offset `at`. */
+/**
+ * The row of one position at offset `at` of the tables: `cos[at + i] = cos(angle)`, `sin[at + i] = sin(angle)` with
+ * `angle = f32(position * invFreq[i])`, each rounded to f32.
+ */
 export function fillRopeRow(invFreq: Float32Array, position: number, cos: Float32Array, sin: Float32Array, at: number) {
   for (let i = 0; i < invFreq.length; i++) {
     const angle = Math.fround(position * invFreq[i]!);

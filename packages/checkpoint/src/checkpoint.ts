@@ -14,7 +14,8 @@ import { checkNoNaN, decodeFloats, decodeInts } from './tensors/decode';
 import type { DraftLayers } from './tensors/draft';
 import type { ExpertMatrix } from './tensors/layout';
 import type { ExpertScales, ExpertTensor, LinearTensor } from './tensors/matrix';
-import type { ModuleInfo, ModuleTable } from './tensors/modules';
+import type { ModuleInfo } from './tensors/module-info';
+import type { ModuleTable } from './tensors/modules';
 import { buildModuleTable } from './tensors/modules';
 import { MatrixReader } from './tensors/read-matrix';
 

@@ -24,7 +24,7 @@ export type { QuantizationManifest } from './config/manifest';
 export type { DraftLayers } from './tensors/draft';
 export { canonicalName } from './tensors/names';
 export type { ExpertMatrix } from './tensors/layout';
-export type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './tensors/modules';
+export type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './tensors/module-info';
 export { SafetensorsFile } from './safetensors/file';
 export { ReadBuffers } from './safetensors/buffers';
 export { parseHeader, readHeaderLength } from './safetensors/header';

@@ -1,8 +1,28 @@
-import { encodeChatPrompt, type ChatMessage } from '@megamoe/checkpoint';
+import {
+  encodeChatPrompt,
+  type ChatMessage,
+  type GenerationConfig,
+  type ModelConfig,
+  type Tokenizer,
+} from '@megamoe/checkpoint';
 import { checkInteger, KindError, ShapeError, ValueError } from '@megamoe/core';
+import type { Backend } from '@megamoe/ops';
 import { Sampler, StopChecker, type SamplingParams, type TokenLogprob } from '@megamoe/sampler';
-import type { Model } from './model';
+import type { Sequence } from './sequence';
+import type { BatchItem } from './step-runner';
 import { checkTokenIds } from './token-ids';
+
+/** What a generation needs of a model; a `Model` is one. */
+export interface TextModel {
+  readonly backend: Pick<Backend, 'logitsScan'>;
+  readonly config: ModelConfig;
+  readonly generationConfig: GenerationConfig | undefined;
+  readonly maxChunk: number;
+  readonly hasTokenizer: boolean;
+  readonly tokenizer: Tokenizer;
+  createSequence(): Sequence;
+  forward(batch: readonly BatchItem[], options: { readonly logits?: 'none'; readonly out?: Float32Array }): unknown;
+}
 
 /** What to continue; give exactly one of the three. */
 export interface Prompt {
@@ -63,7 +83,7 @@ export const DEFAULT_MAX_TOKENS = 4096;
 const TURN_STARTS = ['<｜User｜>'];
 
 /** Token ids of a prompt, as {@link generate} would feed them. */
-export function promptTokenIds(model: Model, o: Prompt): number[] {
+export function promptTokenIds(model: TextModel, o: Prompt): number[] {
   const given = [o.prompt, o.messages, o.tokenIds].filter((x) => x !== undefined).length;
   if (given !== 1)
     throw new ValueError(`generate: give exactly one of "prompt", "messages" and "tokenIds", got ${given}`);
@@ -76,7 +96,7 @@ export function promptTokenIds(model: Model, o: Prompt): number[] {
 }
 
 /** Ids that end a turn: the checkpoint's, and as a safety net those that begin a sentence or a user's turn. */
-export function stopTokenIds(model: Model): number[] {
+export function stopTokenIds(model: TextModel): number[] {
   const ids = new Set([
     ...model.config.eosTokenIds,
     ...(model.generationConfig?.eosTokenIds ?? []),
@@ -97,7 +117,7 @@ const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resol
  * @throws ValueError for an empty or too long prompt, a token id out of range or a sampling knob out of range; the abort reason as
  * soon as `signal` fires.
  */
-export async function* generate(model: Model, o: GenerateOptions): AsyncGenerator<GenerateChunk, void, undefined> {
+export async function* generate(model: TextModel, o: GenerateOptions): AsyncGenerator<GenerateChunk, void, undefined> {
   const started = performance.now();
   const { prompt, messages, tokenIds, maxTokens: asked, stop: stopTexts = [], stopIds: more = [], ...rest } = o;
   const { ignoreEos = false, sequenceIndex: index, signal, ...knobs } = rest;

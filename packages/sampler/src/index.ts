@@ -1,5 +1,6 @@
 export { Sampler } from './sampler';
-export type { SampleResult, SamplerOptions, TokenLogprob } from './sampler';
+export type { SampleResult, SamplerOptions } from './sampler';
+export type { TokenLogprob } from './logprobs';
 export { processLogits } from './process';
 export type { ProcessOptions, ProcessStage } from './process';
 export { resolveSamplingParams } from './params';

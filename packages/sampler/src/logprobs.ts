@@ -1,7 +1,12 @@
 import { expNegative } from './exp';
-import type { TokenLogprob } from './sampler';
 import type { SamplerScratch } from './scratch';
 import { kthLargest } from './select';
+
+/** A token and its log-probability (natural logarithm). */
+export interface TokenLogprob {
+  readonly tokenId: number;
+  readonly logprob: number;
+}
 
 /**
  * `log(sum(exp(x - max)))` in double; `max` is the largest of `x`. A log-probability is then `x - max - logSum`: in this order nothing is lost

@@ -1,16 +1,10 @@
 import { checkInteger, ValueError, type LogitsScan } from '@megamoe/core';
 import { drawToken } from './draw';
-import { logSum, topLogprobs } from './logprobs';
+import { logSum, topLogprobs, type TokenLogprob } from './logprobs';
 import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { LogitsPipeline } from './process';
 import { findFew } from './scan';
 import { type Candidates, createSamplerScratch, type SamplerScratch } from './scratch';
-
-/** A token and its log-probability (natural logarithm). */
-export interface TokenLogprob {
-  readonly tokenId: number;
-  readonly logprob: number;
-}
 
 /** What {@link Sampler.sample} answers. */
 export interface SampleResult {

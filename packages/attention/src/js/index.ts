@@ -1,9 +1,9 @@
 import type { OwnOperations } from '../own';
-import { ropeTables } from '../rope';
 import { attend, createAttendScratch } from './attend';
 import { compress, createCompressScratch } from './compress';
 import { createSelectScratch, indexSelect } from './index-select';
 import { rope } from './rope';
+import { ropeTables } from './rope-tables';
 import { writeWindow } from './write-window';
 
 /** The operations in TypeScript; their scratch grows to the largest shape seen and then stays. */

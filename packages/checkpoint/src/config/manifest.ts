@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { quote } from '../fail';
-import type { ModuleFormat, ModuleInfo } from '../tensors/modules';
+import type { ModuleFormat, ModuleInfo } from '../tensors/module-info';
 import { readJsonObject } from './config';
 
 /** What a checkpoint says about its own quantization. The tensors decide; this is only compared with them. */

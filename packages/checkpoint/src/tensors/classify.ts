@@ -3,7 +3,7 @@ import { badFile, listText, shapeText } from '../fail';
 import type { TensorInfo } from '../safetensors/store';
 import type { LinearSlot } from './layout';
 import { FP8_TILE } from './matrix';
-import type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './modules';
+import type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './module-info';
 
 /** Element types of unquantized matrices. */
 export const FLOAT_FORMATS: Readonly<Record<string, ModuleFormat>> = { BF16: 'bf16', F32: 'f32', F16: 'f16' };

@@ -1,7 +1,7 @@
 import { CheckpointError } from '@megamoe/core';
 import type { TensorInfo } from '../safetensors/store';
 import { classify, COMPANIONS } from './classify';
-import type { ModuleInfo } from './modules';
+import type { ModuleInfo } from './module-info';
 
 /** Layers that guess tokens ahead (`mtp.*`: multi-token prediction, DSpark's draft head). They are not computed; who copies a checkpoint keeps them. */
 export interface DraftLayers {

@@ -4,7 +4,7 @@ import type { TensorInfo, TensorStore } from '../safetensors/store';
 import { checkBlockScales, checkE8m0, checkFp8Codes, checkFp8Scales, checkWeights, decodeFloats } from './decode';
 import type { Bf16Tensor, ExpertScales, F32Tensor, Fp8Tensor, MatrixTensor, Mxfp4Tensor, Nvfp4Tensor } from './matrix';
 import { FP8_TILE } from './matrix';
-import type { ModuleInfo } from './modules';
+import type { ModuleInfo } from './module-info';
 import { implausibleGlobalScale } from './plausible';
 
 /** Reads matrices of any format from a store, rows of them at a time; checks what only the data can show. */

@@ -1,5 +1,5 @@
 import type { DraftLayers } from './draft';
-import type { ModuleInfo } from './modules';
+import type { ModuleInfo } from './module-info';
 
 /** Modules that are alike but for their layer and expert. */
 export interface FormatRow {
