@@ -1,8 +1,9 @@
-/** House rules that no linter knows: length of files, lines of C++, size of the data, documentation of each package. */
+/** House rules that no linter knows: length of files, lines of C++, circles of imports, size of the data, documentation of each package. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { cppProblems } from './lib/cpp-style.mjs';
+import { importCircles } from './lib/import-circles.mjs';
 import { ROOT } from './lib/run.mjs';
 
 const MAX_LINES = 600;
@@ -19,6 +20,10 @@ for (const file of files) {
   if (lines > MAX_LINES) problems.push(`${file}: ${lines} lines, the limit is ${MAX_LINES}`);
   if (/\.(cc|cpp|h)$/.test(file)) problems.push(...cppProblems(file, text));
 }
+
+const modules = files.filter((f) => /\.(ts|mjs|js)$/.test(f));
+const texts = new Map(modules.map((f) => [f, readFileSync(join(ROOT, f), 'utf8')]));
+for (const circle of importCircles(texts)) problems.push(`imports in a circle: ${circle}`);
 
 const data = files.filter((f) => /^models\/|\/goldens\//.test(f));
 const bytes = data.reduce((sum, f) => sum + statSync(join(ROOT, f)).size, 0);

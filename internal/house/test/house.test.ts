@@ -1,11 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ROOT, run } from './tools';
 
 const { cppProblems } = (await import(join(ROOT, 'scripts', 'lib', 'cpp-style.mjs'))) as {
   cppProblems: (file: string, text: string) => string[];
+};
+
+const { importCircles } = (await import(join(ROOT, 'scripts', 'lib', 'import-circles.mjs'))) as {
+  importCircles: (files: ReadonlyMap<string, string>) => string[];
 };
 
 /** The output of a tool that fails is the failure's message. */
@@ -63,7 +67,7 @@ it('formatting holds', { timeout: 600_000 }, async () => {
   await passes(['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level=warn', '.']);
 });
 
-it('the tree holds: file length, C++ lines, data size, a README and its test in every package', async () => {
+it('the tree holds: file length, C++ lines, circles of imports, data size, a README and its test in every package', async () => {
   await passes(['scripts/check-tree.mjs']);
 });
 
@@ -77,6 +81,50 @@ it('a line of C++ that is too long or has white space where none belongs is refu
     'a.h:3: the line has a tab',
     'a.h: does not end with a line feed',
   ]);
+});
+
+describe('files that import each other in a circle are refused', () => {
+  const circlesOf = (files: Record<string, string>) => importCircles(new Map(Object.entries(files)));
+
+  it.each([
+    "import { b } from './b';",
+    "import type { B } from './b';",
+    "import { type B } from './b.js';",
+    "export type { B } from './b';",
+    "export * from './b';",
+    "export type A = import('./b').B;",
+    "await import('./b');",
+  ])('%s', (line) => {
+    expect(circlesOf({ 'src/a.ts': `${line}\n`, 'src/b.ts': "import type { A } from './a';" })).toEqual([
+      'src/a.ts -> src/b.ts -> src/a.ts',
+    ]);
+  });
+
+  it('over several folders, the shortest way, once for each group of files', () => {
+    const files = {
+      'p/index.ts': "export { a } from './a';\nexport { c } from './c';\nexport { x } from './x';",
+      'p/a.ts': "import './b/c';\nimport './b';",
+      'p/b/index.ts': "import './c';",
+      'p/b/c.ts': "import type { A } from '../a';",
+      'p/c.ts': "import type { All } from '.';",
+      'p/x.ts': "import './y.mjs';",
+      'p/y.mjs': "import './y.mjs';",
+    };
+    expect(circlesOf(files)).toEqual([
+      'p/a.ts -> p/b/c.ts -> p/a.ts',
+      'p/c.ts -> p/index.ts -> p/c.ts',
+      'p/y.mjs -> p/y.mjs',
+    ]);
+  });
+
+  it('but not files that only share what they import, nor what is no import', () => {
+    const files = {
+      'p/a.ts': "import './c';\nimport 'b';\nconst text = \"import './b'\"; // import './b'",
+      'p/b.ts': "import './a';\nimport './c';",
+      'p/c.ts': "import './none';\nimport { expect } from 'vitest';",
+    };
+    expect(circlesOf(files)).toEqual([]);
+  });
 });
 
 it('a package that imports against the arrows is refused', async () => {
