@@ -43,6 +43,17 @@ describe('a right header', () => {
     expect(parse(rawSafetensors(json, bytes(size))).tensors.get('t')!.dtype).toBe(dtype);
   });
 
+  it('knows the element types of the official implementation 0.8, in its order', () => {
+    expect(DTYPES.join(' ')).toBe(
+      'BOOL F4 F6_E2M3 F6_E3M2 U8 I8 F8_E5M2 F8_E4M3 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ ' +
+        'I16 U16 F16 BF16 I32 U32 F32 C64 F64 I64 U64',
+    );
+  });
+
+  it('may have metadata that are null', () => {
+    expect(parse(rawSafetensors('{"__metadata__":null}')).metadata.size).toBe(0);
+  });
+
   it('may lie anywhere below 2^53', () => {
     const size = 2 ** 40;
     const json = `{"t":${entry('U8', `[${size}]`, `[0,${size}]`)}}`;
@@ -155,6 +166,7 @@ describe('a wrong file', () => {
       'f: tensor "b": leaves a hole after tensor "a": expected to start at 2, found 4',
     ],
     [`"a":${entry('F32', '[1]', '[0,4]')}`, 'f: the tensors cover 4 bytes, but 8 bytes follow the header'],
+    ['"__metadata__":[]', 'f: __metadata__: expected an object, found []'],
     ['"__metadata__":1', 'f: __metadata__: expected an object, found 1'],
     ['"__metadata__":{"n":1}', 'f: __metadata__ "n": expected a string, found 1'],
   ])('{%s}', (body, message) => {

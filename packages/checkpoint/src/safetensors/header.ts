@@ -84,6 +84,7 @@ function parseEntry(name: string, value: StrictJson, dataBytes: number, file: st
 }
 
 function parseMetadata(value: StrictJson, file: string): Map<string, string> {
+  if (value === null) return new Map();
   if (!(value instanceof Map)) throw badFile(file, `__metadata__: expected an object, found ${jsonText(value)}`);
   const metadata = new Map<string, string>();
   for (const [key, text] of value) {
