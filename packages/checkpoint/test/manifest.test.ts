@@ -2,9 +2,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../src/index';
-import { matchesPattern, parseManifest } from '../src/config/manifest';
+import { matchesPattern } from '../src/config/ignore-list';
+import { moduleSpellings } from '../src/tensors/names';
+import { parseManifest } from '../src/config/manifest';
 import type { SmallFormat } from './helpers';
 import { SMALL_CONFIG, smallTensors, writeModel } from './helpers';
+import { TO_TRANSFORMERS } from './transformers-names';
 
 const MODELOPT = {
   quant_method: 'modelopt',
@@ -118,6 +121,80 @@ it('parseManifest takes what it knows and skips what is of another type', () => 
     ignore: [],
     layers: new Map(),
   });
+});
+
+/** What llm-compressor's recipes have, in DeepSeek's names and in transformers'. */
+const DENSE: readonly (readonly [string, readonly string[]])[] = [
+  [
+    'alternation and classes',
+    [
+      'lm_head',
+      're:.*attn\\.(wq_a|wq_b|wkv|wo_a|wo_b)$',
+      're:.*shared_experts\\.w\\d$',
+      're:layers\\.[0-9]+\\.attn\\..*',
+    ],
+  ],
+  [
+    'groups, counts, lazy and named parts',
+    ['re:(?:model\\.)?layers\\.\\d{1,3}\\.(?P<part>attn|ffn\\.shared_experts)\\..+?'],
+  ],
+  ['a look ahead', ['re:layers\\.\\d+\\.(?!ffn\\.(experts|gate))']],
+  ["transformers' names", ['re:.*self_attn.*', 're:.*mlp.shared_experts.(gate|up|down)_proj$']],
+  [
+    "transformers' names in full",
+    [0, 1, 2].flatMap((l) => [`model.layers.${l}.self_attn`, `model.layers.${l}.mlp.shared_experts`]),
+  ],
+  ["Python's anchors and flags", ['re:(?i)\\ALAYERS\\.\\d+\\.(attn.*|ffn\\.shared_experts\\.w[123])\\Z']],
+];
+
+describe('the ignore list of compressed-tensors', () => {
+  const manifest = (ignore: readonly string[], more: object = {}) => ({
+    quant_method: 'compressed-tensors',
+    format: 'nvfp4-pack-quantized',
+    ignore,
+    ...more,
+  });
+
+  it.each(DENSE)('covers what its patterns mean: %s', async (_, ignore) => {
+    expect(await warnings('nvfp4', manifest(ignore))).toEqual([]);
+  });
+
+  it('is held against tensors that it does not cover', async () => {
+    expect(await warnings('nvfp4', manifest(['re:.*attn\\.(wq_a|wq_b)$']))).toEqual([
+      expect.stringContaining('says nvfp4, but the tensors are bf16 in 19 modules'),
+    ]);
+    expect(await warnings('nvfp4', manifest(['re:.*experts\\.\\d+\\.w[1-3]', ...DENSE[0]![1]]))).toEqual([
+      expect.stringContaining('says unquantized, but the tensors are nvfp4 in 27 modules'),
+    ]);
+  });
+
+  it.each(['re:(attn', 're:(?>attn)', 're:((a|[a-z.0-9])+)+\\Z!'])(
+    'holds nothing against tensors that %s may cover',
+    async (pattern) => {
+      expect(await warnings('nvfp4', manifest([pattern]))).toEqual([
+        `config.json: ${JSON.stringify(pattern)} of the quantization manifest cannot be read; what it covers is not compared with the tensors`,
+      ]);
+    },
+  );
+
+  it('expects nothing of modules that no target names', async () => {
+    const groups = (...targets: string[]) => ({ config_groups: { group_0: { targets } } });
+    expect(await warnings('nvfp4', manifest([], groups('re:.*mlp\\.experts\\.\\d+\\..*_proj$')))).toEqual([]);
+    expect(await warnings('nvfp4', manifest([], groups('re:.*wq_a$')))).toEqual([
+      expect.stringContaining('bf16 in 3 modules'),
+    ]);
+    expect(await warnings('nvfp4', manifest([], groups('Linear', 're:x')))).toEqual([
+      expect.stringContaining('bf16 in 25 modules'),
+    ]);
+  });
+});
+
+it('a module has the names that transformers gives it', () => {
+  for (const [canonical, transformers] of TO_TRANSFORMERS) {
+    if (!canonical.endsWith('.weight') || canonical.includes('norm')) continue;
+    const [name, other] = [canonical, transformers].map((n) => n.replace('.N.', '.12.').replace(/\.weight$/, ''));
+    expect(moduleSpellings(name!, canonical)).toContain(other);
+  }
 });
 
 describe('matchesPattern', () => {

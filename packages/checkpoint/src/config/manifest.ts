@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { quote } from '../fail';
+import { listText, quote } from '../fail';
 import type { ModuleFormat, ModuleInfo } from '../tensors/module-info';
 import { readJsonObject } from './config';
+import { coveredModules } from './ignore-list';
 
 /** What a checkpoint says about its own quantization. The tensors decide; this is only compared with them. */
 export interface QuantizationManifest {
@@ -22,6 +23,8 @@ export interface QuantizationManifest {
   readonly groupSize: number | undefined;
   /** Patterns of modules that are not quantized, as they stand (`*` matches anything; `re:` begins a regular expression). */
   readonly ignore: readonly string[];
+  /** Patterns of the modules that are quantized, where `config_groups` gives any but classes of layers, as `Linear`; undefined: none. */
+  readonly targets?: readonly string[] | undefined;
   /** Module (or module prefix) to algorithm. */
   readonly layers: ReadonlyMap<string, string>;
 }
@@ -29,6 +32,13 @@ export interface QuantizationManifest {
 const text = (v: unknown): string | undefined => (typeof v === 'string' ? v : undefined);
 const texts = (v: unknown): string[] => (Array.isArray(v) ? v.filter((x): x is string => typeof x === 'string') : []);
 const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
+
+/** The `targets` of all groups of compressed-tensors, when they name modules; a class of layers among them covers whatever is one. */
+function targetsOf(groups: unknown): string[] | undefined {
+  if (!isRecord(groups)) return undefined;
+  const targets = Object.values(groups).flatMap((group) => (isRecord(group) ? texts(group.targets) : []));
+  return targets.length === 0 || targets.some((t) => /^[A-Z]\w*$/.test(t)) ? undefined : targets;
+}
 
 /** Reads a `quantization_config` (of config.json) or a `quantization` (of hf_quant_config.json). Fields of odd types count as absent. */
 export function parseManifest(
@@ -51,6 +61,7 @@ export function parseManifest(
     expertDtype,
     moeAlgorithm: text(json.moe_quant_algo),
     groupSize: typeof json.group_size === 'number' ? json.group_size : undefined,
+    targets: targetsOf(json.config_groups),
     ignore: [...texts(json.ignore), ...texts(json.exclude_modules), ...texts(json.modules_to_not_convert)],
     layers,
   };
@@ -67,48 +78,6 @@ export function readManifest(
   if (!existsSync(path)) return undefined;
   const { quantization } = readJsonObject(path);
   return isRecord(quantization) ? parseManifest(quantization, 'hf_quant_config.json', expertDtype) : undefined;
-}
-
-/** Whether `text` matches a glob in which `*` stands for any characters; takes time in proportion to the two lengths at worst. */
-function matchesGlob(glob: string, text: string): boolean {
-  let g = 0;
-  let t = 0;
-  let star = -1;
-  let resume = 0;
-  while (t < text.length) {
-    if (g < glob.length && glob[g] === '*') {
-      star = g++;
-      resume = t;
-    } else if (g < glob.length && glob[g] === text[t]) {
-      g++;
-      t++;
-    } else if (star >= 0) {
-      g = star + 1;
-      t = ++resume;
-    } else return false;
-  }
-  while (glob[g] === '*') g++;
-  return g === glob.length;
-}
-
-/**
- * A regular expression of compressed-tensors (`re:.*self_attn.*`) as a glob. Only `.*`, an escaped or bare dot and the anchors `^` and `$` are
- * read: a hostile expression could keep a full engine busy for ever, and this is for a warning only. Undefined for others.
- */
-function globOfRegex(pattern: string): string | undefined {
-  const body = pattern.replace(/^\^/, '').replace(/\\\./g, '.');
-  const isWhole = body.endsWith('$');
-  const glob = (isWhole ? body.slice(0, -1) : `${body}.*`).replace(/\.\*/g, '*'); // a match begins at the start and may end early
-  return /^[\w.*-]*$/.test(glob) ? glob : undefined;
-}
-
-/** Whether a pattern of an ignore list covers a module: its whole name or a leading part of it that ends at a dot. */
-export function matchesPattern(pattern: string, module: string): boolean {
-  if (pattern.startsWith('re:')) {
-    const glob = globOfRegex(pattern.slice(3));
-    return glob !== undefined && matchesGlob(glob, module);
-  }
-  return matchesGlob(pattern, module) || matchesGlob(`${pattern}.*`, module);
 }
 
 /** The algorithm that the manifest lists for a module or for the nearest part above it. */
@@ -128,6 +97,7 @@ function expectedFormat(
   manifest: QuantizationManifest,
   module: ModuleInfo,
   ignored: boolean,
+  targeted: boolean,
 ): ModuleFormat | 'unquantized' | undefined {
   const routed = module.name.includes('.ffn.experts.');
   const listed = listedAlgorithm(manifest, module.name);
@@ -136,6 +106,7 @@ function expectedFormat(
   if (routed && manifest.moeAlgorithm !== undefined) return manifest.moeAlgorithm === 'NVFP4' ? 'nvfp4' : undefined;
   // ModelOpt leaves fp8 modules on its exclude list: there "ignored" only means "not by me".
   if (ignored) return manifest.method === 'fp8' ? undefined : 'unquantized';
+  if (!targeted) return undefined;
   if (manifest.algorithm === 'NVFP4') return 'nvfp4';
   const isProjection = /\.attn\.(?:wq_a|wq_b|wkv|wo_a|wo_b|indexer\.wq_b)$|\.shared_experts\./.test(module.name);
   if (manifest.format === 'nvfp4-pack-quantized') return routed || isProjection ? 'nvfp4' : undefined;
@@ -165,13 +136,16 @@ export function compareManifest(
       `no quantization_config, but ${quantized.length} modules are quantized, as ${quote(quantized[0]!.name)} (${quantized[0]!.format}); the tensors decide`,
     ];
   }
+  const stored = new Map([...modules.values()].map((m) => [m.name, m.weight.name]));
+  const ignore = coveredModules(manifest.ignore, stored);
+  const targets = manifest.targets && coveredModules(manifest.targets, stored);
   const clashes = new Map<string, { count: number; first: string }>();
   for (const module of modules.values()) {
-    // Patterns are written in whichever names the writer's framework uses.
-    const ignored = manifest.ignore.some(
-      (p) => matchesPattern(p, module.name) || matchesPattern(p, module.weight.name),
-    );
-    const expected = expectedFormat(manifest, module, ignored);
+    const ignored = ignore.modules.has(module.name);
+    const expected = expectedFormat(manifest, module, ignored, targets?.modules.has(module.name) ?? true);
+    // A pattern that cannot be read may cover what seems to lack its format.
+    if (ignore.unread.length > 0 && !ignored && expected !== undefined && agrees('unquantized', module.format))
+      continue;
     if (expected === undefined || agrees(expected, module.format)) continue;
     const kind = `${expected}, but the tensors are ${module.format}`;
     const clash = clashes.get(kind);
@@ -182,6 +156,11 @@ export function compareManifest(
     ([kind, { count, first }]) =>
       `${manifest.source}: the quantization manifest says ${kind} in ${count} modules, as ${quote(first)}; the tensors decide`,
   );
+  const unread = [...ignore.unread, ...(targets?.unread ?? [])];
+  if (unread.length > 0)
+    warnings.push(
+      `${manifest.source}: ${listText(unread, 2)} of the quantization manifest cannot be read; what it covers is not compared with the tensors`,
+    );
   if (manifest.groupSize !== undefined && manifest.groupSize !== 16 && quantized.some((m) => m.format === 'nvfp4')) {
     warnings.push(
       `${manifest.source}: group_size says ${manifest.groupSize}, NVFP4 blocks have 16 elements; the tensors decide`,

@@ -43,6 +43,35 @@ const RULES: readonly (readonly [RegExp, string])[] = [
   [/\.mlp\./, '.ffn.'],
 ];
 
+/** Transformers' spelling of modules, for {@link moduleSpellings}: {@link RULES} the other way, in order. */
+const MODULES: readonly (readonly [RegExp, string])[] = [
+  [/^embed$/, 'model.embed_tokens'],
+  [/^head$/, 'lm_head'],
+  [/^layers\./, 'model.layers.'],
+  [/\.attn\.indexer\.compressor\.wkv$/, '.self_attn.compressor.indexer.kv_proj'],
+  [/\.attn\.indexer\.compressor\.wgate$/, '.self_attn.compressor.indexer.gate_proj'],
+  [/\.attn\.indexer\.wq_b$/, '.self_attn.compressor.indexer.q_b_proj'],
+  [/\.attn\.indexer\.weights_proj$/, '.self_attn.compressor.indexer.scorer.weights_proj'],
+  [/\.attn\.compressor\.wkv$/, '.self_attn.compressor.kv_proj'],
+  [/\.attn\.compressor\.wgate$/, '.self_attn.compressor.gate_proj'],
+  [/\.attn\.wkv$/, '.self_attn.kv_proj'],
+  [/\.attn\.w([qo])_([ab])$/, '.self_attn.$1_$2_proj'],
+  [/\.ffn\./, '.mlp.'],
+  [/\.w1$/, '.gate_proj'],
+  [/\.w3$/, '.up_proj'],
+  [/\.w2$/, '.down_proj'],
+];
+
+/**
+ * All names by which a manifest may mean a module: the canonical one, with `model.` before it, transformers' and that of the file.
+ * @param stored the name in the file, of the module or of its weight
+ */
+export function moduleSpellings(canonical: string, stored: string): ReadonlySet<string> {
+  let transformers = canonical;
+  for (const [pattern, to] of MODULES) transformers = transformers.replace(pattern, to);
+  return new Set([canonical, `model.${canonical}`, transformers, stored.replace(/\.weight(?:_packed)?$/, '')]);
+}
+
 /** A name that only transformers uses. */
 const TRANSFORMERS =
   /^(?:model\.|lm_head\.)|\.self_attn\.|\.mlp\.|\.(?:input|post_attention)_layernorm\.|\.(?:attn|ffn)_hc\./;
