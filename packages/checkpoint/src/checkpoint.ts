@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { checkInteger } from '@megamoe/core';
 import { readConfig } from './config/config';
 import type { GenerationConfig } from './config/generation';
@@ -6,6 +7,7 @@ import type { QuantizationManifest } from './config/manifest';
 import { compareManifest, readManifest } from './config/manifest';
 import type { ModelConfig } from './config/types';
 import { badFile, listText, shapeText } from './fail';
+import { kindOfFile } from './file-kind';
 import type { ReadBuffers } from './safetensors/buffers';
 import { elementCount } from './safetensors/dtypes';
 import type { TensorInfo, TensorStore } from './safetensors/store';
@@ -205,6 +207,15 @@ function uncalibratedWarning(modules: ReadonlyMap<string, ModuleInfo>): string[]
   ];
 }
 
+/** A single file given as the folder is told from a folder that is not there. */
+function checkFolder(dir: string): void {
+  if (!statSync(dir, { throwIfNoEntry: false })?.isFile()) return;
+  throw badFile(
+    dir,
+    `expected a checkpoint folder, found ${kindOfFile(dir) ?? 'a file: give the folder that holds it'}`,
+  );
+}
+
 /**
  * Opens a checkpoint folder: `config.json`, `model.safetensors` or shards with their index, `generation_config.json` when there.
  * Names may be DeepSeek's or transformers'. Throws CheckpointError.
@@ -212,6 +223,7 @@ function uncalibratedWarning(modules: ReadonlyMap<string, ModuleInfo>): string[]
  * @param dir path of the folder
  */
 export function openCheckpoint(dir: string): Checkpoint {
+  checkFolder(dir);
   const { config, quantizationConfig, expertDtype, warnings } = readConfig(dir);
   const generation = readGenerationConfig(dir, config.vocabSize);
   const manifest = readManifest(dir, quantizationConfig, expertDtype);

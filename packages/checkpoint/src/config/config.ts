@@ -5,6 +5,7 @@ import { badFile, quote, reasonOf } from '../fail';
 import { agree, parseRope } from './rope';
 import type { RawConfig } from './schema';
 import { configSchema, inWords } from './schema';
+import { kindOfFile } from '../file-kind';
 import type { CompressRatio, ModelConfig } from './types';
 
 /** A checked config.json. */
@@ -32,6 +33,12 @@ export function issueText(error: z.core.$ZodError): string {
   return lines.length > 5 ? `${lines.slice(0, 5).join('; ')}; and ${lines.length - 5} more` : lines.join('; ');
 }
 
+/** Why a file cannot be read as JSON: what it is instead, where its first bytes say so, else the parser's words. */
+export function notJson(path: string, cause: unknown): string {
+  const other = kindOfFile(path);
+  return other === undefined ? `cannot be read as JSON: ${reasonOf(cause)}` : `expected JSON, found ${other}`;
+}
+
 /** JSON.parse of a file, with a CheckpointError when it is missing or no object. */
 export function readJsonObject(path: string): Record<string, unknown> {
   let value: unknown;
@@ -40,7 +47,7 @@ export function readJsonObject(path: string): Record<string, unknown> {
   } catch (cause) {
     const missing = ['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '');
     if (missing) throw badFile(path, `there is no such file (${reasonOf(cause)})`, { cause });
-    throw badFile(path, `cannot be read as JSON: ${reasonOf(cause)}`, { cause });
+    throw badFile(path, notJson(path, cause), { cause });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw badFile(path, 'expected a JSON object');

@@ -2,8 +2,9 @@ import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { CheckpointError, UnsupportedError } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
+import { HEAD_BYTES, kindOfBytes } from '../file-kind';
 import { FRESH, type ReadBuffers } from './buffers';
-import type { TensorEntry } from './header';
+import type { SafetensorsHeader, TensorEntry } from './header';
 import { LENGTH_BYTES, parseHeader, readHeaderLength } from './header';
 
 /** Most bytes asked of one `read` call: Linux transfers at most 2^31 - 4096. */
@@ -47,15 +48,27 @@ export class SafetensorsFile {
     }
     try {
       this.bytes = fstatSync(this.#fd).size;
-      const first = this.#readAt(0, new Uint8Array(Math.min(LENGTH_BYTES, this.bytes)), undefined);
-      const json = new Uint8Array(readHeaderLength(first, this.bytes, path));
-      const header = parseHeader(this.#readAt(LENGTH_BYTES, json, undefined), this.bytes, path);
+      const header = this.#header();
       this.tensors = header.tensors;
       this.metadata = header.metadata;
       this.#dataStart = header.dataStart;
     } catch (error) {
       this.close();
       throw error;
+    }
+  }
+
+  /** Reads and checks the header; a file that has none is called what it is. */
+  #header(): SafetensorsHeader {
+    const head = this.#readAt(0, new Uint8Array(Math.min(HEAD_BYTES, this.bytes)), undefined);
+    try {
+      const json = new Uint8Array(readHeaderLength(head.subarray(0, LENGTH_BYTES), this.bytes, this.path));
+      return parseHeader(this.#readAt(LENGTH_BYTES, json, undefined), this.bytes, this.path);
+    } catch (cause) {
+      const isHeader = head[LENGTH_BYTES] === 0x7b && head.subarray(4, LENGTH_BYTES).every((byte) => byte === 0); // '{' after a length
+      const kind = isHeader ? undefined : kindOfBytes(head);
+      if (kind === undefined) throw cause;
+      throw badFile(this.path, `not a safetensors file: this is ${kind}`);
     }
   }
 

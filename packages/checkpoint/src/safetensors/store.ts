@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { badFile, listText, quote, reasonOf } from '../fail';
+import { kindOfFile } from '../file-kind';
 import type { ReadBuffers } from './buffers';
 import type { Dtype } from './dtypes';
 import { SafetensorsFile } from './file';
@@ -41,7 +42,12 @@ function readIndex(path: string): { weightMap: Map<string, string>; totalSize: S
   try {
     root = parseStrictJson(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw badFile(path, `not a valid index: ${reasonOf(cause)}`, { cause });
+    const other = kindOfFile(path);
+    throw badFile(
+      path,
+      other === undefined ? `not a valid index: ${reasonOf(cause)}` : `expected an index, found ${other}`,
+      { cause },
+    );
   }
   const map = root instanceof Map ? root.get('weight_map') : undefined;
   if (!(map instanceof Map)) throw badFile(path, `weight_map: expected an object, found ${jsonText(map)}`);

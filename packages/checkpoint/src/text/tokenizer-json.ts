@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import * as z from 'zod/mini';
-import { issueText } from '../config/config';
+import { issueText, notJson } from '../config/config';
 import { inWords } from '../config/schema';
-import { badFile, reasonOf } from '../fail';
+import { badFile } from '../fail';
 
 /** Largest token id: far beyond any vocabulary, and small enough for a table. */
 const MAX_ID = 2 ** 24 - 1;
@@ -56,7 +56,7 @@ export function readTokenizerJson(path: string): TokenizerJson {
   try {
     json = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw badFile(path, `cannot be read as JSON: ${reasonOf(cause)}`, { cause });
+    throw badFile(path, notJson(path, cause), { cause });
   }
   const checked = schema.safeParse(json, inWords);
   if (!checked.success) throw badFile(path, `not a byte-level BPE tokenizer: ${issueText(checked.error)}`);
