@@ -216,6 +216,13 @@ function checkFolder(dir: string): void {
   );
 }
 
+/** Those of the fields of `from` that are named and there. */
+function pick<T extends object, K extends keyof T>(from: T, names: readonly K[]): Partial<Pick<T, K>> {
+  return Object.fromEntries(names.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]]))) as Partial<
+    Pick<T, K>
+  >;
+}
+
 /**
  * Opens a checkpoint folder: `config.json`, `model.safetensors` or shards with their index, `generation_config.json` when there.
  * Names may be DeepSeek's or transformers'. Throws CheckpointError.
@@ -224,8 +231,10 @@ function checkFolder(dir: string): void {
  */
 export function openCheckpoint(dir: string): Checkpoint {
   checkFolder(dir);
-  const { config, quantizationConfig, expertDtype, warnings } = readConfig(dir);
-  const generation = readGenerationConfig(dir, config.vocabSize);
+  const { config: written, openIds, quantizationConfig, expertDtype, warnings: assumed } = readConfig(dir);
+  const warnings = [...assumed];
+  const generation = readGenerationConfig(dir, written.vocabSize, (warning) => warnings.push(warning));
+  const config = { ...written, ...pick(generation ?? {}, openIds) };
   const manifest = readManifest(dir, quantizationConfig, expertDtype);
   const store = openTensorStore(dir);
   try {

@@ -246,6 +246,23 @@ describe('opening refuses', () => {
     );
   });
 
+  it('takes from generation_config.json the ids that config.json leaves open', async () => {
+    const open = async (config: object, generation: object) => {
+      const dir = await writeModel(smallTensors().values(), { ...SMALL_CONFIG, ...config });
+      writeFileSync(join(dir, 'generation_config.json'), JSON.stringify(generation));
+      return using(dir, ({ config: { bosTokenId, eosTokenIds }, warnings }) => [bosTokenId, eosTokenIds, warnings]);
+    };
+    const generation = { bos_token_id: 5, eos_token_id: [6, 7], top_k: -1 };
+    expect(await open({ bos_token_id: null, eos_token_id: null }, generation)).toEqual([5, [6, 7], []]);
+    expect(await open({ bos_token_id: null, eos_token_id: null }, {})).toEqual([0, [1], []]);
+    expect(await open({ eos_token_id: 2 }, generation)).toEqual([0, [2], []]);
+    expect(await open({}, { temperature: -1 })).toEqual([
+      0,
+      [1],
+      [expect.stringMatching(/^generation_config.json: temperature: .*; it counts as absent$/)],
+    ]);
+  });
+
   it('a damaged generation config, index or config', async () => {
     for (const [file, message] of [
       ['config.json', /config.json: cannot be read as JSON/],

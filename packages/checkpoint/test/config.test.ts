@@ -18,6 +18,53 @@ const YARN = SMALL_CONFIG.rope_scaling;
 const PARSED_YARN = { factor: 4, betaFast: 32, betaSlow: 1, originalMaxPositionEmbeddings: 128 };
 
 describe('parseConfig', () => {
+  it.each([
+    'bos_token_id',
+    'eos_token_id',
+    'tie_word_embeddings',
+    'attention_bias',
+    'mlp_bias',
+    'hidden_act',
+    'topk_method',
+    'num_hash_layers',
+    'layer_types',
+    'mlp_layer_types',
+    'compress_rates',
+    'rope_theta',
+    'compress_rope_theta',
+    'rope_parameters',
+    'partial_rotary_factor',
+    'expert_dtype',
+    'quantization_config',
+  ])('reads a null of %s as absent', (field) => {
+    expect(parse({ [field]: null })).toEqual(parse({ [field]: undefined }));
+  });
+
+  it('reads nulls within the rotary settings as absent', () => {
+    const nulls = {
+      rope_theta: null,
+      beta_fast: null,
+      attention_factor: null,
+      main: null,
+      compress: null,
+      rope_type: null,
+    };
+    expect(parse({ rope_scaling: { ...YARN, ...nulls } })).toEqual(parse({}));
+    expect(failure({ rope_scaling: { ...YARN, factor: null } })).toMatch(/^rope_scaling.factor: expected a number/);
+    expect(failure({ rope_scaling: { ...YARN, original_max_position_embeddings: null } })).toMatch(/found nothing$/);
+  });
+
+  it('refuses the null of a number that the layers compute with', () => {
+    for (const field of ['swiglu_limit', 'sliding_window', 'hidden_size', 'rms_norm_eps', 'routed_scaling_factor'])
+      expect(failure({ [field]: null })).toMatch(new RegExp(`^${field}: .*null`));
+  });
+
+  it('says which ids the file leaves open', () => {
+    expect(parse({}).openIds).toEqual([]);
+    expect(parse({ bos_token_id: null, eos_token_id: undefined }).openIds).toEqual(['bosTokenId', 'eosTokenIds']);
+    expect(failure({ eos_token_id: 'x' })).toBe('eos_token_id: expected a token id or a list of token ids');
+  });
+
   it('reads the shipped spelling', () => {
     const { config, warnings, quantizationConfig } = parse({});
     expect(config).toEqual({
@@ -323,11 +370,29 @@ describe('readGenerationConfig', () => {
     });
   });
 
+  it('reads -1, 0 and null of top_k as off', () => {
+    expect(read({ top_k: -1 }).get()).toEqual({ topK: 0 });
+    expect(read({ top_k: 0 }).get()).toEqual({ topK: 0 });
+    expect(read({ top_k: null }).get()).toEqual({});
+  });
+
+  it('may be told of recommendations that are bad, which then count as absent', () => {
+    const odd: string[] = [];
+    const { dir } = read({ eos_token_id: 3, temperature: -1, top_p: 2, top_k: -2, do_sample: 'x' });
+    expect(readGenerationConfig(dir, 24, (w) => odd.push(w))).toEqual({ eosTokenIds: [3] });
+    expect(odd.map((w) => w.replace(/: [^:]*$/, ''))).toEqual(
+      ['do_sample', 'temperature', 'top_p', 'top_k'].map((field) => expect.stringContaining(field) as string),
+    );
+    const { dir: ids } = read({ eos_token_id: -3, temperature: -1 });
+    expect(thrown(() => readGenerationConfig(ids, 24, () => undefined))).toMatch(/eos_token_id/);
+  });
+
   it.each([
     [{ temperature: -1 }, /: temperature: /],
     [{ top_p: 0 }, /: top_p: /],
     [{ top_p: 1.5 }, /: top_p: /],
     [{ top_k: 0.5 }, /: top_k: /],
+    [{ top_k: -2 }, /: top_k: /],
     [{ eos_token_id: [] }, /: eos_token_id: /],
     [{ eos_token_id: 24 }, /: token id: expected below vocab_size = 24, found 24$/],
     [{ do_sample: 'yes' }, /: do_sample: /],

@@ -15,6 +15,8 @@ export interface ParsedConfig {
   readonly quantizationConfig: Readonly<Record<string, unknown>> | undefined;
   /** `expert_dtype`: `fp4` or `fp8` in DeepSeek's own checkpoints. */
   readonly expertDtype: string | undefined;
+  /** Token ids that the file leaves open (absent or null): `config` has the defaults, generation_config.json may say otherwise. */
+  readonly openIds: readonly ('bosTokenId' | 'eosTokenIds')[];
   /** What was assumed because the file does not say it. */
   readonly warnings: readonly string[];
 }
@@ -172,6 +174,7 @@ export function parseConfig(json: Record<string, unknown>, file = 'config.json')
   const raw = checked.data;
   const warnings: string[] = [];
   const { ropeTheta, compressRopeTheta, yarn, partialRotaryFactor } = parseRope(raw, fail);
+  const { bos_token_id: bos, eos_token_id: eos } = raw;
   const config: ModelConfig = {
     vocabSize: raw.vocab_size,
     hiddenSize: raw.hidden_size,
@@ -204,13 +207,17 @@ export function parseConfig(json: Record<string, unknown>, file = 'config.json')
     compressRopeTheta,
     yarn,
     maxPositionEmbeddings: raw.max_position_embeddings,
-    bosTokenId: raw.bos_token_id,
-    eosTokenIds: typeof raw.eos_token_id === 'number' ? [raw.eos_token_id] : raw.eos_token_id,
-    tieWordEmbeddings: raw.tie_word_embeddings,
+    bosTokenId: bos ?? 0,
+    eosTokenIds: typeof eos === 'number' ? [eos] : (eos ?? [1]),
+    tieWordEmbeddings: raw.tie_word_embeddings ?? false,
   };
   checkConsistency(config, fail);
   return {
     config,
+    openIds: [
+      ...(typeof bos === 'number' ? [] : (['bosTokenId'] as const)),
+      ...(eos === null || eos === undefined ? (['eosTokenIds'] as const) : []),
+    ],
     quantizationConfig: raw.quantization_config ?? undefined,
     expertDtype: raw.expert_dtype ?? undefined,
     warnings,

@@ -34,8 +34,8 @@ function parseYarn(rope: Half, field: string, fail: (message: string) => Error):
   const type = ropeType(rope, field, fail);
   if (type === 'default') return undefined;
   if (type !== 'yarn') throw fail(`${field}.rope_type: expected "yarn" or "default", found ${JSON.stringify(type)}`);
-  if (rope.factor === undefined) throw fail(`${field}.factor: expected a number above 0, found nothing`);
-  if (rope.original_max_position_embeddings === undefined) {
+  if (typeof rope.factor !== 'number') throw fail(`${field}.factor: expected a number above 0, found nothing`);
+  if (typeof rope.original_max_position_embeddings !== 'number') {
     throw fail(`${field}.original_max_position_embeddings: expected a positive integer, found nothing`);
   }
   if (rope.truncate === false) throw fail(`${field}.truncate: only true is supported, found false`);

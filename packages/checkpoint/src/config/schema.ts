@@ -11,31 +11,34 @@ const fraction = positive.check(z.maximum(1));
 const nonnegative = z.number().check(z.nonnegative());
 /** A token id. */
 export const tokenId = z.int().check(z.nonnegative());
+/** One token id or a list of them. */
+export const tokenIds = z.union([tokenId, z.array(tokenId)], { error: 'expected a token id or a list of token ids' });
 
 /** Rotary settings, flat or as one half of the nested spelling. */
 export const ropeSchema = z.object({
-  rope_type: z.optional(z.string()),
-  type: z.optional(z.string()),
-  rope_theta: z.optional(positive),
-  partial_rotary_factor: z.optional(fraction),
-  factor: z.optional(positive),
+  rope_type: z.nullish(z.string()),
+  type: z.nullish(z.string()),
+  rope_theta: z.nullish(positive),
+  partial_rotary_factor: z.nullish(fraction),
+  factor: z.nullish(positive),
   beta_fast: z.nullish(positive),
   beta_slow: z.nullish(positive),
-  original_max_position_embeddings: z.optional(positiveInt),
+  original_max_position_embeddings: z.nullish(positiveInt),
   attention_factor: z.nullish(z.number()),
   truncate: z.nullish(z.boolean()),
 });
 
 /** {@link ropeSchema} once more, or `{main, compress}` of it. */
 export const ropeParametersSchema = z.extend(ropeSchema, {
-  main: z.optional(ropeSchema),
-  compress: z.optional(ropeSchema),
+  main: z.nullish(ropeSchema),
+  compress: z.nullish(ropeSchema),
 });
 
 /**
  * The fields of config.json that matter, as they are spelled. Defaults are those of Hugging Face's `DeepseekV4Config`
  * (`src/transformers/models/deepseek_v4/configuration_deepseek_v4.py`), which are DeepSeek-V4-Flash's; fields it has none for are
- * optional here and judged where they are used. Other fields are ignored.
+ * optional here and judged where they are used. Other fields are ignored. Python's None is saved as null: it counts as absent wherever it
+ * can mean one thing only. The null of a size or of a number that the layers compute with is an error, since elsewhere it means "none".
  */
 export const configSchema = z.object({
   vocab_size: count(129280),
@@ -63,11 +66,11 @@ export const configSchema = z.object({
   compress_rate_csa: z.nullish(z.number()),
   compress_rate_hca: z.nullish(z.number()),
   scoring_func: z._default(z.enum(['sqrtsoftplus', 'softmax', 'sigmoid']), 'sqrtsoftplus'),
-  topk_method: z._default(z.literal('noaux_tc'), 'noaux_tc'),
+  topk_method: z.nullish(z.literal('noaux_tc')),
   norm_topk_prob: z._default(z.boolean(), true),
   routed_scaling_factor: z._default(positive, 1.5),
   swiglu_limit: z._default(positive, 10),
-  hidden_act: z._default(z.literal('silu'), 'silu'),
+  hidden_act: z.nullish(z.literal('silu')),
   hc_mult: count(4),
   hc_sinkhorn_iters: count(20),
   hc_eps: z._default(nonnegative, 1e-6),
@@ -79,11 +82,11 @@ export const configSchema = z.object({
   partial_rotary_factor: z.nullish(fraction),
   rope_scaling: z.nullish(ropeParametersSchema),
   rope_parameters: z.nullish(ropeParametersSchema),
-  bos_token_id: z._default(tokenId, 0),
-  eos_token_id: z._default(z.union([tokenId, z.array(tokenId)]), 1),
-  tie_word_embeddings: z._default(z.boolean(), false),
-  attention_bias: z._default(z.literal(false), false),
-  mlp_bias: z._default(z.literal(false), false),
+  bos_token_id: z.nullish(tokenId),
+  eos_token_id: z.nullish(tokenIds),
+  tie_word_embeddings: z.nullish(z.boolean()),
+  attention_bias: z.nullish(z.literal(false)),
+  mlp_bias: z.nullish(z.literal(false)),
   expert_dtype: z.nullish(z.string()),
   quantization_config: z.nullish(z.record(z.string(), z.unknown())),
 });
