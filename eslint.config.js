@@ -15,13 +15,14 @@ const ARROWS = {
   'gemm-native': ['core', 'native-kit', 'ops'],
   attention: ['core', 'native-kit', 'ops'],
   checkpoint: ['core', 'nvfp4-quant'],
+  chat: ['core'],
   layers: ['core', 'ops', 'checkpoint', 'nvfp4-quant'],
   model: ['core', 'native-kit', 'ops', 'layers', 'moe-router', 'sampler', 'gemm-native', 'attention', 'checkpoint'],
   verify: ['core', 'ops', 'layers', 'checkpoint', 'reference'],
 };
 
-/** What tests of a package may import besides: whose backends the judge is tried on. */
-const TEST_ARROWS = { verify: ['model'] };
+/** What tests of a package may import besides: whose backends the judge is tried on, and a tokenizer for prompts. */
+const TEST_ARROWS = { verify: ['model'], chat: ['checkpoint'] };
 
 const arrowRule = (allowed, extra = []) => ({
   'no-restricted-imports': [

@@ -32,6 +32,7 @@ const packages = new Map<string, Staged>();
 /** Names are known before anything is packed, so that every package is a test of its own. */
 const NAMES = [
   'attention',
+  'chat',
   'checkpoint',
   'core',
   'gemm-native',
