@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type * as z from 'zod/mini';
 import { badFile, quote, reasonOf } from '../fail';
+import { settle } from '../files/replacement';
 import { agree, parseRope } from './rope';
 import type { RawConfig } from './schema';
 import { configSchema, inWords } from './schema';
@@ -226,6 +227,7 @@ export function parseConfig(json: Record<string, unknown>, file = 'config.json')
 
 /** {@link parseConfig} of `DIR/config.json`. */
 export function readConfig(dir: string): ParsedConfig {
+  settle(dir);
   const path = join(dir, 'config.json');
   return parseConfig(readJsonObject(path), path);
 }

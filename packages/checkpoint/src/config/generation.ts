@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { badFile } from '../fail';
+import { settle } from '../files/replacement';
 import { issueText, readJsonObject } from './config';
 import { inWords, tokenId } from './schema';
 
@@ -41,6 +42,7 @@ export function readGenerationConfig(
   vocabSize = Infinity,
   onOdd?: (warning: string) => void,
 ): GenerationConfig | undefined {
+  settle(dir);
   const path = join(dir, 'generation_config.json');
   if (!existsSync(path)) return undefined;
   const json = readJsonObject(path);

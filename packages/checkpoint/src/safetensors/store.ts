@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { badFile, listText, quote, reasonOf } from '../fail';
 import { kindOfFile } from '../file-kind';
+import { settle } from '../files/replacement';
 import type { ReadBuffers } from './buffers';
 import type { Dtype } from './dtypes';
 import { SafetensorsFile } from './file';
@@ -98,6 +99,7 @@ function findFiles(dir: string): { files: string[]; index?: ReturnType<typeof re
  * shards must agree on every tensor. Throws CheckpointError.
  */
 export function openTensorStore(dir: string): TensorStore {
+  settle(dir);
   const { files, index } = findFiles(dir);
   const open = new Map<string, SafetensorsFile>();
   const close = (): void => {

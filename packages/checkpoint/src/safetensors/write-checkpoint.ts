@@ -1,10 +1,15 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from 'node:fs';
-import { dirname, join, posix, resolve } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { basename, dirname, join, posix, resolve } from 'node:path';
 import { checkInteger, ValueError } from '@megamoe/core';
 import { badFile, listText, quote } from '../fail';
+import { isPlainPath, replaceFiles, settle } from '../files/replacement';
+import { onDisk } from '../files/target';
+import { RECORD, removeAbandoned } from '../files/temporary';
+import type { WriteContent } from '../files/write-file';
+import { stageFile } from '../files/write-file';
 import { INDEX_FILE, SINGLE_FILE } from './store';
 import type { TensorToWrite, WriteOptions } from './writer';
-import { checkedBytes, checkNames, onDisk, removeAbandoned, stageFile, stageSafetensors } from './writer';
+import { checkedBytes, checkNames, safetensorsContent } from './writer';
 
 /** Options of {@link writeCheckpoint}. */
 export interface WriteCheckpointOptions extends WriteOptions {
@@ -82,15 +87,13 @@ function inTheWay(dir: string, targets: readonly string[]): string[] {
   return [...new Set([...model, ...targets.filter((name) => existsSync(join(dir, name)))])].sort();
 }
 
-/** Whether a path stays within its folder, and is spelled in one way only. */
-function isPlainPath(path: string): boolean {
-  return !/[\\\0]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
-}
-
 /**
  * Writes a checkpoint folder: shards (or one `model.safetensors`), their index, and the other files given. Everything is first written
- * under temporary names; only when all of it is on the disk do the files get their own, the index and other files last. A failure or an
- * abort before that leaves the folder as it was.
+ * under temporary names; only when all of it is on the disk do the files get their own. Whatever ends the work, and whenever, the folder
+ * holds the old checkpoint or the new one: an error or an abort before all is written leaves it as it was, and a process that is killed
+ * among the new names leaves a record by which whoever opens the folder next completes it (openCheckpoint, a second writeCheckpoint). Who
+ * knows nothing of the record finds files missing, never old and new ones mixed. Names are the folder's own: a link that bears one is
+ * replaced, not written through.
  *
  * @param dir     folder; made when it is not there
  * @param tensors in the order in which shards are filled; see {@link writeSafetensors} for the order inside one
@@ -115,44 +118,43 @@ export async function writeCheckpoint(
   }
   if (shards.length > 1) others.set(INDEX_FILE, Buffer.from(indexText(shards)));
   const targets = [...shards.map((_, i) => shardName(i, shards.length)), ...others.keys()];
+  settle(dir);
   const old = inTheWay(dir, targets);
   if (old.length && !overwrite) throw badFile(dir, `would overwrite ${listText(old)}; nothing has been written`);
 
   const total = tensors.reduce((sum, tensor) => sum + checkedBytes(FN, tensor), 0);
   const made = makeFolders(dir);
-  const staged = new Map<string, string>(); // temporary path to final path
-  const placed: string[] = [];
+  const staged = new Map<string, string>(); // name to temporary name, within the folder
+  const stage = async (name: string, content: WriteContent): Promise<void> => {
+    const temporary = await stageFile(join(dir, name), content);
+    staged.set(name, posix.join(posix.dirname(name), basename(temporary)));
+  };
+  let isCommitted = false;
   try {
     for (const folder of new Set(['.', ...targets.map((name) => posix.dirname(name))])) {
       made.unshift(...makeFolders(join(dir, folder)));
       removeAbandoned(join(dir, folder), (name) => {
         const target = posix.join(folder, name);
-        return MODEL_FILE.test(target) || targets.includes(target);
+        return MODEL_FILE.test(target) || target === RECORD || targets.includes(target);
       });
     }
     let before = 0;
     for (const [i, shard] of shards.entries()) {
-      const path = join(dir, shardName(i, shards.length));
       const start = before;
       const progress = onProgress && ((done: number): void => onProgress(start + done, total));
-      staged.set(await stageSafetensors(FN, path, shard, { ...rest, onProgress: progress }), path);
+      await stage(shardName(i, shards.length), safetensorsContent(FN, shard, { ...rest, onProgress: progress }));
       before += shard.reduce((sum, tensor) => sum + checkedBytes(FN, tensor), 0);
     }
-    for (const [name, bytes] of others) {
-      const path = join(dir, name);
-      staged.set(await stageFile(path, (put) => put(bytes, 0)), path);
-    }
+    for (const [name, bytes] of others) await stage(name, (put) => put(bytes, 0));
+    rest.signal?.throwIfAborted();
     // Old files go first, the index before the shards: a reader must never find the two mixed.
-    for (const name of old.sort((a, b) => Number(b === INDEX_FILE) - Number(a === INDEX_FILE))) {
-      onDisk(join(dir, name), () => rmSync(join(dir, name)));
-    }
-    for (const [temporary, path] of staged) {
-      onDisk(path, () => renameSync(temporary, path));
-      placed.push(path);
-    }
+    old.sort((a, b) => Number(b === INDEX_FILE) - Number(a === INDEX_FILE));
+    replaceFiles(dir, old, staged, () => (isCommitted = true));
   } catch (error) {
-    for (const path of [...staged.keys(), ...placed]) rmSync(path, { force: true });
-    removeFolders(made);
+    if (!isCommitted) {
+      for (const temporary of staged.values()) rmSync(join(dir, temporary), { force: true });
+      removeFolders(made);
+    }
     throw error;
   }
 }

@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { checkOneOf, KindError, ShapeError, ValueError } from '@megamoe/core';
-import { badFile, quote, reasonOf, shapeText } from '../fail';
+import { quote, shapeText } from '../fail';
+import type { WriteContent } from '../files/write-file';
+import { writeFileInPieces } from '../files/write-file';
 import type { Dtype } from './dtypes';
 import { DTYPES, tensorBytes } from './dtypes';
 import { checkLittleEndian } from './file';
@@ -134,78 +133,12 @@ function checkTotal(fn: string, tensor: TensorToWrite, got: number): void {
   );
 }
 
-function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length;) {
-    done += writeSync(fd, bytes, done, Math.min(bytes.length - done, 2 ** 30), position + done);
-  }
-}
-
-/** A name for a file in the making, in the folder where it will lie. */
-export function temporaryPath(path: string): string {
-  return join(dirname(path), `.${basename(path)}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`);
-}
-
-/** What {@link temporaryPath} makes: the file that it is for, and the process that writes it. */
-const TEMPORARY = /^\.(.+)\.tmp-(\d+)-[0-9a-f]{8}$/;
-
-/** Removes temporary files of `isOurs` names that a process left behind which is no more: killed, it could not clean up. */
-export function removeAbandoned(dir: string, isOurs: (name: string) => boolean): void {
-  const names = existsSync(dir) ? onDisk(dir, () => readdirSync(dir)) : [];
-  for (const file of names) {
-    const [, name, pid] = TEMPORARY.exec(file) ?? [];
-    if (name !== undefined && isOurs(name) && !isRunning(Number(pid))) rmSync(join(dir, file), { force: true });
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0); // sends nothing
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'; // somebody else's process is one, too
-  }
-}
-
-/**
- * Writes a file under a temporary name beside `path` until it is complete and on the disk, and returns that name for the caller to
- * rename. Whatever fails, nothing stays behind.
- */
-export async function stageFile(
-  path: string,
-  write: (put: (bytes: Uint8Array, position: number) => void) => void | Promise<void>,
-): Promise<string> {
-  const temporary = temporaryPath(path);
-  const fd = onDisk(path, () => openSync(temporary, 'wx'));
-  try {
-    try {
-      await write((bytes, position) => onDisk(path, () => writeAll(fd, bytes, position)));
-      onDisk(path, () => fsyncSync(fd));
-    } finally {
-      closeSync(fd);
-    }
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-  return temporary;
-}
-
-/** Runs a step that the disk may refuse (full, read-only, no such folder): that becomes a CheckpointError that names the file. */
-export function onDisk<T>(path: string, step: () => T): T {
-  try {
-    return step();
-  } catch (cause) {
-    throw badFile(path, `cannot be written: ${reasonOf(cause)}`, { cause });
-  }
-}
-
-/** Streams a safetensors file to a temporary name beside `path` and returns that name. */
-export async function stageSafetensors(
+/** Checks tensors, and makes what writes the bytes of their file. */
+export function safetensorsContent(
   fn: string,
-  path: string,
   tensors: readonly TensorToWrite[],
   { metadata = { format: 'pt' }, signal, onProgress }: WriteOptions,
-): Promise<string> {
+): WriteContent {
   checkLittleEndian();
   checkNames(fn, tensors);
   const ordered = inFileOrder(tensors);
@@ -218,7 +151,7 @@ export async function stageSafetensors(
     start.set(tensor, at);
     at += checkedBytes(fn, tensor);
   }
-  return await stageFile(path, async (put) => {
+  return async (put) => {
     put(header, 0);
     let done = 0;
     const breathe = async (): Promise<void> => {
@@ -251,14 +184,14 @@ export async function stageSafetensors(
       onProgress?.(done, total);
       await breathe();
     }
-  });
+  };
 }
 
 /**
  * Writes a safetensors file, byte for byte as the official implementation would: tensors by dtype (widest first), then by name,
  * header padded to 8 bytes. The file appears under its name only when it is complete; an abort or a failure leaves nothing behind.
  *
- * @param path    file to write; one that is there is replaced
+ * @param path    file to write; one that is there is replaced, and a link, a device or a FIFO is written through
  * @param tensors in any order, in which data made by functions is asked for, one at a time
  * @throws ShapeError when data and shape differ, ValueError for bad or repeated names, KindError for data of another element type
  */
@@ -267,27 +200,5 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   options: WriteOptions = {},
 ): Promise<void> {
-  removeAbandoned(dirname(path), (name) => name === basename(path));
-  place(await stageSafetensors('writeSafetensors', path, tensors, options), path);
-}
-
-/**
- * Writes a file of any format in pieces: `write` puts bytes at positions. The file appears under its name when it is complete and on the
- * disk; a failure leaves nothing behind, and what a killed process left of this file is removed.
- */
-export async function writeFileInPieces(
-  path: string,
-  write: (put: (bytes: Uint8Array, position: number) => void) => void | Promise<void>,
-): Promise<void> {
-  removeAbandoned(dirname(path), (name) => name === basename(path));
-  place(await stageFile(path, write), path);
-}
-
-function place(temporary: string, path: string): void {
-  try {
-    onDisk(path, () => renameSync(temporary, path));
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
+  await writeFileInPieces(path, safetensorsContent('writeSafetensors', tensors, options), options.signal);
 }

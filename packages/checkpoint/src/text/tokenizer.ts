@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { checkInteger, KindError } from '@megamoe/core';
 import { badFile, quote, reasonOf } from '../fail';
+import { settle } from '../files/replacement';
 import { BYTE_CHARACTERS, bytesOfToken } from './byte-level';
 import type { TokenizerJson } from './tokenizer-json';
 import { readTokenizerJson, unicodePreTokenizer } from './tokenizer-json';
@@ -170,6 +171,7 @@ class BpeTokenizer implements Tokenizer {
  * Throws CheckpointError when the file is missing, damaged or another kind of tokenizer.
  */
 export function loadTokenizer(dir: string): Tokenizer {
+  settle(dir);
   const file = join(dir, 'tokenizer.json');
   return new BpeTokenizer(readTokenizerJson(file), file);
 }
