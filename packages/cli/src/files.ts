@@ -1,14 +1,85 @@
-import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { isSameFile, writeFileInPieces, writeTarget } from '@megamoe/checkpoint';
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { UsageError } from './errors';
 
-/** Writes a file under a temporary name beside it and renames it: a reader sees the old file or the whole new one. */
-export function writeFileAtomic(path: string, data: string | Uint8Array): void {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+/**
+ * Writes a file, as every command does: beside its place and renamed to it, through links, into devices and FIFOs. How is
+ * `writeFileInPieces` of the checkpoint package, which writes all files of this project.
+ */
+export async function writeFile(path: string, data: string | Uint8Array, signal?: AbortSignal): Promise<void> {
+  const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+  await writeFileInPieces(path, (put) => put(bytes, 0), signal);
+}
+
+const INDEX = 'model.safetensors.index.json';
+/** Names that readers of a checkpoint look for, there or not. */
+const LOOKED_FOR =
+  /^(?:model(?:-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|(?:generation_|tokenizer_)?config\.json|hf_quant_config\.json|tokenizer\.json)$/i;
+
+/** Files of a checkpoint folder that are read: all but reports, and tensors that no index names, which a command may have written before. */
+function filesOf(folder: string): string[] {
+  const index = join(folder, INDEX);
+  const shards = existsSync(index) ? readFileSync(index, 'utf8') : '';
+  const isRead = (name: string): boolean =>
+    /\.safetensors$/i.test(name)
+      ? LOOKED_FOR.test(name) || shards.includes(JSON.stringify(name))
+      : !/\.(?:html|svg|csv)$/i.test(name);
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => !entry.isDirectory() && isRead(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
+/** Whether a file to write is one of those that a checkpoint in `folder` consists of, or would become one. */
+function belongsTo(folder: string, path: string): boolean {
+  if (LOOKED_FOR.test(basename(path)) && isSameFile(dirname(path), folder)) return true;
+  return existsSync(path) && filesOf(folder).some((file) => isSameFile(file, path));
+}
+
+/** Whether it is a folder; what is no path at all, as a list of token ids, is none. */
+function isFolder(path: string): boolean {
   try {
-    writeFileSync(temporary, data);
-    renameSync(temporary, path);
-  } catch (e) {
-    rmSync(temporary, { force: true });
-    throw e;
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/** Paths by what they are called on the command line; undefined is not given. */
+type Paths = Readonly<Record<string, string | undefined>>;
+
+const given = (paths: Paths): [string, string][] =>
+  Object.entries(paths).filter((entry): entry is [string, string] => entry[1] !== undefined);
+
+/**
+ * Throws unless every file to write is another than all that the command reads, and than all else that it writes, however their paths are
+ * spelled. Devices and FIFOs may be anything.
+ * @param reads  files and checkpoint folders
+ * @param files  files to write
+ * @param folder checkpoint folder to write
+ */
+export function checkTargets(command: string, reads: Paths, files: Paths, folder: Paths = {}): void {
+  for (const [option, path] of given(folder)) {
+    for (const [source, read] of given(reads)) {
+      if (isSameFile(read, path))
+        throw new UsageError(`${command}: ${option} must be another folder than ${source}, both are "${path}"`);
+    }
+  }
+  const done: [string, string][] = [];
+  for (const [option, file] of given(files)) {
+    const target = writeTarget(file);
+    if (target.inPlace) continue;
+    const path = join(realpathSync.native(dirname(target.path)), basename(target.path));
+    for (const [source, read] of given(reads)) {
+      if (isFolder(read) ? belongsTo(read, path) : isSameFile(read, path))
+        throw new UsageError(`${command}: ${option} must be another file than those of ${source}: "${file}" is read`);
+    }
+    for (const [other, read] of [...given(folder), ...done]) {
+      if (isFolder(read) ? belongsTo(read, path) : isSameFile(read, path))
+        throw new UsageError(
+          `${command}: ${option} must be another file than those of ${other}: "${file}" is written twice`,
+        );
+    }
+    done.push([option, path]);
   }
 }

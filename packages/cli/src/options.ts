@@ -1,8 +1,10 @@
+import { writeTarget } from '@megamoe/checkpoint';
 import { ISAS, MAX_THREADS, type BackendName, type BackendOptions, type LoadOptions } from '@megamoe/model';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
+import { messageOf } from './errors';
 import { parseBytes } from './units';
 
 /** A parser of numbers for an option; says what was expected. */
@@ -33,6 +35,11 @@ export function fileToWrite(path: string): string {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
     throw new InvalidArgumentError(`There is no folder ${folder}.`);
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new InvalidArgumentError('That is a folder.');
+  try {
+    writeTarget(path);
+  } catch (e) {
+    throw new InvalidArgumentError(`${messageOf(e)}.`);
+  }
   return path;
 }
 

@@ -9,9 +9,9 @@ import { answerMemory, type MemoryQuestion } from '../bench/memory-cases';
 import { plotHistory, threeDigits } from '../bench/plot';
 import { runBench, runtimeOf } from '../bench/run';
 import type { BenchRow } from '../bench/types';
-import { writeFileAtomic } from '../files';
+import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
-import { fileToWrite, integer } from '../options';
+import { defaultModel, fileToWrite, integer } from '../options';
 import { table } from '../table';
 
 interface BenchFlags {
@@ -87,6 +87,7 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
   }
   const { layers, experts, context, vocab, dense, floatInputs, ...others } = flags;
   const { quick = false, csv, plot, json, filter, shape, ...rest } = others;
+  checkTargets('bench', { 'the shipped model': defaultModel() }, { '--csv': csv, '--plot': plot });
   const before = csv !== undefined && existsSync(csv) ? readFileSync(csv, 'utf8') : '';
   parseHistory(before); // a wrong file is found before the work, not after
   const origin = originOf(rest);
@@ -106,11 +107,11 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
   if (csv === undefined && plot === undefined) return;
   const text = appendHistory(before, origin, rows);
   if (csv !== undefined) {
-    writeFileAtomic(csv, text);
+    await writeFile(csv, text, io.signal);
     io.err(`megamoe: wrote ${csv}\n`);
   }
   if (plot !== undefined) {
-    writeFileAtomic(plot, plotHistory(parseHistory(text)));
+    await writeFile(plot, plotHistory(parseHistory(text)), io.signal);
     io.err(`megamoe: wrote ${plot}\n`);
   }
 }

@@ -2,7 +2,7 @@ import { openCheckpoint } from '@megamoe/checkpoint';
 import { Command } from 'commander';
 import { inspectCheckpoint, type InspectReport } from '../inspect';
 import type { CliIo } from '../io';
-import { writeFileAtomic } from '../files';
+import { checkTargets, writeFile } from '../files';
 import { standaloneSvg } from '../html/index';
 import { inspectHtml, nanText, scalePicture } from '../inspect-html';
 import { table } from '../table';
@@ -19,13 +19,14 @@ export function inspectCommand(io: CliIo): Command {
     .option('--html <file>', 'write the report as a page', fileToWrite)
     .option('--svg <file>', 'draw where the scales of each layer lie', fileToWrite)
     .addHelpText('after', '\nExample:\n  megamoe inspect models/tiny')
-    .action((dir: string, { json, html, svg }: { json?: boolean; html?: string; svg?: string }) => {
+    .action(async (dir: string, { json, html, svg }: { json?: boolean; html?: string; svg?: string }) => {
+      checkTargets('inspect', { 'the checkpoint': dir }, { '--html': html, '--svg': svg });
       const checkpoint = openCheckpoint(dir);
       try {
         const report = inspectCheckpoint(checkpoint);
         io.out(json ? `${JSON.stringify(report)}\n` : text(report));
-        if (html !== undefined) writeFileAtomic(html, inspectHtml(report));
-        if (svg !== undefined) writeFileAtomic(svg, standaloneSvg(scalePicture(report, true)));
+        if (html !== undefined) await writeFile(html, inspectHtml(report), io.signal);
+        if (svg !== undefined) await writeFile(svg, standaloneSvg(scalePicture(report, true)), io.signal);
         for (const file of [html, svg]) if (file !== undefined) io.err(`megamoe: wrote ${file}\n`);
         const nan = nanText(report);
         if (nan !== undefined) throw new CheckFailed(`inspect: ${nan}`);

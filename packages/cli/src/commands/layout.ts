@@ -9,7 +9,7 @@ import {
 } from '@megamoe/sf-layout';
 import { Command, Option } from 'commander';
 import { UsageError } from '../errors';
-import { writeFileAtomic } from '../files';
+import { writeFile } from '../files';
 import type { CliIo } from '../io';
 import { layoutSvg } from '../layout-svg';
 import { placeOf, tileSvg, type ChosenScale } from '../tile-svg';
@@ -52,12 +52,12 @@ export function layoutCommand(io: CliIo): Command {
     .action((flags: LayoutFlags) => runLayout(io, flags));
 }
 
-function runLayout(io: CliIo, { rows, k, l, sfVec, layout, json, svg, row, atK }: LayoutFlags): void {
+async function runLayout(io: CliIo, { rows, k, l, sfVec, layout, json, svg, row, atK }: LayoutFlags): Promise<void> {
   const sfVecSize = Number(sfVec) as SfVecSize;
   const geometry = createSfGeometry({ rows, kSf: kSfOf(k, sfVecSize), l, layout });
   const chosen = chosenScale({ rows, k, l, row, atK, sfVecSize });
   if (svg !== undefined) {
-    writeFileAtomic(svg, chosen ? tileSvg(geometry, chosen) : layoutSvg(geometry));
+    await writeFile(svg, chosen ? tileSvg(geometry, chosen) : layoutSvg(geometry), io.signal);
     io.err(`megamoe: wrote ${svg}\n`);
   }
   if (json) {

@@ -3,6 +3,7 @@ import { loadModel, Trace } from '@megamoe/model';
 import { Command } from 'commander';
 import { existsSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors';
+import { checkTargets } from '../files';
 import type { CliIo } from '../io';
 import { loadReporter } from '../load-progress';
 import { addModelOptions, fileToWrite, integer, loadOptions, type ModelOptions } from '../options';
@@ -58,6 +59,7 @@ export function readTokenIds(text: string): number[] {
 }
 
 async function runLogits(io: CliIo, flags: LogitsFlags): Promise<void> {
+  checkTargets('logits', { '--model': flags.model, '--token-ids': flags.tokenIds }, { '--out': flags.out });
   const tokenIds = readTokenIds(flags.tokenIds);
   const stepFrom = flags.stepFrom ?? tokenIds.length;
   if (stepFrom > tokenIds.length) {
@@ -98,6 +100,6 @@ async function runLogits(io: CliIo, flags: LogitsFlags): Promise<void> {
     for (const [name, { dtype, shape, data }] of trace.tensors())
       tensors.push({ name, dtype: DTYPES[dtype], shape, data });
   }
-  await writeSafetensors(flags.out, tensors);
+  await writeSafetensors(flags.out, tensors, { signal: io.signal });
   io.err(`megamoe: wrote ${tensors.length} tensor${tensors.length === 1 ? '' : 's'} to ${flags.out}\n`);
 }

@@ -3,9 +3,7 @@ import { ValueError } from '@megamoe/core';
 import { MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, Option } from 'commander';
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { UsageError } from '../errors';
-import { writeFileAtomic } from '../files';
+import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
 import { bytes, fileToWrite, integer } from '../options';
 import { ProgressLine } from '../progress';
@@ -71,8 +69,10 @@ export function quantizeCommand(io: CliIo): Command {
 }
 
 async function runQuantize(io: CliIo, flags: QuantizeFlags): Promise<void> {
-  if (resolve(flags.in) === resolve(flags.out))
-    throw new UsageError('quantize: --out must be another folder than --in');
+  const reads = { '--in': flags.in, '--calibration': flags.calibration, '--calibrate': flags.calibrate };
+  if (flags.format === 'gguf')
+    checkTargets('quantize', reads, { '--out': fileToWrite(flags.out), '--html': flags.html });
+  else checkTargets('quantize', reads, { '--html': flags.html }, { '--out': flags.out });
   const checkpoint = openCheckpoint(flags.in);
   try {
     const { units, left } = selectUnits(checkpoint, flags.layers);
@@ -94,7 +94,7 @@ async function runQuantize(io: CliIo, flags: QuantizeFlags): Promise<void> {
     } finally {
       line.clear();
     }
-    report(io, flags, calibration, {
+    await report(io, flags, calibration, {
       source: flags.in,
       out: flags.out,
       projections: measurements.reports,
@@ -159,7 +159,12 @@ async function write(
   });
 }
 
-function report(io: CliIo, flags: QuantizeFlags, calibration: Calibration | undefined, r: QuantizeReport): void {
+async function report(
+  io: CliIo,
+  flags: QuantizeFlags,
+  calibration: Calibration | undefined,
+  r: QuantizeReport,
+): Promise<void> {
   for (const [where, experts] of Object.entries(r.unreached)) {
     const [layer, projection] = where.split('.');
     io.err(
@@ -176,6 +181,6 @@ function report(io: CliIo, flags: QuantizeFlags, calibration: Calibration | unde
     );
   if (io.isTerminal) io.err(`megamoe: wrote ${bytesText(r.bytes)} in ${r.seconds.toFixed(1)} s\n`);
   if (flags.html !== undefined)
-    writeFileAtomic(flags.html, reportPage(r, `megamoe quantize --in ${flags.in} --out ${flags.out}`));
+    await writeFile(flags.html, reportPage(r, `megamoe quantize --in ${flags.in} --out ${flags.out}`), io.signal);
   io.out(flags.json ? `${JSON.stringify(r)}\n` : reportTable(r.projections));
 }

@@ -5,7 +5,7 @@ import { createBackend } from '@megamoe/model';
 import { verdictText, verifyBackend } from '@megamoe/verify';
 import { Command } from 'commander';
 import { CheckFailed, UsageError } from '../errors';
-import { writeFileAtomic } from '../files';
+import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
 import { addModelOptions, fileToWrite, integer, type ModelOptions } from '../options';
 import { reportText, type VerifyReport } from '../verify/report';
@@ -74,6 +74,8 @@ function promptOf(flags: VerifyFlags, { config, dir }: Checkpoint): number[] {
 }
 
 async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
+  const reads = { '--model': flags.model, '--token-ids': flags.tokenIds };
+  checkTargets('verify', reads, { '--html': flags.html }, { '--dump': flags.dump });
   const started = performance.now();
   const { backend: name, isa, threads } = flags;
   const backend = createBackend({ backend: name, isa, ...(threads === undefined ? {} : { threads }) });
@@ -107,7 +109,7 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
     const { reportHtml } = await import('../verify/report-html');
     const own = flags.tokenIds === undefined ? '' : ' --token-ids ...';
     const command = `megamoe verify --model ${flags.model} --backend ${flags.backend} --isa ${flags.isa} --activations ${flags.activations} --decode ${flags.decode}${own}`;
-    writeFileAtomic(flags.html, reportHtml(report, command));
+    await writeFile(flags.html, reportHtml(report, command), io.signal);
     io.err(`megamoe: wrote ${flags.html}\n`);
   }
   for (const warning of report.warnings) io.err(`megamoe: warning: ${warning}\n`);
