@@ -1,5 +1,3 @@
-#include <megamoe/cpu_features.h>
-
 #include "common.h"
 
 namespace megamoe::gemm {
@@ -31,30 +29,18 @@ void requireIndices(const NapiArgs& args, const char* name, const std::int32_t* 
                                                   std::to_string(i) + ", outside its range");
 }
 
-static Napi::Object init(Napi::Env env, Napi::Object exports) {
-  const auto names = [&](const std::vector<std::string>& list) {
-    Napi::Array out = Napi::Array::New(env, list.size());
-    for (std::size_t i = 0; i < list.size(); i++) out.Set(static_cast<std::uint32_t>(i), list[i]);
-    return out;
-  };
-  std::vector<std::string> isas;
-  for (const KernelTable& table : availableTables()) isas.emplace_back(table.isa);
-  exports.Set("interfaceVersion", kInterfaceVersion);
-  exports.Set("isas", names(isas));
-  exports.Set("isa", isas.front());
-  exports.Set("cpuFeatures", names(cpuFeatureNames()));
-  exportWeights(env, exports);
-  exportGemm(env, exports);
-  exportRows(env, exports);
-  exportScan(env, exports);
-  exportCeilings(env, exports);
-  exportSwizzle(env, exports);
-  exportMemory(env, exports);
+static Napi::Object init(Napi::Env, Napi::Object exports) {
+  exportTables(exports, kInterfaceVersion, availableTables());
+  exportWeights(exports);
+  exportGemm(exports);
+  exportRows(exports);
+  exportScan(exports);
+  exportCeilings(exports);
+  exportSwizzle(exports);
+  exportMemory(exports);
   return exports;
 }
 
-static Napi::Object Init(Napi::Env env, Napi::Object exports) { return init(env, exports); }
-
-NODE_API_MODULE(gemm_native, Init)
+NODE_API_MODULE(gemm_native, init)
 
 }  // namespace megamoe::gemm

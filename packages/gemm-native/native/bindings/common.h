@@ -4,25 +4,17 @@
 // process.
 #pragma once
 
-#include <megamoe/napi_args.h>
+#include <megamoe/napi_kernels.h>
 
 #include "../kernels/dispatch.h"
 
 namespace megamoe::gemm {
 
-constexpr std::int64_t kMaxThreads = 256;
-
 // A call `name(isa, threads, ...)`.
-class Call : public NapiArgs {
+class Call : public KernelCall<KernelTable> {
  public:
   Call(const Napi::CallbackInfo& info, const char* name, std::size_t count)
-      : NapiArgs(info, name, count),
-        table(availableTables()[static_cast<std::size_t>(
-            integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]),
-        threads(static_cast<int>(integer(1, "threads", 1, kMaxThreads))) {}
-
-  const KernelTable& table;
-  const int threads;
+      : KernelCall(info, name, count, availableTables()) {}
 };
 
 // The weight in argument i; throws TypeError unless createWeight made it.
@@ -39,12 +31,12 @@ void requireIndices(const NapiArgs& args, const char* name, const std::int32_t* 
                     std::int64_t below);
 
 // Register the functions of each file.
-void exportWeights(Napi::Env env, Napi::Object exports);
-void exportGemm(Napi::Env env, Napi::Object exports);
-void exportRows(Napi::Env env, Napi::Object exports);
-void exportScan(Napi::Env env, Napi::Object exports);
-void exportCeilings(Napi::Env env, Napi::Object exports);
-void exportSwizzle(Napi::Env env, Napi::Object exports);
-void exportMemory(Napi::Env env, Napi::Object exports);
+void exportWeights(Napi::Object exports);
+void exportGemm(Napi::Object exports);
+void exportRows(Napi::Object exports);
+void exportScan(Napi::Object exports);
+void exportCeilings(Napi::Object exports);
+void exportSwizzle(Napi::Object exports);
+void exportMemory(Napi::Object exports);
 
 }  // namespace megamoe::gemm

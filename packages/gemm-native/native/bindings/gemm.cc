@@ -135,15 +135,15 @@ void embed(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void exportGemm(Napi::Env env, Napi::Object exports) {
-  exports.Set("linear", Napi::Function::New<linear>(env, "linear"));
-  exports.Set("linearBf16", Napi::Function::New<linearBf16>(env, "linearBf16"));
-  exports.Set("linearNvfp4", Napi::Function::New<linearNvfp4>(env, "linearNvfp4"));
-  exports.Set("linearW4A4", Napi::Function::New<linearW4A4>(env, "linearW4A4"));
-  exports.Set("groupedGemmW4A4", Napi::Function::New<groupedGemmW4A4>(env, "groupedGemmW4A4"));
-  exports.Set("groupedGemm", Napi::Function::New<groupedGemm>(env, "groupedGemm"));
-  exports.Set("groupedGemmBf16", Napi::Function::New<groupedGemmBf16>(env, "groupedGemmBf16"));
-  exports.Set("embed", Napi::Function::New<embed>(env, "embed"));
+void exportGemm(Napi::Object exports) {
+  exportFunction<linear>(exports, "linear");
+  exportFunction<linearBf16>(exports, "linearBf16");
+  exportFunction<linearNvfp4>(exports, "linearNvfp4");
+  exportFunction<linearW4A4>(exports, "linearW4A4");
+  exportFunction<groupedGemmW4A4>(exports, "groupedGemmW4A4");
+  exportFunction<groupedGemm>(exports, "groupedGemm");
+  exportFunction<groupedGemmBf16>(exports, "groupedGemmBf16");
+  exportFunction<embed>(exports, "embed");
 }
 
 }  // namespace megamoe::gemm

@@ -15,8 +15,6 @@ void advise(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void exportMemory(Napi::Env env, Napi::Object exports) {
-  exports.Set("adviseHugePages", Napi::Function::New<advise>(env, "adviseHugePages"));
-}
+void exportMemory(Napi::Object exports) { exportFunction<advise>(exports, "adviseHugePages"); }
 
 }  // namespace megamoe::gemm

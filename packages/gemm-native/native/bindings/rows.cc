@@ -213,20 +213,20 @@ void hcHead(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void exportRows(Napi::Env env, Napi::Object exports) {
-  exports.Set("gatherRows", Napi::Function::New<gatherRows>(env, "gatherRows"));
-  exports.Set("stageNvfp4", Napi::Function::New<stageNvfp4>(env, "stageNvfp4"));
-  exports.Set("nvfp4Loss", Napi::Function::New<nvfp4LossRows>(env, "nvfp4Loss"));
-  exports.Set("stageNvfp4Dynamic", Napi::Function::New<stageNvfp4Dynamic>(env, "stageNvfp4Dynamic"));
-  exports.Set("swiglu", Napi::Function::New<swiglu>(env, "swiglu"));
-  exports.Set("swigluStageNvfp4", Napi::Function::New<swigluStageNvfp4>(env, "swigluStageNvfp4"));
-  exports.Set("swigluStageNvfp4Dynamic", Napi::Function::New<swigluStageNvfp4Dynamic>(env, "swigluStageNvfp4Dynamic"));
-  exports.Set("scatterExperts", Napi::Function::New<scatterExperts>(env, "scatterExperts"));
-  exports.Set("add", Napi::Function::New<add>(env, "add"));
-  exports.Set("rmsNorm", Napi::Function::New<rmsNorm>(env, "rmsNorm"));
-  exports.Set("hcPre", Napi::Function::New<hcPre>(env, "hcPre"));
-  exports.Set("hcPost", Napi::Function::New<hcPost>(env, "hcPost"));
-  exports.Set("hcHead", Napi::Function::New<hcHead>(env, "hcHead"));
+void exportRows(Napi::Object exports) {
+  exportFunction<gatherRows>(exports, "gatherRows");
+  exportFunction<stageNvfp4>(exports, "stageNvfp4");
+  exportFunction<nvfp4LossRows>(exports, "nvfp4Loss");
+  exportFunction<stageNvfp4Dynamic>(exports, "stageNvfp4Dynamic");
+  exportFunction<swiglu>(exports, "swiglu");
+  exportFunction<swigluStageNvfp4>(exports, "swigluStageNvfp4");
+  exportFunction<swigluStageNvfp4Dynamic>(exports, "swigluStageNvfp4Dynamic");
+  exportFunction<scatterExperts>(exports, "scatterExperts");
+  exportFunction<add>(exports, "add");
+  exportFunction<rmsNorm>(exports, "rmsNorm");
+  exportFunction<hcPre>(exports, "hcPre");
+  exportFunction<hcPost>(exports, "hcPost");
+  exportFunction<hcHead>(exports, "hcHead");
 }
 
 }  // namespace megamoe::gemm

@@ -12,9 +12,7 @@ class Scan : public NapiArgs {
  public:
   Scan(const Napi::CallbackInfo& info, const char* name, std::size_t count)
       : NapiArgs(info, name, count),
-        kernels(availableTables()[static_cast<std::size_t>(
-                                      integer(0, "isa", 0, static_cast<std::int64_t>(availableTables().size()) - 1))]
-                    .scan),
+        kernels(tableArgument(*this, 0, availableTables()).scan),
         n(integer(2, "n", 1, 0x7fffffff)),
         x(f32(1, "x", n)) {}
 
@@ -53,10 +51,10 @@ Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void exportScan(Napi::Env env, Napi::Object exports) {
-  exports.Set("scanArgmax", Napi::Function::New<scanArgmax>(env, "scanArgmax"));
-  exports.Set("scanTop", Napi::Function::New<scanTop>(env, "scanTop"));
-  exports.Set("scanAtLeast", Napi::Function::New<scanAtLeast>(env, "scanAtLeast"));
+void exportScan(Napi::Object exports) {
+  exportFunction<scanArgmax>(exports, "scanArgmax");
+  exportFunction<scanTop>(exports, "scanTop");
+  exportFunction<scanAtLeast>(exports, "scanAtLeast");
 }
 
 }  // namespace megamoe::gemm

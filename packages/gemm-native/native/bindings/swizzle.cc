@@ -10,7 +10,7 @@ namespace {
 // swizzle128x4(threads, sf, rows, kSf, out)
 void swizzle(const Napi::CallbackInfo& info) {
   const NapiArgs args(info, "swizzle128x4", 5);
-  const int threads = static_cast<int>(args.integer(0, "threads", 1, kMaxThreads));
+  const int threads = threadsArgument(args, 0);
   constexpr std::int64_t kMost = std::int64_t{1} << 40;
   const std::int64_t rows = args.integer(2, "rows", 0, kMost), kSf = args.integer(3, "kSf", 0, kMost);
   args.product("size", rows + kTileRows, kSf + kTileColumns, 1);
@@ -22,8 +22,6 @@ void swizzle(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void exportSwizzle(Napi::Env env, Napi::Object exports) {
-  exports.Set("swizzle128x4", Napi::Function::New<swizzle>(env, "swizzle128x4"));
-}
+void exportSwizzle(Napi::Object exports) { exportFunction<swizzle>(exports, "swizzle128x4"); }
 
 }  // namespace megamoe::gemm

@@ -104,7 +104,7 @@ void putFp8Rows(const Napi::CallbackInfo& info) {
   const Place at(args, w);
   const std::uint8_t* codes = args.u8(4, "codes", at.rows * w.k);
   const float* scales = args.f32(5, "scales", at.rows * ((w.k + kFp8Tile - 1) / kFp8Tile));
-  const int threads = static_cast<int>(args.integer(6, "threads", 1, kMaxThreads));
+  const int threads = threadsArgument(args, 6);
   putFp8(w, at.matrix, at.row0, at.rows, codes, scales, threads);
 }
 
@@ -116,7 +116,7 @@ void putNvfp4Rows(const Napi::CallbackInfo& info) {
   const Place at(args, w);
   const std::uint8_t* codes = args.u8(4, "codes", at.rows * w.k / 2);
   const std::uint8_t* sf = args.u8(5, "sf", at.rows * w.k / kBlock);
-  const int threads = static_cast<int>(args.integer(6, "threads", 1, kMaxThreads));
+  const int threads = threadsArgument(args, 6);
   putNvfp4(w, at.matrix, at.row0, at.rows, codes, sf, threads);
 }
 
@@ -131,13 +131,13 @@ Weight& weightArgument(const NapiArgs& args, const Napi::CallbackInfo& info, std
   return *static_cast<Weight*>(data);
 }
 
-void exportWeights(Napi::Env env, Napi::Object exports) {
-  exports.Set("createWeight", Napi::Function::New<createWeight>(env, "createWeight"));
-  exports.Set("freeWeight", Napi::Function::New<freeWeightNow>(env, "freeWeight"));
-  exports.Set("weightBytes", Napi::Function::New<weightBytes>(env, "weightBytes"));
-  exports.Set("putDense", Napi::Function::New<putDenseRows>(env, "putDense"));
-  exports.Set("putFp8", Napi::Function::New<putFp8Rows>(env, "putFp8"));
-  exports.Set("putNvfp4", Napi::Function::New<putNvfp4Rows>(env, "putNvfp4"));
+void exportWeights(Napi::Object exports) {
+  exportFunction<createWeight>(exports, "createWeight");
+  exportFunction<freeWeightNow>(exports, "freeWeight");
+  exportFunction<weightBytes>(exports, "weightBytes");
+  exportFunction<putDenseRows>(exports, "putDense");
+  exportFunction<putFp8Rows>(exports, "putFp8");
+  exportFunction<putNvfp4Rows>(exports, "putNvfp4");
 }
 
 }  // namespace megamoe::gemm

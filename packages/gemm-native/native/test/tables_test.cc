@@ -1,35 +1,28 @@
 // Tables: what can be assigned to an entry, that none is empty, and what each set leaves to generic.
+#include <megamoe/test_tables.h>
+
 #include <string>
-#include <tuple>
-#include <type_traits>
 
 #include "support.h"
 
 using namespace megamoe::gemm;
 using namespace megamoe::gemm::test;
+using namespace megamoe::test;
 
 namespace {
 
-// Pairs (entry, kernel) of a list for which `entry = kernel` compiles.
-template <class... Kernels>
-constexpr std::size_t assignable(std::tuple<Kernels...>*) {
-  const auto toEntry = [](auto* entry) {
-    return (std::size_t{std::is_assignable_v<decltype(*entry), Kernels>} + ... + 0);
-  };
-  return (toEntry(static_cast<Kernels*>(nullptr)) + ... + 0);
-}
-
-// void, then the type of each entry.
+// A type of its own in front, so that every other follows a comma.
 #define MEGAMOE_ENTRY(Result, name, Params) , decltype(KernelTable::name)
-using Entries = std::tuple<void * MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY)>;
+using All = Entries<const char * MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY)>;
 #undef MEGAMOE_ENTRY
 
 #define MEGAMOE_ENTRY(Result, name, Params) +1
-constexpr std::size_t kOperations = 0 MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY);
+constexpr std::size_t kEntries = 1 MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY);
 #undef MEGAMOE_ENTRY
 
 // A kernel fits the entry of its own operation and no other: `t.linear = linearBf16` does not compile.
-static_assert(assignable(static_cast<Entries*>(nullptr)) == 1 + kOperations, "two operations have the same type");
+static_assert(assignablePairs(All{}) == kEntries, "two operations have the same type");
+static_assert(assignablePairs(Entries<decltype(KernelTable::linear), decltype(KernelTable::linear)>{}) == 4);
 
 // The operations whose entry is empty.
 std::string missing(const KernelTable& t) {

@@ -2,7 +2,7 @@
 // stays in its file.
 #pragma once
 
-#include <immintrin.h>
+#include <megamoe/lanes/avx2.h>
 
 #include <cstdint>
 
@@ -10,25 +10,9 @@ namespace megamoe::gemm::avx2 {
 namespace {
 
 // 8 float32 lanes.
-struct F32 {
-  using Reg = __m256;
-  static constexpr int kLanes = 8;
+struct F32 : megamoe::avx2::FloatLanes {
   static constexpr int kMaxRows = 3;  // 3 x 4 sums and 4 operands: all 16 registers
   static constexpr bool kPairs = false;
-
-  static Reg zero() { return _mm256_setzero_ps(); }
-  static Reg splat(float v) { return _mm256_set1_ps(v); }
-  static Reg load(const float* p) { return _mm256_loadu_ps(p); }
-  // The first n < 8 values, then zeros; nothing behind them is touched.
-  static Reg loadFirst(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
-  static void store(float* p, Reg v) { _mm256_storeu_ps(p, v); }
-  static void storeFirst(float* p, int n, Reg v) { _mm256_maskstore_ps(p, first(n), v); }
-  static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
-  static Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
-  static Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
-  // The second operand when one is NaN.
-  static Reg min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
-  static Reg max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
 
   // Keeps the loads of these eight in front of all that uses them.
   template <class R>
@@ -91,9 +75,6 @@ struct F32 {
 
  private:
   static Reg inOrder(Reg v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8)); }
-  static __m256i first(int n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  }
 };
 
 // 8 float64 lanes in two registers, read from float32.

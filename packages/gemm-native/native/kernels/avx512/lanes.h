@@ -2,7 +2,7 @@
 // stays in its file.
 #pragma once
 
-#include <immintrin.h>
+#include <megamoe/lanes/avx512.h>
 
 #include <cstdint>
 
@@ -10,25 +10,9 @@ namespace megamoe::gemm::avx512 {
 namespace {
 
 // 16 float32 lanes.
-struct F32 {
-  using Reg = __m512;
-  static constexpr int kLanes = 16;
+struct F32 : megamoe::avx512::FloatLanes {
   static constexpr int kMaxRows = 6;  // 6 x 4 sums and 7 operands: 31 of the 32 registers
   static constexpr bool kPairs = false;
-
-  static Reg zero() { return _mm512_setzero_ps(); }
-  static Reg splat(float v) { return _mm512_set1_ps(v); }
-  static Reg load(const float* p) { return _mm512_loadu_ps(p); }
-  // The first n < 16 values, then zeros; nothing behind them is touched.
-  static Reg loadFirst(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
-  static void store(float* p, Reg v) { _mm512_storeu_ps(p, v); }
-  static void storeFirst(float* p, int n, Reg v) { _mm512_mask_storeu_ps(p, first(n), v); }
-  static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
-  static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
-  static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
-  // The second operand when one is NaN.
-  static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
-  static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
 
   // Keeps the loads of these eight in front of all that uses them.
   template <class R>
@@ -95,9 +79,6 @@ struct F32 {
     return _mm512_cmp_ps_mask(v, _mm512_set1_ps(__builtin_inff()), _CMP_NLT_UQ);
   }
   static std::uint32_t atLeast(Reg v, Reg floor) { return _mm512_cmp_ps_mask(v, floor, _CMP_GE_OQ); }
-
- private:
-  static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 };
 
 // 8 float64 lanes, read from float32.

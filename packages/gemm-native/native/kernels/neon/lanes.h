@@ -2,7 +2,7 @@
 // and so are the bits. Types of an anonymous namespace: what is instantiated with them stays in its file.
 #pragma once
 
-#include <arm_neon.h>
+#include <megamoe/lanes/neon.h>
 
 #include <cstdint>
 
@@ -10,34 +10,9 @@ namespace megamoe::gemm::neon {
 namespace {
 
 // 8 float32 lanes.
-struct F32 {
-  struct Reg {
-    float32x4_t low, high;
-  };
-  static constexpr int kLanes = 8;
+struct F32 : megamoe::neon::FloatLanes {
   static constexpr int kMaxRows = 2;  // 2 x 4 sums of two registers, and 12 of operands: 28 of the 32 registers
   static constexpr bool kPairs = false;
-
-  static Reg zero() { return splat(0.f); }
-  static Reg splat(float v) { return {vdupq_n_f32(v), vdupq_n_f32(v)}; }
-  static Reg load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
-  // The first n < 8 values, then zeros; nothing behind them is touched.
-  static Reg loadFirst(const float* p, int n) {
-    float values[8] = {};
-    for (int i = 0; i < n; i++) values[i] = p[i];
-    return load(values);
-  }
-  static void store(float* p, Reg v) {
-    vst1q_f32(p, v.low);
-    vst1q_f32(p + 4, v.high);
-  }
-  static Reg add(Reg a, Reg b) { return {vaddq_f32(a.low, b.low), vaddq_f32(a.high, b.high)}; }
-  static Reg mul(Reg a, Reg b) { return {vmulq_f32(a.low, b.low), vmulq_f32(a.high, b.high)}; }
-  static Reg fma(Reg a, Reg b, Reg c) { return {vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)}; }
-  // The second operand when one is NaN.
-  static Reg max(Reg a, Reg b) {
-    return {vbslq_f32(vcgtq_f32(a.low, b.low), a.low, b.low), vbslq_f32(vcgtq_f32(a.high, b.high), a.high, b.high)};
-  }
 
   // Keeps the loads of these eight in front of all that uses them.
   template <class R>
