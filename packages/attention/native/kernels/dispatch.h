@@ -1,18 +1,13 @@
 // Which kernels run: chosen at run time from what was compiled in and what the machine has.
 #pragma once
 
-#include <megamoe/cpu_features.h>
-
 #include <vector>
 
-#include "kernels/table.h"
+#include "kernel_table.h"
 
-namespace attention {
+namespace megamoe::attention {
 
-// Compiled tables that a machine with these features can run, best first; never empty.
-std::vector<const KernelTable*> kernelsFor(const megamoe::CpuFeatures& features);
+// The tables that can run here, best first: the first one is the choice of `auto`, the last one is generic's.
+const std::vector<KernelTable>& availableTables();
 
-// Those of this machine. The index is what bindings pass.
-const std::vector<const KernelTable*>& usableKernels();
-
-}  // namespace attention
+}  // namespace megamoe::attention

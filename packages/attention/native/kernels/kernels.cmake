@@ -1,15 +1,15 @@
-# The kernels without N-API, for the addon and for the C++ tests. Each instruction set has its own folder, file and flags, and its
-# table in dispatch.cc; everything else is compiled for any machine.
+# The kernels without N-API, for the addon and for the C++ tests. Each instruction set has its own folder, file and flags;
+# dispatch.cc and operations.cc are compiled without.
 if(NOT TARGET attention-kernels)
   set(here "${CMAKE_CURRENT_LIST_DIR}")
   set(sources
-    "${here}/kernels/generic/kernels.cc"
+    "${here}/generic/kernels.cc"
     "${here}/dispatch.cc"
-    "${here}/ops.cc")
+    "${here}/operations.cc")
   set(x86 OFF)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
     set(x86 ON)
-    list(APPEND sources "${here}/kernels/avx2/kernels.cc" "${here}/kernels/avx512/kernels.cc")
+    list(APPEND sources "${here}/avx2/kernels.cc" "${here}/avx512/kernels.cc")
     if(MSVC)
       set(avx2_flags "/arch:AVX2")
       set(avx512_flags "/arch:AVX512")
@@ -21,16 +21,16 @@ if(NOT TARGET attention-kernels)
         string(APPEND avx512_flags " -Wno-maybe-uninitialized")
       endif()
     endif()
-    set_source_files_properties("${here}/kernels/avx2/kernels.cc" PROPERTIES COMPILE_FLAGS "${avx2_flags}")
-    set_source_files_properties("${here}/kernels/avx512/kernels.cc" PROPERTIES COMPILE_FLAGS "${avx512_flags}")
+    set_source_files_properties("${here}/avx2/kernels.cc" PROPERTIES COMPILE_FLAGS "${avx2_flags}")
+    set_source_files_properties("${here}/avx512/kernels.cc" PROPERTIES COMPILE_FLAGS "${avx512_flags}")
   endif()
   set(arm64 OFF)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$" AND NOT MSVC)
     set(arm64 ON)
-    list(APPEND sources "${here}/kernels/neon/kernels.cc")
+    list(APPEND sources "${here}/neon/kernels.cc")
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       # GCC 12 moves loads so far ahead that sums leave their registers; the processor orders instructions itself.
-      set_source_files_properties("${here}/kernels/neon/kernels.cc" PROPERTIES COMPILE_FLAGS "-fno-schedule-insns")
+      set_source_files_properties("${here}/neon/kernels.cc" PROPERTIES COMPILE_FLAGS "-fno-schedule-insns")
     endif()
   endif()
   megamoe_kernels(attention-kernels SOURCES ${sources})

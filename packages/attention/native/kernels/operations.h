@@ -1,15 +1,25 @@
-// The operations on several threads: how each is cut into independent items, and what is done before and after on the
-// caller's thread.
+// The operations on several threads, for any instruction set's kernels: how each is cut into independent items, and
+// what is done before and after on the caller's thread. Compiled without instruction-set flags.
 #pragma once
 
-#include "kernels/table.h"
+#include "kernel_table.h"
 
-namespace attention {
+namespace megamoe::attention {
 
-void runRope(const KernelTable& k, const RopeParams& p, int threads);
-void runWriteWindow(const KernelTable& k, const WriteWindowParams& p, int threads);
-void runCompress(const KernelTable& k, const CompressParams& p, int threads);
-void runIndexSelect(const KernelTable& k, const IndexSelectParams& p, int threads);
-void runAttend(const KernelTable& k, const AttendParams& p, int threads);
+#define MEGAMOE_ENTRY(Result, name, Params) Result name(const RangeKernels& kernels, const Params& p, int threads);
+MEGAMOE_ATTENTION_OPERATIONS(MEGAMOE_ENTRY)
+#undef MEGAMOE_ENTRY
 
-}  // namespace attention
+// The table of a set that has these kernels.
+template <const RangeKernels& kernels>
+static KernelTable tableOf() {
+  KernelTable t;
+#define MEGAMOE_ENTRY(Result, name, Params) \
+  t.name = [](const Params& p, int threads) { return megamoe::attention::name(kernels, p, threads); };
+  MEGAMOE_ATTENTION_OPERATIONS(MEGAMOE_ENTRY)
+#undef MEGAMOE_ENTRY
+  t.ranges = &kernels;
+  return t;
+}
+
+}  // namespace megamoe::attention

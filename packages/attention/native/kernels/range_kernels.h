@@ -1,39 +1,48 @@
-// One table per instruction set. A function computes a range of independent items on the calling thread; which range an
-// item falls into never changes its result. `scratch` is 64-byte aligned, of as many floats as the function above it
-// says, the thread's own.
+// What an instruction set provides for attention: functions that compute a range of independent items on the calling
+// thread. Which range an item falls into never changes its result. operations.h makes the operations of them.
 #pragma once
 
-#include "../params.h"
+#include <cstdint>
 
-namespace attention {
+#include "params.h"
 
-struct KernelTable {
-  const char* name;
-  // Multiply-adds that make a range worth another thread.
-  int64_t rangeWork;
-  int64_t (*attendScratch)(const AttendParams&);
-  int64_t (*scoreScratch)(const IndexSelectParams&);
-  // Items: rows of x, [0, rows).
-  void (*rope)(const RopeParams&, int64_t begin, int64_t end);
-  // Items: windows that become full, [0, closed). Reads the open memory, writes entries only.
-  void (*compressWindows)(const CompressParams&, int64_t begin, int64_t end);
-  // Items: entries [begin, end) against query row r; scores[w] for each of them. NaN becomes -Infinity.
-  void (*indexScores)(const IndexSelectParams&, int64_t r, int64_t begin, int64_t end, float* scores, float* scratch);
-  // The topk best of `visible` > topk scores, ascending. order [visible rounded up to kSelectPad] is scratch.
-  void (*selectTop)(const float* scores, float* order, int64_t visible, int64_t topk, int32_t* selected);
-  // Items: (row, block of headBlock heads), row-major, [0, rows * ceil(heads/headBlock)). With p.halves each is two, a
-  // half of the keys each, and attendJoin comes after all.
-  void (*attend)(const AttendParams&, int64_t begin, int64_t end, float* scratch);
-  // Floats that p.halves has for each half; null, like attendJoin, where keys are never halved.
-  int64_t (*attendHalf)(const AttendParams&);
-  // Items: heads of rows, row-major, [0, rows * heads).
-  void (*attendJoin)(const AttendParams&, int64_t begin, int64_t end);
+namespace megamoe::attention {
+
+// Arguments of attend with what its driver adds.
+struct AttendJob : AttendParams {
+  std::int64_t headBlock;  // heads that share one pass over the keys; never changes a result
+  float* halves;           // null, or where to keep what each half of the keys gives
 };
 
-extern const KernelTable kGenericKernels;
-extern const KernelTable kAvx2Kernels;  // where the build has MEGAMOE_ATTENTION_X86
-extern const KernelTable kAvx512Kernels;
-extern const KernelTable kNeonKernels;  // where the build has MEGAMOE_ATTENTION_ARM64
-extern const KernelTable kNeonDotprodKernels;
+struct AttendSizes {  // in floats
+  std::int64_t scratch = 0;
+  std::int64_t half = 0;  // that AttendJob::halves has for each half; 0 where keys are never halved
+};
 
-}  // namespace attention
+// No two functions have the same type, so that none can stand in another's place. `scratch` is 64-byte aligned, of as
+// many floats as the function above it says, the thread's own.
+struct RangeKernels {
+  // Multiply-adds that make a range worth another thread.
+  std::int64_t rangeWork = 0;
+  // Items: rows of x, [0, rows).
+  void (*rope)(const RopeParams&, std::int64_t begin, std::int64_t end) = nullptr;
+  // Items: windows that become full, [0, closed). Reads the open memory, writes entries only.
+  void (*compressWindows)(const CompressParams&, std::int64_t begin, std::int64_t end) = nullptr;
+  std::int64_t (*scoreScratch)(const IndexSelectParams&) = nullptr;
+  // Items: entries [begin, end) against query row r; scores[w] for each of them. NaN becomes -Infinity.
+  void (*indexScores)(const IndexSelectParams&, std::int64_t r, std::int64_t begin, std::int64_t end, float* scores,
+                      float* scratch) = nullptr;
+  // The topk best of `visible` > topk scores, ascending. order [visible rounded up to kSelectPad] is scratch.
+  void (*selectTop)(const float* scores, float* order, std::int64_t visible, std::int64_t topk,
+                    std::int32_t* selected) = nullptr;
+  AttendSizes (*attendSizes)(const AttendJob&) = nullptr;
+  // Items: (row, block of headBlock heads), row-major, [0, rows * ceil(heads/headBlock)). With halves each is two, a
+  // half of the keys each, and attendJoin comes after all.
+  void (*attend)(const AttendJob&, std::int64_t begin, std::int64_t end, float* scratch) = nullptr;
+  // Items: heads of rows, row-major, [0, rows * heads). Null where keys are never halved.
+  void (*attendJoin)(const AttendJob&, std::int64_t begin, std::int64_t end) = nullptr;
+};
+
+constexpr std::int64_t kSelectPad = 16;  // of the buffers of selectTop
+
+}  // namespace megamoe::attention

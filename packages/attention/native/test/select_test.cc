@@ -5,50 +5,50 @@
 #include <cmath>
 #include <numeric>
 
-#include "../dispatch.h"
-#include "../ops.h"
+#include "../kernels/dispatch.h"
 #include "naive.h"
 
-using namespace attention;
+using namespace megamoe::attention;
 
 namespace {
 
 // Entries of several sequences in pages that lie in any order, and queries that see some of them.
 struct Problem {
-  int64_t heads, dim, topk, pageRows;
+  std::int64_t heads, dim, topk, pageRows;
   std::vector<float> q, weights;
   std::vector<std::vector<float>> keys;  // of each sequence, [entries, dim]
-  std::vector<int32_t> visible, sequence;
+  std::vector<std::int32_t> visible, sequence;
   // As the kernels take them.
   std::vector<float> entries;
-  std::vector<int32_t> pageIds, pageBase;
+  std::vector<std::int32_t> pageIds, pageBase;
 };
 
 // Puts the entries of every sequence into pages; what no row may read is NaN.
 void place(Problem& p, naive::Random& random) {
-  std::vector<int32_t> bases;
-  int64_t pages = 0;
+  std::vector<std::int32_t> bases;
+  std::int64_t pages = 0;
   for (const auto& keys : p.keys) {
-    bases.push_back(static_cast<int32_t>(p.pageIds.size()));
-    const int64_t used = (static_cast<int64_t>(keys.size()) / p.dim + p.pageRows - 1) / p.pageRows;
-    for (int64_t i = 0; i < used; i++) p.pageIds.push_back(static_cast<int32_t>(pages++));
+    bases.push_back(static_cast<std::int32_t>(p.pageIds.size()));
+    const std::int64_t used = (static_cast<std::int64_t>(keys.size()) / p.dim + p.pageRows - 1) / p.pageRows;
+    for (std::int64_t i = 0; i < used; i++) p.pageIds.push_back(static_cast<std::int32_t>(pages++));
   }
-  for (size_t i = p.pageIds.size(); i > 1; i--) std::swap(p.pageIds[i - 1], p.pageIds[random.bits() % i]);
+  for (std::size_t i = p.pageIds.size(); i > 1; i--) std::swap(p.pageIds[i - 1], p.pageIds[random.bits() % i]);
   p.entries = naive::filled(pages * p.pageRows * p.dim, std::nanf(""));
-  for (size_t s = 0; s < p.keys.size(); s++) {
-    const int64_t count = static_cast<int64_t>(p.keys[s].size()) / p.dim;
-    for (int64_t w = 0; w < count; w++) {
-      const int64_t page = p.pageIds[static_cast<size_t>(bases[s] + w / p.pageRows)];
-      std::copy_n(&p.keys[s][static_cast<size_t>(w * p.dim)], p.dim,
-                  &p.entries[static_cast<size_t>((page * p.pageRows + w % p.pageRows) * p.dim)]);
+  for (std::size_t s = 0; s < p.keys.size(); s++) {
+    const std::int64_t count = static_cast<std::int64_t>(p.keys[s].size()) / p.dim;
+    for (std::int64_t w = 0; w < count; w++) {
+      const std::int64_t page = p.pageIds[static_cast<std::size_t>(bases[s] + w / p.pageRows)];
+      std::copy_n(&p.keys[s][static_cast<std::size_t>(w * p.dim)], p.dim,
+                  &p.entries[static_cast<std::size_t>((page * p.pageRows + w % p.pageRows) * p.dim)]);
     }
   }
-  for (const int32_t s : p.sequence) p.pageBase.push_back(bases[static_cast<size_t>(s)]);
+  for (const std::int32_t s : p.sequence) p.pageBase.push_back(bases[static_cast<std::size_t>(s)]);
 }
 
-std::vector<int32_t> run(const KernelTable& k, const Problem& problem, int threads, int64_t from = 0, int64_t to = -1) {
+std::vector<std::int32_t> run(const KernelTable& k, const Problem& problem, int threads, std::int64_t from = 0,
+                              std::int64_t to = -1) {
   const Problem& c = problem;
-  const int64_t all = static_cast<int64_t>(c.visible.size());
+  const std::int64_t all = static_cast<std::int64_t>(c.visible.size());
   IndexSelectParams p{};
   p.rows = (to < 0 ? all : to) - from;
   p.heads = c.heads;
@@ -61,56 +61,56 @@ std::vector<int32_t> run(const KernelTable& k, const Problem& problem, int threa
   p.pageIds = c.pageIds.data();
   p.pageRows = c.pageRows;
   p.entries = c.entries.data();
-  std::vector<int32_t> selected(static_cast<size_t>(p.rows * p.topk + 3), -77);
+  std::vector<std::int32_t> selected(static_cast<std::size_t>(p.rows * p.topk + 3), -77);
   p.selected = selected.data();
-  runIndexSelect(k, p, threads);
-  for (size_t i = static_cast<size_t>(p.rows * p.topk); i < selected.size(); i++) CHECK(selected[i] == -77);
-  selected.resize(static_cast<size_t>(p.rows * p.topk));
+  k.indexSelect(p, threads);
+  for (std::size_t i = static_cast<std::size_t>(p.rows * p.topk); i < selected.size(); i++) CHECK(selected[i] == -77);
+  selected.resize(static_cast<std::size_t>(p.rows * p.topk));
   return selected;
 }
 
 // Scores in double.
-std::vector<double> scoresOf(const Problem& p, int64_t r) {
-  const auto& keys = p.keys[static_cast<size_t>(p.sequence[static_cast<size_t>(r)])];
-  std::vector<double> score(static_cast<size_t>(p.visible[static_cast<size_t>(r)]), 0.0);
-  for (size_t w = 0; w < score.size(); w++) {
-    for (int64_t h = 0; h < p.heads; h++) {
+std::vector<double> scoresOf(const Problem& p, std::int64_t r) {
+  const auto& keys = p.keys[static_cast<std::size_t>(p.sequence[static_cast<std::size_t>(r)])];
+  std::vector<double> score(static_cast<std::size_t>(p.visible[static_cast<std::size_t>(r)]), 0.0);
+  for (std::size_t w = 0; w < score.size(); w++) {
+    for (std::int64_t h = 0; h < p.heads; h++) {
       double dot = 0;
-      for (int64_t i = 0; i < p.dim; i++)
-        dot += static_cast<double>(p.q[static_cast<size_t>((r * p.heads + h) * p.dim + i)]) *
-               keys[w * static_cast<size_t>(p.dim) + static_cast<size_t>(i)];
-      score[w] += std::max(dot, 0.0) * p.weights[static_cast<size_t>(r * p.heads + h)];
+      for (std::int64_t i = 0; i < p.dim; i++)
+        dot += static_cast<double>(p.q[static_cast<std::size_t>((r * p.heads + h) * p.dim + i)]) *
+               keys[w * static_cast<std::size_t>(p.dim) + static_cast<std::size_t>(i)];
+      score[w] += std::max(dot, 0.0) * p.weights[static_cast<std::size_t>(r * p.heads + h)];
     }
   }
   return score;
 }
 
 struct Case {
-  int64_t heads, dim, topk;
-  std::vector<int64_t> lengths;  // tokens of each sequence before its rows
-  int64_t rows;                  // of each sequence
+  std::int64_t heads, dim, topk;
+  std::vector<std::int64_t> lengths;  // tokens of each sequence before its rows
+  std::int64_t rows;                  // of each sequence
 };
 
 template <class Value>
-Problem makeProblem(const Case& c, uint64_t seed, const Value& value) {
+Problem makeProblem(const Case& c, std::uint64_t seed, const Value& value) {
   naive::Random random{seed};
   Problem p{};
   p.heads = c.heads;
   p.dim = c.dim;
   p.topk = c.topk;
   p.pageRows = seed % 3 == 0 ? 5 : 64;
-  const auto fill = [&](int64_t n, std::vector<float>& to) {
-    for (int64_t i = 0; i < n; i++) to.push_back(value(random));
+  const auto fill = [&](std::int64_t n, std::vector<float>& to) {
+    for (std::int64_t i = 0; i < n; i++) to.push_back(value(random));
   };
-  for (size_t s = 0; s < c.lengths.size(); s++) {
+  for (std::size_t s = 0; s < c.lengths.size(); s++) {
     p.keys.emplace_back();
     fill((c.lengths[s] + c.rows) / 4 * c.dim, p.keys.back());
-    for (int64_t r = 0; r < c.rows; r++) {
-      p.visible.push_back(static_cast<int32_t>((c.lengths[s] + r + 1) / 4));
-      p.sequence.push_back(static_cast<int32_t>(s));
+    for (std::int64_t r = 0; r < c.rows; r++) {
+      p.visible.push_back(static_cast<std::int32_t>((c.lengths[s] + r + 1) / 4));
+      p.sequence.push_back(static_cast<std::int32_t>(s));
     }
   }
-  const int64_t rows = static_cast<int64_t>(p.visible.size());
+  const std::int64_t rows = static_cast<std::int64_t>(p.visible.size());
   fill(rows * c.heads * c.dim, p.q);
   fill(rows * c.heads, p.weights);
   place(p, random);
@@ -118,52 +118,52 @@ Problem makeProblem(const Case& c, uint64_t seed, const Value& value) {
 }
 
 // Any threads and any rows at once choose the same.
-void testSplits(const KernelTable& k, const Problem& p, const std::vector<int32_t>& got) {
+void testSplits(const KernelTable& k, const Problem& p, const std::vector<std::int32_t>& got) {
   CHECK(run(k, p, 3) == got);
-  const int64_t rows = static_cast<int64_t>(p.visible.size());
-  for (int64_t r = 0; r < rows; r++) {
+  const std::int64_t rows = static_cast<std::int64_t>(p.visible.size());
+  for (std::int64_t r = 0; r < rows; r++) {
     const auto alone = run(k, p, 2, r, r + 1);
     CHECK(std::equal(alone.begin(), alone.end(), got.begin() + r * p.topk));
   }
 }
 
 // Small integers: every score is exact, and with relu most are equal.
-void testTies(const KernelTable& k, const Case& c, uint64_t seed) {
+void testTies(const KernelTable& k, const Case& c, std::uint64_t seed) {
   const Problem p = makeProblem(
       c, seed, [](naive::Random& random) { return static_cast<float>(static_cast<int>(random.bits() % 3) - 1); });
   const auto got = run(k, p, 1);
-  for (size_t r = 0; r < p.visible.size(); r++) {
-    const auto score = scoresOf(p, static_cast<int64_t>(r));
-    std::vector<int32_t> order(score.size());
+  for (std::size_t r = 0; r < p.visible.size(); r++) {
+    const auto score = scoresOf(p, static_cast<std::int64_t>(r));
+    std::vector<std::int32_t> order(score.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-      return score[static_cast<size_t>(a)] > score[static_cast<size_t>(b)];
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return score[static_cast<std::size_t>(a)] > score[static_cast<std::size_t>(b)];
     });
-    order.resize(std::min(static_cast<size_t>(c.topk), order.size()));
+    order.resize(std::min(static_cast<std::size_t>(c.topk), order.size()));
     std::sort(order.begin(), order.end());
-    order.resize(static_cast<size_t>(c.topk), -1);
-    CHECK(std::equal(order.begin(), order.end(), got.begin() + static_cast<int64_t>(r) * c.topk));
+    order.resize(static_cast<std::size_t>(c.topk), -1);
+    CHECK(std::equal(order.begin(), order.end(), got.begin() + static_cast<std::int64_t>(r) * c.topk));
   }
   testSplits(k, p, got);
 }
 
 // Real numbers: what is taken is no worse than what is left, but for rounding.
-void testReal(const KernelTable& k, const Case& c, uint64_t seed) {
+void testReal(const KernelTable& k, const Case& c, std::uint64_t seed) {
   const Problem p = makeProblem(c, seed, [](naive::Random& random) { return random.floats(1)[0]; });
   const auto got = run(k, p, 1);
-  for (size_t r = 0; r < p.visible.size(); r++) {
+  for (std::size_t r = 0; r < p.visible.size(); r++) {
     if (p.visible[r] <= c.topk) continue;
-    const auto score = scoresOf(p, static_cast<int64_t>(r));
+    const auto score = scoresOf(p, static_cast<std::int64_t>(r));
     std::vector<bool> taken(score.size(), false);
     double worst = 1e30, best = -1e30;
-    const int32_t* const row = got.data() + static_cast<int64_t>(r) * c.topk;
-    for (int64_t i = 0; i < c.topk; i++) {
-      const auto w = static_cast<size_t>(row[i]);
+    const std::int32_t* const row = got.data() + static_cast<std::int64_t>(r) * c.topk;
+    for (std::int64_t i = 0; i < c.topk; i++) {
+      const auto w = static_cast<std::size_t>(row[i]);
       CHECK(!taken[w] && (i == 0 || row[i] > row[i - 1]));
       taken[w] = true;
       worst = std::min(worst, score[w]);
     }
-    for (size_t w = 0; w < score.size(); w++) best = taken[w] ? best : std::max(best, score[w]);
+    for (std::size_t w = 0; w < score.size(); w++) best = taken[w] ? best : std::max(best, score[w]);
     CHECK(worst >= best - 1e-5 * std::fabs(best));
   }
   testSplits(k, p, got);
@@ -183,27 +183,27 @@ void testNan(const KernelTable& k) {
   p.visible = {10};
   p.sequence = {0};
   place(p, random);
-  CHECK((run(k, p, 1) == std::vector<int32_t>{0, 1, 3}));
+  CHECK((run(k, p, 1) == std::vector<std::int32_t>{0, 1, 3}));
 }
 
 void testSelectTop(const KernelTable& k) {
   const float infinity = std::numeric_limits<float>::infinity();
   const std::vector<float> values = {0.0f,  1.0f,   -1.0f, 1e-45f, -1e-45f,   infinity, -infinity,
                                      3e38f, -3e38f, 0.0f,  1.0f,   -infinity, 2.0f};
-  for (int64_t n : {2, 13, 15, 16, 17, 33, 100}) {
-    naive::Random random{static_cast<uint64_t>(n)};
+  for (std::int64_t n : {2, 13, 15, 16, 17, 33, 100}) {
+    naive::Random random{static_cast<std::uint64_t>(n)};
     std::vector<float> scores;
-    for (int64_t i = 0; i < n; i++) scores.push_back(values[random.bits() % values.size()]);
-    std::vector<int32_t> order(static_cast<size_t>(n));
+    for (std::int64_t i = 0; i < n; i++) scores.push_back(values[random.bits() % values.size()]);
+    std::vector<std::int32_t> order(static_cast<std::size_t>(n));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-      return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
     });
-    for (int64_t topk = 1; topk < n; topk++) {
-      std::vector<int32_t> want(order.begin(), order.begin() + topk), got(static_cast<size_t>(topk + 1), -77);
+    for (std::int64_t topk = 1; topk < n; topk++) {
+      std::vector<std::int32_t> want(order.begin(), order.begin() + topk), got(static_cast<std::size_t>(topk + 1), -77);
       std::sort(want.begin(), want.end());
       auto scratch = naive::filled((n + kSelectPad - 1) / kSelectPad * kSelectPad, std::nanf(""));
-      k.selectTop(scores.data(), scratch.data(), n, topk, got.data());
+      k.ranges->selectTop(scores.data(), scratch.data(), n, topk, got.data());
       CHECK(std::equal(want.begin(), want.end(), got.begin()));
       CHECK(got.back() == -77);
     }
@@ -213,9 +213,8 @@ void testSelectTop(const KernelTable& k) {
 }  // namespace
 
 int main() {
-  for (const KernelTable* table : usableKernels()) {
-    const KernelTable& k = *table;
-    std::printf("%s\n", k.name);
+  for (const KernelTable& k : availableTables()) {
+    std::printf("%s\n", k.isa);
     // dim^-0.5 and heads^-0.5 are powers of two, or there is one head: rounding cannot break a tie of the exact scores.
     testTies(k, {1, 1, 1, {0}, 40}, 1);
     testTies(k, {4, 16, 8, {0, 250, 700}, 101}, 2);

@@ -1,44 +1,44 @@
 // Portable kernels: plain loops that any compiler vectorizes for its baseline, in the order of operations that the
 // other instruction sets are held to.
-#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <functional>
-#include <limits>
 
-#include "../table.h"
+#include "../operations.h"
+#include "attend.h"
+#include "index_select.h"
+#include "pool.h"
+#include "rope.h"
 
-namespace attention {
-namespace generic {
+namespace megamoe::attention::generic {
+
 namespace {
 
-// Multiply-adds that are worth another thread: some twenty microseconds.
-constexpr int64_t kRangeWork = int64_t{1} << 17;
-
-#include "lanes.h"
-#include "rope.h"
-#include "pool.h"
-#include "../common/compress.h"
-#include "../common/pages.h"
-#include "../common/keys.h"
-#include "index_select.h"
-#include "attend.h"
-
-}  // namespace
-}  // namespace generic
-
-const KernelTable kGenericKernels = {
-    "generic",
-    generic::kRangeWork,
-    generic::attendScratch,
-    generic::scoreScratch,
-    generic::rope,
-    generic::compressWindows,
-    generic::indexScores,
-    generic::selectTop,
-    generic::attend,
-    nullptr,
-    nullptr,
+// What the templates of ../common ask for.
+struct Set {
+  static void rotatePairs(const Pairs& p) { generic::rotatePairs(p); }
+  static void poolChannels(const Candidate* candidates, std::int64_t count, std::int64_t dim, float* out) {
+    generic::poolChannels(candidates, count, dim, out);
+  }
+  static float sumOfSquares(const float* x, std::int64_t n) { return dot(x, x, n); }
+  static float squareRoot(float x) { return std::sqrt(x); }
 };
 
-}  // namespace attention
+constexpr RangeKernels rangeKernels() {
+  RangeKernels k;
+  k.rangeWork = std::int64_t{1} << 17;  // some twenty microseconds
+  k.rope = ropeRows<Set>;
+  k.compressWindows = compressWindows<Set>;
+  k.scoreScratch = scoreScratch;
+  k.indexScores = indexScores;
+  k.selectTop = selectTop;
+  k.attendSizes = attendSizes;
+  k.attend = attend;
+  return k;
+}
+
+constexpr RangeKernels kKernels = rangeKernels();
+
+}  // namespace
+
+KernelTable table() { return tableOf<kKernels>(); }
+
+}  // namespace megamoe::attention::generic

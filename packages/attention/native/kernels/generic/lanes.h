@@ -1,30 +1,35 @@
-// Building blocks with a fixed order of operations, so that every instruction set gives the same bits: no contraction,
-// no reassociation, 16 partial sums and a fixed tree. Included inside the namespace of an instruction set (see
-// generic.cc), so that code compiled with one set of flags is never merged by the linker with another's.
+// Building blocks with a fixed order of operations, the order that the other instruction sets are held to: no
+// contraction, no reassociation, 16 partial sums and a fixed tree.
+#pragma once
 
-constexpr int64_t kLanes = 16;
+#include <cstdint>
+#include <cstring>
+
+namespace megamoe::attention::generic {
+
+constexpr std::int64_t kLanes = 16;
 
 // Lane l holds the products of elements l, l+16, l+32, ... in ascending order; then halves are added until one is left.
-inline float reduceLanes(const float* s) {
+static inline float reduceLanes(const float* s) {
   float a[8], b[4];
   for (int l = 0; l < 8; l++) a[l] = s[l] + s[l + 8];
   for (int l = 0; l < 4; l++) b[l] = a[l] + a[l + 4];
   return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-inline float dot(const float* x, const float* y, int64_t n) {
+static inline float dot(const float* x, const float* y, std::int64_t n) {
   float s[kLanes] = {};
-  int64_t i = 0;
+  std::int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     for (int l = 0; l < kLanes; l++) s[l] += x[i + l] * y[i + l];
   }
-  for (int64_t l = 0; i + l < n; l++) s[l] += x[i + l] * y[i + l];
+  for (std::int64_t l = 0; i + l < n; l++) s[l] += x[i + l] * y[i + l];
   return reduceLanes(s);
 }
 
 // exp(x) for x <= 0, at most 2 ulp; 0 below -87 (1.6e-38), NaN for NaN. Not std::exp: that differs between C libraries
 // and does not vectorize. Cephes' polynomial on |r| <= ln(2)/2 after splitting off a power of two.
-inline float expNonPositive(float x) {
+static inline float expNonPositive(float x) {
   const float low = -87.0f;
   const float c = x < low ? low : x;
   // 1.5 * 2^23: the sum is rounded to an integer, held in the low bits.
@@ -39,7 +44,7 @@ inline float expNonPositive(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   const float y = (p * (r * r) + r) + 1.0f;
-  uint32_t bits;
+  std::uint32_t bits;
   std::memcpy(&bits, &shifted, sizeof bits);
   bits = (bits + 127u) << 23;
   float power;
@@ -49,12 +54,14 @@ inline float expNonPositive(float x) {
 }
 
 // y[i] += w0 * a[i], then w1 * b[i], w2 * c[i], w3 * d[i].
-inline void addFour(float* y, const float* a, const float* b, const float* c, const float* d, const float* w,
-                    int64_t n) {
+static inline void addFour(float* y, const float* a, const float* b, const float* c, const float* d, const float* w,
+                           std::int64_t n) {
   const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
-  for (int64_t i = 0; i < n; i++) y[i] = (((y[i] + w0 * a[i]) + w1 * b[i]) + w2 * c[i]) + w3 * d[i];
+  for (std::int64_t i = 0; i < n; i++) y[i] = (((y[i] + w0 * a[i]) + w1 * b[i]) + w2 * c[i]) + w3 * d[i];
 }
 
-inline void addOne(float* y, const float* a, float w, int64_t n) {
-  for (int64_t i = 0; i < n; i++) y[i] = y[i] + w * a[i];
+static inline void addOne(float* y, const float* a, float w, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; i++) y[i] = y[i] + w * a[i];
 }
+
+}  // namespace megamoe::attention::generic

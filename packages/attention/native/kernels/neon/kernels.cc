@@ -1,24 +1,16 @@
 // The kernels of ../simd with NEON, which every 64-bit Arm processor has: no flags.
-#include <arm_neon.h>
+#include "../operations.h"
+#include "../simd/kernels.h"
+#include "lanes.h"
 
-#include "../table.h"
+namespace megamoe::attention::neon {
 
-namespace attention {
-namespace neon {
 namespace {
 
-#include "vec.h"
-#include "../simd/kernels.h"
-
-constexpr KernelTable tableOf(const char* name) {
-  return {name,        kRangeWork, attendScratch, scoreScratch, rope,      compressWindows,
-          indexScores, selectTop,  attend,        attendHalf,   attendJoin};
-}
+constexpr RangeKernels kKernels = simd::rangeKernels<F32>();
 
 }  // namespace
-}  // namespace neon
 
-const KernelTable kNeonKernels = neon::tableOf("neon");
-const KernelTable kNeonDotprodKernels = neon::tableOf("neon-dotprod");
+KernelTable table() { return tableOf<kKernels>(); }
 
-}  // namespace attention
+}  // namespace megamoe::attention::neon

@@ -1,24 +1,43 @@
-// Kernels for any vector width, in terms of the vocabulary of avx2/vec.h, avx512/vec.h and neon/vec.h. Included inside
-// an instruction set's namespace.
+// All kernels for any vector width, for the lanes V of an instruction set.
+#pragma once
 
-constexpr float kInfinity = __builtin_inff();
+#include "../common/compress.h"
+#include "../range_kernels.h"
+#include "attend.h"
+#include "index_scores.h"
+#include "pool.h"
+#include "rope.h"
+#include "select_top.h"
+
+namespace megamoe::attention::simd {
 
 // Multiply-adds that are worth another thread: some twenty microseconds.
-constexpr int64_t kRangeWork = int64_t{1} << 20;
+constexpr std::int64_t kRangeWork = std::int64_t{1} << 20;
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-inline int64_t vectorsOf(int64_t n) { return (n + kLanes - 1) / kLanes; }
+// What the templates of ../common ask for.
+template <class V>
+struct Set {
+  static void rotatePairs(const Pairs& p) { simd::rotatePairs<V>(p); }
+  static void poolChannels(const Candidate* candidates, std::int64_t count, std::int64_t dim, float* out) {
+    simd::poolChannels<V>(candidates, count, dim, out);
+  }
+  static float sumOfSquares(const float* x, std::int64_t n) { return simd::sumOfSquares<V>(x, n); }
+  static float squareRoot(float x) { return V::squareRoot(x); }
+};
 
-#include "math.h"
-#include "tile.h"
-#include "pack.h"
-#include "rope.h"
-#include "pool.h"
-#include "../common/compress.h"
-#include "../common/pages.h"
-#include "../common/keys.h"
-#include "index_scores.h"
-#include "select_top.h"
-#include "key_feed.h"
-#include "attend.h"
+template <class V>
+constexpr RangeKernels rangeKernels() {
+  RangeKernels k;
+  k.rangeWork = kRangeWork;
+  k.rope = ropeRows<Set<V>>;
+  k.compressWindows = compressWindows<Set<V>>;
+  k.scoreScratch = scoreScratch<V>;
+  k.indexScores = indexScores<V>;
+  k.selectTop = selectTop<V>;
+  k.attendSizes = attendSizes<V>;
+  k.attend = attend<V>;
+  k.attendJoin = attendJoin<V>;
+  return k;
+}
+
+}  // namespace megamoe::attention::simd

@@ -1,46 +1,43 @@
 // Softmax-weighted sum per channel over the candidates of an entry: the numerator and the denominator grow together and
 // are divided once.
+#pragma once
 
-// One candidate: a token's values and gates for the entry's channels.
-struct Candidate {
-  const float *kv, *gate;
-};
+#include "../common/compress.h"
+#include "math.h"
 
-inline Vec loadUpTo(const float* p, int64_t n) { return n >= kLanes ? load(p) : loadPart(p, n); }
+namespace megamoe::attention::simd {
 
 // `width` vectors side by side hide the latency of the exponentials; n channels are left.
-template <int width>
-inline void poolVectors(const Candidate* candidates, int64_t count, int64_t c0, int64_t n, float* out) {
-  Vec top[width], total[width], pooled[width];
+template <class V, int width>
+static inline void poolVectors(const Candidate* candidates, std::int64_t count, std::int64_t c0, std::int64_t n,
+                               float* out) {
+  using Reg = typename V::Reg;
+  Reg top[width], total[width], pooled[width];
   for (int v = 0; v < width; v++) {
-    top[v] = all(-kInfinity);
-    total[v] = pooled[v] = zero();
+    top[v] = V::splat(-kInfinity);
+    total[v] = pooled[v] = V::zero();
   }
-  for (int64_t j = 0; j < count; j++) {
+  for (std::int64_t j = 0; j < count; j++) {
     for (int v = 0; v < width; v++)
-      top[v] = maxOr(top[v], loadUpTo(candidates[j].gate + c0 + v * kLanes, n - v * kLanes));
+      top[v] = V::max(top[v], loadUpTo<V>(candidates[j].gate + c0 + v * V::kLanes, n - v * V::kLanes));
   }
-  for (int64_t j = 0; j < count; j++) {
+  for (std::int64_t j = 0; j < count; j++) {
     for (int v = 0; v < width; v++) {
-      const int64_t c = c0 + v * kLanes;
-      const Vec e = expNonPositive(sub(loadUpTo(candidates[j].gate + c, n - v * kLanes), top[v]));
-      total[v] = add(total[v], e);
-      pooled[v] = fma(e, loadUpTo(candidates[j].kv + c, n - v * kLanes), pooled[v]);
+      const std::int64_t c = c0 + v * V::kLanes;
+      const Reg e = expNonPositive<V>(V::sub(loadUpTo<V>(candidates[j].gate + c, n - v * V::kLanes), top[v]));
+      total[v] = V::add(total[v], e);
+      pooled[v] = V::fma(e, loadUpTo<V>(candidates[j].kv + c, n - v * V::kLanes), pooled[v]);
     }
   }
-  for (int v = 0; v < width; v++) {
-    const int64_t c = c0 + v * kLanes, rest = n - v * kLanes;
-    const Vec value = div(pooled[v], total[v]);
-    if (rest >= kLanes) {
-      store(out + c, value);
-    } else {
-      storePart(out + c, value, rest);
-    }
-  }
+  for (int v = 0; v < width; v++)
+    storeUpTo<V>(out + c0 + v * V::kLanes, n - v * V::kLanes, V::div(pooled[v], total[v]));
 }
 
-inline void poolChannels(const Candidate* candidates, int64_t count, int64_t dim, float* out) {
-  int64_t c = 0;
-  for (; c + 4 * kLanes <= dim; c += 4 * kLanes) poolVectors<4>(candidates, count, c, 4 * kLanes, out);
-  for (; c < dim; c += kLanes) poolVectors<1>(candidates, count, c, dim - c, out);
+template <class V>
+static inline void poolChannels(const Candidate* candidates, std::int64_t count, std::int64_t dim, float* out) {
+  std::int64_t c = 0;
+  for (; c + 4 * V::kLanes <= dim; c += 4 * V::kLanes) poolVectors<V, 4>(candidates, count, c, 4 * V::kLanes, out);
+  for (; c < dim; c += V::kLanes) poolVectors<V, 1>(candidates, count, c, dim - c, out);
 }
+
+}  // namespace megamoe::attention::simd

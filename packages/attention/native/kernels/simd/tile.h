@@ -1,5 +1,10 @@
 // The one matrix product behind scores, attention output and indexer: a tile of kTileRows x kTileVectors sums held in
 // registers.
+#pragma once
+
+#include "math.h"
+
+namespace megamoe::attention::simd {
 
 enum class Into { kStore, kAdd, kScale };
 // How the left side lies: a[r][k], as keys do, or a[k][r], as weights do.
@@ -10,12 +15,12 @@ enum class Left { kRows, kColumns };
 // falls into.
 struct Product {
   const float* a;
-  int64_t aStep;  // from row to row, or from column to column
+  std::int64_t aStep;  // from row to row, or from column to column
   const float* b;
-  int64_t bStep;
-  int64_t depth;
+  std::int64_t bStep;
+  std::int64_t depth;
   float* c;
-  int64_t cRow;
+  std::int64_t cRow;
   const float* rowScale;  // [rows], only for kScale
 };
 
@@ -29,26 +34,26 @@ struct Product {
 #define MEGAMOE_NOINLINE __attribute__((noinline))
 #endif
 
-template <int R, int C, Left left, Into into>
-MEGAMOE_NOINLINE void tile(const Product& p) {
-  Vec sum[R][C];
+template <class V, int R, int C, Left left, Into into>
+MEGAMOE_NOINLINE static void tile(const Product& p) {
+  typename V::Reg sum[R][C];
   const float* a[R];
   MEGAMOE_UNROLL
   for (int r = 0; r < R; r++) {
     a[r] = p.a + (left == Left::kRows ? r * p.aStep : r);
     MEGAMOE_UNROLL
-    for (int v = 0; v < C; v++) sum[r][v] = zero();
+    for (int v = 0; v < C; v++) sum[r][v] = V::zero();
   }
   const float* b = p.b;
-  for (int64_t k = 0, at = 0; k < p.depth; k++, at += left == Left::kRows ? 1 : p.aStep, b += p.bStep) {
-    Vec column[C];
+  for (std::int64_t k = 0, at = 0; k < p.depth; k++, at += left == Left::kRows ? 1 : p.aStep, b += p.bStep) {
+    typename V::Reg column[C];
     MEGAMOE_UNROLL
-    for (int v = 0; v < C; v++) column[v] = load(b + v * kLanes);
+    for (int v = 0; v < C; v++) column[v] = V::load(b + v * V::kLanes);
     MEGAMOE_UNROLL
     for (int r = 0; r < R; r++) {
-      const Vec x = all(a[r][at]);
+      const typename V::Reg x = V::splat(a[r][at]);
       MEGAMOE_UNROLL
-      for (int v = 0; v < C; v++) sum[r][v] = fma(x, column[v], sum[r][v]);
+      for (int v = 0; v < C; v++) sum[r][v] = V::fma(x, column[v], sum[r][v]);
     }
   }
   MEGAMOE_UNROLL
@@ -56,57 +61,60 @@ MEGAMOE_NOINLINE void tile(const Product& p) {
     float* c = p.c + r * p.cRow;
     MEGAMOE_UNROLL
     for (int v = 0; v < C; v++) {
-      if (into == Into::kAdd) sum[r][v] = add(load(c + v * kLanes), sum[r][v]);
-      if (into == Into::kScale) sum[r][v] = fma(load(c + v * kLanes), all(p.rowScale[r]), sum[r][v]);
-      store(c + v * kLanes, sum[r][v]);
+      if (into == Into::kAdd) sum[r][v] = V::add(V::load(c + v * V::kLanes), sum[r][v]);
+      if (into == Into::kScale) sum[r][v] = V::fma(V::load(c + v * V::kLanes), V::splat(p.rowScale[r]), sum[r][v]);
+      V::store(c + v * V::kLanes, sum[r][v]);
     }
   }
 }
 
-template <int C, Left left, Into into>
-void tileRows(const Product& p, int64_t rows) {
+template <class V, int C, Left left, Into into>
+static void tileRows(const Product& p, std::int64_t rows) {
   switch (rows) {
-    case 1: return tile<1, C, left, into>(p);
-    case 2: return tile<2, C, left, into>(p);
-    case 3: return tile<3, C, left, into>(p);
-    case 4: return tile<4, C, left, into>(p);
-    case 5: return tile<5, C, left, into>(p);
-    default: return tile<6, C, left, into>(p);
+    case 1: return tile<V, 1, C, left, into>(p);
+    case 2: return tile<V, 2, C, left, into>(p);
+    case 3: return tile<V, 3, C, left, into>(p);
+    case 4: return tile<V, 4, C, left, into>(p);
+    case 5: return tile<V, 5, C, left, into>(p);
+    default: return tile<V, 6, C, left, into>(p);
   }
 }
 
-template <Left left, Into into>
-void tileOf(const Product& p, int64_t rows, int64_t vectors) {
-  static_assert(kTileRows == 6 && kTileVectors <= 4, "the switches list every tile");
+template <class V, Left left, Into into>
+static void tileOf(const Product& p, std::int64_t rows, std::int64_t vectors) {
+  static_assert(V::kTileRows == 6 && V::kTileVectors <= 4, "the switches list every tile");
   switch (vectors) {
-    case 1: return tileRows<1, left, into>(p, rows);
-    case 2: return tileRows<2, left, into>(p, rows);
-    case 3: return tileRows<(kTileVectors < 3 ? 1 : 3), left, into>(p, rows);
-    default: return tileRows<(kTileVectors < 4 ? 1 : 4), left, into>(p, rows);
+    case 1: return tileRows<V, 1, left, into>(p, rows);
+    case 2: return tileRows<V, 2, left, into>(p, rows);
+    case 3: return tileRows<V, (V::kTileVectors < 3 ? 1 : 3), left, into>(p, rows);
+    default: return tileRows<V, (V::kTileVectors < 4 ? 1 : 4), left, into>(p, rows);
   }
 }
 
 // Tiles of a product of `rows` x `vectors` vectors.
-inline int64_t tilesOf(int64_t rows, int64_t vectors) {
-  return (rows + kTileRows - 1) / kTileRows * ((vectors + kTileVectors - 1) / kTileVectors);
+template <class V>
+static inline std::int64_t tilesOf(std::int64_t rows, std::int64_t vectors) {
+  return (rows + V::kTileRows - 1) / V::kTileRows * ((vectors + V::kTileVectors - 1) / V::kTileVectors);
 }
 
 // The product for `rows` x `vectors` vectors, with between() before each tile. Rows are dealt out evenly, so that no
 // tile is left with few sums.
-template <Left left, Into into, class Between>
-void multiply(const Product& whole, int64_t rows, int64_t vectors, Between&& between) {
-  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-  for (int64_t v = 0; v < vectors; v += kTileVectors) {
-    for (int64_t t = 0, r = 0; t < tiles; t++) {
-      const int64_t end = rows * (t + 1) / tiles;
+template <class V, Left left, Into into, class Between>
+static void multiply(const Product& whole, std::int64_t rows, std::int64_t vectors, Between&& between) {
+  const std::int64_t tiles = (rows + V::kTileRows - 1) / V::kTileRows;
+  for (std::int64_t v = 0; v < vectors; v += V::kTileVectors) {
+    for (std::int64_t t = 0, r = 0; t < tiles; t++) {
+      const std::int64_t end = rows * (t + 1) / tiles;
       Product p = whole;
       p.a += left == Left::kRows ? r * p.aStep : r;
-      p.b += v * kLanes;
-      p.c += r * p.cRow + v * kLanes;
+      p.b += v * V::kLanes;
+      p.c += r * p.cRow + v * V::kLanes;
       p.rowScale += into == Into::kScale ? r : 0;
       between();
-      tileOf<left, into>(p, end - r, least(kTileVectors, vectors - v));
+      tileOf<V, left, into>(p, end - r, least(V::kTileVectors, vectors - v));
       r = end;
     }
   }
 }
+
+}  // namespace megamoe::attention::simd
