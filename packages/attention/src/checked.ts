@@ -1,5 +1,5 @@
 import { KindError, ShapeError, ValueError } from '@megamoe/core';
-import { arrayChecks, makeChecks, makeMemoryChecks, makeValueChecks } from '@megamoe/ops';
+import { arrayChecks, makeChecks, makeMemoryChecks, makeValueChecks, RECHECKED } from '@megamoe/ops';
 import type { FamilyOp, HostArrays, Operations } from '@megamoe/ops';
 import { HostCache } from './cache';
 import { Compressor } from './compressor';
@@ -74,18 +74,8 @@ function checkAttend({ cache, layer, d, selected, heads, sinks }: Own<'attend'>)
 
 /** Operations of an addon, which compares addresses itself: what it refuses is looked at again, for an error of the usual class and words. */
 function retold(ops: OwnOperations, memory: ReturnType<typeof makeMemoryChecks>): OwnOperations {
-  const wrap = <N extends AttentionOp>(name: N): OwnOperations[N] => {
-    const run = ops[name] as (a: unknown) => void;
-    const check = memory[name] as (a: unknown) => void;
-    return (a: unknown) => {
-      try {
-        run(a);
-      } catch (error) {
-        check(a);
-        throw error;
-      }
-    };
-  };
+  const wrap = <N extends AttentionOp>(name: N): OwnOperations[N] =>
+    RECHECKED[name](ops[name] as (a: unknown) => void, memory[name] as (a: unknown) => void);
   return {
     ropeTables: ops.ropeTables,
     rope: wrap('rope'),

@@ -1,5 +1,5 @@
 import { ShapeError } from '@megamoe/core';
-import { makeMemoryChecks, OP_NAMES, OPS } from '@megamoe/ops';
+import { makeMemoryChecks, OP_NAMES, OPS, RECHECKED } from '@megamoe/ops';
 import type { Memory } from '@megamoe/ops';
 import { ARRAYS } from './checks';
 import type { Engine, EngineArgs, StagedMemory } from './engine';
@@ -57,21 +57,15 @@ function memoryChecks(): ByName {
 export function guarded(engine: Engine): Engine {
   const checks = memoryChecks() as Readonly<Record<string, (a: object) => void>>;
   const operations = engine as unknown as Readonly<Record<string, (a: object) => void>>;
-  const wrap = (name: string): ((a: object) => void) => {
+  const wrap = (name: keyof ByName): ((a: object) => void) => {
     const [check, run] = [checks[name]!, operations[name]!];
     if (engine.backend === 'js')
       return (a) => {
         check(a);
         run(a);
       };
-    return (a) => {
-      try {
-        run(a);
-      } catch (error) {
-        check(a);
-        throw error;
-      }
-    };
+    // The one outside the list is no operation of a step, so it may share a function.
+    return RECHECKED[name === 'nvfp4Loss' ? 'embed' : name](run, check);
   };
   return { ...engine, ...Object.fromEntries(NAMES.map((name) => [name, wrap(name)])) };
 }

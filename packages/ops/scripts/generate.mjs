@@ -176,6 +176,32 @@ ${bodies.join('\n')}
 `;
 }
 
+function rechecked() {
+  const bodies = Object.keys(OPS).map(
+    (op) => `${op}: (run, check) => (a) => {
+      try {
+        run(a);
+      } catch (error) {
+        check(a);
+        throw error;
+      }
+    },`,
+  );
+  return `${HEADER}import type { OpName } from '../table';
+
+/** \`run\`, and \`check\` where it throws: the error of \`check\`, if it has one, goes before that of \`run\`. */
+export type Rechecked = <A>(run: (a: A) => void, check: (a: A) => void) => (a: A) => void;
+
+/**
+ * Operations that compare addresses themselves, which costs less than a \`.buffer\`: what they refuse is looked at again, for an error of the
+ * usual class and words. A function for each, because one that serves all is not inlined.
+ */
+export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
+${bodies.join('\n')}
+};
+`;
+}
+
 function unwrap() {
   const bodies = Object.entries(OPS).map(([op, { args }]) => {
     const lines = Object.entries(args).map(([name, kind]) => {
@@ -208,7 +234,12 @@ ${bodies.join('\n')}
 
 const config = (await prettier.resolveConfig(join(HOME, 'package.json'))) ?? {};
 let stale = false;
-for (const [name, text] of Object.entries({ checks: checks(), positional: positional(), 'on-host': unwrap() })) {
+for (const [name, text] of Object.entries({
+  checks: checks(),
+  positional: positional(),
+  rechecked: rechecked(),
+  'on-host': unwrap(),
+})) {
   const file = join(HOME, 'src', 'generated', `${name}.ts`);
   const wanted = await prettier.format(text, { ...config, parser: 'typescript' });
   let found = '';

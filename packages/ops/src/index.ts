@@ -20,6 +20,8 @@ export type { KindChecks, Memory, Place } from './kind-checks';
 export { makeChecks, makeMemoryChecks, makeValueChecks } from './generated/checks';
 export type { OpChecks } from './generated/checks';
 export { POSITIONAL } from './generated/positional';
+export { RECHECKED } from './generated/rechecked';
+export type { Rechecked } from './generated/rechecked';
 export type { NativeFunction } from './generated/positional';
 export { onHost } from './generated/on-host';
 export { adoptTensor, bytesOf, hostArray, HostTensor, hostTensor } from './tensor';

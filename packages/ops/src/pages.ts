@@ -245,6 +245,10 @@ interface List {
 export class SequencePages {
   #length = 0;
   #disposed = false;
+  /** Tokens up to here can be written: every page for them is there and held by nobody else. */
+  #reserved = 0;
+  /** The length at which a commit next gives pages back. */
+  #nextDrop = 0;
   readonly #lists: readonly List[];
 
   constructor(readonly pool: PagePool) {
@@ -288,6 +292,7 @@ export class SequencePages {
 
   /** Whether tokens up to `end` can be written. */
   isReserved(end: number): boolean {
+    if (end <= this.#reserved) return true;
     for (const { kind } of this.#lists) if (this.missing(kind, end) > 0) return false;
     return true;
   }
@@ -299,11 +304,16 @@ export class SequencePages {
    */
   reserve(end: number): void {
     this.#checkAlive('reserve');
+    if (end <= this.#reserved) return;
+    let reserved = Infinity;
     for (const list of this.#lists) {
-      const { rows } = PAGES[list.kind];
+      const { rows, tokensPerRow } = PAGES[list.kind];
       const from = filledRows(list.kind, this.#length); // the first row to be written
       const wanted = filledRows(list.kind, end);
-      if (wanted === from) continue;
+      if (wanted === from) {
+        reserved = Math.min(reserved, (from + 1) * tokensPerRow - 1); // before the next row is full
+        continue;
+      }
       const at = Math.floor(from / rows);
       for (let i = at - list.first; i < list.ids.length; i++) {
         if (list.first + i > Math.floor((wanted - 1) / rows)) break;
@@ -311,7 +321,9 @@ export class SequencePages {
         list.ids[i] = this.pool.own(list.kind, list.ids[i]!, kept);
       }
       while ((list.first + list.ids.length) * rows < wanted) list.ids.push(this.pool.take(list.kind));
+      reserved = Math.min(reserved, (Math.ceil(wanted / rows) * rows + 1) * tokensPerRow - 1); // to the end of the last page
     }
+    this.#reserved = reserved;
   }
 
   /** The step that wrote tokens up to `end` stands: pages that no later token can need are given back. */
@@ -319,14 +331,18 @@ export class SequencePages {
     this.#checkAlive('commit');
     checkInteger('SequencePages.commit', 'end', end, this.#length);
     this.#length = end;
+    if (end < this.#nextDrop) return;
     const back = Math.max(0, end - REWIND_TOKENS);
+    let next = Infinity;
     for (const list of this.#lists) {
       const live = Math.floor(firstLiveRow(list.kind, back, this.pool.window) / PAGES[list.kind].rows);
       while (list.first < live && list.ids.length > 0) {
         this.pool.drop(list.kind, list.ids.shift()!);
         list.first++;
       }
+      if (!list.kind.startsWith('entries')) next = Math.min(next, leastLength(list.kind, live + 1, this.pool.window));
     }
+    this.#nextDrop = next + REWIND_TOKENS;
   }
 
   /** The shortest length that {@link SequencePages.rewind} takes. */
@@ -346,6 +362,7 @@ export class SequencePages {
       );
     }
     this.#length = length;
+    this.#reserved = 0; // pages before the old length may be shared
     for (const list of this.#lists) {
       const keep = Math.ceil(filledRows(list.kind, length) / PAGES[list.kind].rows) - list.first;
       while (list.ids.length > Math.max(0, keep)) this.pool.drop(list.kind, list.ids.pop()!);
@@ -355,6 +372,7 @@ export class SequencePages {
   /** A sequence with the same tokens; pages are shared until one of the two writes. */
   clone(): SequencePages {
     this.#checkAlive('clone');
+    this.#reserved = 0;
     const copy = new SequencePages(this.pool);
     copy.#length = this.#length;
     this.#lists.forEach((list, i) => {
@@ -389,6 +407,7 @@ export class SequencePages {
       list.first = 0;
     }
     this.#length = 0;
+    this.#reserved = 0;
     this.#disposed = true;
   }
 

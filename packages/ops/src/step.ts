@@ -70,7 +70,7 @@ export class StepRows {
     if (!pages.isReserved(end)) {
       throw new ShapeError(`StepRows.add: pages for tokens up to ${end} must be reserved first: call reserve(${end}) on the sequence`); // prettier-ignore
     }
-    for (const kind of this.kinds) pages.list(kind); // throws before anything is added
+    if (pages.pool.kinds !== this.kinds) for (const kind of this.kinds) pages.list(kind); // throws before anything is added
     const s = this.sequences++;
     this.firstRow[s] = this.rows;
     for (let j = 0; j < n; j++) {

@@ -117,6 +117,11 @@ describe('PagePool and SequencePages', () => {
             if (what === 'step') {
               pages.commit(end);
               twin.most = Math.max(twin.most, end);
+              for (const kind of PAGE_KINDS) {
+                const live = firstLiveRow(kind, Math.max(0, end - REWIND_TOKENS), window);
+                const given = `${kind}: pages that no token needs are given back`;
+                expect(pages.list(kind).first, given).toBeGreaterThanOrEqual(Math.floor(live / PAGES[kind].rows));
+              }
             }
           }
           if (what === 'rewind') {
