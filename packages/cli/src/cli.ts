@@ -6,6 +6,8 @@ import { processIo, type CliIo } from './io';
 /** The commands, in the order of the help. Each is imported when it is asked for: `generate` need not wait for what only `bench` uses. */
 const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> = {
   generate: async () => (await import('./commands/generate')).generateCommand,
+  prompt: async () => (await import('./commands/prompt')).promptCommand,
+  parse: async () => (await import('./commands/parse')).parseCommand,
   logits: async () => (await import('./commands/logits')).logitsCommand,
   quantize: async () => (await import('./commands/quantize')).quantizeCommand,
   inspect: async () => (await import('./commands/inspect')).inspectCommand,

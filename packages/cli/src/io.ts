@@ -4,6 +4,8 @@ export interface CliIo {
   readonly err: (text: string) => void;
   /** Progress lines are drawn only on a terminal. */
   readonly isTerminal: boolean;
+  /** What is piped in, for commands that read it when no file is named; undefined on a terminal. */
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined;
   /** Fires on Ctrl-C. */
   readonly signal: AbortSignal;
 }
@@ -20,6 +22,9 @@ export function processIo(signal: AbortSignal): CliIo {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     isTerminal: process.stderr.isTTY,
+    get stdin() {
+      return process.stdin.isTTY ? undefined : process.stdin; // opened only when a command asks
+    },
     signal,
   };
 }
