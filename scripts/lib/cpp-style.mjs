@@ -7,15 +7,22 @@ const RULES = [
   [new RegExp(`^.{${MAX_COLUMNS + 1},}`), `is longer than ${MAX_COLUMNS}`],
   [/\t/, 'has a tab'],
   [/\s$/, 'ends with white space'],
+  [/(?<![\w:])(?:u?int(?:8|16|32|64|ptr)_t|size_t|ptrdiff_t)\b/, 'has a fixed-width integer without std::'],
 ];
+/** A table of kernels that is given its entries by position: two neighbours of one type could be swapped. */
+const BY_POSITION = /\b(KernelTable|RangeKernels)\s+\w+\s*=?\s*\{\s*[^\s}]/g;
 
-/** What is wrong with a C++ file by {@link RULES}, a line for each place. */
+/** What is wrong with a C++ file by {@link RULES} and {@link BY_POSITION}, a line for each place. */
 export function cppProblems(file, text) {
   const problems = text
     .split('\n')
     .flatMap((line, i) =>
       RULES.filter(([pattern]) => pattern.test(line)).map(([, what]) => `${file}:${i + 1}: the line ${what}`),
     );
+  for (const { 1: table, index } of text.matchAll(BY_POSITION)) {
+    const line = text.slice(0, index).split('\n').length;
+    problems.push(`${file}:${line}: a ${table} is set by name, one entry a line`);
+  }
   if (!text.endsWith('\n')) problems.push(`${file}: does not end with a line feed`);
   return problems;
 }

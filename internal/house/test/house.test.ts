@@ -83,6 +83,18 @@ it('a line of C++ that is too long or has white space where none belongs is refu
   ]);
 });
 
+it('C++ outside the dialect is refused: integers without std::, a table of kernels by position', () => {
+  const fine = `KernelTable t = {};\nstruct KernelTable {\n  std::int64_t n;\n  uint32x4_t v;\n};\nRangeKernels k;\nk.rope = rope;\n`;
+  expect(cppProblems('a.h', fine)).toEqual([]);
+  expect(cppProblems('a.h', 'int64_t n;\nstd::vector<uint8_t> v(size_t{3});\n')).toEqual([
+    'a.h:1: the line has a fixed-width integer without std::',
+    'a.h:2: the line has a fixed-width integer without std::',
+  ]);
+  expect(cppProblems('a.cc', 'f();\nconst KernelTable kAvx2 = {\n    "avx2", linear};\n')).toEqual([
+    'a.cc:2: a KernelTable is set by name, one entry a line',
+  ]);
+});
+
 describe('files that import each other in a circle are refused', () => {
   const circlesOf = (files: Record<string, string>) => importCircles(new Map(Object.entries(files)));
 

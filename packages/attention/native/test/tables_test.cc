@@ -9,6 +9,7 @@
 using namespace megamoe::attention;
 using megamoe::test::assignablePairs;
 using megamoe::test::Entries;
+using megamoe::test::typesOf;
 
 namespace {
 
@@ -24,12 +25,6 @@ constexpr std::size_t kOperations = 1 MEGAMOE_ATTENTION_OPERATIONS(MEGAMOE_ENTRY
 // A kernel fits the entry of its own operation and no other.
 static_assert(assignablePairs(Operations{}) == kOperations, "two operations have the same type");
 
-template <class... Members>
-constexpr Entries<Members...> typesOf(const Members&...) {
-  return {};
-}
-
-// One member more or less does not compile.
 constexpr std::size_t assignableRangePairs() {
   const auto [rangeWork, rope, compressWindows, scoreScratch, indexScores, selectTop, attendSizes, attend, attendJoin] =
       RangeKernels{};

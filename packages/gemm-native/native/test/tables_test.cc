@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "../kernels/nvfp4/kernels.h"
 #include "support.h"
 
 using namespace megamoe::gemm;
@@ -23,6 +24,24 @@ constexpr std::size_t kEntries = 1 MEGAMOE_GEMM_OPERATIONS(MEGAMOE_ENTRY);
 // A kernel fits the entry of its own operation and no other: `t.linear = linearBf16` does not compile.
 static_assert(assignablePairs(All{}) == kEntries, "two operations have the same type");
 static_assert(assignablePairs(Entries<decltype(KernelTable::linear), decltype(KernelTable::linear)>{}) == 4);
+
+// The smaller tables, which are lists in the order of their members.
+template <class Grouped>
+constexpr std::size_t groupedPairs() {
+  const auto [rowBytes, scratchBytes, packTile, panel] = Grouped{};
+  return assignablePairs(typesOf(rowBytes, scratchBytes, packTile, panel));
+}
+constexpr std::size_t stagePairs() {
+  const auto [amaxBits, row, swigluRow] = nvfp4::StageKernels{};
+  return assignablePairs(typesOf(amaxBits, row, swigluRow));
+}
+constexpr std::size_t scanPairs() {
+  const auto [argmax, top, atLeast] = ScanKernels{};
+  return assignablePairs(typesOf(argmax, top, atLeast));
+}
+static_assert(groupedPairs<nvfp4::W4A4Kernels>() == 4);
+static_assert(groupedPairs<nvfp4::A16Kernels<GroupedW4A16Params>>() == 4);
+static_assert(stagePairs() == 3 && scanPairs() == 3);
 
 // The operations whose entry is empty.
 std::string missing(const KernelTable& t) {

@@ -21,4 +21,10 @@ constexpr std::size_t assignablePairs(Entries<Functions...>) {
   return (assignableTo<Functions, Functions...>() + ... + 0);
 }
 
+// The types of a table's members, as taken from it by a structured binding: a member more or less does not compile.
+template <class... Members>
+constexpr Entries<Members...> typesOf(const Members&...) {
+  return {};
+}
+
 }  // namespace megamoe::test
