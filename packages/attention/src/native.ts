@@ -17,6 +17,8 @@ const INTERFACE_VERSION = 2;
 export function nativeAddon(): AddonResult<NativeAddon> {
   return loadAddon<NativeAddon>({
     packageUrl: import.meta.url,
+    packageName: '@megamoe/attention',
+    dependents: ['@megamoe/model', '@megamoe/cli'],
     name: 'attention',
     interfaceVersion: INTERFACE_VERSION,
   });

@@ -9,6 +9,8 @@ export const INTERFACE_VERSION = 9;
 export function loadGemmAddon(): AddonResult<GemmAddon> {
   return loadAddon<GemmAddon>({
     packageUrl: import.meta.url,
+    packageName: '@megamoe/gemm-native',
+    dependents: ['@megamoe/model', '@megamoe/cli'],
     name: 'gemm-native',
     interfaceVersion: INTERFACE_VERSION,
   });

@@ -18,7 +18,7 @@ import {
 import { missingOperations, type Backend } from '@megamoe/ops';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { createBackend, type BackendOptions } from './backends/create';
+import { addonInfos, createBackend, type BackendOptions } from './backends/create';
 import { Model } from './model';
 import { checkPlan, createPools, planMemory, type MemoryPlan, type PlanOptions } from './plan';
 
@@ -86,6 +86,13 @@ export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model
   } finally {
     if (model?.plan.fits !== 'pool') checkpoint.close();
   }
+}
+
+/** A line when `auto` had to take JavaScript, which is many times slower, though nobody switched the addons off. */
+function fallenBack(backend: Backend, o: LoadOptions): string[] {
+  if (backend.name !== 'js' || (o.backend ?? 'auto') !== 'auto' || process.env['MEGAMOE_DISABLE_NATIVE']) return [];
+  const missing = addonInfos().find((info) => !info.loaded);
+  return missing ? [`the model runs in JavaScript, many times slower than native code: addon ${missing.name} ${missing.reason}`] : []; // prettier-ignore
 }
 
 /** Closes the files of models that read experts from them and were collected without `dispose`. */
@@ -187,7 +194,7 @@ async function packModel(
     generation,
     inputs: options.inputs,
     maxChunk: options.maxChunk,
-    warnings: [...noticed, ...weights.warnings], // `noticed` may have grown while tensors were read
+    warnings: [...noticed, ...weights.warnings, ...fallenBack(backend, o)], // `noticed` may have grown while tensors were read
     plan,
     formats: found,
     free: () => {

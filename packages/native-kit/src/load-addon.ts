@@ -37,8 +37,15 @@ export interface AddonResult<T> {
 
 /** What to load. */
 export interface LoadAddonOptions {
-  /** `import.meta.url` of a module of the package that owns the addon. */
-  readonly packageUrl: string;
+  /** `import.meta.url` of a module of the package that owns the addon; bundles of CommonJS leave it undefined. */
+  readonly packageUrl: string | undefined;
+  /**
+   * Name of that package. When the module runs from a bundle, the package.json nearest to it is somebody else's: then the package is
+   * looked for by its name, from the bundle, the running script and the working directory. Left out, the nearest is taken.
+   */
+  readonly packageName?: string;
+  /** Packages that depend on it, through which it is looked for too: package managers with strict layouts show an application those alone. */
+  readonly dependents?: readonly string[];
   /** Name of the addon: the file is `NAME.node`, in the package's `build/Release` or in its {@link platformPackage}. */
   readonly name: string;
   /** The {@link AddonBase.interfaceVersion} that the caller was written for; left out, any will do. */
@@ -73,6 +80,63 @@ export function platformPackage(
   arch: string = process.arch,
 ): string {
   return `${packageName}-${platform}-${arch}${platform === 'linux' ? '-gnu' : ''}`;
+}
+
+/** `packageUrl` as a path; undefined for what is no file: in a bundle it may be anything. */
+function pathOf(packageUrl: string | undefined): string | undefined {
+  try {
+    return packageUrl === undefined ? undefined : fileURLToPath(packageUrl);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What to mark as external: all packages of the scope. */
+function scopeOf(packageName: string): string {
+  return packageName.startsWith('@') ? `${packageName.split('/', 1)[0]!}/*` : packageName;
+}
+
+/** Where the package called `name` is installed, seen from `file`. */
+function installed(file: string, name: string): string | undefined {
+  try {
+    return dirname(createRequire(file).resolve(`${name}/package.json`));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The package that owns the addon. */
+interface Owner {
+  /** Its folder; undefined when only its name is known. */
+  readonly root: string | undefined;
+  readonly name: string;
+  /** From where its platform package is looked for. */
+  readonly from: string;
+  /** The file of the bundle that the asking module runs from, if it does. */
+  readonly bundle?: string | undefined;
+}
+
+function ownerOf({ packageUrl, packageName, dependents = [] }: LoadAddonOptions): Owner | string {
+  const file = pathOf(packageUrl);
+  const root = file === undefined ? undefined : packageRoot(file);
+  const nearest = root === undefined ? '' : manifestField(join(root, 'package.json'), 'name');
+  if (packageName === undefined) {
+    if (root === undefined) return `no package.json at or above ${file ?? String(packageUrl)}`;
+    return { root, name: nearest, from: file! };
+  }
+  if (nearest === packageName) return { root, name: packageName, from: file! };
+  const bundle = file ?? process.argv[1];
+  const places = [file, process.argv[1], join(process.cwd(), 'index.js')].filter((place) => place !== undefined);
+  for (const place of places) {
+    const direct = installed(place, packageName);
+    if (direct !== undefined) return { root: direct, name: packageName, from: join(direct, 'package.json'), bundle };
+    for (const dependent of dependents) {
+      const through = installed(place, dependent);
+      const found = through === undefined ? undefined : installed(join(through, 'package.json'), packageName);
+      if (found !== undefined) return { root: found, name: packageName, from: join(found, 'package.json'), bundle };
+    }
+  }
+  return { root: undefined, name: packageName, from: places[0]!, bundle };
 }
 
 /** A place where the addon may be. */
@@ -127,26 +191,27 @@ const loaded = new Map<string, AddonResult<object>>();
  * {@link platformPackage}; or answers with the one that it has loaded. Never throws: a missing, damaged or outdated file, or
  * `MEGAMOE_DISABLE_NATIVE` set to anything but 0 in the environment, gives no addon and a reason.
  */
-export function loadAddon<T extends object>({ packageUrl, name, interfaceVersion }: LoadAddonOptions): AddonResult<T> {
+export function loadAddon<T extends object>(options: LoadAddonOptions): AddonResult<T> {
+  const { packageUrl, name, interfaceVersion } = options;
   const disabled = process.env['MEGAMOE_DISABLE_NATIVE'];
   if (disabled !== undefined && disabled !== '' && disabled !== '0')
     return { info: { name, loaded: false, reason: `disabled by MEGAMOE_DISABLE_NATIVE=${disabled}` } };
-  const key = `${name} ${String(interfaceVersion)} ${packageUrl}`;
-  const found = loaded.get(key) ?? findAddon(packageUrl, name, interfaceVersion);
+  const key = `${name} ${String(interfaceVersion)} ${String(packageUrl)}`;
+  const found = loaded.get(key) ?? findAddon(options);
   if (found.addon !== undefined) loaded.set(key, found);
   return found as AddonResult<T>;
 }
 
-function findAddon(packageUrl: string, name: string, interfaceVersion: number | undefined): AddonResult<object> {
-  const root = packageRoot(fileURLToPath(packageUrl));
-  if (root === undefined)
-    return { info: { name, loaded: false, reason: `no package.json at or above ${fileURLToPath(packageUrl)}` } };
-
-  const require = createRequire(packageUrl);
-  const packageName = manifestField(join(root, 'package.json'), 'name');
+function findAddon(options: LoadAddonOptions): AddonResult<object> {
+  const { name, interfaceVersion } = options;
+  const owner = ownerOf(options);
+  if (typeof owner === 'string') return { info: { name, loaded: false, reason: owner } };
+  const { root, name: packageName, from, bundle } = owner;
+  const require = createRequire(from);
   const prebuilt = platformPackage(packageName);
   const candidates: (() => Candidate | string)[] = [
     () => {
+      if (root === undefined) return `${packageName} is not installed`;
       const path = join(root, 'build', 'Release', `${name}.node`);
       return existsSync(path) ? { path, origin: `built from source: ${path}` } : `${path} is not there`;
     },
@@ -190,7 +255,10 @@ function findAddon(packageUrl: string, name: string, interfaceVersion: number | 
       },
     };
   }
-  const help = `build it with "npx megamoe-build-addon ${packageName}"`;
+  const help =
+    bundle !== undefined && root === undefined
+      ? `${bundle} is a bundle that left ${packageName} and its addon behind: have the bundler mark "${scopeOf(packageName)}" as external, and install what it leaves out`
+      : `build it with "npx megamoe-build-addon ${packageName}"`;
   return {
     info: {
       name,

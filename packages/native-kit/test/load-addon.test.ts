@@ -112,6 +112,53 @@ describe('loadAddon', () => {
     expect(info.reason.startsWith(`prebuilt: ${PREBUILT} 1.2.3; passed over: ${BUILT()} does not load (`)).toBe(true);
   });
 
+  describe('from a bundle', () => {
+    const inBundle = (packageUrl: string | undefined, dependents: readonly string[] = []) =>
+      loadAddon({ packageUrl, packageName: '@scope/probe', dependents, name: 'probe', interfaceVersion: 7 }).info;
+    /** An application with a bundle, and the package installed below `dir`. */
+    const install = (dir: string): void => {
+      pkg.write('package.json', JSON.stringify({ name: 'app', type: 'module' }));
+      pkg.write(`${dir}/@scope/probe/package.json`, JSON.stringify({ name: '@scope/probe', version: '1.2.3' }));
+      pkg.write(
+        `${dir}/@scope/probe/node_modules/${PREBUILT}/package.json`,
+        JSON.stringify({ name: PREBUILT, version: '1.2.3', exports: { './probe.node': './probe.js' } }),
+      );
+      pkg.write(`${dir}/@scope/probe/node_modules/${PREBUILT}/probe.js`, 'module.exports = { interfaceVersion: 7 };');
+    };
+
+    it('finds the package by its name, not the build of the application', () => {
+      install('node_modules');
+      pkg.write('build/Release/probe.node', 'the application has one of its own');
+      expect(inBundle(pkg.url('dist/bundle.js'))).toMatchObject({
+        loaded: true,
+        reason: `prebuilt: ${PREBUILT} 1.2.3`,
+      });
+    });
+
+    it('looks through packages that depend on it', () => {
+      install('node_modules/@scope/model/node_modules');
+      pkg.write('node_modules/@scope/model/package.json', JSON.stringify({ name: '@scope/model' }));
+      expect(inBundle(pkg.url('dist/bundle.js')).loaded).toBe(false);
+      expect(inBundle(pkg.url('dist/bundle.js'), ['@scope/model']).loaded).toBe(true);
+    });
+
+    it('says what the bundler left behind', () => {
+      pkg.write('package.json', JSON.stringify({ name: 'app' }));
+      expect(inBundle(pkg.url('dist/bundle.js')).reason).toBe(
+        `not installed: @scope/probe is not installed; ${PREBUILT} is not installed; ${join(pkg.root, 'dist/bundle.js')} is a bundle that left ` +
+          '@scope/probe and its addon behind: have the bundler mark "@scope/*" as external, and install what it leaves out',
+      );
+    });
+
+    it('has an answer where import.meta.url is undefined, or nothing that a file has', () => {
+      for (const url of [undefined, '', 'about:blank', 'https://example.org/x.js'])
+        expect(inBundle(url).reason).toMatch(/^not installed: @scope\/probe is not installed; /);
+      expect(loadAddon({ packageUrl: undefined, name: 'probe' }).info.reason).toBe(
+        'no package.json at or above undefined',
+      );
+    });
+  });
+
   it('has an answer where there is no package', () => {
     expect(loadAddon({ packageUrl: 'file:///nowhere/index.js', name: 'probe' }).info.reason).toBe(
       'no package.json at or above /nowhere/index.js',

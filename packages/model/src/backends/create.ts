@@ -2,7 +2,6 @@ import { attentionAddonInfo, createAttentionKernels } from '@megamoe/attention';
 import { checkInteger, checkOneOf, UnsupportedError } from '@megamoe/core';
 import { createGemmKernels, createLogitsScan, gemmAddonInfo } from '@megamoe/gemm-native';
 import { KERNEL_ISAS, MAX_THREADS, type AddonInfo, type KernelIsa } from '@megamoe/native-kit';
-import { availableParallelism } from 'node:os';
 import type { Backend } from '@megamoe/ops';
 import { createHostBackend } from './host';
 
@@ -47,7 +46,7 @@ export function createBackend({ backend = 'auto', threads, isa = 'auto' }: Backe
       null,
     );
   }
-  const options = { backend: 'native', threads: threads ?? availableParallelism(), isa } as const;
+  const options = { backend: 'native', isa, ...(threads !== undefined && { threads }) } as const;
   const gemm = createGemmKernels(options);
   const attention = createAttentionKernels(options);
   const count = gemm.threads === 1 ? '1 thread' : `${gemm.threads} threads`;
