@@ -1,9 +1,10 @@
+import type * as os from 'node:os';
 import { MAX_THREADS } from '@megamoe/native-kit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 const processors = vi.hoisted(() => ({ count: 384 }));
 vi.mock('node:os', async (original) => ({
-  ...(await original<typeof import('node:os')>()),
+  ...(await original<typeof os>()),
   availableParallelism: () => processors.count,
 }));
 
