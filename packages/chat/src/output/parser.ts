@@ -413,6 +413,12 @@ export class OutputParser {
     if (this.#stops.met !== null) this.#state = 'done';
   }
 
+  /** The output was cut off within a parameter. */
+  #flushValue(): void {
+    if (this.#state === 'value') this.#call!.value(this.#waiting);
+    this.#call!.cut();
+  }
+
   /** No more comes: what was held back is what it was. */
   #flush(finish: 'stop' | 'length'): void {
     switch (this.#state) {
@@ -424,11 +430,11 @@ export class OutputParser {
         if (this.#begun && this.#newlines > 0) this.#show('\n'.repeat(this.#newlines));
         break;
       case 'header':
-        // Text after a header without `string=` is its value; else it was cut off within the header.
-        return this.#flush(this.#stepHeader(true) && this.#waiting !== '' ? finish : 'length');
+        this.#stepHeader(true);
+        this.#flushValue();
+        break;
       case 'value':
-        this.#call!.value(this.#waiting);
-        this.#call!.cut();
+        this.#flushValue();
         break;
       case 'invoke':
       case 'valueEnd':
