@@ -67,8 +67,9 @@ class Scanner {
     while (this.at < this.text.length) {
       const c = this.char;
       if (c === '"' || c === "'") {
-        const { end } = this.stringEnd();
-        this.at = end < 0 ? this.text.length : end;
+        const { end, quote } = this.stringEnd();
+        const line = quote.length === 1 ? this.text.indexOf('\n', this.at) : -1; // where a short string breaks off
+        this.at = end >= 0 ? end : line >= 0 ? line : this.text.length;
         continue;
       }
       if (c === '#') this.at = (this.text.indexOf('\n', this.at) + 1 || this.text.length + 1) - 1;
