@@ -20,6 +20,7 @@ import type { ModuleInfo } from './tensors/module-info';
 import type { ModuleTable } from './tensors/modules';
 import { buildModuleTable } from './tensors/modules';
 import { MatrixReader } from './tensors/read-matrix';
+import { untieStoredHead } from './tensors/tied';
 
 /**
  * An open checkpoint. Opening reads headers and checks every tensor's name, dtype and shape against config.json; data is read
@@ -234,10 +235,11 @@ export function openCheckpoint(dir: string): Checkpoint {
   const { config: written, openIds, quantizationConfig, expertDtype, warnings: assumed } = readConfig(dir);
   const warnings = [...assumed];
   const generation = readGenerationConfig(dir, written.vocabSize, (warning) => warnings.push(warning));
-  const config = { ...written, ...pick(generation ?? {}, openIds) };
+  const declared = { ...written, ...pick(generation ?? {}, openIds) };
   const manifest = readManifest(dir, quantizationConfig, expertDtype);
   const store = openTensorStore(dir);
   try {
+    const config = untieStoredHead(declared, store, (warning) => warnings.push(warning));
     const table = buildModuleTable(config, store.tensors, dir);
     const all = [
       ...warnings,

@@ -482,16 +482,37 @@ describe('odd but right', () => {
     expect(thrown(() => openCheckpoint(dir), dir)).toMatch(/both mean mtp\.0\.norm\.weight$/);
   });
 
-  it('a tied head is the embedding, stored twice or not', async () => {
+  describe('a head beside tie_word_embeddings', () => {
     const config = { ...SMALL_CONFIG, tie_word_embeddings: true };
-    for (const changes of [
-      {},
-      { 'head.weight': { dtype: 'BF16', shape: [24, 32], data: new Uint16Array(768) } as const },
-    ]) {
-      using(await altered(changes, 'BF16', config), (c) => {
-        expect(c.linear('head', 24, 32)).toEqual(c.linear('embed', 24, 32));
-      });
-    }
+    const embed = smallTensors(SMALL_CONFIG, 'BF16').get('embed.weight')!;
+
+    it('is the embedding when it is a copy of it, or not stored', async () => {
+      for (const head of [null, { ...embed }]) {
+        using(await altered({ 'head.weight': head }, 'BF16', config), (c) => {
+          expect(c.linear('head', 24, 32)).toEqual(c.linear('embed', 24, 32));
+          expect([c.config.tieWordEmbeddings, c.modules.has('head'), c.warnings]).toEqual([true, false, []]);
+        });
+      }
+    });
+
+    it('is the stored one when that differs, in its last bit, or in its format', async () => {
+      const bits = Uint16Array.from(dataOf(embed) as Uint16Array);
+      bits[bits.length - 1]! ^= 1;
+      for (const [name, head, format] of [
+        ['head.weight', { dtype: 'BF16', shape: [24, 32], data: bits }, 'bf16'],
+        ['head.weight', { dtype: 'F32', shape: [24, 32], data: new Float32Array(768) }, 'f32'],
+        ['lm_head.weight', { dtype: 'F16', shape: [24, 32], data: bits }, 'f32'],
+      ] as const) {
+        using(await altered({ 'head.weight': null, [name]: head }, 'BF16', config), (c) => {
+          expect(c.linear('head', 24, 32)).not.toEqual(c.linear('embed', 24, 32));
+          expect(c.linear('head', 24, 32).format).toBe(format);
+          expect(c.config.tieWordEmbeddings).toBe(false);
+          expect(c.warnings).toEqual([
+            `${join(c.dir, 'model.safetensors')}: tie_word_embeddings is true, but ${name} is stored and differs from embed.weight: the stored head is used`,
+          ]);
+        });
+      }
+    });
   });
 
   it('experts without input scales, or with zero, are told and read without', async () => {

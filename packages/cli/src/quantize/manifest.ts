@@ -40,6 +40,8 @@ export function manifests(
   return {
     'config.json': {
       ...config,
+      // A head of its own beside a flag that ties it is the model's: the copy says so.
+      ...(config.tie_word_embeddings === true ? { tie_word_embeddings: checkpoint.config.tieWordEmbeddings } : {}),
       quantization_config: {
         quant_method: 'modelopt',
         ...(keepsFp8 ? Object.fromEntries(FP8_FIELDS.flatMap((f) => (f in before ? [[f, before[f]]] : []))) : {}),
