@@ -12,8 +12,8 @@ export const GGUF_BLOCK_BYTES = 36;
 /**
  * Repacks row-major codes and scales as GGUF `NVFP4` blocks (`GGML_TYPE_NVFP4`): `d[4]` block scales as UE4M3, then `qs[32]`,
  * where byte `s*8 + j` holds element `s*16 + j` in the low and `s*16 + j + 8` in the high nibble. The global scale does not
- * fit in: GGUF keeps it in a tensor `NAME.scale`, multiplied after the matmul. Throws `ValueError` naming the index of a
- * scale that UE4M3 cannot hold (negative, or NaN, which ggml would read as 0).
+ * fit in: GGUF keeps it in a tensor `NAME.scale`, multiplied after the matmul. A scale of -0 becomes 0. Throws `ValueError`
+ * naming the index of a scale that UE4M3 cannot hold (negative, or NaN, which ggml would read as 0).
  * @param codes  [M, K/2]  u8, low nibble first; `k` is a multiple of 64
  * @param sf     [M, K/16] E4M3 bytes, linear
  * @param blocks [M, K/64 * 36] u8
@@ -26,7 +26,7 @@ export function packGguf(
 ): Uint8Array {
   checkGguf('packGguf', codes, sf, m, k, blocks);
   for (let i = 0; i < sf.length; i++) {
-    if (sf[i]! >= 0x7f) {
+    if (sf[i]! >= 0x7f && sf[i] !== 0x80) {
       const got = `0x${sf[i]!.toString(16)}`;
       throw new ValueError(`packGguf: "sf" must hold E4M3 bytes in [0, 0x7e], got ${got} at index ${i}`);
     }
@@ -35,7 +35,7 @@ export function packGguf(
   for (let b = 0; b < count; b++) {
     const at = b * GGUF_BLOCK_BYTES;
     for (let s = 0; s < 4; s++) {
-      blocks[at + s] = sf[b * 4 + s]!;
+      blocks[at + s] = sf[b * 4 + s]! & 0x7f; // -0 is 0
       const c = b * 32 + s * 8;
       for (let j = 0; j < 8; j++) {
         const shift = (j & 1) << 2; // columns j and j + 8 have the same parity

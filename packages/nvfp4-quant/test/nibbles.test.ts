@@ -137,7 +137,8 @@ describe('GGUF', () => {
     expect(() => packGguf(codes, sf, shape)).toThrow(
       'packGguf: "sf" must hold E4M3 bytes in [0, 0x7e], got 0x7f at index 2',
     );
-    expect(() => packGguf(codes, Uint8Array.of(0x80, 1, 1, 1), shape)).toThrow('got 0x80 at index 0');
+    expect(() => packGguf(codes, Uint8Array.of(0x81, 1, 1, 1), shape)).toThrow('got 0x81 at index 0');
+    expect([...packGguf(codes, Uint8Array.of(0x80, 1, 0x80, 0), shape).subarray(0, 4)]).toEqual([0, 1, 0, 0]);
     expect(() => packGguf(codes, sf, { m: 1, k: 32 })).toThrow('packGguf: "k" must be a multiple of 64, got 32');
     expect(() => packGguf(codes.subarray(1), sf, shape)).toThrow(
       'packGguf: "codes" must have length M*K/2 = 32, got 31',
