@@ -8,6 +8,7 @@ import { compareManifest, readManifest } from './config/manifest';
 import type { ModelConfig } from './config/types';
 import { badFile, listText, shapeText } from './fail';
 import { kindOfFile } from './file-kind';
+import { Noticed } from './noticed';
 import type { ReadBuffers } from './safetensors/buffers';
 import { elementCount } from './safetensors/dtypes';
 import type { TensorInfo, TensorStore } from './safetensors/store';
@@ -75,6 +76,7 @@ class OpenCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly modules: ReadonlyMap<string, ModuleInfo>;
   readonly draft: DraftLayers;
+  readonly warnings: readonly string[];
   readonly #matrices: MatrixReader;
 
   constructor(
@@ -82,16 +84,15 @@ class OpenCheckpoint implements Checkpoint {
     readonly config: ModelConfig,
     readonly generation: GenerationConfig | undefined,
     readonly quantization: QuantizationManifest | undefined,
-    readonly warnings: string[],
+    noticed: Noticed,
     private readonly store: TensorStore,
     private readonly table: ModuleTable,
   ) {
     this.tensors = store.tensors;
     this.modules = table.modules;
     this.draft = table.draft;
-    this.#matrices = new MatrixReader(store, (warning) => {
-      if (!warnings.includes(warning)) warnings.push(warning);
-    });
+    this.warnings = noticed.warnings;
+    this.#matrices = new MatrixReader(store, noticed);
   }
 
   read(name: string, start?: number, end?: number, buffers?: ReadBuffers): Uint8Array {
@@ -248,7 +249,7 @@ export function openCheckpoint(dir: string): Checkpoint {
       ...compareManifest(manifest, table.modules),
       ...uncalibratedWarning(table.modules),
     ];
-    return new OpenCheckpoint(dir, config, generation, manifest, all, store, table);
+    return new OpenCheckpoint(dir, config, generation, manifest, new Noticed(all), store, table);
   } catch (error) {
     store.close();
     throw error;

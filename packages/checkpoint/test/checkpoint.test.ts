@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { repositoryFile } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import type { Checkpoint, TensorToWrite } from '../src/index';
-import { formatSummary, openCheckpoint } from '../src/index';
+import { formatSummary, matrixToFloat32, openCheckpoint } from '../src/index';
 import { modelSlots } from '../src/tensors/layout';
 import type { SmallFormat } from './helpers';
 import { dataOf, readAll, SMALL_CONFIG, smallTensors, thrown, using, writeModel } from './helpers';
@@ -332,10 +332,6 @@ describe('reading refuses', () => {
       `tensor "${E}.weight_scale": block scale at row 2, block 0: expected above 0, found -1 (0xb8)`,
     ],
     [
-      { [`${E}.weight_scale`]: sf(4, 0), [`${E}.weight`]: u8([16, 16]) },
-      `tensor "${E}.weight_scale": block scale at row 2, block 0 is 0, but its codes are not`,
-    ],
-    [
       { [`${E}.weight_scale_2`]: f32([], 0) },
       `tensor "${E}.weight_scale_2": expected a finite number above 0, found 0`,
     ],
@@ -514,6 +510,52 @@ describe('odd but right', () => {
       }
     });
   });
+
+  it('block scales that underflowed to 0, or are -0, make their blocks zeros, and are counted', async () => {
+    const scales = Uint8Array.from({ length: 32 }, (_, i) => (i === 4 ? 0 : i === 9 ? 0x80 : i === 20 ? 0x80 : 0x38));
+    const codes = new Uint8Array(256).fill(0x72);
+    codes.fill(0x80, 20 * 8, 21 * 8); // zeros of either sign under the last of them
+    const dir = await altered(
+      {
+        [`${E}.weight_scale`]: { dtype: 'F8_E4M3', shape: [16, 2], data: scales },
+        [`${E}.weight`]: { dtype: 'U8', shape: [16, 16], data: codes },
+      },
+      'nvfp4',
+    );
+    using(dir, (c) => {
+      for (let again = 0; again < 2; again++) {
+        const t = c.expert(1, 2, 'w1');
+        if (t.format !== 'nvfp4') throw new Error(t.format);
+        expect(t.sf.filter((byte) => byte === 0)).toHaveLength(3);
+        expect(t.sf.every((byte) => byte < 0x7f)).toBe(true);
+        const values = matrixToFloat32(t);
+        values.forEach((v, i) => expect(v === 0).toBe([4, 9, 20].includes(i >> 4)));
+        expect(c.warnings.filter((w) => w.includes('zeros'))).toEqual([
+          '2 block scales in 1 tensor are 0 over codes that are not: their blocks decode as zeros ("layers.1.ffn.experts.2.w1.weight_scale")',
+        ]);
+      }
+    });
+  });
+
+  it.each([0, -0, 1e-45, 1e-40, 2 ** -126, 2 ** -118, Infinity])(
+    'input scales of dead experts count as absent: %d',
+    async (value) => {
+      const names = [0, 1, 2].map((x) => `layers.0.ffn.experts.${x}.w1.input_scale`);
+      const dir = await altered(Object.fromEntries(names.map((name) => [name, f32([], value)])), 'nvfp4');
+      using(dir, (c) => {
+        for (let again = 0; again < 2; again++) {
+          for (const x of [0, 1, 2]) {
+            expect(c.expertScales(0, x, 'w1')).not.toHaveProperty('inputGlobalDecodeScale');
+            expect(c.expert(0, x, 'w1')).not.toHaveProperty('inputGlobalDecodeScale');
+          }
+        }
+        expect(c.warnings.filter((w) => w.includes('absent'))).toEqual([
+          `3 input_scale are 0, infinite or too small and count as absent: ${names.map((n) => `"${n}"`).join(', ')}`,
+        ]);
+        expect(c.expert(0, 0, 'w2')).toHaveProperty('inputGlobalDecodeScale');
+      });
+    },
+  );
 
   it('experts without input scales, or with zero, are told and read without', async () => {
     const dir = await altered(

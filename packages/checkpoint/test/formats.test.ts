@@ -408,7 +408,7 @@ describe('reading refuses', () => {
     }
   });
 
-  it('FP8 scales that are NaN, infinite, negative, or 0 over weights', async () => {
+  it('FP8 scales that are NaN, infinite or negative', async () => {
     const message = (value: number): Promise<string> =>
       reading(
         fp8((_, scales) => void (scales[5] = value)),
@@ -418,13 +418,36 @@ describe('reading refuses', () => {
     expect(await message(NaN)).toBe(`${where} is NaN`);
     expect(await message(Infinity)).toBe(`${where}: expected a finite number above 0, found Infinity`);
     expect(await message(-1)).toBe(`${where}: expected a finite number above 0, found -1`);
-    expect(await message(0)).toBe(`${where} is 0, but its weights are not`);
     const zeros = fp8((codes, scales) => {
       scales[5] = 0;
       for (let r = 128; r < 256; r++) codes.fill(0x80, r * 288 + 256, r * 288 + 288);
     });
     expect(await reading(zeros, linear)).toBe('nothing');
     expect(await reading(zeros, (c) => c.linearRows(W, 320, 288, 130, 200 - 130))).toBe('nothing');
+  });
+
+  it('FP8 scales of 0 over weights make their tiles zeros, and are counted', async () => {
+    const erased = fp8((codes, scales) => {
+      codes.fill(0x38);
+      scales[5] = 0; // rows 128 to 255, columns 256 to 287
+    });
+    using(await written(erased), (c) => {
+      for (const [row0, rows] of [
+        [0, 0],
+        [0, 200],
+        [200, 120],
+        [0, 320],
+      ] as const) {
+        const values = matrixToFloat32(c.linearRows(W, 320, 288, row0, rows));
+        values.forEach((v, i) => {
+          const [row, column] = [row0 + Math.floor(i / 288), i % 288];
+          if ((v === 0) !== (row >= 128 && row < 256 && column >= 256)) expect.fail(`${v} at [${row}, ${column}]`);
+        });
+      }
+      expect(c.warnings.filter((w) => w.includes('zeros'))).toEqual([
+        `128 block scales in 1 tensor are 0 over codes that are not: their blocks decode as zeros ("${W}.scale")`,
+      ]);
+    });
   });
 
   it('E8M0 NaN', async () => {
@@ -471,11 +494,21 @@ describe('reading refuses', () => {
     });
     const at = (key: string, value: number): string =>
       `ERR_CHECKPOINT: ${FILE}: tensor "${W}.${key}": expected a finite number above 0 with a finite inverse, found ${value}`;
-    for (const bad of [0, NaN, Infinity, -3, Math.fround(1e-40)]) {
+    for (const bad of [0, NaN, Infinity, -3, Math.fround(1e-40)])
       expect(await reading(changes(bad, 1), linear)).toBe(at('weight_global_scale', bad));
-      if (bad !== 0) expect(await reading(changes(2688, bad), linear)).toBe(at('input_global_scale', bad));
+    for (const bad of [NaN, -3, -Infinity])
+      expect(await reading(changes(2688, bad), linear)).toBe(
+        `ERR_CHECKPOINT: ${FILE}: tensor "${W}.input_global_scale": expected a finite number above 0, found ${bad}`,
+      );
+    // 2688 over an amax of 0 is what input_scale 0 is.
+    for (const dead of [0, Infinity, Math.fround(1e-40), Math.fround(3e38)]) {
+      using(await written(changes(2688, dead)), (c) => {
+        expect(linear(c)).not.toHaveProperty('inputGlobalDecodeScale');
+        expect(c.warnings.at(-1)).toBe(
+          `${c.dir}/model.safetensors: tensor "${W}.input_global_scale" is ${dead} and counts as absent`,
+        );
+      });
     }
-    using(await written(changes(2688, 0)), (c) => expect(linear(c)).not.toHaveProperty('inputGlobalDecodeScale'));
   });
 });
 

@@ -95,6 +95,52 @@ describe('megamoe quantize', () => {
     expectBytes(readFileSync(at(`nvfp4/${ENCODER}`)), readFileSync(join(TINY, ENCODER)));
     expect((await cli('generate', '--model', at('nvfp4'))).out).toBe('The capital of France is Paris.\n');
   });
+  it('never writes an input scale that nothing can be staged with', async () => {
+    const amax = Array.from({ length: 6 }, () => ({
+      w13: new Array<number>(8).fill(1),
+      w2: new Array<number>(8).fill(0.5),
+    }));
+    Object.assign(amax[3]!.w2, { 1: 1e-42, 2: 1e-33, 3: 0 });
+    writeFileSync(at('dead.json'), JSON.stringify(amax));
+    const dead = ['--in', MICRO, '--out', at('dead'), '--calibration', at('dead.json')];
+    const { code, err } = await cli('quantize', ...dead);
+    expect([code, err]).toEqual([0, expect.stringContaining('never reached experts 1, 2, 3 of layer 3 w2')]);
+    const scalesOf = (folder: string): (number | undefined)[] => {
+      const checkpoint = openCheckpoint(folder);
+      const scales = [0, 1, 2, 3].map((x) => checkpoint.expertScales(3, x, 'w2').inputGlobalDecodeScale);
+      checkpoint.close();
+      return scales;
+    };
+    const live = Math.fround(0.5 / 2688);
+    expect(scalesOf(at('dead'))).toEqual([live, live, live, live]);
+    for (const layer of amax) layer.w2.fill(1e-40);
+    writeFileSync(at('dead.json'), JSON.stringify(amax));
+    expect((await cli('quantize', ...dead, '--overwrite')).err).toMatch(/reached no expert of layer 0, projection w2/);
+
+    // The same of a source that has such scales itself, and one matrix of another convention, so that there is something to do.
+    const source = openCheckpoint(at('dead'));
+    const tensors = [...source.tensors].flatMap(([name, { dtype, shape }]): TensorToWrite[] => {
+      const stored = source.read(name);
+      const [, expert] = /^layers\.3\.ffn\.experts\.(\d)\.w2\.input_scale$/.exec(name) ?? [];
+      const scale = ({ 0: 0, 1: 1e-40, 2: Infinity } as Record<string, number>)[expert ?? ''];
+      if (scale !== undefined) return [{ name, dtype, shape, data: Float32Array.of(scale) }];
+      const [, base, key] = /^(layers\.5\.ffn\.experts\.0\.w2)\.(\w+)$/.exec(name) ?? [];
+      if (base === undefined) return [{ name, dtype, shape, data: stored }];
+      if (key === 'input_scale') return [];
+      const renamed = { weight: 'weight_packed', weight_scale_2: 'weight_global_scale' }[key!] ?? key!;
+      const data = key === 'weight_scale_2' ? Float32Array.of(2688) : stored;
+      return [{ name: `${base}.${renamed}`, dtype, shape, data }];
+    });
+    const config = readFileSync(join(MICRO, 'config.json'));
+    await writeCheckpoint(at('dead-source'), tensors, { files: { 'config.json': config } });
+    source.close();
+    const again = await cli('quantize', '--in', at('dead-source'), '--out', at('dead-again'));
+    expect([again.code, again.err]).toEqual([
+      0,
+      expect.stringMatching(/3 input_scale are 0, infinite or too small and count as absent/),
+    ]);
+    expect(scalesOf(at('dead-again'))).toEqual([live, live, live, live]);
+  });
   it('measures input scales from text', async () => {
     writeFileSync(
       at('text.txt'),

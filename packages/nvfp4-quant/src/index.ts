@@ -6,6 +6,7 @@ export {
   globalDecodeScaleFromAmax,
   globalEncodeScale,
   likelyDirection,
+  MIN_INPUT_SCALE,
   NVFP4_RANGE,
   toGlobalDecodeScale,
   toGlobalEncodeScale,

@@ -19,6 +19,12 @@ export type GlobalEncodeScale = number & { readonly [direction]: 'encode' };
 /** Largest magnitude that one global scale of 1 can hold: E2M1's 6 times E4M3's 448. */
 export const NVFP4_RANGE = E2M1_MAX * E4M3_MAX;
 
+/**
+ * Smallest global decode scale that inputs can be staged with: below it a block scale times the global one is no normal float32. An `input_scale`
+ * below it belongs to an expert that no calibration token reached (2688 times it is 1.6e-32).
+ */
+export const MIN_INPUT_SCALE = 2 ** -117;
+
 /** The smallest positive float32, a subnormal. */
 const FLOAT32_TINY = 2 ** -149;
 

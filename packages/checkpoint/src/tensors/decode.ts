@@ -69,31 +69,49 @@ export function checkNoNaN(info: TensorInfo, data: Float32Array): void {
 }
 
 /**
- * Checks the E4M3 block scales of an NVFP4 matrix: NaN and negative scales are errors, and so is zero over codes that are not, which
- * would erase the block in silence.
+ * Checks the E4M3 block scales of an NVFP4 matrix: NaN and negative scales are errors, -0 becomes 0. A scale that underflowed to 0 makes its block
+ * zeros, as it does for every engine.
  *
  * @param sf    [N, K/16] E4M3
  * @param codes [N, K/2] two E2M1 codes a byte
  * @param kSf   K/16
  * @param row0  the matrix' row that comes first here, for the message
+ * @param from  first row to be counted
+ * @returns how many blocks have codes that are not 0 under a scale that is
  */
-export function checkBlockScales(info: TensorInfo, sf: Uint8Array, codes: Uint8Array, kSf: number, row0: number): void {
+export function checkBlockScales(
+  info: TensorInfo,
+  sf: Uint8Array,
+  codes: Uint8Array,
+  { kSf, row0, from }: { kSf: number; row0: number; from: number },
+): number {
+  let erased = 0;
   for (let i = 0; i < sf.length; i++) {
     const byte = sf[i]!;
     if (byte !== 0 && byte < 0x7f) continue;
-    const where = `block scale at row ${row0 + Math.floor(i / kSf)}, block ${i % kSf}`;
-    const hex = `0x${byte.toString(16).padStart(2, '0')}`;
-    if ((byte & 0x7f) === 0x7f) throw badFile(info.file, `${where} is NaN (${hex})`, { tensor: info.name });
-    if (byte !== 0 && byte !== 0x80) {
-      throw badFile(info.file, `${where}: expected above 0, found ${E4M3_VALUES[byte]} (${hex})`, {
-        tensor: info.name,
-      });
-    }
-    for (let j = 8 * i; j < 8 * i + 8; j++) {
-      if ((codes[j]! & 0x77) !== 0)
-        throw badFile(info.file, `${where} is 0, but its codes are not`, { tensor: info.name });
-    }
+    const row = row0 + Math.floor(i / kSf);
+    if (byte !== 0 && byte !== 0x80) throw badBlockScale(info, byte, row, i % kSf);
+    sf[i] = 0;
+    if (row >= from && isErased(codes, i)) erased++;
   }
+  return erased;
+}
+
+/** Whether a byte is no E4M3 block scale: NaN, or below 0. */
+export const isBadBlockScale = (byte: number): boolean => byte >= 0x7f && byte !== 0x80;
+
+/** The error about an E4M3 block scale that is NaN or negative. */
+export function badBlockScale(info: TensorInfo, byte: number, row: number, block: number): Error {
+  const where = `block scale at row ${row}, block ${block}`;
+  const hex = `0x${byte.toString(16).padStart(2, '0')}`;
+  const what = (byte & 0x7f) === 0x7f ? ` is NaN (${hex})` : `: expected above 0, found ${E4M3_VALUES[byte]} (${hex})`;
+  return badFile(info.file, where + what, { tensor: info.name });
+}
+
+/** Whether any of the 16 codes of a block is not 0. */
+export function isErased(codes: Uint8Array, block: number): boolean {
+  for (let j = 8 * block; j < 8 * block + 8; j++) if ((codes[j]! & 0x77) !== 0) return true;
+  return false;
 }
 
 /** Throws at the first NaN of FP8 codes with rows of `k` from `row0` on. */
@@ -113,18 +131,21 @@ export function checkFp8Codes(info: TensorInfo, codes: Uint8Array, k: number, ro
 }
 
 /**
- * Checks FP8 scales: they must be finite and at least 0, and 0 only over codes that are 0 too.
+ * Checks FP8 scales: they must be finite and at least 0. One that underflowed to 0 makes its tile zeros.
  *
  * @param stored scales of the tiles that the rows touch, [tiles of rows, ceil(K/128)]
  * @param codes  [N, K] E4M3
- * @param o      `first`: the row of the stored matrix that comes first here; `tile0`: its tile's row in the scale tensor
+ * @param o      `first`: the row of the stored matrix that comes first here; `tile0`: its tile's row in the scale tensor; `from`: the first row
+ *   here to be counted
+ * @returns how many rows of tiles have codes that are not 0 under a scale that is
  */
 export function checkFp8Scales(
   info: TensorInfo,
   stored: Float32Array,
   codes: Uint8Array,
-  { n, k, first, tile0 }: { n: number; k: number; first: number; tile0: number },
-): void {
+  { n, k, first, tile0, from: counted }: { n: number; k: number; first: number; tile0: number; from: number },
+): number {
+  let erased = 0;
   const tiles = Math.ceil(k / FP8_TILE);
   for (let i = 0; i < stored.length; i++) {
     const scale = stored[i]!;
@@ -135,14 +156,14 @@ export function checkFp8Scales(
       const want = Number.isNaN(scale) ? 'is NaN' : `expected a finite number above 0, found ${scale}`;
       throw badFile(info.file, Number.isNaN(scale) ? `${where} ${want}` : `${where}: ${want}`, { tensor: info.name });
     }
-    const from = Math.max(0, row * FP8_TILE - (first % FP8_TILE));
+    const from = Math.max(counted, row * FP8_TILE - (first % FP8_TILE));
     const to = Math.min(n, (row + 1) * FP8_TILE - (first % FP8_TILE));
     for (let r = from; r < to; r++) {
       const tile = codes.subarray(r * k + column * FP8_TILE, r * k + Math.min(k, (column + 1) * FP8_TILE));
-      if (tile.some((c) => (c & 0x7f) !== 0))
-        throw badFile(info.file, `${where} is 0, but its weights are not`, { tensor: info.name });
+      if (tile.some((c) => (c & 0x7f) !== 0)) erased++;
     }
   }
+  return erased;
 }
 
 /** Throws at the first NaN (255) of E8M0 scales with rows of `kSf` from `row0` on. */

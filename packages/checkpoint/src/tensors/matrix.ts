@@ -51,7 +51,7 @@ export interface Nvfp4Tensor {
   readonly k: number;
   /** [N, K/2] two E2M1 codes a byte, even column in the low nibble. */
   readonly codes: Uint8Array;
-  /** [N, K/16] E4M3 block scales, linear (not swizzled); none is NaN or negative. */
+  /** [N, K/16] E4M3 block scales, linear (not swizzled); none is NaN, negative or -0. 0 makes its block zeros. */
   readonly sf: Uint8Array;
   /** `weight_scale_2`, or one over `weight_global_scale`; finite and above 0. */
   readonly weightGlobalDecodeScale: number;

@@ -1,21 +1,25 @@
 import { ceilDiv, E8M0_VALUES } from '@megamoe/core';
 import { badFile } from '../fail';
+import type { Noticed } from '../noticed';
 import type { TensorInfo, TensorStore } from '../safetensors/store';
 import { checkBlockScales, checkE8m0, checkFp8Codes, checkFp8Scales, checkWeights, decodeFloats } from './decode';
 import type { Bf16Tensor, ExpertScales, F32Tensor, Fp8Tensor, MatrixTensor, Mxfp4Tensor, Nvfp4Tensor } from './matrix';
 import { FP8_TILE } from './matrix';
 import type { ModuleInfo } from './module-info';
-import { implausibleGlobalScale } from './plausible';
+import type { GlobalScaleKey } from './global-scales';
+import { globalScaleOf } from './global-scales';
 
 /** Reads matrices of any format from a store, rows of them at a time; checks what only the data can show. */
 export class MatrixReader {
   readonly #store: TensorStore;
-  readonly #warnOnce: (warning: string) => void;
+  readonly #noticed: Noticed;
   readonly #inverted = new Set<string>();
+  /** Rows of a scale tensor that have been counted, from the first on. */
+  readonly #countedRows = new Map<string, number>();
 
-  constructor(store: TensorStore, warnOnce: (warning: string) => void) {
+  constructor(store: TensorStore, noticed: Noticed) {
     this.#store = store;
-    this.#warnOnce = warnOnce;
+    this.#noticed = noticed;
   }
 
   /** Rows `[row0, row0 + rows)` of a module; its `n` is `rows`. */
@@ -83,7 +87,12 @@ export class MatrixReader {
       const tile = Math.floor((first + r) / FP8_TILE) - tile0;
       scales.set(stored.subarray(tile * tiles, (tile + 1) * tiles), r * tiles);
     }
-    checkFp8Scales(scale, stored, codes, { n, k, first, tile0: base + tile0 });
+    const row = (fused ? fused.index * fused.rows : 0) + first;
+    const erased = checkFp8Scales(scale, stored, codes, {
+      ...{ n, k, first, tile0: base + tile0 },
+      from: this.#countFrom(scale, row, n) - row,
+    });
+    this.#noteErased(scale, erased);
     return { format: 'fp8', n, k, codes, scales };
   }
 
@@ -96,39 +105,61 @@ export class MatrixReader {
     const sfInfo = companions.get('weight_scale')!;
     const codes = this.#rows(info, row0, n, 4);
     const sf = this.#store.read(sfInfo.name, (row0 * k) / 16, ((row0 + n) * k) / 16);
-    checkBlockScales(sfInfo, sf, codes, k / 16, row0);
+    const from = this.#countFrom(sfInfo, row0, n);
+    this.#noteErased(sfInfo, checkBlockScales(sfInfo, sf, codes, { kSf: k / 16, row0, from }));
     return { format: 'nvfp4', n, k, codes, sf, ...this.#globalScales(info) };
   }
 
   /** The scalars of an NVFP4 module, as multipliers. */
   #globalScales(info: ModuleInfo): Pick<Nvfp4Tensor, 'weightGlobalDecodeScale' | 'inputGlobalDecodeScale'> {
     const { companions } = info;
-    const isDivisor = info.convention === 'compressed-tensors';
-    const [globalKey, inputKey] = isDivisor
-      ? ['weight_global_scale', 'input_global_scale']
-      : ['weight_scale_2', 'input_scale'];
-    const weightGlobalDecodeScale = this.#globalScale(companions.get(globalKey)!, globalKey, isDivisor, false);
+    const [globalKey, inputKey] =
+      info.convention === 'compressed-tensors'
+        ? (['weight_global_scale', 'input_global_scale'] as const)
+        : (['weight_scale_2', 'input_scale'] as const);
+    const weightGlobalDecodeScale = this.#globalScale(companions.get(globalKey)!, globalKey)!;
     const inputInfo = companions.get(inputKey);
-    const input = inputInfo ? this.#globalScale(inputInfo, inputKey, isDivisor, true) : 0;
-    if (inputInfo && input === 0)
-      this.#warnOnce(`${inputInfo.file}: tensor "${inputInfo.name}" is 0 and counts as absent`);
-    return input === 0 ? { weightGlobalDecodeScale } : { weightGlobalDecodeScale, inputGlobalDecodeScale: input };
+    const input = inputInfo && this.#globalScale(inputInfo, inputKey);
+    return input === undefined
+      ? { weightGlobalDecodeScale }
+      : { weightGlobalDecodeScale, inputGlobalDecodeScale: input };
   }
 
-  /** A global scale as a multiplier. 0 stands only where it may, and stays 0. */
-  #globalScale(info: TensorInfo, key: string, isDivisor: boolean, mayBeZero: boolean): number {
+  /** A global scale as a multiplier; undefined for one of inputs that counts as absent. */
+  #globalScale(info: TensorInfo, key: GlobalScaleKey): number | undefined {
     const value = decodeFloats(info, this.#store.read(info.name))[0]!;
-    if (value === 0 && mayBeZero) return 0;
-    const decode = isDivisor ? Math.fround(1 / value) : value;
-    if (!(value > 0 && value < Infinity && decode > 0 && decode < Infinity)) {
-      const want = isDivisor ? 'a finite number above 0 with a finite inverse' : 'a finite number above 0';
-      throw badFile(info.file, `expected ${want}, found ${value}`, { tensor: info.name });
+    const scale = globalScaleOf(key, value);
+    if ('want' in scale) throw badFile(info.file, `expected ${scale.want}, found ${value}`, { tensor: info.name });
+    if ('absent' in scale) {
+      this.#noticed.count(`absent ${key}`, info.name, 0, ({ names, list }) =>
+        names.size === 1
+          ? `${info.file}: tensor "${info.name}" is ${value} and counts as absent`
+          : `${names.size} ${key} are 0, infinite or too small and count as absent: ${list}`,
+      );
+      return undefined;
     }
-    const reason = implausibleGlobalScale(key, value);
-    if (reason !== undefined && !this.#inverted.has(key)) {
+    if (scale.inverted !== undefined && !this.#inverted.has(key)) {
       this.#inverted.add(key);
-      this.#warnOnce(`${info.file}: tensor "${info.name}": ${reason} (told once for all ${key})`);
+      this.#noticed.once(`${info.file}: tensor "${info.name}": ${scale.inverted} (told once for all ${key})`);
     }
-    return decode;
+    return scale.decode;
+  }
+
+  /** The first of rows `[row0, row0 + rows)` of a scale tensor that was not counted before; readers go from the first row to the last. */
+  #countFrom(info: TensorInfo, row0: number, rows: number): number {
+    const next = this.#countedRows.get(info.name) ?? 0;
+    if (row0 <= next) this.#countedRows.set(info.name, Math.max(next, row0 + rows));
+    return row0 <= next ? next : row0 + rows;
+  }
+
+  #noteErased(info: TensorInfo, blocks: number): void {
+    if (blocks === 0) return;
+    this.#noticed.count('erased', info.name, blocks, ({ names, amount, list }) => {
+      const one = amount === 1;
+      return (
+        `${amount} block scale${one ? '' : 's'} in ${names.size} tensor${names.size === 1 ? '' : 's'} ${one ? 'is' : 'are'} 0 over codes that are not: ` +
+        `${one ? 'its block decodes' : 'their blocks decode'} as zeros (${list})`
+      );
+    });
   }
 }

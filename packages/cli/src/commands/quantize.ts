@@ -9,6 +9,7 @@ import { bytes, fileToWrite, integer } from '../options';
 import { ProgressLine } from '../progress';
 import { calibrateFromText, readCalibration, type Calibration } from '../quantize/calibration';
 import { writeGguf } from '../quantize/gguf';
+import { inputScales } from '../quantize/input-scales';
 import { manifests } from '../quantize/manifest';
 import { Measurements } from '../quantize/measure';
 import { Quantizer } from '../quantize/quantizer';
@@ -94,6 +95,7 @@ async function runQuantize(io: CliIo, flags: QuantizeFlags): Promise<void> {
     } finally {
       line.clear();
     }
+    for (const warning of checkpoint.warnings) io.err(`megamoe: warning: ${warning}\n`);
     await report(io, flags, calibration, {
       source: flags.in,
       out: flags.out,
@@ -135,6 +137,7 @@ async function write(
   },
 ): Promise<void> {
   const { units, left, quantizer, calibration, onProgress } = o;
+  const inputs = inputScales(checkpoint, units, calibration);
   const overwrite = flags.overwrite ?? false;
   if (flags.format === 'gguf') {
     if (!overwrite && existsSync(flags.out))
@@ -143,13 +146,13 @@ async function write(
       io.err(
         `megamoe: warning: ${checkpoint.draft.tensors.size} tensors of draft layers (mtp.*) are left out: GGUF has no names for them here\n`,
       );
-    await writeGguf(flags.out, checkpoint, { units, quantizer, calibration, signal: io.signal, onProgress });
+    await writeGguf(flags.out, checkpoint, { units, quantizer, inputs, signal: io.signal, onProgress });
     return;
   }
   const beside = sideFiles(flags.in, flags.out);
   for (const [name, why] of beside.left) io.err(`megamoe: warning: ${name} is not copied: ${why}\n`);
   const files = { ...Object.fromEntries(beside.files), ...manifests(checkpoint, flags.layers, left) };
-  const tensors = [...copiedTensors(checkpoint, units), ...quantizedTensors(units, quantizer, calibration)];
+  const tensors = [...copiedTensors(checkpoint, units), ...quantizedTensors(units, quantizer, inputs)];
   await writeCheckpoint(flags.out, tensors, {
     files,
     maxShardBytes: flags.maxShardBytes,

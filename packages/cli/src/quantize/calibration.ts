@@ -1,5 +1,6 @@
 import { loadTokenizer, openCheckpoint } from '@megamoe/checkpoint';
 import { createBackend, createModel, ExpertRanges, type BackendOptions, type LoadOptions } from '@megamoe/model';
+import { globalDecodeScaleFromAmax, MIN_INPUT_SCALE } from '@megamoe/nvfp4-quant';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { UsageError } from '../errors';
@@ -16,7 +17,7 @@ export class Calibration {
   ) {
     this.layers.forEach((layer, l) => {
       for (const projection of ['w13', 'w2'] as const) {
-        const missing = layer[projection].flatMap((a, e) => (a === 0 ? [e] : []));
+        const missing = layer[projection].flatMap((a, e) => (isReached(a) ? [] : [e]));
         if (missing.length > 0) this.unreached.set(`${l}.${projection}`, missing);
         if (missing.length === layer[projection].length) {
           throw new UsageError(
@@ -30,16 +31,22 @@ export class Calibration {
   /** Input amax of a matrix by its name; undefined where nothing is known. */
   amaxOf(name: string): number | undefined {
     const [, layer, expert, matrix] = /^layers\.(\d+)\.ffn\.experts\.(\d+)\.(w[123])$/.exec(name) ?? [];
-    if (matrix === undefined) return this.linears.get(name);
+    if (matrix === undefined) {
+      const amax = this.linears.get(name);
+      return amax !== undefined && isReached(amax) ? amax : undefined;
+    }
     return this.amax(Number(layer), Number(expert), matrix === 'w2' ? 'w2' : 'w13');
   }
 
   /** Input amax of an expert. */
   amax(layer: number, expert: number, projection: 'w13' | 'w2'): number {
     const all = this.layers[layer]![projection];
-    return all[expert]! > 0 ? all[expert]! : Math.max(...all);
+    return isReached(all[expert]!) ? all[expert]! : Math.max(...all);
   }
 }
+
+/** Whether inputs with this largest magnitude have a scale that they can be staged with; rounding alone can leave less of an expert's inputs. */
+const isReached = (amax: number): boolean => globalDecodeScaleFromAmax(amax) >= MIN_INPUT_SCALE && amax > 0;
 
 const range = z.number().finite().nonnegative();
 const schema = z.array(z.object({ w13: z.array(range), w2: z.array(range) }));

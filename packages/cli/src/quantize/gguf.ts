@@ -7,12 +7,11 @@ import {
   type ModuleInfo,
 } from '@megamoe/checkpoint';
 import { CheckpointError } from '@megamoe/core';
-import { globalDecodeScaleFromAmax, packGguf } from '@megamoe/nvfp4-quant';
+import { packGguf } from '@megamoe/nvfp4-quant';
 import { basename } from 'node:path';
-import type { Calibration } from './calibration';
 import { GGUF_TYPES, ggufBytes, ggufHeader, type GgufTensor } from './gguf-format';
 import { EXPERT_STACKS, ggufMetadata, ggufName } from './gguf-names';
-import type { QuantizedMatrix, Quantizer } from './quantizer';
+import type { Quantizer } from './quantizer';
 import type { Unit } from './select';
 import { pieces } from './tensors';
 
@@ -20,7 +19,8 @@ import { pieces } from './tensors';
 export interface GgufOptions {
   readonly units: readonly Unit[];
   readonly quantizer: Quantizer;
-  readonly calibration: Calibration | undefined;
+  /** Input scales of the matrices that get one. */
+  readonly inputs: ReadonlyMap<string, number>;
   readonly signal: AbortSignal;
   readonly onProgress: (done: number, total: number) => void;
 }
@@ -72,11 +72,10 @@ export async function writeGguf(path: string, checkpoint: Checkpoint, o: GgufOpt
       places.set(name, { tensor, expert: Number(expert) });
       scalesOf(`${tensor}.scale`, count);
     }
-    const amax = o.calibration?.amaxOf(name);
-    if (amax !== undefined || info.companions.has('input_scale') || info.companions.has('input_global_scale')) {
+    const input = o.inputs.get(name);
+    if (input !== undefined) {
       const place = places.get(name)!;
-      const inputs = scalesOf(`${place.tensor}.input_scale`, matrix === undefined ? 1 : count);
-      if (amax !== undefined) inputs[place.expert] = globalDecodeScaleFromAmax(amax);
+      scalesOf(`${place.tensor}.input_scale`, matrix === undefined ? 1 : count)[place.expert] = input;
     }
   }
   const others = [...unquantizedMatrices(checkpoint, quantized), ...plainTensors(checkpoint)];
@@ -106,7 +105,7 @@ export async function writeGguf(path: string, checkpoint: Checkpoint, o: GgufOpt
         const { tensor, expert } = places.get(info.name)!;
         const packed = packGguf(made[i]!.codes, made[i]!.sf, { m: info.n, k: info.k });
         put(packed, start.get(`${tensor}.weight`)! + expert * packed.length);
-        noteScales(scales, tensor, expert, made[i]!);
+        scales.get(`${tensor}.scale`)![expert] = made[i]!.weightGlobalDecodeScale;
         await breathe(packed.length);
       }
     }
@@ -114,12 +113,6 @@ export async function writeGguf(path: string, checkpoint: Checkpoint, o: GgufOpt
     const end = entries.at(-1)!;
     put(new Uint8Array(size - start.get(end.name)! - ggufBytes(end)), start.get(end.name)! + ggufBytes(end)); // padding is part of the file
   });
-}
-
-function noteScales(scales: Map<string, Float32Array>, tensor: string, expert: number, made: QuantizedMatrix): void {
-  scales.get(`${tensor}.scale`)![expert] = made.weightGlobalDecodeScale;
-  const inputs = scales.get(`${tensor}.input_scale`);
-  if (inputs?.[expert] === 0 && made.inputGlobalDecodeScale !== undefined) inputs[expert] = made.inputGlobalDecodeScale;
 }
 
 /** Matrices that keep their values: stacks of experts that were left, and dense ones. */

@@ -11,6 +11,7 @@ import {
   amaxOf,
   castMxfp4ToNvfp4,
   globalDecodeScaleFromAmax,
+  MIN_INPUT_SCALE,
   mxfp4MaxExponent,
   quantizeNvfp4,
   type Nvfp4Matrix,
@@ -18,14 +19,10 @@ import {
 import { errorSums, type Measurements } from './measure';
 import type { Unit } from './select';
 
-/** A quantized matrix, with what its source said about its inputs. */
+/** A quantized matrix. */
 export interface QuantizedMatrix extends Nvfp4Matrix {
   readonly weightGlobalDecodeScale: number;
-  readonly inputGlobalDecodeScale?: number | undefined;
 }
-
-/** Global scales below this are for the plain quantizer: the staging kernels refuse them. */
-const LEAST_STAGED_SCALE = 2 ** -117;
 
 /**
  * Quantizes the matrices of a checkpoint by ModelOpt's rule, one unit at a time: `weight_scale_2 = amax / 2688`, w1 and w3 sharing the larger
@@ -51,9 +48,9 @@ export class Quantizer {
     const tensors = unit.map(({ name, n, k }, i) => this.checkpoint.linearRows(name, n, k, 0, n, this.buffers[i]));
     if (tensors.every((t) => t.format === 'mxfp4')) return this.cast(unit, tensors);
     if (tensors.every((t) => t.format === 'nvfp4')) {
-      return tensors.map(({ codes, sf, weightGlobalDecodeScale, inputGlobalDecodeScale, n, k }, i) => {
+      return tensors.map(({ codes, sf, weightGlobalDecodeScale, n, k }, i) => {
         this.measurements.note(unit[i]!.name, { codes, sf }, { m: n, k });
-        return { codes, sf, weightGlobalDecodeScale, inputGlobalDecodeScale };
+        return { codes, sf, weightGlobalDecodeScale };
       });
     }
     const values = tensors.map((t, i) => this.floats(t, i));
@@ -67,7 +64,8 @@ export class Quantizer {
     g: ReturnType<typeof globalDecodeScaleFromAmax>,
   ): QuantizedMatrix {
     const shape = { m: n, k, globalDecodeScale: g };
-    const made = g < LEAST_STAGED_SCALE ? quantizeNvfp4(x, shape) : this.kernelStage(x, n, k, g);
+    // The staging kernels refuse a smaller one.
+    const made = g < MIN_INPUT_SCALE ? quantizeNvfp4(x, shape) : this.kernelStage(x, n, k, g);
     this.measurements.note(name, made, shape, errorSums(this.kernels, x, made, shape));
     return { ...made, weightGlobalDecodeScale: g };
   }

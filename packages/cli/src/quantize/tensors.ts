@@ -1,6 +1,4 @@
 import { canonicalName, ReadBuffers, type Checkpoint, type TensorToWrite } from '@megamoe/checkpoint';
-import { globalDecodeScaleFromAmax } from '@megamoe/nvfp4-quant';
-import type { Calibration } from './calibration';
 import type { QuantizedMatrix, Quantizer } from './quantizer';
 import type { Unit } from './select';
 
@@ -37,11 +35,12 @@ export function copiedTensors(checkpoint: Checkpoint, units: readonly Unit[]): T
 /**
  * The tensors of the units in ModelOpt's layout. The first one that the writer asks for makes those of its whole unit, which are kept
  * until another unit's turn comes: everything is read and quantized once, and one unit is in memory.
+ * @param inputs `input_scale` of the matrices that get one
  */
 export function quantizedTensors(
   units: readonly Unit[],
   quantizer: Quantizer,
-  calibration: Calibration | undefined,
+  inputs: ReadonlyMap<string, number>,
 ): TensorToWrite[] {
   let current: Unit | undefined;
   let made: QuantizedMatrix[] = [];
@@ -59,17 +58,12 @@ export function quantizedTensors(
         shape: [],
         data: () => Float32Array.of(value()),
       });
-      const amax = calibration?.amaxOf(name);
-      const kept = info.companions.has('input_scale') || info.companions.has('input_global_scale');
+      const input = inputs.get(name);
       return [
         { name: `${name}.weight`, dtype: 'U8', shape: [n, k / 2], data: () => get(i).codes },
         { name: `${name}.weight_scale`, dtype: 'F8_E4M3', shape: [n, k / 16], data: () => get(i).sf },
         scalar('weight_scale_2', () => get(i).weightGlobalDecodeScale),
-        ...(amax !== undefined
-          ? [scalar('input_scale', () => globalDecodeScaleFromAmax(amax))]
-          : kept
-            ? [scalar('input_scale', () => get(i).inputGlobalDecodeScale ?? 0)]
-            : []),
+        ...(input === undefined ? [] : [scalar('input_scale', () => input)]),
       ];
     });
   });
