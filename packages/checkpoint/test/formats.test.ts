@@ -1,4 +1,4 @@
-import { E4M3_VALUES, E8M0_VALUES } from '@megamoe/core';
+import { decodeBf16Array, encodeBf16Array } from '@megamoe/core';
 import {
   dequantizeCompressedTensors,
   dequantizeFp8,
@@ -10,52 +10,11 @@ import {
   quantizeMxfp4,
   quantizeNvfp4,
 } from '@megamoe/reference';
-import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
+import { expectBytes, expectClose } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import type { Checkpoint, MatrixTensor, TensorToWrite } from '../src/index';
-import {
-  formatSummary,
-  formatTable,
-  implausibleGlobalScale,
-  matrixRows,
-  matrixToFloat32,
-  openCheckpoint,
-} from '../src/index';
-import { SMALL_CONFIG, smallTensors, thrown, using, writeModel } from './helpers';
-
-/** Wide enough for several FP8 tiles in both directions; I = 160 puts the tiles of a fused w3 in the middle of w1's last one. */
-const CONFIG = { ...SMALL_CONFIG, hidden_size: 288, moe_intermediate_size: 160, q_lora_rank: 320, hc_mult: 1 };
-const FILE = 'DIR/model.safetensors';
-const W = 'layers.0.attn.wq_a'; // [320, 288]
-const E = 'layers.1.ffn.experts.2.w1'; // [160, 288]
-
-const BASE = smallTensors(CONFIG);
-
-type Change = Omit<TensorToWrite, 'name'> | null;
-const tensor = (dtype: TensorToWrite['dtype'], shape: readonly number[], data: ArrayBufferView): Change => ({
-  dtype,
-  shape,
-  data,
-});
-const scalar = (value: number, shape: readonly number[] = []): Change => tensor('F32', shape, Float32Array.of(value));
-
-/** A model with some tensors replaced, added or, with null, left out. */
-async function written(changes: Record<string, Change>, config: Record<string, unknown> = CONFIG): Promise<string> {
-  const tensors = new Map(config === CONFIG ? BASE : smallTensors(config));
-  for (const [name, change] of Object.entries(changes)) {
-    if (change) tensors.set(name, { ...change, name });
-    else tensors.delete(name);
-  }
-  return await writeModel(tensors.values(), config);
-}
-
-/** Values of a matrix whose blocks differ in size by far, some of them zero. */
-function values(n: number, k: number, seed = 1): Float32Array {
-  const r = seeded(seed);
-  const x = r.floats(n * k, 0.02);
-  for (let i = 0; i < x.length; i++) x[i]! *= [1, 4, 0.25, 0][(i >> 5) % 4]!;
-  return x;
-}
+import { formatSummary, formatTable, matrixRows, matrixToFloat32, openCheckpoint } from '../src/index';
+import { CONFIG, E, FILE, scalar, tensor, values, W, written, type Change } from './format-models';
+import { thrown, using } from './helpers';
 
 /** Writes a module in each format: its tensors, what must be read, and the manifest's word for it. */
 const FORMATS: Record<
@@ -86,6 +45,50 @@ const FORMATS: Record<
       format: 'fp8',
     };
   },
+  ...Object.fromEntries(
+    (['weight_scale', 'weight_scale_inv', 'scale'] as const).map((key) => [
+      `fp8, BF16, ${key}`,
+      (name: string, n: number, k: number) => {
+        const q = quantizeFp8(values(n, k), { n, k }, 'f32');
+        const scales = encodeBf16Array(q.scales);
+        return {
+          tensors: {
+            [`${name}.weight`]: tensor('F8_E4M3', [n, k], q.codes),
+            [`${name}.${key}`]: tensor('BF16', [Math.ceil(n / 128), Math.ceil(k / 128)], scales),
+          },
+          values: dequantizeFp8({ ...q, scales: decodeBf16Array(scales) }, { n, k }),
+          format: 'fp8',
+        };
+      },
+    ]),
+  ),
+  ...Object.fromEntries(
+    (
+      [
+        ['compressed-tensors', 'weight_packed', 'weight_scale', 'U8'],
+        ['compressed-tensors, F8_E8M0', 'weight_packed', 'weight_scale', 'F8_E8M0'],
+        ['Quark', 'weight', 'weight_scale', 'U8'],
+        ['U8 scale', 'weight', 'scale', 'U8'],
+      ] as const
+    ).map(([writer, weight, scale, dtype]) => [
+      `mxfp4 of ${writer}`,
+      (name: string, n: number, k: number) => {
+        const q = quantizeMxfp4(values(n, k), { n, k });
+        return {
+          tensors: {
+            [`${name}.weight`]: null,
+            [`${name}.${weight}`]: tensor('U8', [n, k / 2], q.codes),
+            [`${name}.${scale}`]: tensor(dtype, [n, k / 32], q.e8m0),
+            ...(weight === 'weight_packed'
+              ? { [`${name}.weight_shape`]: tensor('I64', [2], BigInt64Array.of(BigInt(n), BigInt(k))) }
+              : {}),
+          },
+          values: dequantizeMxfp4(q, { n, k }),
+          format: 'mxfp4',
+        };
+      },
+    ]),
+  ),
   'mxfp4, I8': (name, n, k) => {
     const q = quantizeMxfp4(values(n, k), { n, k });
     return {
@@ -140,7 +143,7 @@ const FORMATS: Record<
 };
 
 describe.each(Object.entries(FORMATS))('%s', (name, make) => {
-  const exact = !name.includes('F32') && !name.includes('modelopt') && !name.includes('compressed');
+  const exact = name !== 'fp8, F32, weight_scale_inv' && name !== 'modelopt' && name !== 'compressed-tensors';
 
   it('a dense matrix reads as it was written, whole and by rows', async () => {
     const { tensors, values: want, format } = make(W, 320, 288);
@@ -256,7 +259,7 @@ describe('experts that transformers fused', () => {
       down,
     );
     expect(thrown(() => openCheckpoint(wrong), wrong)).toBe(
-      `ERR_CHECKPOINT: ${FILE}: tensor "${P}.gate_up_proj_scale_inv": expected F8_E8M0 or F32 [3, 3, 3], found F32 [3, 2, 3]`,
+      `ERR_CHECKPOINT: ${FILE}: tensor "${P}.gate_up_proj_scale_inv": expected F8_E8M0 or F32 or BF16 or F16 [3, 3, 3], found F32 [3, 2, 3]`,
     );
   });
 });
@@ -280,12 +283,12 @@ describe('opening refuses', () => {
     [
       'FP8 scales of a wrong shape',
       { [`${W}.weight`]: fp8, [`${W}.scale`]: tensor('F8_E8M0', [3, 2], new Uint8Array(6)) },
-      `"${W}.scale": expected F8_E8M0 or F32 [3, 3], found F8_E8M0 [3, 2]`,
+      `"${W}.scale": expected F8_E8M0 or F32 or BF16 or F16 [3, 3], found F8_E8M0 [3, 2]`,
     ],
     [
       'FP8 scales of a wrong dtype',
       { [`${W}.weight`]: fp8, [`${W}.scale`]: tensor('U8', [3, 3], new Uint8Array(9)) },
-      `"${W}.scale": expected F8_E8M0 or F32 [3, 3], found U8 [3, 3]`,
+      `"${W}.scale": expected F8_E8M0 or F32 or BF16 or F16 [3, 3], found U8 [3, 3]`,
     ],
     [
       'FP8 of a wrong shape',
@@ -312,12 +315,12 @@ describe('opening refuses', () => {
     [
       'MXFP4 scales of a wrong dtype',
       { [`${E}.weight`]: mx, [`${E}.scale`]: tensor('F8_E4M3', [160, 9], new Uint8Array(1440)) },
-      `"${E}.scale": expected F8_E8M0 [160, 9], found F8_E4M3 [160, 9]`,
+      `"${E}.scale": expected F8_E8M0 or U8 [160, 9], found F8_E4M3 [160, 9]`,
     ],
     [
       'MXFP4 scales of a wrong shape',
       { [`${E}.weight`]: mx, [`${E}.scale`]: tensor('F8_E8M0', [160, 18], new Uint8Array(2880)) },
-      `"${E}.scale": expected F8_E8M0 [160, 9], found F8_E8M0 [160, 18]`,
+      `"${E}.scale": expected F8_E8M0 or U8 [160, 9], found F8_E8M0 [160, 18]`,
     ],
     [
       'MXFP4 codes of a wrong shape',
@@ -376,190 +379,6 @@ describe('opening refuses', () => {
     expect(thrown(() => openCheckpoint(dir), dir)).toBe(
       `ERR_CHECKPOINT: ${FILE}: tensor "${name}.weight": MXFP4 needs a width that is a multiple of 32, this is [288, 48]`,
     );
-  });
-});
-
-describe('reading refuses', () => {
-  const reading = async (changes: Record<string, Change>, read: (c: Checkpoint) => unknown): Promise<string> => {
-    const dir = await written(changes);
-    return using(dir, (c) => thrown(() => read(c), dir));
-  };
-  const linear = (c: Checkpoint): MatrixTensor => c.linear(W, 320, 288);
-  const fp8 = (edit: (codes: Uint8Array, scales: Float32Array) => void): Record<string, Change> => {
-    const { codes, scales } = quantizeFp8(values(320, 288), { n: 320, k: 288 }, 'f32');
-    edit(codes, scales);
-    return { [`${W}.weight`]: tensor('F8_E4M3', [320, 288], codes), [`${W}.scale`]: tensor('F32', [3, 3], scales) };
-  };
-
-  it('NaN in FP8 codes, wherever it lies', async () => {
-    for (const [row, column, byte] of [
-      [0, 0, 0x7f],
-      [319, 287, 0xff],
-      [200, 130, 0x7f],
-    ] as const) {
-      expect(
-        await reading(
-          fp8((codes) => void (codes[row * 288 + column] = byte)),
-          linear,
-        ),
-      ).toBe(
-        `ERR_CHECKPOINT: ${FILE}: tensor "${W}.weight": expected finite weights, found NaN (0x${byte.toString(16)}) at row ${row}, column ${column}`,
-      );
-    }
-  });
-
-  it('FP8 scales that are NaN, infinite or negative', async () => {
-    const message = (value: number): Promise<string> =>
-      reading(
-        fp8((_, scales) => void (scales[5] = value)),
-        linear,
-      );
-    const where = `ERR_CHECKPOINT: ${FILE}: tensor "${W}.scale": scale at row 1, column 2`;
-    expect(await message(NaN)).toBe(`${where} is NaN`);
-    expect(await message(Infinity)).toBe(`${where}: expected a finite number above 0, found Infinity`);
-    expect(await message(-1)).toBe(`${where}: expected a finite number above 0, found -1`);
-    const zeros = fp8((codes, scales) => {
-      scales[5] = 0;
-      for (let r = 128; r < 256; r++) codes.fill(0x80, r * 288 + 256, r * 288 + 288);
-    });
-    expect(await reading(zeros, linear)).toBe('nothing');
-    expect(await reading(zeros, (c) => c.linearRows(W, 320, 288, 130, 200 - 130))).toBe('nothing');
-  });
-
-  it('FP8 scales of 0 over weights make their tiles zeros, and are counted', async () => {
-    const erased = fp8((codes, scales) => {
-      codes.fill(0x38);
-      scales[5] = 0; // rows 128 to 255, columns 256 to 287
-    });
-    using(await written(erased), (c) => {
-      for (const [row0, rows] of [
-        [0, 0],
-        [0, 200],
-        [200, 120],
-        [0, 320],
-      ] as const) {
-        const values = matrixToFloat32(c.linearRows(W, 320, 288, row0, rows));
-        values.forEach((v, i) => {
-          const [row, column] = [row0 + Math.floor(i / 288), i % 288];
-          if ((v === 0) !== (row >= 128 && row < 256 && column >= 256)) expect.fail(`${v} at [${row}, ${column}]`);
-        });
-      }
-      expect(c.warnings.filter((w) => w.includes('zeros'))).toEqual([
-        `128 block scales in 1 tensor are 0 over codes that are not: their blocks decode as zeros ("${W}.scale")`,
-      ]);
-    });
-  });
-
-  it('E8M0 NaN', async () => {
-    const { codes, e8m0 } = quantizeFp8(values(320, 288), { n: 320, k: 288 }, 'e8m0');
-    e8m0![4] = 255;
-    expect(
-      await reading(
-        { [`${W}.weight`]: tensor('F8_E4M3', [320, 288], codes), [`${W}.scale`]: tensor('F8_E8M0', [3, 3], e8m0!) },
-        linear,
-      ),
-    ).toBe(`ERR_CHECKPOINT: ${FILE}: tensor "${W}.scale": scale at row 1, column 1 is NaN`);
-    const mx = quantizeMxfp4(values(160, 288), { n: 160, k: 288 });
-    mx.e8m0[9 * 7 + 2] = 255;
-    const changes = {
-      [`${E}.weight`]: tensor('I8', [160, 144], mx.codes),
-      [`${E}.scale`]: tensor('F8_E8M0', [160, 9], mx.e8m0),
-    };
-    const want = `ERR_CHECKPOINT: ${FILE}: tensor "${E}.scale": block scale at row 7, block 2 is NaN (0xff)`;
-    expect(await reading(changes, (c) => c.expert(1, 2, 'w1'))).toBe(want);
-    expect(await reading(changes, (c) => c.expertE8m0(1, 2, 'w1'))).toBe(want);
-  });
-
-  it('E8M0 0 is 2^-127', async () => {
-    const codes = new Uint8Array(160 * 144).fill(0x72); // 1 and 6
-    const changes = {
-      [`${E}.weight`]: tensor('I8', [160, 144], codes),
-      [`${E}.scale`]: tensor('F8_E8M0', [160, 9], new Uint8Array(1440)),
-    };
-    using(await written(changes), (c) => {
-      expect([...matrixToFloat32(c.expert(1, 2, 'w1')).subarray(0, 2)]).toEqual([2 ** -127, 6 * 2 ** -127]);
-    });
-    expect(E8M0_VALUES[0]).toBe(2 ** -127);
-    expect(E4M3_VALUES[0x7f]).toBeNaN();
-  });
-
-  it("compressed-tensors' divisors that have no inverse", async () => {
-    const { codes, sf } = quantizeCompressedTensors(values(320, 288), { n: 320, k: 288 });
-    const changes = (global: number, input: number): Record<string, Change> => ({
-      [`${W}.weight`]: null,
-      [`${W}.weight_packed`]: tensor('U8', [320, 144], codes),
-      [`${W}.weight_scale`]: tensor('F8_E4M3', [320, 18], sf),
-      [`${W}.weight_global_scale`]: scalar(global, [1]),
-      [`${W}.input_global_scale`]: scalar(input, [1]),
-    });
-    const at = (key: string, value: number): string =>
-      `ERR_CHECKPOINT: ${FILE}: tensor "${W}.${key}": expected a finite number above 0 with a finite inverse, found ${value}`;
-    for (const bad of [0, NaN, Infinity, -3, Math.fround(1e-40)])
-      expect(await reading(changes(bad, 1), linear)).toBe(at('weight_global_scale', bad));
-    for (const bad of [NaN, -3, -Infinity])
-      expect(await reading(changes(2688, bad), linear)).toBe(
-        `ERR_CHECKPOINT: ${FILE}: tensor "${W}.input_global_scale": expected a finite number above 0, found ${bad}`,
-      );
-    // 2688 over an amax of 0 is what input_scale 0 is.
-    for (const dead of [0, Infinity, Math.fround(1e-40), Math.fround(3e38)]) {
-      using(await written(changes(2688, dead)), (c) => {
-        expect(linear(c)).not.toHaveProperty('inputGlobalDecodeScale');
-        expect(c.warnings.at(-1)).toBe(
-          `${c.dir}/model.safetensors: tensor "${W}.input_global_scale" is ${dead} and counts as absent`,
-        );
-      });
-    }
-  });
-});
-
-describe('a global scale that looks inverted', () => {
-  it.each([
-    ['weight_scale_2', 3.7e-4, undefined],
-    [
-      'weight_scale_2',
-      2688,
-      'weight_scale_2 multiplies on decoding; 2688 would mean a largest value of 7.23e+6: it looks like a divisor',
-    ],
-    ['weight_global_scale', 2688, undefined],
-    [
-      'weight_global_scale',
-      0.001,
-      'weight_global_scale divides on decoding; 0.001 would mean a largest value of 2.69e+6: it looks like a multiplier',
-    ],
-    ['input_scale', 0.5, undefined],
-    [
-      'input_scale',
-      17,
-      'input_scale multiplies on decoding; 17 would mean a largest value of 4.57e+4: it looks like a divisor',
-    ],
-    ['input_global_scale', 1, undefined],
-    ['weight_scale', 1e9, undefined],
-    ['weight_scale_2', NaN, undefined],
-  ])('%s = %s', (key, value, want) => {
-    expect(implausibleGlobalScale(key, value)).toBe(want);
-  });
-
-  it('is warned about once a kind', async () => {
-    const { codes, sf } = quantizeCompressedTensors(values(320, 288), { n: 320, k: 288 });
-    const changes: Record<string, Change> = {};
-    for (const layer of [0, 1]) {
-      const name = `layers.${layer}.attn.wq_a`;
-      changes[`${name}.weight`] = null;
-      changes[`${name}.weight_packed`] = tensor('U8', [320, 144], codes);
-      changes[`${name}.weight_scale`] = tensor('F8_E4M3', [320, 18], sf);
-      changes[`${name}.weight_global_scale`] = scalar(1 / 2688, [1]);
-    }
-    const dir = await written(changes);
-    using(dir, (c) => {
-      const before = c.warnings.length;
-      c.linear('layers.0.attn.wq_a', 320, 288);
-      c.linear('layers.1.attn.wq_a', 320, 288);
-      expect(c.warnings.slice(before).map((w) => w.replace(dir, 'DIR'))).toEqual([
-        expect.stringMatching(
-          /^DIR\/model.safetensors: tensor "layers.0.attn.wq_a.weight_global_scale": weight_global_scale divides on decoding; 0.00037.* it looks like a multiplier \(told once for all weight_global_scale\)$/,
-        ),
-      ]);
-    });
   });
 });
 

@@ -108,23 +108,30 @@ describe('megamoe quantize reads any format', () => {
     expect([code, err]).toEqual([0, expect.stringMatching(/no calibration given/)]);
     expect(checkQuantized(matrices(MICRO), at(`f32-${backend}`), isExpert)).toBe(6 * 8 * 3);
   });
-  it('FP8 experts and attention: the attention stays, its manifest too', async () => {
-    const fp8 = await stored('fp8', (module, x, n, k) => {
+  it.each([
+    ['scale', { quant_method: 'fp8', fmt: 'e4m3', scale_fmt: 'ue8m0', weight_block_size: [128, 128] }],
+    ['weight_scale', { quant_method: 'compressed-tensors', format: 'mixed-precision' }],
+  ] as const)('FP8 experts and attention by %s: the attention stays, its manifest too', async (key, manifest) => {
+    const fp8 = await stored(`fp8-${key}`, (module, x, n, k) => {
       if (!/\.experts\.|\.attn\.w/.test(module)) return null;
       const q = reference.quantizeFp8(x, { n, k }, 'e8m0');
+      const bf16 = Uint16Array.from(q.e8m0!, (byte) => byte << 7); // the same powers of two
       const scale = [Math.ceil(n / 128), Math.ceil(k / 128)];
       return [
         { name: `${module}.weight`, dtype: 'F8_E4M3', shape: [n, k], data: q.codes },
-        { name: `${module}.scale`, dtype: 'F8_E8M0', shape: scale, data: q.e8m0! },
+        key === 'scale'
+          ? { name: `${module}.scale`, dtype: 'F8_E8M0', shape: scale, data: q.e8m0! }
+          : { name: `${module}.weight_scale`, dtype: 'BF16', shape: scale, data: bf16 },
       ];
     });
     const config = JSON.parse(readFileSync(join(fp8, 'config.json'), 'utf8')) as object;
-    const manifest = { quant_method: 'fp8', fmt: 'e4m3', scale_fmt: 'ue8m0', weight_block_size: [128, 128] };
     writeFileSync(join(fp8, 'config.json'), JSON.stringify({ ...config, quantization_config: manifest }));
-    expect((await cli('quantize', '--in', fp8, '--out', at('from-fp8'))).code).toBe(0);
-    expect(checkQuantized(matrices(fp8), at('from-fp8'), isExpert)).toBe(144);
-    using(at('from-fp8'), (c) => {
+    const out = at(`from-fp8-${key}`);
+    expect((await cli('quantize', '--in', fp8, '--out', out)).code).toBe(0);
+    expect(checkQuantized(matrices(fp8), out, isExpert)).toBe(144);
+    using(out, (c) => {
       expect(c.modules.get('layers.2.attn.wq_b')!.format).toBe('fp8');
+      expect(c.tensors.has('layers.2.attn.wq_b.scale')).toBe(true);
       expect(c.warnings.filter((w) => w.includes('manifest'))).toEqual([]);
       expect(c.quantization).toMatchObject({ method: 'fp8', algorithm: 'MIXED_PRECISION', moeAlgorithm: 'NVFP4' });
     });

@@ -25,6 +25,11 @@ const RELEASES: Record<string, (module: string, k: number) => WrittenFormat> = {
     isExpert(m) ? 'modelopt' : isProjection(m) && !m.endsWith('wo_a') ? 'fp8-e8m0' : 'f32',
   'ModelOpt: NVFP4 on every linear': (m, k) => (isAnyLinear(m) && k % 16 === 0 ? 'modelopt' : 'f32'),
   'compressed-tensors on every linear': (m, k) => (isAnyLinear(m) && k % 16 === 0 ? 'compressed-tensors' : 'f32'),
+  'llm-compressor: compressed-tensors NVFP4 experts, FP8_BLOCK attention': (m, k) =>
+    isExpert(m) ? (k % 16 ? 'f32' : 'compressed-tensors') : isProjection(m) ? 'fp8-block' : 'f32',
+  'MXFP4 as packed by compressed-tensors, FP8_BLOCK attention': (m, k) =>
+    isExpert(m) ? (k % 32 ? 'f32' : 'mxfp4-packed') : isProjection(m) ? 'fp8-block' : 'f32',
+  "Quark's MXFP4": (m, k) => (isExpert(m) ? (k % 32 ? 'f32' : 'mxfp4-quark') : 'f32'),
   'MXFP4 outside the experts, FP8 router, table and head': (m, k) =>
     /^embed$|^head$|\.gate$/.test(m) ? 'fp8-f32' : isProjection(m) && k % 32 === 0 ? 'mxfp4' : 'f32',
   'NVFP4 table': (m, k) => (m === 'embed' && k % 16 === 0 ? 'modelopt' : 'f32'),
@@ -61,7 +66,7 @@ describe.each(Object.entries(RELEASES))('%s', (name, choose) => {
       const got = await run(quantized, IDS, { backend, activations: 'float' });
       expect(maxAbs(got.logits, want.logits), backend).toBeLessThan(BOUND);
       // FP8 and MXFP4 run on float inputs whatever is asked for.
-      if (!/ModelOpt|compressed/.test(name)) {
+      if (!/ModelOpt|compressed-tensors (?:NVFP4|on)/.test(name)) {
         const nvfp4 = await run(quantized, IDS, { backend, activations: 'nvfp4' });
         expect(maxAbs(nvfp4.logits, got.logits)).toBe(0);
       }

@@ -1,4 +1,5 @@
 import { matrixToFloat32, openCheckpoint, writeCheckpoint, type Dtype, type TensorToWrite } from '@megamoe/checkpoint';
+import { decodeBf16Array, encodeBf16Array } from '@megamoe/core';
 import {
   dequantizeCompressedTensors,
   dequantizeFp8,
@@ -16,7 +17,16 @@ import { join } from 'node:path';
 import { breathe } from './support';
 
 /** How a module is written. */
-export type WrittenFormat = 'f32' | 'fp8-e8m0' | 'fp8-f32' | 'mxfp4' | 'modelopt' | 'compressed-tensors';
+export type WrittenFormat =
+  | 'f32'
+  | 'fp8-e8m0'
+  | 'fp8-f32'
+  | 'fp8-block'
+  | 'mxfp4'
+  | 'mxfp4-packed'
+  | 'mxfp4-quark'
+  | 'modelopt'
+  | 'compressed-tensors';
 
 /** A matrix in a format: its tensors, and the values that they stand for. */
 interface Written {
@@ -50,12 +60,30 @@ function write(name: string, x: Float32Array, n: number, k: number, format: Writ
         values: dequantizeFp8(q, { n, k }),
       };
     }
-    case 'mxfp4': {
-      const q = quantizeMxfp4(x, { n, k });
+    case 'fp8-block': {
+      const q = quantizeFp8(x, { n, k }, 'f32');
+      const scales = encodeBf16Array(q.scales);
       return {
-        tensors: [tensor('weight', 'I8', [n, k / 2], q.codes), tensor('scale', 'F8_E8M0', [n, k / 32], q.e8m0)],
-        values: dequantizeMxfp4(q, { n, k }),
+        tensors: [tensor('weight', 'F8_E4M3', [n, k], q.codes), tensor('weight_scale', 'BF16', tiles, scales)],
+        values: dequantizeFp8({ ...q, scales: decodeBf16Array(scales) }, { n, k }),
       };
+    }
+    case 'mxfp4':
+    case 'mxfp4-packed':
+    case 'mxfp4-quark': {
+      const q = quantizeMxfp4(x, { n, k });
+      const [shape, scaleShape] = [
+        [n, k / 2],
+        [n, k / 32],
+      ];
+      const tensors =
+        format === 'mxfp4'
+          ? [tensor('weight', 'I8', shape, q.codes), tensor('scale', 'F8_E8M0', scaleShape, q.e8m0)]
+          : [
+              tensor(format === 'mxfp4-packed' ? 'weight_packed' : 'weight', 'U8', shape, q.codes),
+              tensor('weight_scale', 'U8', scaleShape, q.e8m0),
+            ];
+      return { tensors, values: dequantizeMxfp4(q, { n, k }) };
     }
     case 'modelopt': {
       const globalDecodeScale = nvfp4GlobalDecodeScale(x);

@@ -92,6 +92,12 @@ function listedAlgorithm(manifest: QuantizationManifest, module: string): string
 /** Formats that `expert_dtype` means beside DeepSeek's FP8. */
 const EXPERT_DTYPES: Readonly<Record<string, ModuleFormat>> = { fp4: 'mxfp4', fp8: 'fp8' };
 
+/** What a `format` of compressed-tensors says of all that it covers; `mixed-precision` says nothing. */
+const PACKED_FORMATS: Readonly<Record<string, ModuleFormat>> = {
+  'nvfp4-pack-quantized': 'nvfp4',
+  'mxfp4-pack-quantized': 'mxfp4',
+};
+
 /** What the manifest leads one to expect of a module; `undefined` when it says nothing. */
 function expectedFormat(
   manifest: QuantizationManifest,
@@ -109,7 +115,8 @@ function expectedFormat(
   if (!targeted) return undefined;
   if (manifest.algorithm === 'NVFP4') return 'nvfp4';
   const isProjection = /\.attn\.(?:wq_a|wq_b|wkv|wo_a|wo_b|indexer\.wq_b)$|\.shared_experts\./.test(module.name);
-  if (manifest.format === 'nvfp4-pack-quantized') return routed || isProjection ? 'nvfp4' : undefined;
+  const packed = PACKED_FORMATS[manifest.format ?? ''];
+  if (packed !== undefined) return routed || isProjection ? packed : undefined;
   if (manifest.method !== 'fp8') return undefined;
   if (routed) return EXPERT_DTYPES[manifest.expertDtype ?? ''];
   return isProjection ? 'fp8' : undefined;

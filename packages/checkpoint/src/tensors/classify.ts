@@ -7,6 +7,8 @@ import type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './mo
 
 /** Element types of unquantized matrices. */
 export const FLOAT_FORMATS: Readonly<Record<string, ModuleFormat>> = { BF16: 'bf16', F32: 'f32', F16: 'f16' };
+/** The same, as scales have them, the usual one first. */
+const FLOAT_TYPES = ['F32', 'BF16', 'F16'];
 
 /** Last names of the tensors that may stand beside a matrix. */
 export const COMPANIONS = [
@@ -97,28 +99,58 @@ function float(found: Found, format: ModuleFormat): ModuleInfo {
   return moduleInfo(found, format, format === 'f32' ? 32 : 16);
 }
 
-/** DeepSeek's FP8: E4M3 with one scale for each tile of 128 x 128; `weight_scale_inv` of transformers is read as `scale`. */
+/** Which name the block scales of a matrix have: DeepSeek's `scale`, or the `weight_scale` of compressed-tensors and Quark. */
+const scaleKey = ({ companions }: Found): 'scale' | 'weight_scale' =>
+  companions.get('weight_scale')?.shape.length === 2 && !companions.has('scale') ? 'weight_scale' : 'scale';
+
+/**
+ * FP8: E4M3 with one scale for each tile of 128 x 128, of DeepSeek (`scale`, E8M0 or F32), transformers (`weight_scale_inv`, read as `scale`) or
+ * compressed-tensors' FP8_BLOCK (`weight_scale`, BF16). It multiplies in all of them.
+ */
 function fp8(found: Found): ModuleInfo {
   const { weight, companions, slot } = found;
+  const key = scaleKey(found);
   takeCompanions(
     found,
     "weight and scale (FP8, one scale for 128 x 128; or transformers' weight_scale_inv)",
-    ['scale'],
-    [],
+    [key],
+    key === 'weight_scale' ? ['weight_shape'] : [],
   );
   expectTensor(weight, ['F8_E4M3'], [storedShape(found, 1, slot.k)]);
-  expectTensor(companions.get('scale')!, ['F8_E8M0', 'F32'], [storedShape(found, FP8_TILE, ceilDiv(slot.k, FP8_TILE))]);
+  const tiles = storedShape(found, FP8_TILE, ceilDiv(slot.k, FP8_TILE));
+  expectTensor(companions.get(key)!, ['F8_E8M0', ...FLOAT_TYPES], [tiles]);
   return moduleInfo(found, 'fp8', 8);
 }
 
-/** DeepSeek's FP4 experts: E2M1 pairs with an E8M0 scale for 32 elements. */
+/** Element types of E8M0 scales: writers from before safetensors knew their type store the bytes. */
+const E8M0_DTYPES = ['F8_E8M0', 'U8'];
+
+/**
+ * E2M1 pairs with an E8M0 scale for 32 elements: DeepSeek's FP4 experts (`weight`, `scale`), compressed-tensors (`weight_packed`, `weight_scale`) and
+ * Quark (`weight`, `weight_scale`), the same bytes in all of them.
+ */
 function mxfp4(found: Found): ModuleInfo {
   const { weight, companions, slot } = found;
-  takeCompanions(found, 'weight and scale (MXFP4)', ['scale'], []);
+  const key = scaleKey(found);
+  takeCompanions(found, 'weight and scale (MXFP4)', [key], key === 'weight_scale' ? ['weight_shape'] : []);
+  checkWeightShape(companions);
   checkWidth(found, 'MXFP4', 32);
   expectTensor(weight, ['I8', 'U8'], [storedShape(found, 1, slot.k / 2)]);
-  expectTensor(companions.get('scale')!, ['F8_E8M0'], [storedShape(found, 1, slot.k / 32)]);
+  expectTensor(companions.get(key)!, E8M0_DTYPES, [storedShape(found, 1, slot.k / 32)]);
   return moduleInfo(found, 'mxfp4', 4);
+}
+
+/** The shape that compressed-tensors stores beside packed codes. */
+function checkWeightShape(companions: ReadonlyMap<string, TensorInfo>): void {
+  const shape = companions.get('weight_shape');
+  if (shape) expectTensor(shape, ['I64', 'I32'], [[2]]);
+}
+
+/** Whether 4-bit codes have MXFP4's scales beside them, and no global scale, which NVFP4 has. */
+function hasMxScales({ companions }: Found): boolean {
+  const scale = companions.get('weight_scale');
+  if (companions.has('weight_scale_2') || companions.has('weight_global_scale')) return false;
+  return companions.has('scale') || (scale !== undefined && E8M0_DTYPES.includes(scale.dtype));
 }
 
 /** NVFP4 as ModelOpt (scales multiply) or compressed-tensors (global scales divide) writes it. */
@@ -143,8 +175,7 @@ function nvfp4(found: Found, convention: 'modelopt' | 'compressed-tensors'): Mod
     const scalar = companions.get(key);
     if (scalar) expectTensor(scalar, ['F32'], [[], [1]]);
   }
-  const shape = companions.get('weight_shape');
-  if (shape) expectTensor(shape, ['I64', 'I32'], [[2]]);
+  checkWeightShape(companions);
   return moduleInfo(found, 'nvfp4', 4, convention);
 }
 
@@ -162,12 +193,14 @@ export function classify(
 ): ModuleInfo {
   const found: Found = { slot, weight, companions, fused };
   const { dtype } = weight;
+  const isFourBit = dtype === 'U8' || dtype === 'I8';
+  if (isFourBit && hasMxScales(found)) return mxfp4(found);
   if (weight.name.endsWith('.weight_packed') || companions.has('weight_global_scale'))
     return nvfp4(found, 'compressed-tensors');
   const unquantized = FLOAT_FORMATS[dtype];
   if (unquantized) return float(found, unquantized);
   if (dtype === 'F8_E4M3') return fp8(found);
-  if (dtype === 'I8' || (dtype === 'U8' && (fused !== undefined || companions.has('scale')))) return mxfp4(found);
+  if (dtype === 'I8' || (dtype === 'U8' && fused !== undefined)) return mxfp4(found);
   if (dtype === 'U8') return nvfp4(found, 'modelopt');
   const want = fused
     ? `BF16, F32, F16, F8_E4M3 ${shapeText(storedShape(found, 1, slot.k))} or I8 (MXFP4)`

@@ -31,6 +31,11 @@ export interface ModuleInfo {
   readonly offset: number;
   /** Set for fused experts; `weight` and `companions` are then those of all of them. */
   readonly fused?: FusedPlace;
-  /** The scales beside it, by their last name, as in `weight_scale`. */
+  /** The scales beside it, by their last name, as in `weight_scale`; see {@link scaleOf}. */
   readonly companions: ReadonlyMap<string, TensorInfo>;
+}
+
+/** The block or tile scales of a quantized matrix, whichever of their names they have; undefined for one that is not. */
+export function scaleOf({ companions }: Pick<ModuleInfo, 'companions'>): TensorInfo | undefined {
+  return companions.get('scale') ?? companions.get('weight_scale');
 }

@@ -1,11 +1,13 @@
 import { ceilDiv, E8M0_VALUES } from '@megamoe/core';
 import { badFile } from '../fail';
 import type { Noticed } from '../noticed';
+import { dtypeBits } from '../safetensors/dtypes';
 import type { TensorInfo, TensorStore } from '../safetensors/store';
 import { checkBlockScales, checkE8m0, checkFp8Codes, checkFp8Scales, checkWeights, decodeFloats } from './decode';
 import type { Bf16Tensor, ExpertScales, F32Tensor, Fp8Tensor, MatrixTensor, Mxfp4Tensor, Nvfp4Tensor } from './matrix';
 import { FP8_TILE } from './matrix';
 import type { ModuleInfo } from './module-info';
+import { scaleOf } from './module-info';
 import type { GlobalScaleKey } from './global-scales';
 import { globalScaleOf } from './global-scales';
 
@@ -39,7 +41,7 @@ export class MatrixReader {
   /** E8M0 scales [N, K/32] of an MXFP4 module, checked, without its codes. */
   e8m0(info: ModuleInfo, row0: number, rows: number): Uint8Array {
     const { k, fused } = info;
-    const scale = info.companions.get('scale')!;
+    const scale = scaleOf(info)!;
     const first = (fused ? fused.index * fused.rows + fused.row : 0) + row0;
     const e8m0 = this.#store.read(scale.name, (first * k) / 32, ((first + rows) * k) / 32);
     checkE8m0(scale, e8m0, k / 32, first);
@@ -72,16 +74,16 @@ export class MatrixReader {
     const { k, fused, weight } = info;
     const codes = this.#rows(info, row0, n, 8);
     checkFp8Codes(weight, codes, k, row0);
-    const scale = info.companions.get('scale')!;
+    const scale = scaleOf(info)!;
     const tiles = ceilDiv(k, FP8_TILE);
     const first = (fused?.row ?? 0) + row0; // within the expert, where tiles begin
     const tile0 = Math.floor(first / FP8_TILE);
     const tile1 = ceilDiv(first + n, FP8_TILE);
     const base = fused ? fused.index * ceilDiv(fused.rows, FP8_TILE) : 0;
-    const size = scale.dtype === 'F32' ? 4 : 1;
+    const size = dtypeBits(scale.dtype) / 8;
     const bytes = this.#store.read(scale.name, (base + tile0) * tiles * size, (base + tile1) * tiles * size);
     const stored =
-      scale.dtype === 'F32' ? decodeFloats(scale, bytes) : Float32Array.from(bytes, (b) => E8M0_VALUES[b]!);
+      scale.dtype === 'F8_E8M0' ? Float32Array.from(bytes, (b) => E8M0_VALUES[b]!) : decodeFloats(scale, bytes);
     const scales = new Float32Array(n * tiles);
     for (let r = 0; r < n; r++) {
       const tile = Math.floor((first + r) / FP8_TILE) - tile0;

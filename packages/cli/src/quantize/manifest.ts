@@ -9,6 +9,13 @@ const BESIDE_EXPERTS = ['*.attn.*', '*.ffn.shared_experts.*', 'head', 'embed', '
 const BESIDE_ALL = ['*.ffn.gate', 'head', 'embed', 'mtp.*'];
 /** Fields of a source's FP8 manifest that stay true of the modules that stay FP8. */
 const FP8_FIELDS = ['quant_method', 'activation_scheme', 'fmt', 'scale_fmt', 'weight_block_size'];
+/** The same for a source that speaks of them in other words (compressed-tensors). */
+const FP8_BLOCK = { quant_method: 'fp8', activation_scheme: 'dynamic', fmt: 'e4m3', weight_block_size: [128, 128] };
+
+function fp8Fields(before: Record<string, unknown>): Record<string, unknown> {
+  if (before.quant_method !== undefined && before.quant_method !== 'fp8') return FP8_BLOCK;
+  return Object.fromEntries(FP8_FIELDS.flatMap((f) => (f in before ? [[f, before[f]]] : [])));
+}
 
 /**
  * `config.json` with its `quantization_config`, and `hf_quant_config.json`, as ModelOpt writes them (NVIDIA/Model-Optimizer
@@ -44,7 +51,7 @@ export function manifests(
       ...(config.tie_word_embeddings === true ? { tie_word_embeddings: checkpoint.config.tieWordEmbeddings } : {}),
       quantization_config: {
         quant_method: 'modelopt',
-        ...(keepsFp8 ? Object.fromEntries(FP8_FIELDS.flatMap((f) => (f in before ? [[f, before[f]]] : []))) : {}),
+        ...(keepsFp8 ? fp8Fields(before) : {}),
         quant_algo: algorithm,
         moe_quant_algo: 'NVFP4',
         group_size: 16,

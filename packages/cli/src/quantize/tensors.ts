@@ -21,11 +21,18 @@ export function copiedTensors(checkpoint: Checkpoint, units: readonly Unit[]): T
   const replaced = new Set(
     units.flat().flatMap((m) => [m.weight.name, ...[...m.companions.values()].map((t) => t.name)]),
   );
+  // FP8 that stays has its scale under the name that its manifest means.
+  const scales = new Map(
+    [...checkpoint.modules.values()].flatMap((m): [string, string][] => {
+      const scale = m.format === 'fp8' ? m.companions.get('weight_scale') : undefined;
+      return scale ? [[scale.name, `${m.name}.scale`]] : [];
+    }),
+  );
   const buffers = new ReadBuffers();
   return [...checkpoint.tensors.values()]
     .filter(({ name }) => !replaced.has(name))
     .map(({ name, dtype, shape, bytes }) => ({
-      name: canonicalName(name),
+      name: scales.get(name) ?? canonicalName(name),
       dtype,
       shape,
       data: () => pieces(checkpoint, name, bytes, buffers),
