@@ -127,7 +127,7 @@ function withPrefix(turns: Turn[], request: unknown): Turn[] {
 /**
  * Renders a conversation as DeepSeek-V4 was trained on it and gives its token ids. Content, reasoning, results, arguments and schemas are
  * encoded as plain text: no message can forge a turn. The rules are those of the checkpoint's `encoding_dsv4.py`, with what DeepSeek's own
- * server does differently (docs/formats.md B3).
+ * server does differently (docs/formats.md B3, B6).
  * @throws KindError or ValueError for a request that is wrong, with the field's place; UnsupportedError for what needs wording that is not
  *   there, and for a tokenizer without a marker
  */

@@ -65,7 +65,7 @@ const SYNTAX: Readonly<Record<string, readonly string[]>> = {
 const TOOLS_FIELDS = ['dsml_token', 'thinking_start_token', 'thinking_end_token', 'tool_schemas'];
 
 /**
- * Takes the wording out of the text of an `encoding_dsv4.py`. Its constants are read as literals; the file is never run.
+ * Takes the wording out of the text of an `encoding_dsv4.py` (docs/formats.md B5). Its constants are read as literals; the file is never run.
  * @param source for messages: the file's path
  * @throws UnsupportedError when the file is not DeepSeek-V4's format: a changed one (V4.1), or no encoder at all
  */

@@ -67,7 +67,7 @@ export function contentText(fn: string, where: string, content: unknown, other: 
     const type = field(part, 'type');
     if (type === 'text') return optionalText(fn, `${where}[${i}].text`, field(part, 'text')) ?? '';
     const name = typeof type === 'string' ? type : kindOf(part);
-    if (other === 'name') return `[Unsupported ${name}]`;
+    if (other === 'name') return `[Unsupported ${typeof type === 'string' ? type : 'None'}]`; // what Python prints
     throw new ValueError(`${fn}: "${where}[${i}]" is of type ${name}; this model reads only parts of type text`);
   });
   return texts.join('\n\n');

@@ -299,6 +299,13 @@ describe('messages', () => {
     );
   });
 
+  it('results name the parts that are no text', () => {
+    const content = [{ type: 'text', text: 'a' }, { type: 'image_url' }, {}, { type: 'text' }] as unknown as string;
+    expect(text({ messages: [{ role: 'tool', content }] })).toBe(
+      `${BOS}${U}<tool_result>a\n\n[Unsupported image_url]\n\n[Unsupported None]\n\n</tool_result>${A}<think>`,
+    );
+  });
+
   it('later system messages are user turns, joined with their neighbours', () => {
     expect(text({ messages: [user('a'), system('s'), user('b')] })).toBe(`${BOS}${U}a\n\ns\n\nb${A}<think>`);
     expect(text({ messages: [user('a'), system('s')] })).toBe(`${BOS}${U}a\n\ns${A}<think>`);
