@@ -20,8 +20,14 @@ export interface GgufTensor {
   readonly shape: readonly number[];
 }
 
-/** Metadata: text, a float, an integer (u32), or a list of integers (i32). */
-export type GgufValue = string | { readonly f32: number } | number | readonly number[];
+/** Metadata: text, a truth, a float or a list of them, an integer (u32), or a list of integers (i32). */
+export type GgufValue =
+  | string
+  | { readonly bool: boolean }
+  | { readonly f32: number }
+  | { readonly f32s: readonly number[] }
+  | number
+  | readonly number[];
 
 const roundUp = (n: number): number => Math.ceil(n / GGUF_ALIGNMENT) * GGUF_ALIGNMENT;
 
@@ -57,9 +63,17 @@ export function ggufHeader(
     } else if (typeof value === 'number') {
       u32(4);
       u32(value);
+    } else if ('bool' in value) {
+      u32(7);
+      parts.push(Buffer.of(value.bool ? 1 : 0));
     } else if ('f32' in value) {
       u32(6);
       parts.push(Buffer.from(Float32Array.of(value.f32).buffer));
+    } else if ('f32s' in value) {
+      u32(9);
+      u32(6);
+      u64(value.f32s.length);
+      parts.push(Buffer.from(Float32Array.from(value.f32s).buffer));
     } else {
       u32(9);
       u32(5);

@@ -1,6 +1,3 @@
-import type { ModelConfig } from '@megamoe/checkpoint';
-import { GGUF_ALIGNMENT, GGUF_FILE_TYPE_NVFP4, type GgufValue } from './gguf-format';
-
 /** Names outside the layers, without `.weight`. */
 const ENDS: Readonly<Record<string, string>> = {
   embed: 'token_embd',
@@ -51,46 +48,4 @@ export function ggufName(canonical: string): string | undefined {
   const hyper = /^hc_(?:attn|ffn)_(?:fn|base|scale)$/.test(rest!) ? `${rest}.weight` : undefined;
   const name = hyper ?? IN_LAYER[rest!];
   return name === undefined ? undefined : `blk.${layer}.${name}`;
-}
-
-/** Metadata of the architecture. */
-export function ggufMetadata(c: ModelConfig, name: string): [string, GgufValue][] {
-  const f32 = (x: number): GgufValue => ({ f32: x });
-  const own: [string, GgufValue][] = [
-    ['block_count', c.numHiddenLayers],
-    ['context_length', c.maxPositionEmbeddings],
-    ['vocab_size', c.vocabSize],
-    ['embedding_length', c.hiddenSize],
-    ['expert_count', c.numExperts],
-    ['expert_used_count', c.numExpertsPerTok],
-    ['expert_shared_count', c.numSharedExperts],
-    ['expert_feed_forward_length', c.moeIntermediateSize],
-    ['expert_weights_scale', f32(c.routedScalingFactor)],
-    ['hash_layer_count', c.numHashLayers],
-    ['attention.head_count', c.numAttentionHeads],
-    ['attention.head_count_kv', 1],
-    ['attention.key_length', c.headDim],
-    ['attention.value_length', c.headDim],
-    ['attention.q_lora_rank', c.qLoraRank],
-    ['attention.output_lora_rank', c.oLoraRank],
-    ['attention.output_group_count', c.oGroups],
-    ['attention.sliding_window', c.slidingWindow],
-    ['attention.layer_norm_rms_epsilon', f32(c.rmsNormEps)],
-    ['attention.compress_ratios', [...c.compressRatios]],
-    ['attention.indexer.head_count', c.indexNHeads],
-    ['attention.indexer.key_length', c.indexHeadDim],
-    ['attention.indexer.top_k', c.indexTopk],
-    ['rope.dimension_count', c.ropeHeadDim],
-    ['rope.freq_base', f32(c.ropeTheta)],
-    ['hyper_connection.count', c.hcMult],
-    ['hyper_connection.sinkhorn_iterations', c.hcSinkhornIters],
-    ['hyper_connection.epsilon', f32(c.hcEps)],
-  ];
-  return [
-    ['general.architecture', 'deepseek4'],
-    ['general.name', name],
-    ['general.alignment', GGUF_ALIGNMENT],
-    ['general.file_type', GGUF_FILE_TYPE_NVFP4],
-    ...own.map(([key, value]): [string, GgufValue] => [`deepseek4.${key}`, value]),
-  ];
 }
