@@ -3,6 +3,7 @@ import {
   openCheckpoint,
   writeCheckpoint,
   type Checkpoint,
+  type ModelConfig,
   type TensorToWrite,
 } from '@megamoe/checkpoint';
 import { E4M3_VALUES, E8M0_VALUES } from '@megamoe/core';
@@ -13,6 +14,7 @@ import { createGemmKernels } from '@megamoe/gemm-native';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { ggufMetadata } from '../src/quantize/gguf-metadata';
 import { errorSums } from '../src/quantize/measure';
 import { expectOfflinePage } from './html-checks';
 import { cli, MICRO, temporaryFolder, TINY } from './support';
@@ -249,6 +251,19 @@ describe('megamoe quantize --format gguf', () => {
     expect(file.metadata.get('general.architecture')).toBe('deepseek4');
     expect(file.metadata.get('deepseek4.expert_count')).toBe(16);
     expect(file.metadata.get('deepseek4.attention.compress_ratios')).toEqual([0, 128, 4, 128, 4, 128]);
+    expect(Object.fromEntries(file.metadata)).toMatchObject({
+      'deepseek4.rope.freq_base': 10000,
+      'deepseek4.attention.compress_rope_freq_base': 160000,
+      'deepseek4.rope.scaling.type': 'yarn',
+      'deepseek4.rope.scaling.factor': 4,
+      'deepseek4.rope.scaling.original_context_length': 512,
+      'deepseek4.rope.scaling.yarn_beta_fast': 32,
+      'deepseek4.rope.scaling.yarn_beta_slow': 1,
+      'deepseek4.swiglu_clamp_exp': new Array(6).fill(10),
+      'deepseek4.swiglu_clamp_shexp': new Array(6).fill(10),
+      'deepseek4.expert_gating_func': 4,
+      'deepseek4.expert_weights_norm': true,
+    });
     using(at('tiny-again'), (c) => {
       const { numExperts, numHiddenLayers } = c.config;
       for (let layer = 0; layer < numHiddenLayers; layer++) {
@@ -287,6 +302,75 @@ describe('megamoe quantize --format gguf', () => {
       expect(file.tensors.size).toBe(count + numHiddenLayers * 6);
     });
   });
+});
+
+it.each(['modelopt', 'compressed-tensors'] as const)(
+  'takes NVFP4 of %s over into GGUF, block for block',
+  async (convention) => {
+    let source = TINY;
+    if (convention === 'compressed-tensors') {
+      source = at('tiny-ct');
+      await using(TINY, async (c) => {
+        const tensors = [...c.tensors.values()].map(({ name, dtype, shape }): TensorToWrite => {
+          const [, base, key] = /^(layers\..*\.experts\.\d+\.w\d)\.(\w+)$/.exec(name) ?? [];
+          const data = c.read(name);
+          if (base === undefined) return { name, dtype, shape, data };
+          const other = {
+            weight: 'weight_packed',
+            weight_scale_2: 'weight_global_scale',
+            input_scale: 'input_global_scale',
+          }[key!];
+          if (dtype !== 'F32') return { name: `${base}.${other ?? key!}`, dtype, shape, data };
+          return { name: `${base}.${other!}`, dtype, shape: [1], data: Float32Array.of(1 / c.readF32(name)[0]!) };
+        });
+        const files = { 'config.json': readFileSync(join(TINY, 'config.json')) };
+        await writeCheckpoint(source, tensors, { files });
+      });
+    }
+    const out = at(`${convention}.gguf`);
+    expect((await cli('quantize', '--in', source, '--out', out, '--format', 'gguf')).code).toBe(0);
+    const file = readGguf(readFileSync(out));
+    using(source, (c) => {
+      for (const [layer, expert, matrix, name] of [
+        [0, 0, 'w1', 'gate'],
+        [3, 7, 'w3', 'up'],
+        [5, 15, 'w2', 'down'],
+      ] as const) {
+        const t = c.expert(layer, expert, matrix);
+        if (t.format !== 'nvfp4') throw new Error(t.format);
+        const { data } = file.tensors.get(`blk.${layer}.ffn_${name}_exps.weight`)!;
+        const blocks = data.subarray((expert * data.length) / 16, ((expert + 1) * data.length) / 16);
+        const { codes, sf } = unpackGguf(Uint8Array.from(blocks), { m: t.n, k: t.k });
+        expectBytes(codes, t.codes);
+        expectBytes(sf, t.sf);
+        expect(file.floats(`blk.${layer}.ffn_${name}_exps.scale`)[expert]).toBe(t.weightGlobalDecodeScale);
+        expect(file.floats(`blk.${layer}.ffn_${name}_exps.input_scale`)[expert]).toBe(t.inputGlobalDecodeScale);
+      }
+    });
+    const again = await cli('quantize', '--in', TINY, '--out', at('again'));
+    expect([again.code, again.err]).toEqual([1, expect.stringMatching(/are NVFP4 already, in the layout of ModelOpt/)]);
+  },
+);
+
+it('every number of the config that changes the logits changes the metadata', () => {
+  const { config } = using(TINY, (c) => c);
+  const text = (c: ModelConfig): string => JSON.stringify(ggufMetadata(c, 'x'));
+  const other = (value: unknown): unknown => {
+    if (typeof value === 'number') return value + 1;
+    if (typeof value === 'boolean') return !value;
+    if (typeof value === 'string') return 'sigmoid';
+    return Array.isArray(value) ? [...(value as unknown[]).slice(1), 4] : undefined;
+  };
+  const elsewhere = ['bosTokenId', 'eosTokenIds', 'tieWordEmbeddings'];
+  for (const [key, value] of Object.entries(config)) {
+    const changed = text({ ...config, [key]: other(value) });
+    expect(changed !== text(config), key).toBe(!elsewhere.includes(key));
+  }
+  for (const [key, value] of Object.entries(config.yarn!)) {
+    const yarn = { ...config.yarn!, [key]: (value as number) + 1 };
+    expect(text({ ...config, yarn }), key).not.toBe(text(config));
+  }
+  expect(text({ ...config, yarn: undefined })).toContain('["deepseek4.rope.scaling.type","none"]');
 });
 
 it('leaves nothing behind when it is interrupted', async () => {
@@ -346,6 +430,7 @@ function readGguf(bytes: Buffer): {
     if (type === 4) return u32();
     if (type === 5) return bytes.readInt32LE((at += 4) - 4);
     if (type === 6) return bytes.readFloatLE((at += 4) - 4);
+    if (type === 7) return bytes[at++] === 1;
     if (type === 8) return text();
     if (type !== 9) throw new Error(`type ${type}`);
     const of = u32();

@@ -76,7 +76,7 @@ async function runQuantize(io: CliIo, flags: QuantizeFlags): Promise<void> {
   else checkTargets('quantize', reads, { '--html': flags.html }, { '--out': flags.out });
   const checkpoint = openCheckpoint(flags.in);
   try {
-    const { units, left } = selectUnits(checkpoint, flags.layers);
+    const { units, left } = selectUnits(checkpoint, flags.layers, { repack: flags.format === 'gguf' });
     const calibration = await calibrate(io, flags, checkpoint);
     const measurements = new Measurements();
     const quantizer = new Quantizer(checkpoint, measurements, {

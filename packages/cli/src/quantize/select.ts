@@ -22,9 +22,14 @@ export function isSelected(name: string, layers: QuantizedLayers): boolean {
 /**
  * The matrices to quantize, in the checkpoint's order, w1 and w3 side by side. Matrices whose width is no multiple of 16 cannot be NVFP4 and
  * stay as they are; `left` names them.
+ * @param o `repack`: NVFP4 of ModelOpt is work, too, since it is written in another layout
  * @throws UnsupportedError when there is nothing to do: all of them are ModelOpt NVFP4 already
  */
-export function selectUnits(checkpoint: Checkpoint, layers: QuantizedLayers): { units: Unit[]; left: string[] } {
+export function selectUnits(
+  checkpoint: Checkpoint,
+  layers: QuantizedLayers,
+  { repack }: { readonly repack: boolean },
+): { units: Unit[]; left: string[] } {
   const units: Unit[] = [];
   const left: string[] = [];
   let work = false;
@@ -40,7 +45,7 @@ export function selectUnits(checkpoint: Checkpoint, layers: QuantizedLayers): { 
     work ||= unit.some((m) => m.format !== 'nvfp4' || m.convention !== 'modelopt');
     units.push(unit);
   }
-  if (units.length > 0 && !work)
+  if (units.length > 0 && !work && !repack)
     throw new UnsupportedError(
       `quantize: ${units[0]![0]!.name} and all other ${layers === 'all' ? 'matrices' : 'experts'} are NVFP4 already, in the layout of ModelOpt`,
     );
