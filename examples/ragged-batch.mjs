@@ -1,5 +1,6 @@
 /** Routes tokens to experts and assembles the ragged batch that a grouped GEMM takes: rows sorted by expert, no padding, end offsets. */
-import { assignSlots, createRouter, expertOfRow, paddedOffsets } from '@megamoe/moe-router';
+import { assignSlots, createRouter, expertOfRow } from '@megamoe/moe-router';
+import { paddedSfOffsets } from '@megamoe/sf-layout';
 
 const [tokens, numExperts, topk] = [5, 4, 2];
 const router = createRouter({
@@ -33,8 +34,7 @@ expertOffsets.forEach((end, e) => {
   start = end;
 });
 
-const sfOffsets = new Int32Array(numExperts);
-paddedOffsets(expertOffsets, sfOffsets);
+const sfOffsets = paddedSfOffsets(expertOffsets);
 console.log(
   `expertOffsets ${expertOffsets.join(' ')}; sfOffsets ${sfOffsets.join(' ')}: only scale rows are padded, an empty expert has none`,
 );

@@ -26,6 +26,11 @@ it('takes 32 elements a scale, other layouts, and nothing at all', async () => {
     JSON.parse((await cli('layout', '--rows', '2', '--k', '32', '--layout', 'linear', '--json')).out),
   ).toMatchObject({ offsets: [0, 1, 2, 3] });
   expect(JSON.parse((await cli('layout', '--rows', '0', '--k', '32', '--json')).out)).toMatchObject({ offsets: [] });
+  const many = await cli('layout', '--rows', '1000000000000', '--k', '16', '--json');
+  expect(many.code).not.toBe(0);
+  expect(many.err).toContain(
+    'layout: --json lists at most 33554432 scale factors, "rows", "k" and "l" give 1000000000000; give a smaller operand',
+  );
   expect((await cli('layout', '--rows', '200', '--k', '256')).out).toMatch(/128x4: 200 rows x 16 scales .* 4096 bytes/);
 });
 

@@ -1,4 +1,4 @@
-import { checkCapacity, checkInteger, checkKind, roundUp, ShapeError, ValueError } from '@megamoe/core';
+import { checkCapacity, checkInteger, checkKind, ShapeError, ValueError } from '@megamoe/core';
 
 /**
  * Rows per expert.
@@ -82,39 +82,6 @@ export function checkOffsets(fn: string, expertOffsets: Int32Array, numExperts: 
       throw new ValueError(`${fn}: "expertOffsets" must not decrease, got ${end} after ${before} at expert ${e}`);
     }
     before = end;
-  }
-}
-
-/**
- * Ends of each expert's scale rows, every expert rounded up to whole tiles: a grouped GEMM restarts its scale tiles at every expert.
- * An expert without rows has none.
- *
- * @param expertOffsets [E] i32 cumulative ends; its length is E
- * @param sfOffsets     [E] i32 out
- * @param rowsPerTile   rows of one scale tile
- */
-export function paddedOffsets(expertOffsets: Int32Array, sfOffsets: Int32Array, rowsPerTile = 128): void {
-  const fn = 'paddedOffsets';
-  checkInteger(fn, 'rowsPerTile', rowsPerTile, 1, 0x7fffffff);
-  checkKind(fn, 'expertOffsets', expertOffsets, Int32Array);
-  checkKind(fn, 'sfOffsets', sfOffsets, Int32Array);
-  const numExperts = expertOffsets.length;
-  checkCapacity(fn, 'sfOffsets', sfOffsets, 'E', numExperts);
-  checkOffsets(fn, expertOffsets, numExperts);
-  let start = 0;
-  let total = 0;
-  for (let e = 0; e < numExperts; e++) {
-    total += roundUp(expertOffsets[e]! - start, rowsPerTile);
-    start = expertOffsets[e]!;
-  }
-  checkRows(fn, 'padded rows', total);
-  start = 0;
-  total = 0;
-  for (let e = 0; e < numExperts; e++) {
-    const end = expertOffsets[e]!; // read before the write: sfOffsets may be expertOffsets
-    total += roundUp(end - start, rowsPerTile);
-    sfOffsets[e] = total;
-    start = end;
   }
 }
 

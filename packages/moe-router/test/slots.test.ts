@@ -8,7 +8,6 @@ import {
   expertOfRow,
   isIdentitySlots,
   offsetsFromCounts,
-  paddedOffsets,
   remapLocal,
 } from '../src/index';
 
@@ -141,37 +140,6 @@ describe('countExperts and offsetsFromCounts', () => {
     );
     expect(() => countExperts(Int32Array.of(5), 1, 1, 2, out)).toThrow('countExperts: "topkIds" must be in [-1, 2), got 5 at token 0, place 0'); // prettier-ignore
     expect([...out]).toEqual([POISON, POISON]);
-  });
-});
-
-describe('paddedOffsets', () => {
-  const padded = (ends: number[], rowsPerTile?: number): number[] => {
-    const out = new Int32Array(ends.length).fill(POISON);
-    paddedOffsets(Int32Array.from(ends), out, rowsPerTile);
-    return [...out];
-  };
-  it('rounds each expert up to whole tiles; an empty expert has none', () => {
-    expect(padded([4, 8, 8])).toEqual([128, 256, 256]);
-    expect(padded([0, 128, 257, 257, 258])).toEqual([0, 128, 384, 384, 512]);
-    expect(padded([0, 0])).toEqual([0, 0]);
-    expect(padded([1, 9, 10], 8)).toEqual([8, 16, 24]);
-    expect(padded([3, 5], 1)).toEqual([3, 5]);
-    expect(padded([])).toEqual([]);
-  });
-  it('works in place and into a larger buffer', () => {
-    const offsets = Int32Array.of(1, 3, 130);
-    paddedOffsets(offsets, offsets);
-    expect([...offsets]).toEqual([128, 256, 384]);
-    const out = new Int32Array(3).fill(POISON);
-    paddedOffsets(Int32Array.of(1, 2), out);
-    expect([...out]).toEqual([128, 256, POISON]);
-  });
-  it('refuses what are no ends', () => {
-    expect(() => padded([4, 3])).toThrow('paddedOffsets: "expertOffsets" must not decrease, got 3 after 4 at expert 1');
-    expect(() => padded([-1])).toThrow('"expertOffsets" must not decrease, got -1 after 0 at expert 0');
-    expect(() => padded([1], 0)).toThrow('"rowsPerTile" must be an integer in [1, 2147483647], got 0');
-    expect(() => padded([2 ** 31 - 1])).toThrow('"padded rows" must add up to at most 2147483647 rows, got 2147483648');
-    expect(() => paddedOffsets(Int32Array.of(1, 2), new Int32Array(1))).toThrow('"sfOffsets" must hold at least E = 2 elements, got 1'); // prettier-ignore
   });
 });
 

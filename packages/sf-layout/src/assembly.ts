@@ -2,7 +2,7 @@ import { checkCapacity, checkInteger, checkKind, checkLength, roundUp } from '@m
 import { fromTiles, memoryOf, tileRowOffset, toTiles } from './copy';
 import { createSfGeometry, padKSf, rowsPerTile } from './geometry';
 import type { SfLayout } from './geometry';
-import { checkEndOffsets, expertOfRow, paddedSfOffsets, sfCapacityRows } from './offsets';
+import { checkEndOffsets, firstEndAbove, paddedSfOffsets, sfCapacityRows } from './offsets';
 import { rowMajor, swizzleScales } from './swizzle';
 import type { SfStrides } from './swizzle';
 
@@ -153,7 +153,7 @@ export function assembleScales2d3dFixed(
   }
   const step = tile === 1 ? 4 : tile * 4;
   for (let p = 0; p < capacity; p++) {
-    const e = expertOfRow(sfOffsets, p);
+    const e = firstEndAbove(sfOffsets, p);
     const local = p - (e === 0 ? 0 : sfOffsets[e - 1]!);
     const row = (e === 0 ? 0 : expertOffsets[e - 1]!) + local;
     const valid = e < numExperts && row >= 0 && row < rows && row < expertOffsets[e]!;

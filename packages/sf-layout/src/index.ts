@@ -1,7 +1,6 @@
 export {
   createSfGeometry,
   kSfOf,
-  layoutReport,
   padKSf,
   rowsPerTile,
   SF_LAYOUTS,
@@ -9,18 +8,10 @@ export {
   sfOffset,
   sfOffsetTable,
 } from './geometry';
-export type {
-  LayoutReport,
-  LayoutReportShape,
-  SfCoordinate,
-  SfGeometry,
-  SfLayout,
-  SfShape,
-  SfVecSize,
-} from './geometry';
+export type { SfCoordinate, SfGeometry, SfLayout, SfShape, SfVecSize } from './geometry';
 export { rowMajor, swizzleScales, unswizzleScales } from './swizzle';
 export type { SfStrides } from './swizzle';
-export { expertOfRow, paddedSfOffsets, raggedKSfOffsets, sfCapacityRows } from './offsets';
+export { paddedSfOffsets, raggedKSfOffsets, sfCapacityRows } from './offsets';
 export {
   assembleScales2d2d,
   assembleScales2d3d,

@@ -43,17 +43,13 @@ export function paddedSfOffsets(
   return sfOffsets;
 }
 
-/**
- * The expert of a row: the first `e` with `expertOffsets[e] > row` (searchsorted right), `E` when the row lies behind the
- * last expert. Works on `expertOffsets` and on `sfOffsets`; experts without rows are skipped.
- * @param expertOffsets [E] i32, cumulative ends
- */
-export function expertOfRow(expertOffsets: Int32Array, row: number): number {
+/** The first `e` with `ends[e] > row` (searchsorted right), E when there is none: padding behind the last expert has no expert. */
+export function firstEndAbove(ends: Int32Array, row: number): number {
   let low = 0;
-  let high = expertOffsets.length;
+  let high = ends.length;
   while (low < high) {
     const mid = (low + high) >> 1;
-    if (expertOffsets[mid]! > row) high = mid;
+    if (ends[mid]! > row) high = mid;
     else low = mid + 1;
   }
   return low;

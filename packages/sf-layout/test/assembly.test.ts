@@ -5,7 +5,6 @@ import {
   assembleScales3d,
   createSfGeometry,
   disassembleScales2d3d,
-  expertOfRow,
   paddedSfOffsets,
   raggedKSfOffsets,
   SF_LAYOUTS,
@@ -17,6 +16,7 @@ import type { SfLayout } from '@megamoe/sf-layout';
 import { expectBytes, seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { firstEndAbove } from '../src/offsets';
 
 /** Cumulative ends of counts. */
 const ends = (counts: readonly number[]): Int32Array => {
@@ -140,15 +140,15 @@ describe('offsets', () => {
 
   it('finds experts by searchsorted right', () => {
     const offsets = Int32Array.of(0, 4, 8, 8, 9);
-    expect(Array.from({ length: 11 }, (_, row) => expertOfRow(offsets, row))).toEqual([
+    expect(Array.from({ length: 11 }, (_, row) => firstEndAbove(offsets, row))).toEqual([
       1, 1, 1, 1, 2, 2, 2, 2, 4, 5, 5,
     ]);
-    expect(expertOfRow(new Int32Array(0), 0)).toBe(0);
+    expect(firstEndAbove(new Int32Array(0), 0)).toBe(0);
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 12 }), fc.nat(40), (counts, row) => {
         const o = [...ends(counts)];
         const first = o.findIndex((end) => end > row);
-        expect(expertOfRow(ends(counts), row)).toBe(first < 0 ? o.length : first);
+        expect(firstEndAbove(ends(counts), row)).toBe(first < 0 ? o.length : first);
       }),
     );
   });

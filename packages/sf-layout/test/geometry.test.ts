@@ -1,7 +1,6 @@
 import {
   createSfGeometry,
   kSfOf,
-  layoutReport,
   padKSf,
   rowsPerTile,
   SF_LAYOUTS,
@@ -114,15 +113,6 @@ describe('geometry', () => {
     expect([0, 1, 16, 17, 48].map((k) => kSfOf(k))).toEqual([0, 1, 1, 2, 3]);
     expect([32, 33].map((k) => kSfOf(k, 32))).toEqual([1, 2]);
     expect(SF_LAYOUTS.map(rowsPerTile)).toEqual([128, 8, 1]);
-  });
-
-  it('reports an empty layout', () => {
-    expect(() => layoutReport({ rows: 1e12, k: 16 })).toThrow(/at most 33554432 scale factors, got 1000000000000/);
-    expect(layoutReport({ rows: 0, k: 64 })).toEqual({ allocationBytes: 0, offsets: [] });
-    expect(layoutReport({ rows: 1, k: 32, l: 2, sfVecSize: 32, layout: 'linear' })).toEqual({
-      allocationBytes: 2,
-      offsets: [0, 1],
-    });
   });
 });
 

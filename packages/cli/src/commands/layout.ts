@@ -1,16 +1,9 @@
-import {
-  createSfGeometry,
-  kSfOf,
-  layoutReport,
-  SF_LAYOUTS,
-  sfOffset,
-  type SfLayout,
-  type SfVecSize,
-} from '@megamoe/sf-layout';
+import { createSfGeometry, kSfOf, SF_LAYOUTS, sfOffset, type SfLayout, type SfVecSize } from '@megamoe/sf-layout';
 import { Command, Option } from 'commander';
 import { UsageError } from '../errors';
 import { writeFile } from '../files';
 import type { CliIo } from '../io';
+import { layoutReport } from '../layout-report';
 import { layoutSvg } from '../layout-svg';
 import { placeOf, tileSvg, type ChosenScale } from '../tile-svg';
 import { fileToWrite, integer } from '../options';
@@ -61,7 +54,7 @@ async function runLayout(io: CliIo, { rows, k, l, sfVec, layout, json, svg, row,
     io.err(`megamoe: wrote ${svg}\n`);
   }
   if (json) {
-    io.out(`${JSON.stringify(layoutReport({ rows, k, l, sfVecSize, layout }))}\n`);
+    io.out(`${JSON.stringify(layoutReport(geometry))}\n`);
     return;
   }
   if (chosen) io.out(`${placeOf(geometry, chosen).join('\n')}\n`);
