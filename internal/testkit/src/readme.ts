@@ -50,7 +50,8 @@ export function readmeTests(testUrl: string): void {
         .filter(Boolean);
       expect(index).not.toMatch(/export \*/);
       expect(clean.length).toBeGreaterThan(0);
-      expect(clean.filter((n) => !new RegExp(`\\b${n}\\b`).test(readme))).toEqual([]);
+      const missing = clean.filter((n) => !new RegExp(`\\b${n}\\b`).test(readme));
+      expect(missing, `add to README.md: ${missing.join(', ')}`).toEqual([]);
     });
   });
 }
