@@ -4,11 +4,9 @@ import { KindError, ValueError } from '@megamoe/core';
 export function heldLength(text: string, wanted: readonly string[]): number {
   let held = 0;
   for (const w of wanted) {
-    for (let n = Math.min(w.length - 1, text.length); n > held; n--) {
-      if (text.endsWith(w.slice(0, n))) {
-        held = n;
-        break;
-      }
+    const from = Math.max(0, text.length - w.length + 1);
+    for (let at = text.indexOf(w[0]!, from); at >= 0 && text.length - at > held; at = text.indexOf(w[0]!, at + 1)) {
+      if (w.startsWith(text.slice(at))) held = text.length - at;
     }
   }
   return held;
