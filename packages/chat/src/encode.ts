@@ -43,6 +43,7 @@ export interface EncodeOptions {
 
 /** A conversation as the model gets it. */
 export interface EncodedConversation {
+  /** As rendered. Where a remembered answer stands for a message, its ids are in `tokenIds` and what the request has of it is here. */
   readonly text: string;
   readonly tokenIds: number[];
   readonly thinking: boolean;

@@ -93,7 +93,7 @@ export class AnswerMemory {
     return this.#answers === 0 ? undefined : this.recallAfter(new IdsHash().extend(before).value, answer, scope);
   }
 
-  /** {@link recall} with the hash of the ids before: {@link IdsHash}. */
+  /** The same with the hash of the ids before, as `IdsHash` makes it. */
   recallAfter(before: string, answer: VisibleAnswer, scope = ''): RecalledAnswer | undefined {
     for (const key of keysOfAnswer(scope, before, answer)) {
       const entry = this.#entries.get(key);

@@ -168,11 +168,6 @@ export const toolsOf = (turn: Turn): readonly object[] => [
   ...turn.blocks.flatMap((block) => (block.kind === 'text' ? (block.tools ?? []) : [])),
 ];
 
-/** What a request adds to the system message. */
-export interface Head extends Attachments {
-  readonly systemText?: string;
-}
-
 /**
  * Turns of a list of messages.
  * @param where for messages of errors: `messages` or `context`

@@ -112,7 +112,7 @@ it('the result of any output is the same however it is cut', () => {
       expect(fed(o, cutUp(text, places), why)).toEqual(whole);
       expect(fed(o, text.split(''), why)).toEqual(whole);
     }),
-    { numRuns: 1500 },
+    { numRuns: 1000 },
   );
 });
 
@@ -126,7 +126,7 @@ it('without tools all is text, and cuts do not matter either', () => {
       expect((whole.content ?? '').replaceAll('\n', '')).toBe(wanted.replaceAll('\n', ''));
       expect(fed({ stage: 'content' }, cutUp(text, places), why)).toEqual(whole);
     }),
-    { numRuns: 1500 },
+    { numRuns: 1000 },
   );
 });
 
@@ -139,7 +139,7 @@ it('with any tool declared no marker of a call is shown, and complete calls have
         expect(`${reasoning}${content}`).not.toMatch(/<\/?｜DSML｜(tool_calls|function_calls|invoke|parameter)/);
       if (reason === 'tool_calls') for (const call of calls) expect(readJson(call.arguments)).toBeInstanceOf(Map);
     }),
-    { numRuns: 1500 },
+    { numRuns: 1000 },
   );
 });
 
