@@ -1,4 +1,5 @@
 import { philox4x32 } from './philox';
+import type { SeedWords } from './seed';
 import { type Candidates, tokenOf } from './scratch';
 import type { Cut } from './select';
 
@@ -25,14 +26,12 @@ export function drawToken(
   candidates: Candidates,
   best: number,
   { floor, lastTie }: Cut,
-  seed: number,
+  [k0, k1]: SeedWords,
   sequence: number,
   position: number,
   words: Uint32Array,
 ): number {
   const { work, count } = candidates;
-  const k0 = seed >>> 0;
-  const k1 = Math.floor(seed / 0x100000000) >>> 0;
   const max = work[best]!;
   const likeliest = tokenOf(candidates, best);
   let block = likeliest >>> 2;

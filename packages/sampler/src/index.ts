@@ -1,6 +1,7 @@
 export { Sampler } from './sampler';
 export type { SampleResult, SamplerOptions } from './sampler';
-export type { TokenLogprob } from './logprobs';
+export { scoreToken } from './logprobs';
+export type { ScoredToken, TokenLogprob } from './logprobs';
 export { processLogits } from './process';
 export type { ProcessOptions, ProcessStage } from './process';
 export { resolveSamplingParams } from './params';

@@ -1,33 +1,37 @@
 import { checkInteger, checkNumber, checkPositive, KindError, ValueError } from '@megamoe/core';
+import { checkSeed } from './seed';
 
 /** The knobs of one request, under vLLM's meanings (docs/formats.md C1). Every knob left out is off. */
 export interface SamplingParams {
   /** Divides the logits. Below 1e-5 (so at 0) greedy; otherwise raised to at least 0.01. Default 1. */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
   /** Keep the k largest logits and all that equal the k-th. 0 or -1 = off, the default. */
-  readonly topK?: number;
+  readonly topK?: number | undefined;
   /** Keep the smallest set whose probability reaches p, in (0, 1]. Default 1, off. */
-  readonly topP?: number;
+  readonly topP?: number | undefined;
   /** Drop tokens less likely than minP times the likeliest, in [0, 1]. Default 0, off. */
-  readonly minP?: number;
+  readonly minP?: number | undefined;
   /** Logits of tokens in prompt or output: divided when positive, multiplied when not. Above 0; default 1, off. */
-  readonly repetitionPenalty?: number;
+  readonly repetitionPenalty?: number | undefined;
   /** Taken off once from every token in the output, in [-2, 2]. Default 0. */
-  readonly presencePenalty?: number;
+  readonly presencePenalty?: number | undefined;
   /** Taken off per occurrence in the output, in [-2, 2]. Default 0. */
-  readonly frequencyPenalty?: number;
-  /** Integer in [0, 2^53). Left out: a random one, see `Sampler.seed`. */
-  readonly seed?: number;
+  readonly frequencyPenalty?: number | undefined;
+  /**
+   * Any signed 64-bit integer, as the OpenAI API has them: a number while it is exact (up to 2^53 - 1), else a bigint or decimal digits. Left
+   * out: a random one, see `Sampler.seed`.
+   */
+  readonly seed?: number | bigint | string | undefined;
   /** Token id to a number in [-100, 100] that is added to its logit. */
-  readonly logitBias?: ReadonlyMap<number, number>;
+  readonly logitBias?: ReadonlyMap<number, number> | undefined;
   /** Token sequences that must not be completed: the last id is masked when the tokens before it are the others. */
-  readonly badWords?: readonly (readonly number[])[];
+  readonly badWords?: readonly (readonly number[])[] | undefined;
   /** Only these may be sampled; at least one. */
-  readonly allowedTokenIds?: readonly number[];
+  readonly allowedTokenIds?: readonly number[] | undefined;
   /** Stop ids stay masked until this many tokens are out. Default 0. */
-  readonly minTokens?: number;
+  readonly minTokens?: number | undefined;
   /** Report the log-probability of the sampled token and of the n likeliest; 0 = of the sampled one only. Left out: none. */
-  readonly logprobs?: number;
+  readonly logprobs?: number | undefined;
 }
 
 /** {@link SamplingParams} checked, with the defaults in place. */
@@ -43,7 +47,7 @@ export interface ResolvedSamplingParams {
   readonly repetitionPenalty: number;
   readonly presencePenalty: number;
   readonly frequencyPenalty: number;
-  readonly seed: number | undefined;
+  readonly seed: number | bigint | undefined;
   readonly logitBias: ReadonlyMap<number, number>;
   readonly badWords: readonly (readonly number[])[];
   readonly allowedTokenIds: readonly number[] | undefined;
@@ -111,7 +115,6 @@ export function resolveSamplingParams(
   checkNumber(fn, 'presencePenalty', presencePenalty, -MAX_PENALTY, MAX_PENALTY);
   checkNumber(fn, 'frequencyPenalty', frequencyPenalty, -MAX_PENALTY, MAX_PENALTY);
   checkInteger(fn, 'minTokens', minTokens, 0);
-  if (seed !== undefined) checkInteger(fn, 'seed', seed, 0);
   if (logprobs !== undefined) checkInteger(fn, 'logprobs', logprobs, 0, vocabSize);
   if (!(logitBias instanceof Map)) throw new KindError(`${fn}: "logitBias" must be a Map of token id to number`);
   for (const [id, bias] of logitBias) {
@@ -139,7 +142,7 @@ export function resolveSamplingParams(
     repetitionPenalty,
     presencePenalty,
     frequencyPenalty,
-    seed,
+    seed: seed === undefined ? undefined : checkSeed(fn, seed),
     logitBias: new Map(logitBias),
     badWords: badWords.map((word) => [...word]),
     allowedTokenIds: allowedTokenIds === undefined ? undefined : [...allowedTokenIds],

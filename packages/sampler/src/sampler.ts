@@ -4,6 +4,7 @@ import { logSum, topLogprobs, type TokenLogprob } from './logprobs';
 import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { LogitsPipeline } from './process';
 import { findFew } from './scan';
+import { randomSeed, seedWords, type SeedWords } from './seed';
 import { type Candidates, createSamplerScratch, type SamplerScratch } from './scratch';
 
 /** What {@link Sampler.sample} answers. */
@@ -46,11 +47,12 @@ const MAX_U32 = 0xffffffff;
  */
 export class Sampler {
   /** The seed in use: `params.seed`, or a random one chosen when the sampler was made. Give it back to repeat a run. */
-  readonly seed: number;
+  readonly seed: number | bigint;
   readonly sequence: number;
   readonly params: ResolvedSamplingParams;
   readonly #pipeline: LogitsPipeline;
   readonly #scan: LogitsScan | undefined;
+  readonly #key: SeedWords;
   #position: number;
 
   /** @throws ValueError or KindError that names the parameter */
@@ -70,6 +72,7 @@ export class Sampler {
     );
     this.#scan = scan;
     this.seed = this.params.seed ?? randomSeed();
+    this.#key = seedWords(this.seed);
     this.sequence = sequence;
     this.#position = promptIds.length;
   }
@@ -136,7 +139,7 @@ export class Sampler {
     pipeline.scale(candidates);
     const best = pipeline.best(fn, candidates);
     pipeline.truncate(candidates, candidates.work[best]!);
-    return drawToken(candidates, best, pipeline.cut, this.seed, this.sequence, this.#position, pipeline.scratch.words);
+    return drawToken(candidates, best, pipeline.cut, this.#key, this.sequence, this.#position, pipeline.scratch.words);
   }
 
   /**
@@ -149,10 +152,4 @@ export class Sampler {
     this.#pipeline.accept(tokenId);
     this.#position++;
   }
-}
-
-/** 53 random bits. */
-function randomSeed(): number {
-  const words = crypto.getRandomValues(new Uint32Array(2));
-  return (words[0]! & 0x1fffff) * 0x100000000 + words[1]!;
 }

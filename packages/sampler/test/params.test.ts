@@ -65,9 +65,15 @@ describe('errors name the knob', () => {
     [{ repetitionPenalty: 1e60 }, '"repetitionPenalty" must be a float32 above 0, got 1e+60'],
     [{ presencePenalty: 2.1 }, '"presencePenalty" must be a finite number in [-2, 2], got 2.1'],
     [{ frequencyPenalty: -3 }, '"frequencyPenalty" must be a finite number in [-2, 2], got -3'],
-    [{ seed: -1 }, '"seed" must be an integer at least 0, got -1'],
-    [{ seed: 0.5 }, '"seed" must be an integer at least 0, got 0.5'],
-    [{ seed: 2 ** 53 }, '"seed" must be an integer at least 0, got 9007199254740992'],
+    [{ seed: 0.5 }, '"seed" must be an integer of at most 64 bits, got 0.5'],
+    [
+      { seed: 2 ** 53 },
+      'got 9007199254740992 (beyond 2^53 - 1 numbers are not exact: give a bigint or decimal digits)',
+    ],
+    [{ seed: 2n ** 63n }, '"seed" must be in [-2^63, 2^63), the range of the OpenAI API, got 9223372036854775808'],
+    [{ seed: '-9223372036854775809' }, '"seed" must be in [-2^63, 2^63)'],
+    [{ seed: '1e3' }, '"seed" must be an integer: a number, a bigint or decimal digits, got "1e3"'],
+    [{ seed: true }, 'decimal digits, got boolean'],
     [{ minTokens: -1 }, '"minTokens" must be an integer at least 0, got -1'],
     [{ logprobs: -1 }, '"logprobs" must be an integer in [0, 10], got -1'],
     [{ logprobs: 11 }, '"logprobs" must be an integer in [0, 10], got 11'],
@@ -84,8 +90,9 @@ describe('errors name the knob', () => {
     [{ allowedTokenIds: [0, -1] }, '"allowedTokenIds" must hold token ids in [0, 10), got -1 at index 1'],
     [{ top_p: 0.5 }, 'unknown parameter "top_p"; there are temperature, topK, topP'],
   ])('%o', (params, message) => {
-    expect(() => resolve(params)).toThrow(`resolveSamplingParams: ${message}`);
-    expect(() => new Sampler({ vocabSize: 10, params, promptIds: [] })).toThrow(`Sampler: ${message}`);
+    const said = (fn: string): RegExp => new RegExp(`^${fn}: .*${message.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`);
+    expect(() => resolve(params)).toThrow(said('resolveSamplingParams'));
+    expect(() => new Sampler({ vocabSize: 10, params, promptIds: [] })).toThrow(said('Sampler'));
   });
   it('and what is not an object, or no vocabulary', () => {
     expect(() => resolve(null)).toThrow('"params" must be an object, got null');
