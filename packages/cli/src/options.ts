@@ -22,6 +22,15 @@ export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: stri
   return number(range, (x) => Number.isInteger(x) && x >= min && x <= max);
 }
 
+/** A parser of seeds: signed 64-bit integers, which numbers do not hold exactly. */
+export function seed(text: string): bigint {
+  const value = /^[+-]?\d+$/.test(text.trim()) ? BigInt(text.trim()) : undefined;
+  if (value === undefined || value !== BigInt.asIntN(64, value)) {
+    throw new InvalidArgumentError('Expected an integer of 64 bits, from -2^63 to 2^63 - 1.');
+  }
+  return value;
+}
+
 /** A parser of amounts of memory. */
 export function bytes(text: string): number {
   const n = parseBytes(text);

@@ -1,11 +1,30 @@
 export { createModel, loadModel, planModel } from './load';
 export type { LoadOptions } from './load';
 export type { ForwardOptions, Model } from './model';
-export type { BatchItem } from './step-runner';
-export { StepError } from './errors';
+export type { BatchItem, WantedLogits } from './step-runner';
+export { ContextLengthError, EngineClosedError, QueueFullError, StepError, WorkerError } from './errors';
 export type { StepFailure } from './errors';
-export { DEFAULT_MAX_TOKENS, stopTokenIds } from './generate';
-export type { FinishReason, GenerateChunk, GenerateOptions, GenerateUsage, Prompt } from './generate';
+export { DEFAULT_MAX_TOKENS, stopTokenIds } from './request';
+export type { ChatPrompt, Prompt, RequestContext, RequestOptions, TextPrompt, TokenPrompt } from './request';
+export type { FinishReason, GenerateChunk, GenerateExtras, GenerateOptions, GenerateUsage } from './generate';
+export { openEngine } from './engine/open';
+export type { OpenEngineOptions } from './engine/open';
+export type { EngineLimits } from './engine/options';
+export type {
+  CloseOptions,
+  Engine,
+  EngineChunk,
+  EngineFinishReason,
+  EngineHealth,
+  EngineRequest,
+  EngineRequestOptions,
+  EngineStats,
+  EngineStream,
+  EngineUsage,
+  ModelFacts,
+  ScoredPrompt,
+  StopCause,
+} from './engine/types';
 export type { SavedSequence, Sequence } from './sequence';
 export type { SavedLayer } from './saved';
 export type { MemoryPlan, PlanPart } from './plan';
@@ -24,3 +43,14 @@ export type {
 export { observed } from '@megamoe/ops';
 export type { Backend, Observer, Tensor } from '@megamoe/ops';
 export { explainIsa, MAX_THREADS } from '@megamoe/native-kit';
+export { CheckpointError, KindError, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
+export type {
+  ChatMessage,
+  ChatOptions,
+  ChatRole,
+  GenerationConfig,
+  ModelConfig,
+  Tokenizer,
+  TokenStream,
+} from '@megamoe/checkpoint';
+export type { SamplingParams, ScoredToken, TokenLogprob } from '@megamoe/sampler';

@@ -10,17 +10,19 @@ import {
   type Trace,
 } from '@megamoe/layers';
 import type { Backend } from '@megamoe/ops';
-import { generate, promptTokenIds, type GenerateChunk, type GenerateOptions, type Prompt } from './generate';
+import { EngineCore } from './engine/core';
+import { generate, type GenerateChunk, type GenerateOptions } from './generate';
+import { promptTokenIds, type Prompt } from './request';
 import { KvMemory } from './kv';
 import type { MemoryPlan } from './plan';
 import { Sequence } from './sequence';
-import { StepRunner, type BatchItem } from './step-runner';
+import { StepRunner, wantedRows, type BatchItem, type WantedLogits } from './step-runner';
 import { checkTokenIds } from './token-ids';
 
 /** What {@link Model.forward} computes besides the state. */
 export interface ForwardOptions {
-  /** `last`: one row for each item (default). `all`: one for each token. `none`: no head. */
-  readonly logits?: 'last' | 'all' | 'none';
+  /** `last`: one row for each item (default). `all`: one for each token. `none`: no head. An item may say otherwise for itself. */
+  readonly logits?: WantedLogits | undefined;
   /** Where the logits go, [rows, V]; default: a new array. */
   readonly out?: Float32Array;
   /** Collects per-layer tensors; the batch must then be one sequence. */
@@ -60,11 +62,14 @@ export class Model {
   readonly plan: MemoryPlan;
   /** In which formats the checkpoint's modules are stored, in a line; undefined without a checkpoint. */
   readonly formats: string | undefined;
+  /** The KV memory of its sequences, for those who look on. */
+  readonly memory: KvMemory;
   readonly #parts: ModelParts;
-  readonly #memory: KvMemory;
   readonly #forward: Forward;
   readonly #runner: StepRunner;
   readonly #seen = new Set<Sequence>();
+  /** What runs its generations; made for the first one. */
+  #engine: EngineCore | undefined;
   #disposed = false;
 
   constructor(parts: ModelParts) {
@@ -78,12 +83,12 @@ export class Model {
     this.warnings = parts.warnings;
     this.plan = parts.plan;
     this.formats = parts.formats;
-    this.#memory = new KvMemory(
+    this.memory = new KvMemory(
       backend,
       config.compressRatios.slice(0, config.numHiddenLayers).map((_, i) => layerSpec(config, i)),
     );
     this.#forward = new Forward({ backend, config, weights, inputs, maxRows: maxChunk });
-    this.#runner = new StepRunner(this.#forward, this.#memory, config.vocabSize, maxChunk);
+    this.#runner = new StepRunner(this.#forward, this.memory, config.vocabSize, maxChunk);
   }
 
   /**
@@ -93,8 +98,9 @@ export class Model {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#engine?.close(new ValueError('generate: the model has been disposed'));
     this.#forward.dispose();
-    this.#memory.dispose();
+    this.memory.dispose();
     this.#parts.free();
   }
 
@@ -131,7 +137,7 @@ export class Model {
 
   /** Bytes of KV pages that its sequences hold. */
   get kvBytes(): number {
-    return this.#memory.usedBytes;
+    return this.memory.usedBytes;
   }
 
   /** Token ids of a prompt, as {@link Model.generate} would feed them. */
@@ -139,16 +145,31 @@ export class Model {
     return promptTokenIds(this, prompt);
   }
 
-  /** Generates token by token; see {@link generate}. */
+  /**
+   * Generates token by token; greedy unless `temperature` is given. Generations that run at the same time share steps, and each gets the
+   * tokens and log-probabilities that it gets alone, bit for bit. Nothing is computed before somebody waits for it; leaving the loop ends it.
+   * @throws ValueError, KindError at once for options that cannot be; ContextLengthError for a prompt too long. In the loop: the reason of
+   * `signal`, within one step
+   */
   generate(options: GenerateOptions): AsyncGenerator<GenerateChunk, void, undefined> {
-    return generate(this, options);
+    if (this.#disposed) throw new ValueError('generate: the model has been disposed');
+    this.#engine ??= new EngineCore(this, {
+      maxSequences: Infinity,
+      maxQueue: Infinity,
+      maxStepTokens: this.maxChunk,
+      kvBytes: Infinity,
+      cacheBytes: 0,
+      promptMs: 100,
+      preemption: 'save',
+    });
+    return generate(this.#engine, options);
   }
 
   /** A new, empty sequence that can hold `maxTokens` tokens (default: the model's limit). It takes memory as tokens come. */
   createSequence({ maxTokens = this.config.maxPositionEmbeddings }: { maxTokens?: number } = {}): Sequence {
     checkInteger('Model.createSequence', 'maxTokens', maxTokens, 1, this.config.maxPositionEmbeddings);
     if (this.#disposed) throw new ValueError('Model.createSequence: the model has been disposed');
-    return new Sequence(this.#memory, maxTokens);
+    return new Sequence(this.memory, maxTokens);
   }
 
   /**
@@ -162,9 +183,8 @@ export class Model {
   forward(batch: readonly BatchItem[], { logits = 'last', out, trace, ranges }: ForwardOptions = {}): Float32Array {
     const { vocabSize } = this.config;
     this.#check(batch, trace);
-    let total = 0;
-    for (let i = 0; i < batch.length; i++) total += batch[i]!.tokenIds.length;
-    const rows = logits === 'none' ? 0 : logits === 'last' ? batch.length : total;
+    let rows = 0;
+    for (let i = 0; i < batch.length; i++) rows += wantedRows(batch[i]!, logits);
     if (out !== undefined && out.length !== rows * vocabSize) {
       throw new ShapeError(
         `Model.forward: "out" must have length rows*V = ${rows}*${vocabSize} = ${rows * vocabSize}, got ${out.length}`,
@@ -185,7 +205,7 @@ export class Model {
     seen.clear();
     for (let i = 0; i < batch.length; i++) {
       const { sequence, tokenIds } = batch[i]!;
-      if (!(sequence instanceof Sequence) || sequence.memory !== this.#memory) {
+      if (!(sequence instanceof Sequence) || sequence.memory !== this.memory) {
         throw new ValueError(`${fn}: the sequence of batch item ${i} is not one that this model made`);
       }
       if (seen.has(sequence)) throw new ValueError(`${fn}: batch item ${i} repeats a sequence of the batch`);

@@ -19,8 +19,10 @@ const forgotten = new FinalizationRegistry<SequencePages>((pages) => pages.dispo
  * back; logits after that equal logits without it, bit for bit. A step either happened for it or left it as it was.
  */
 export class Sequence {
-  #ids = new Int32Array(16);
+  #ids: Int32Array;
   #pages: SequencePages;
+  /** As it stood at a place to come back to. */
+  #mark: SequencePages | undefined;
 
   /** By {@link Model.createSequence}. */
   constructor(
@@ -28,9 +30,28 @@ export class Sequence {
     /** Tokens it can hold. */
     readonly maxTokens: number,
     pages = new SequencePages(memory.pool),
+    /** The tokens that the pages hold. */
+    tokenIds: ArrayLike<number> = [],
   ) {
+    this.#ids = new Int32Array(Math.max(16, tokenIds.length));
+    this.#ids.set(tokenIds);
     this.#pages = pages;
     forgotten.register(this, pages, this);
+  }
+
+  /** Puts other pages in place of its own. */
+  #replace(pages: SequencePages, tokenIds?: Int32Array): void {
+    const old = this.#pages;
+    this.#pages = pages;
+    if (tokenIds !== undefined) this.#ids = tokenIds;
+    this.#watch();
+    old.dispose();
+  }
+
+  #watch(): void {
+    forgotten.unregister(this);
+    forgotten.register(this, this.#pages, this);
+    if (this.#mark) forgotten.register(this, this.#mark, this);
   }
 
   /** Its pages, for the model. @throws KindError after dispose */
@@ -69,9 +90,7 @@ export class Sequence {
 
   /** A copy that goes its own way; pages are shared until one of the two writes to them. */
   clone(): Sequence {
-    const copy = new Sequence(this.memory, this.maxTokens, this.pages.clone());
-    copy.#ids = this.#ids.slice(0, Math.max(16, this.length));
-    return copy;
+    return new Sequence(this.memory, this.maxTokens, this.pages.clone(), this.tokenIds);
   }
 
   /** Everything needed to go on elsewhere. */
@@ -95,13 +114,11 @@ export class Sequence {
         `${fn}: "saved" has ${saved.tokenIds.length} tokens, this sequence holds maxTokens = ${this.maxTokens}`,
       );
     }
-    const old = this.pages;
+    void this.pages; // throws when it has been disposed
     const pages = restorePages(fn, this.memory, saved.layers, saved.tokenIds.length);
-    forgotten.unregister(this);
-    forgotten.register(this, pages, this);
-    this.#pages = pages;
-    this.#ids = Int32Array.from(saved.tokenIds);
-    old.dispose();
+    this.#mark?.dispose();
+    this.#mark = undefined;
+    this.#replace(pages, Int32Array.from(saved.tokenIds));
   }
 
   /**
@@ -112,10 +129,41 @@ export class Sequence {
     this.pages.rewind(length);
   }
 
+  /** Remembers this place, besides the last 64 tokens: {@link Sequence.resume} can come back to it from anywhere. There is one such place. */
+  mark(): void {
+    const mark = this.pages.clone();
+    this.#mark?.dispose();
+    this.#mark = mark;
+    this.#watch();
+  }
+
+  /**
+   * Cuts the sequence back to what it has in common with `tokenIds`, at most `most` tokens: at once where it can be cut back so far, else to the
+   * place that it was told to remember, else to nothing. Returns its length.
+   */
+  resume(tokenIds: ArrayLike<number>, most: number): number {
+    const { pages } = this;
+    const end = Math.min(pages.length, most, tokenIds.length);
+    let common = 0;
+    while (common < end && this.#ids[common] === tokenIds[common]) common++;
+    if (common >= pages.shortest) {
+      pages.rewind(common);
+      return common;
+    }
+    const mark = this.#mark;
+    if (mark !== undefined && mark.shortest <= common) {
+      const back = mark.clone();
+      if (back.length > common) back.rewind(common);
+      this.#replace(back);
+    } else this.#replace(new SequencePages(this.memory.pool));
+    return this.length;
+  }
+
   /** Gives its pages back now. Twice is fine. */
   dispose(): void {
     forgotten.unregister(this);
     this.#pages.dispose();
+    this.#mark?.dispose();
   }
 
   [Symbol.dispose](): void {

@@ -4,10 +4,21 @@ import { StepError, type StepFailure } from './errors';
 import type { KvMemory } from './kv';
 import type { Sequence } from './sequence';
 
+/** Which rows of an item's logits are wanted: its last token's, all its tokens', or none. */
+export type WantedLogits = 'last' | 'all' | 'none';
+
 /** Tokens to append to one sequence. */
 export interface BatchItem {
   readonly sequence: Sequence;
   readonly tokenIds: ArrayLike<number>;
+  /** Of this item; default: what the call says. */
+  readonly logits?: WantedLogits | undefined;
+}
+
+/** Rows of logits that an item gives. */
+export function wantedRows({ tokenIds, logits }: BatchItem, otherwise: WantedLogits): number {
+  const wanted = logits ?? otherwise;
+  return wanted === 'none' ? 0 : wanted === 'last' ? 1 : tokenIds.length;
 }
 
 /** Part of an item that a step takes in: tokens `[from, from + n)`. */
@@ -29,7 +40,7 @@ export class StepRunner {
   readonly #rows: StepRows;
   readonly #shares: Share[] = [];
   #count = 0;
-  /** [items] first row of each item's logits when all are asked for. */
+  /** [items] first row of each item's logits. */
   #base = new Int32Array(16);
   readonly #wantedTo: Int32Array;
   readonly #to: (wanted: number) => number;
@@ -47,11 +58,11 @@ export class StepRunner {
   }
 
   /** As `Model.forward`, its arguments checked. */
-  run(batch: readonly BatchItem[], logits: 'last' | 'all' | 'none', out: Float32Array, probe: Probe | undefined): void {
+  run(batch: readonly BatchItem[], logits: WantedLogits, out: Float32Array, probe: Probe | undefined): void {
     if (this.#base.length < batch.length) this.#base = new Int32Array(2 * batch.length);
     for (let i = 0, row = 0; i < batch.length; i++) {
-      this.#base[i] = logits === 'all' ? row : i;
-      row += batch[i]!.tokenIds.length;
+      this.#base[i] = row;
+      row += wantedRows(batch[i]!, logits);
     }
     if (this.#failures.length > 0) this.#failures = [];
     // Earlier items first, each as far as the step holds; what is left goes into the next one.
@@ -79,8 +90,7 @@ export class StepRunner {
     if (this.#failures.length === 0) return;
     if (batch.length === 1) throw this.#failures[0]!.error;
     for (const { item: i } of this.#failures) {
-      if (logits === 'none') break;
-      const rows = logits === 'all' ? batch[i]!.tokenIds.length : 1;
+      const rows = wantedRows(batch[i]!, logits);
       out.fill(NaN, this.#base[i]! * this.vocabSize, (this.#base[i]! + rows) * this.vocabSize);
     }
     throw new StepError(this.#failures, out, batch.length);
@@ -95,12 +105,7 @@ export class StepRunner {
     this.#count++;
   }
 
-  #step(
-    batch: readonly BatchItem[],
-    logits: 'last' | 'all' | 'none',
-    out: Float32Array,
-    probe: Probe | undefined,
-  ): void {
+  #step(batch: readonly BatchItem[], logits: WantedLogits, out: Float32Array, probe: Probe | undefined): void {
     // Before any work: a step for which there is no memory leaves nothing half done.
     for (let i = 0; i < this.#count; i++) {
       const { item, n } = this.#shares[i]!;
@@ -115,7 +120,7 @@ export class StepRunner {
     from: number,
     to: number,
     batch: readonly BatchItem[],
-    logits: 'last' | 'all' | 'none',
+    logits: WantedLogits,
     out: Float32Array,
     probe: Probe | undefined,
   ): void {
@@ -126,10 +131,10 @@ export class StepRunner {
       const { sequence, tokenIds } = batch[share.item]!;
       const row0 = rows.rows;
       rows.add(sequence.pages, tokenIds, share.from, share.n);
-      if (logits === 'all')
-        for (let j = 0; j < share.n; j++) this.#want(row0 + j, this.#base[share.item]! + share.from + j);
-      else if (logits === 'last' && share.from + share.n === tokenIds.length)
-        this.#want(row0 + share.n - 1, share.item);
+      const wanted = batch[share.item]!.logits ?? logits;
+      const base = this.#base[share.item]!;
+      if (wanted === 'all') for (let j = 0; j < share.n; j++) this.#want(row0 + j, base + share.from + j);
+      else if (wanted === 'last' && share.from + share.n === tokenIds.length) this.#want(row0 + share.n - 1, base);
     }
     try {
       this.forward.run(rows, this.memory.cache, probe);

@@ -10,7 +10,7 @@ async function collect(
   const ids: number[] = [];
   for await (const chunk of m.generate(o)) {
     text += chunk.text;
-    ids.push(chunk.tokenId);
+    if (chunk.tokenId !== undefined) ids.push(chunk.tokenId);
     last = chunk;
   }
   return { text, ids, last };
@@ -35,7 +35,8 @@ describe.each(BACKENDS)('generate on %s', (backend) => {
   });
   it('reasons where the prompt asks for it', async () => {
     const m = await tiny();
-    const { text } = await collect(m, { prompt: '<｜User｜>What is 26 plus 38?<｜Assistant｜><think>' });
+    const prompt = '<｜User｜>What is 26 plus 38?<｜Assistant｜><think>';
+    const { text } = await collect(m, { prompt });
     expect(text).toBe(
       '6 plus 8 is 14, write 4, carry 1. 2 plus 3 plus 1 is 6, write 6. That is 64.</think>26 plus 38 is 64.',
     );
@@ -106,7 +107,7 @@ describe('aborting', () => {
 });
 
 describe('bad input', () => {
-  it.each<[string, GenerateOptions, RegExp]>([
+  it.each<[string, object, RegExp]>([
     ['nothing to continue', {}, /exactly one of "prompt", "messages" and "tokenIds", got 0/],
     ['two things to continue', { prompt: 'a', tokenIds: [1] }, /got 2/],
     ['no tokens', { tokenIds: [] }, /no tokens/],
@@ -118,7 +119,7 @@ describe('bad input', () => {
     ['a negative budget', { prompt: 'a', maxTokens: -1 }, /maxTokens/],
     ['a stop id out of range', { prompt: 'a', stopIds: [5000] }, /5000/],
   ])('%s', async (_, options, message) => {
-    await expect(collect(await model(TINY, { backend: 'js' }), options)).rejects.toThrow(message);
+    await expect(collect(await model(TINY, { backend: 'js' }), options as GenerateOptions)).rejects.toThrow(message);
   });
   it('text without a tokenizer', async () => {
     await expect(collect(await model(MICRO_FLASH, { backend: 'js' }), { prompt: 'a' })).rejects.toThrow(

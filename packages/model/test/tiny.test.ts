@@ -87,7 +87,7 @@ describe.each(ENGINES)('%j', (engine) => {
     const ids: number[] = [];
     let finish: string | undefined;
     for await (const chunk of m.generate({ tokenIds: input_ids, maxTokens: greedy_ids.length })) {
-      ids.push(chunk.tokenId);
+      ids.push(chunk.tokenId!);
       finish = chunk.finishReason;
     }
     const sure = gap.findIndex((g) => g < GAP);

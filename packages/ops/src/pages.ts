@@ -249,6 +249,8 @@ export class SequencePages {
   #reserved = 0;
   /** The length at which a commit next gives pages back. */
   #nextDrop = 0;
+  /** A length to come back to: what it needs is kept. */
+  #retained = Infinity;
   readonly #lists: readonly List[];
 
   constructor(readonly pool: PagePool) {
@@ -331,8 +333,22 @@ export class SequencePages {
     this.#checkAlive('commit');
     checkInteger('SequencePages.commit', 'end', end, this.#length);
     this.#length = end;
-    if (end < this.#nextDrop) return;
-    const back = Math.max(0, end - REWIND_TOKENS);
+    if (end >= this.#nextDrop) this.#giveBack();
+  }
+
+  /**
+   * From now on keeps what a return to `length` needs, however far the sequence goes on; without an argument only the last 64 tokens again.
+   * A clone made in between can be cut back that far, and keeps nothing by itself.
+   */
+  retain(length = Infinity): void {
+    this.#checkAlive('retain');
+    this.#retained = length;
+    this.#giveBack();
+  }
+
+  /** Lets go of pages that nothing to come needs. */
+  #giveBack(): void {
+    const back = Math.max(0, Math.min(this.#length - REWIND_TOKENS, this.#retained));
     let next = Infinity;
     for (const list of this.#lists) {
       const live = Math.floor(firstLiveRow(list.kind, back, this.pool.window) / PAGES[list.kind].rows);

@@ -34,7 +34,7 @@ export async function answerMemory({ step, threads, backend }: MemoryQuestion): 
   let generated = 0;
   const tokenIds = randomTokens(config.vocabSize, prompt);
   for await (const chunk of model.generate({ tokenIds, maxTokens: tokens, ignoreEos: true }))
-    generated += chunk.tokenId >= 0 ? 1 : 0;
+    generated += chunk.tokenId === undefined ? 0 : 1;
   if (generated !== tokens) throw new BenchError(`generate gave ${generated} of ${tokens} tokens`);
   return {
     peakBytes: peakResidentBytes(),

@@ -60,7 +60,7 @@ export function tinyCases(c: BenchContext): BenchCase[] {
       const ids: number[] = [];
       let usage: GenerateUsage | undefined;
       for await (const chunk of model.generate({ tokenIds, maxTokens: tokens, ignoreEos: true })) {
-        ids.push(chunk.tokenId);
+        ids.push(chunk.tokenId!);
         usage = chunk.usage;
       }
       if (ids.length !== tokens || usage === undefined)

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { UsageError } from '../errors';
 import type { CliIo } from '../io';
 import { loadReporter } from '../load-progress';
-import { addModelOptions, collect, integer, loadOptions, number, type ModelOptions } from '../options';
+import { addModelOptions, collect, integer, loadOptions, number, seed, type ModelOptions } from '../options';
 
 const DEFAULT_PROMPT = 'The capital of France is';
 
@@ -16,7 +16,7 @@ interface GenerateFlags extends ModelOptions {
   readonly repetitionPenalty?: number;
   readonly presencePenalty?: number;
   readonly frequencyPenalty?: number;
-  readonly seed?: number;
+  readonly seed?: bigint;
   readonly stop?: string[];
   readonly stopId?: number[];
   readonly ignoreEos?: boolean;
@@ -62,7 +62,7 @@ export function generateCommand(io: CliIo): Command {
       'over output; 0 = off',
       number('a number from -2 to 2', (x) => Math.abs(x) <= 2),
     )
-    .option('--seed <n>', 'same seed, same tokens', integer(0))
+    .option('--seed <n>', 'same seed, same tokens; any integer of 64 bits', seed)
     .option('--stop <text>', 'text that ends the generation; may be given several times', collect(String))
     .option('--stop-id <id>', 'token id that ends it; may be given several times', collect(integer(0)))
     .option('--ignore-eos', "go on after the model's own turn-ending tokens")
@@ -72,6 +72,7 @@ export function generateCommand(io: CliIo): Command {
 }
 
 async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Promise<void> {
+  checkSampling(flags);
   if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
   const started = performance.now();
   const {
@@ -105,7 +106,7 @@ async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Pro
   let whole = '';
   let last: GenerateChunk | undefined;
   for await (const chunk of model.generate(options)) {
-    tokenIds.push(chunk.tokenId);
+    if (chunk.tokenId !== undefined) tokenIds.push(chunk.tokenId);
     whole += chunk.text;
     last = chunk;
     if (!json) io.out(echo + chunk.text);
@@ -133,6 +134,15 @@ async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Pro
     `megamoe: ${finishReason === 'stop' ? `ended by ${why}` : 'ended at the token limit'}; ${tokenIds.length} tokens, ` +
       `prefill ${timings.prefillTokensPerSecond} tokens/s, decode ${timings.decodeTokensPerSecond} tokens/s\n`,
   );
+}
+
+/** Options that change nothing while the likeliest token is taken. */
+function checkSampling({ temperature, topK = 0, topP = 1, minP = 0, seed }: GenerateFlags): void {
+  if (temperature !== undefined) return;
+  const idle = { '--top-k': topK > 0, '--top-p': topP !== 1, '--min-p': minP !== 0, '--seed': seed !== undefined };
+  const given = Object.entries(idle).filter(([, isGiven]) => isGiven).map(([name]) => name); // prettier-ignore
+  if (given.length === 0) return;
+  throw new UsageError(`generate: ${given.join(', ')} without --temperature would do nothing; give one above 0`);
 }
 
 const round = (x: number): number => Math.round(x * 10) / 10;
