@@ -84,12 +84,17 @@ describe('megamoe generate', () => {
       ).out;
     expect(await run('3')).toBe(await run('3'));
     expect(await run('3')).not.toBe(await run('4'));
+    const [most, least] = ['9223372036854775807', '-9223372036854775808'];
+    expect(await run(most)).toBe(await run(most));
+    expect(await run(most)).not.toBe(await run(least));
   });
   it.each([
     [['--temperature', 'nan'], 2, /temperature/],
     [['--temperature', '-1'], 2, /at least 0/],
     [['--top-p', '0'], 2, /above 0, at most 1/],
     [['--top-k', '1.5'], 2, /integer/],
+    [['--temperature', '1', '--seed', '9223372036854775808'], 2, /from -2\^63 to 2\^63 - 1/],
+    [['--top-p', '0.9', '--seed', '1'], 2, /--top-p, --seed without --temperature would do nothing/],
     [['--max-tokens', 'many'], 2, /integer/],
     [['--stop-id', '-4'], 2, /integer/],
     [['--backend', 'gpu'], 2, /Allowed choices/],

@@ -98,7 +98,15 @@ async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Pro
   report.done(model);
   const loadMs = performance.now() - started;
   const text: GenerateOptions = chat ? { messages: [{ role: 'user', content: prompt }] } : { prompt };
-  const options: GenerateOptions = { ...text, ...sampling, ...(stopId ? { stopIds: stopId } : {}), signal: io.signal };
+  // A completion shows the special tokens that it has, as its prompt may hold them; an answer does not.
+  const skipSpecialTokens = chat === true;
+  const options: GenerateOptions = {
+    ...text,
+    ...sampling,
+    skipSpecialTokens,
+    ...(stopId ? { stopIds: stopId } : {}),
+    signal: io.signal,
+  };
   const promptTokenIds = model.promptTokenIds(text);
 
   let echo = json || chat ? '' : prompt; // shown with the first token: an error before that leaves stdout empty
