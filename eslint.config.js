@@ -16,6 +16,7 @@ const ARROWS = {
   attention: ['core', 'native-kit', 'ops'],
   checkpoint: ['core', 'nvfp4-quant'],
   chat: ['core'],
+  hub: ['core'],
   layers: ['core', 'ops', 'checkpoint', 'nvfp4-quant'],
   model: ['core', 'native-kit', 'ops', 'layers', 'moe-router', 'sampler', 'gemm-native', 'attention', 'checkpoint'],
   verify: ['core', 'ops', 'layers', 'checkpoint', 'reference'],

@@ -36,6 +36,7 @@ const NAMES = [
   'checkpoint',
   'core',
   'gemm-native',
+  'hub',
   'layers',
   'model',
   'moe-router',

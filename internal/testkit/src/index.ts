@@ -7,3 +7,5 @@ export { anyCalls, makeCalls, nearlyRightCalls } from './fuzz';
 export type { FuzzCall } from './fuzz';
 export { callsOf, changedCalls } from './calls';
 export type { OpList } from './calls';
+export { gitHash, HubServer, sha256 } from './hub-server';
+export type { HubServerFault, HubServerFile, HubServerRequest } from './hub-server';

@@ -1,0 +1,53 @@
+import { ValueError } from '@megamoe/core';
+import { plain } from './errors';
+
+/** A part of a name on the Hub. */
+const PART = /^\w(?:[\w.-]*\w)?$/;
+/** A commit by its whole hash. */
+const COMMIT = /^[0-9a-f]{40}$/;
+
+/** Whether it is `ORG/NAME` as the Hub has them: letters, digits, `-`, `_` and `.`, at most 96 in all, without `--` and `..`. */
+export function isModelName(text: string): boolean {
+  const parts = text.split('/');
+  return (
+    parts.length === 2 && text.length <= 96 && parts.every((p) => PART.test(p)) && !/--|\.\.|\.git$/.test(text) // `--` parts the names of folders
+  );
+}
+
+/** @throws ValueError unless {@link isModelName} */
+export function checkModelName(fn: string, name: string): void {
+  if (typeof name === 'string' && isModelName(name)) return;
+  throw new ValueError(
+    `${fn}: "name" must be ORG/NAME, a model on the Hub (letters, digits, "-", "_" and "."), got "${plain(String(name))}"`,
+  );
+}
+
+/** @throws ValueError unless it may name a branch, a tag or a commit: git's rules of names, which also keep it within its folder */
+export function checkRevision(fn: string, revision: string): void {
+  const good =
+    typeof revision === 'string' &&
+    revision.length <= 255 &&
+    revision.split('/').every((part) => part !== '' && !part.startsWith('.') && !/\.(?:lock)?$/.test(part)) &&
+    // eslint-disable-next-line no-control-regex -- git has none in names
+    !/[\u0000-\u0020\u007f~^:?*[\]\\]|\.\.|@\{/.test(revision);
+  if (good) return;
+  throw new ValueError(
+    `${fn}: "revision" must be a branch, a tag or a commit of 40 hexadecimal digits, got "${plain(String(revision))}"`,
+  );
+}
+
+/** Whether a revision is a commit by its whole hash. */
+export function isCommit(revision: string): boolean {
+  return COMMIT.test(revision);
+}
+
+/** A path of a repository that would leave the folder it is put into, on this system or another, or that is no path of git at all. */
+export function isUnsafePath(path: string): boolean {
+  const parts = path.split('/');
+  return (
+    path.includes('\0') ||
+    parts.some((part) => part === '' || part === '.' || part === '..' || part.length > 255) ||
+    path.split(/[/\\]/).some((part) => part === '..' || /^[a-zA-Z]:/.test(part)) ||
+    parts.some((part) => part.startsWith('\\'))
+  );
+}
