@@ -1,7 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { readFileSync } from 'node:fs';
-import { EXIT, messageOf, UsageError } from './errors';
+import { EXIT, messageOf, SIGNALS, UsageError, type Signal } from './errors';
 import { processIo, type CliIo } from './io';
+import { canSupervise, supervise } from './supervise';
 
 /** The commands, in the order of the help. Each is imported when it is asked for: `generate` need not wait for what only `bench` uses. */
 const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> = {
@@ -41,11 +42,22 @@ async function program(io: CliIo, argv: readonly string[]): Promise<Command> {
 /**
  * Runs the command line.
  * @param argv arguments without the program's name
- * @returns the exit code: 0 ok, 1 failure, 2 usage, 130 interrupted
+ * @param io where it writes; left out, the process's own streams, with the command in a thread of its own: signals end it at once and long work
+ *   says how far it is
+ * @returns the exit code: 0 ok, 1 failure, 2 usage, 130 interrupted (Ctrl-C), 143 terminated
  */
 export async function runCli(argv: readonly string[], io?: CliIo): Promise<number> {
+  // How large the process of a memory row is must not depend on who looks on.
+  if (io === undefined && canSupervise() && !argv.includes('--memory-of')) {
+    const code = await supervise(argv);
+    if (code !== undefined) return code;
+  }
   const abort = new AbortController();
-  const interrupt = (): void => abort.abort(new Error('interrupted'));
+  let by: Signal = 'SIGINT';
+  const interrupt = (signal: Signal): void => {
+    by = signal;
+    abort.abort(new Error('interrupted'));
+  };
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   const streams = io ?? processIo(abort.signal);
@@ -57,7 +69,7 @@ export async function runCli(argv: readonly string[], io?: CliIo): Promise<numbe
   } catch (e) {
     if (streams.signal.aborted) {
       streams.err('\nmegamoe: interrupted\n');
-      return EXIT.interrupted;
+      return EXIT[SIGNALS[by]];
     }
     if (e instanceof CommanderError) return e.exitCode === 0 ? EXIT.ok : EXIT.usage; // commander has said why
     streams.err(`megamoe: ${messageOf(e)}\n`);

@@ -1,5 +1,11 @@
-/** Exit codes of the command line. */
-export const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+/** Exit codes of the command line; those of signals are 128 and the signal's number, as shells have it. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130, terminated: 143 } as const;
+
+/** Signals that end a command, and how. */
+export const SIGNALS = { SIGINT: 'interrupted', SIGTERM: 'terminated' } as const;
+
+/** A signal that ends a command. */
+export type Signal = keyof typeof SIGNALS;
 
 /** A mistake on the command line itself: exit code 2. */
 export class UsageError extends Error {

@@ -4,20 +4,27 @@ export interface CliIo {
   readonly err: (text: string) => void;
   /** Progress lines are drawn only on a terminal. */
   readonly isTerminal: boolean;
+  /** Told how far the work is where no line is drawn: whoever waits may be told now and then. */
+  readonly progress?: (text: string) => void;
   /** What is piped in, for commands that read it when no file is named; undefined on a terminal. */
   readonly stdin?: AsyncIterable<Uint8Array> | undefined;
   /** Fires on Ctrl-C. */
   readonly signal: AbortSignal;
 }
 
-/** The process's own streams. A reader that goes away (`| head`) ends the command quietly. */
-export function processIo(signal: AbortSignal): CliIo {
+/** A reader that goes away (`| head`) ends the process quietly. */
+export function endQuietlyWithReader(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (e: NodeJS.ErrnoException) => {
       if (e.code === 'EPIPE') process.exit(0);
       throw e;
     });
   }
+}
+
+/** The process's own streams. */
+export function processIo(signal: AbortSignal): CliIo {
+  endQuietlyWithReader();
   return {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),

@@ -1,4 +1,6 @@
 #!/usr/bin/env node
 import { runCli } from './cli';
+import { isWorker, work } from './worker';
 
-process.exitCode = await runCli(process.argv.slice(2));
+if (isWorker()) await work();
+else process.exitCode = await runCli(process.argv.slice(2));

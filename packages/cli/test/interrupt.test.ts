@@ -33,17 +33,17 @@ function quantize(
   });
 }
 
-it.each(['SIGINT', 'SIGTERM'] as const)(
-  '%s ends quantize with exit code 130 and leaves nothing behind',
-  async (signal) => {
-    const out = join(dir, signal);
-    expect(await quantize(out, signal)).toMatchObject({
-      code: 130,
-      err: expect.stringMatching(/interrupted/) as string,
-    });
-    expect(existsSync(out)).toBe(false);
-  },
-);
+it.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s ends quantize with exit code %d and leaves nothing behind', async (signal, code) => {
+  const out = join(dir, signal);
+  expect(await quantize(out, signal)).toMatchObject({
+    code,
+    err: expect.stringMatching(/interrupted/) as string,
+  });
+  expect(existsSync(out)).toBe(false);
+});
 
 it('what SIGKILL leaves is removed by the next run', async () => {
   const out = join(dir, 'killed');
@@ -52,4 +52,27 @@ it('what SIGKILL leaves is removed by the next run', async () => {
   expect((await quantize(out)).code).toBe(0);
   expect(temporaries(out)).toEqual([]);
   expect(readdirSync(out)).toContain('model.safetensors');
+});
+
+/** Runs a command that computes for long without ever giving way, and sends it a signal once it has said that it is at work. */
+function atWork(signal: NodeJS.Signals, ...argv: string[]): Promise<{ code: number | null; err: string; ms: number }> {
+  const child = spawn(process.execPath, [builtCli()!, ...argv], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let err = '';
+  let sent = 0;
+  child.stderr.on('data', (text) => {
+    err += String(text);
+    if (sent > 0 || !err.includes('at work')) return;
+    sent = performance.now();
+    child.kill(signal);
+  });
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, err, ms: performance.now() - sent })));
+}
+
+it.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s ends a command in the middle of a loop with exit code %d', async (signal, code) => {
+  const ended = await atWork(signal, 'layout', '--rows', '131072', '--k', '4096', '--json');
+  expect(ended).toMatchObject({ code, err: 'megamoe: layout: at work, 2 s\n\nmegamoe: interrupted\n' });
+  expect(ended.ms).toBeLessThan(2000); // half a second of grace; the rest is for a machine that others use
 });

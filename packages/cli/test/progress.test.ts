@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { planText } from '../src/load-progress';
-import { ProgressLine, progressText } from '../src/progress';
+import { ProgressLine, progressText, Pulse } from '../src/progress';
 import { bytesText, durationText, parseBytes } from '../src/units';
 import { cli, TINY } from './support';
 
@@ -53,9 +53,60 @@ describe('progress', () => {
       vi.advanceTimersByTime(1000);
       quiet.update(1, 2, 'a');
       quiet.clear();
+      const told: string[] = [];
+      const piped = new ProgressLine(
+        { err: () => expect.fail(), isTerminal: false, progress: (t) => told.push(t) },
+        String,
+      );
+      vi.advanceTimersByTime(1000);
+      piped.update(5, 10, 'op');
+      piped.clear();
+      expect(told).toEqual([' 50%  5 of 10  5/s  1 s left  op'.trim()]);
     } finally {
       vi.useRealTimers();
     }
+  });
+});
+
+describe('a silent command', () => {
+  const written = (isTerminal: boolean, during: (pulse: Pulse) => void): string[] => {
+    vi.useFakeTimers();
+    try {
+      const out: string[] = [];
+      const pulse = new Pulse('inspect', isTerminal, (text) => void out.push(text));
+      during(pulse);
+      pulse.stop();
+      vi.advanceTimersByTime(60_000);
+      return out;
+    } finally {
+      vi.useRealTimers();
+    }
+  };
+  it('says how far it is after 2 seconds, and then ever less often', () => {
+    const lines = written(false, (pulse) => {
+      vi.advanceTimersByTime(1900);
+      pulse.note('40% of it');
+      vi.advanceTimersByTime(40_200);
+    });
+    expect(lines).toEqual([2, 12, 42].map((s) => `megamoe: inspect: 40% of it, ${s} s\n`));
+  });
+  it('is left alone while it writes', () => {
+    const lines = written(false, (pulse) => {
+      for (let i = 0; i < 20; i++) {
+        vi.advanceTimersByTime(1500);
+        pulse.beat();
+      }
+    });
+    expect(lines).toEqual([]);
+  });
+  it('has one line on a terminal, which goes away before anything else is written', () => {
+    const lines = written(true, (pulse) => {
+      vi.advanceTimersByTime(2600);
+      pulse.beat();
+    });
+    expect(lines[0]).toBe('\rmegamoe: inspect: at work, 2 s');
+    expect(lines.at(-1)).toBe(`\r${' '.repeat(lines[0]!.length - 1)}\r`);
+    expect(lines.filter((line) => line.includes('\n'))).toEqual([]);
   });
 });
 

@@ -48,7 +48,9 @@ async function explain(io: CliIo, dump: Dump): Promise<Explanation> {
       io.signal.throwIfAborted();
       const step = steps.next();
       if (step.done) return step.value;
-      if (io.isTerminal) io.err(`\r\x1b[Ktrying ${step.value.done} of ${step.value.total}`);
+      const text = `trying ${step.value.done} of ${step.value.total}`;
+      if (io.isTerminal) io.err(`\r\x1b[K${text}`);
+      else io.progress?.(text);
     }
   } finally {
     wipe();

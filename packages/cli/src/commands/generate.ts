@@ -111,10 +111,12 @@ async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Pro
 
   let echo = json || chat ? '' : prompt; // shown with the first token: an error before that leaves stdout empty
   const tokenIds: number[] = [];
+  io.progress?.(`prompt of ${promptTokenIds.length} tokens`);
   let whole = '';
   let last: GenerateChunk | undefined;
   for await (const chunk of model.generate(options)) {
     if (chunk.tokenId !== undefined) tokenIds.push(chunk.tokenId);
+    io.progress?.(`${tokenIds.length} tokens`);
     whole += chunk.text;
     last = chunk;
     if (!json) io.out(echo + chunk.text);

@@ -86,8 +86,10 @@ async function runLogits(io: CliIo, flags: LogitsFlags): Promise<void> {
       ...(trace ? { trace } : {}),
     });
   };
+  io.progress?.(`prompt of ${stepFrom} tokens`);
   rows(0, stepFrom);
   for (let at = stepFrom; at < tokenIds.length; at++) {
+    io.progress?.(`position ${at} of ${tokenIds.length}`);
     rows(at, at + 1);
     if (at % 64 === 0) await new Promise((resolve) => setImmediate(resolve));
     io.signal.throwIfAborted();

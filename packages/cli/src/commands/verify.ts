@@ -7,6 +7,7 @@ import { Command } from 'commander';
 import { CheckFailed, UsageError } from '../errors';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
+import { ProgressLine } from '../progress';
 import { addModelOptions, fileToWrite, integer, type ModelOptions } from '../options';
 import { reportText, type VerifyReport } from '../verify/report';
 import { readTokenIds } from './logits';
@@ -81,12 +82,13 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   const backend = createBackend({ backend: name, isa, ...(threads === undefined ? {} : { threads }) });
   io.err(`megamoe: backend ${backend.description}\n`);
   const source = openCheckpoint(flags.model);
+  const line = new ProgressLine(io, String);
   let report: VerifyReport;
   try {
     const result = await verifyBackend({
       ...{ source, backend, tokenIds: promptOf(flags, source), decode: flags.decode, maxChunk: flags.maxChunk },
       ...{ activations: flags.activations, keepGoing: flags.keepGoing ?? false },
-      ...{ dumpDir: flags.dump, signal: io.signal, onProgress: progress(io) },
+      ...{ dumpDir: flags.dump, signal: io.signal, onProgress: (done, total, what) => line.update(done, total, what) },
     });
     const { passed, findings, ops, coverage, tokenIds, activations } = result;
     report = {
@@ -102,6 +104,7 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
       warnings: [...source.warnings, ...result.warnings],
     };
   } finally {
+    line.clear();
     source.close();
     backend.dispose();
   }
@@ -115,16 +118,4 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   for (const warning of report.warnings) io.err(`megamoe: warning: ${warning}\n`);
   io.out(flags.json ? `${JSON.stringify(report)}\n` : reportText(report));
   if (!report.passed) throw new CheckFailed(`verify: ${verdictText(report, report.backend)}`);
-}
-
-/** One line on a terminal that says how far it is. */
-function progress(io: CliIo): (done: number, total: number, what: string) => void {
-  return (done, total, what) => {
-    if (!io.isTerminal) return;
-    io.err(
-      done === total
-        ? `\r${' '.repeat(60)}\r`
-        : `\r${String(Math.round((100 * done) / total)).padStart(3)}% ${what.padEnd(40)}`,
-    );
-  };
 }

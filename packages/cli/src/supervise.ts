@@ -1,0 +1,79 @@
+import { existsSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { fileURLToPath } from 'node:url';
+import { isMainThread, Worker } from 'node:worker_threads';
+import { EXIT, messageOf, SIGNALS, type Signal } from './errors';
+import { endQuietlyWithReader } from './io';
+import { Pulse } from './progress';
+import type { FromWorker, WorkerStart } from './worker';
+
+/** How long a command has to end by itself when a signal came, in milliseconds: whoever waits shall not wait for a second. */
+const GRACE_MS = 500;
+
+/** The program as a worker runs it; it is there when this is built. */
+const PROGRAM = new URL('./main.js', import.meta.url);
+
+/** Whether {@link supervise} can be used: in the built program, and where threads may be made. */
+export const canSupervise = (): boolean => isMainThread && existsSync(fileURLToPath(PROGRAM));
+
+/**
+ * Runs a command in a worker thread, so that this one is free for signals and for saying that work goes on, whatever the command computes. A signal
+ * is passed on; a command that does not end soon is ended.
+ * @returns the exit code, or undefined where no worker could be made
+ */
+export async function supervise(argv: readonly string[]): Promise<number | undefined> {
+  const flag = new SharedArrayBuffer(4);
+  const isTerminal = isatty(2);
+  const hasInput = !isatty(0);
+  const start: WorkerStart = { megamoe: true, argv: [...argv], isTerminal, hasInput, flag };
+  let worker: Worker;
+  try {
+    worker = new Worker(PROGRAM, { workerData: start, stdin: hasInput });
+  } catch {
+    return undefined; // a permission model without threads
+  }
+  endQuietlyWithReader();
+  const pulse = new Pulse(argv[0] ?? '', isTerminal, (text) => void process.stderr.write(text));
+  let by: Signal | undefined;
+  const stop = (signal: Signal): void => {
+    const kill = (): never => {
+      pulse.stop();
+      process.stderr.write('\nmegamoe: interrupted\n');
+      process.exit(EXIT[SIGNALS[by!]]);
+    };
+    if (by !== undefined) kill(); // asked twice
+    by = signal;
+    Atomics.store(new Int32Array(flag), 0, 1);
+    worker.postMessage('abort');
+    setTimeout(kill, GRACE_MS).unref();
+  };
+  const handlers = (Object.keys(SIGNALS) as Signal[]).map((signal) => [signal, () => stop(signal)] as const);
+  for (const [signal, handler] of handlers) process.on(signal, handler);
+  try {
+    const code = await new Promise<number>((resolve) => {
+      worker.on('message', (message: FromWorker) => {
+        if ('out' in message) {
+          pulse.beat();
+          process.stdout.write(message.out);
+        } else if ('err' in message) {
+          pulse.beat();
+          process.stderr.write(message.err);
+        } else if ('progress' in message) pulse.note(message.progress);
+        else if ('code' in message) resolve(message.code);
+        else process.stdin.pipe(worker.stdin!);
+      });
+      worker.on('error', (e) => {
+        pulse.beat();
+        process.stderr.write(`megamoe: ${messageOf(e)}\n`);
+        resolve(EXIT.failure);
+      });
+      worker.on('exit', (code) => resolve(code));
+    });
+    return by === undefined ? code : EXIT[SIGNALS[by]];
+  } finally {
+    pulse.stop();
+    for (const [signal, handler] of handlers) process.off(signal, handler);
+    if (hasInput) process.stdin.destroy();
+    await worker.terminate();
+  }
+}
