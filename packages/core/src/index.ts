@@ -30,3 +30,4 @@ export {
   encodeE4m3,
 } from './codecs';
 export type { LogitsScan } from './logits-scan';
+export type { YarnParameters } from './yarn';

@@ -1,3 +1,4 @@
+import type { YarnParameters } from '@megamoe/core';
 import type { InputPrecision } from './types';
 
 /** How the experts of a layer are chosen. */
@@ -20,14 +21,6 @@ export interface RouteSpec {
 export interface RouterHandle {
   readonly numExperts: number;
   readonly topk: number;
-}
-
-/** YaRN parameters as a checkpoint's `rope_scaling` gives them; the attention factor of DeepSeek-V4 is always 1. */
-export interface YarnParameters {
-  readonly factor: number;
-  readonly betaFast: number;
-  readonly betaSlow: number;
-  readonly originalMaxPositionEmbeddings: number;
 }
 
 /** What rotary frequencies are made from. */

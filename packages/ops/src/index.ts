@@ -45,16 +45,8 @@ export { StepRows } from './step';
 export type { PageLists } from './step';
 export { missingOperations, observed, overlaid } from './observe';
 export type { Observer } from './observe';
-export type {
-  CompressorHandle,
-  RopeHandle,
-  RopeSpec,
-  RouterHandle,
-  RouteSpec,
-  Staged,
-  StagedSpec,
-  YarnParameters,
-} from './handles';
+export type { CompressorHandle, RopeHandle, RopeSpec, RouterHandle, RouteSpec, Staged, StagedSpec } from './handles';
+export type { YarnParameters } from '@megamoe/core';
 export type {
   DenseLinearSource,
   DenseRows,

@@ -1,5 +1,4 @@
-import { checkInteger, checkLength, checkOneOf, ValueError } from '@megamoe/core';
-import type { YarnParameters } from './rope';
+import { checkInteger, checkLength, checkOneOf, ValueError, type YarnParameters } from '@megamoe/core';
 import type { ScoringFunction } from './router';
 
 /** The numbers of config.json that the forward pass needs. A ModelConfig of the checkpoint package fits; nothing is imported. */

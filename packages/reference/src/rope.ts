@@ -3,18 +3,10 @@
  * float32 rounding of `position * frequency` moves an angle by up to 0.004 rad. It belongs to the model as it was trained and
  * published, so the oracle follows it step by step. Cosine, sine and the rotation itself are float64.
  */
-import { checkInteger, checkLength, checkMultiple, checkPositive } from '@megamoe/core';
+import { checkInteger, checkLength, checkMultiple, checkPositive, type YarnParameters } from '@megamoe/core';
 import type { Numbers } from './numbers';
 
 const f = Math.fround;
-
-/** YaRN, as `rope_scaling` of config.json gives it. The attention factor is 1 (DeepSeek-V4 does not scale cos and sin). */
-export interface YarnParameters {
-  readonly factor: number;
-  readonly betaFast: number;
-  readonly betaSlow: number;
-  readonly originalMaxPositionEmbeddings: number;
-}
 
 /** Arguments of {@link ropeFrequencies}. */
 export interface RopeOptions {

@@ -1,5 +1,5 @@
+import type { YarnParameters } from '@megamoe/core';
 import type { RawConfig, RawRope } from './schema';
-import type { YarnParameters } from './types';
 
 /** What config.json says about rotary embeddings. */
 export interface RopeConfig {

@@ -1,10 +1,4 @@
-/** YaRN scaling of rotary frequencies; it applies to compressed layers only, with attention factor 1. */
-export interface YarnParameters {
-  readonly factor: number;
-  readonly betaFast: number;
-  readonly betaSlow: number;
-  readonly originalMaxPositionEmbeddings: number;
-}
+import type { YarnParameters } from '@megamoe/core';
 
 /** How a layer's attention compresses: 0 sliding window only, 4 compressed sparse (CSA), 128 heavily compressed (HCA). */
 export type CompressRatio = 0 | 4 | 128;

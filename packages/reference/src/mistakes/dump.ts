@@ -1,6 +1,5 @@
 /** Reads tensors and parameters of a dump; whatever is missing or misshapen is an error that names it, what was expected and what came. */
-import { CheckpointError, decodeBf16Array, decodeF16 } from '@megamoe/core';
-import type { YarnParameters } from '../rope';
+import { CheckpointError, decodeBf16Array, decodeF16, type YarnParameters } from '@megamoe/core';
 import type { Dump, DumpTensor } from './types';
 
 /** Element types of a float output. */
