@@ -1,15 +1,18 @@
 import { KindError, ShapeError, ValueError } from './errors';
 
+/** A size for people: where it comes from and what it is, or the number alone when it comes from nowhere. */
+const sized = (formula: string, n: number): string => (formula === String(n) ? formula : `${formula} = ${n}`);
+
 /** Throws {@link ShapeError} unless `v.length === want`; `formula` says where the number comes from, as in `M*K/16`. */
 export function checkLength(fn: string, arg: string, v: ArrayLike<unknown>, formula: string, want: number): void {
   if (v.length === want) return;
-  throw new ShapeError(`${fn}: "${arg}" must have length ${formula} = ${want}, got ${v.length}`);
+  throw new ShapeError(`${fn}: "${arg}" must have length ${sized(formula, want)}, got ${v.length}`);
 }
 
 /** Throws {@link ShapeError} unless `v.length >= want`: for buffers of fixed capacity. */
 export function checkCapacity(fn: string, arg: string, v: ArrayLike<unknown>, formula: string, want: number): void {
   if (v.length >= want) return;
-  throw new ShapeError(`${fn}: "${arg}" must hold at least ${formula} = ${want} elements, got ${v.length}`);
+  throw new ShapeError(`${fn}: "${arg}" must hold at least ${sized(formula, want)} elements, got ${v.length}`);
 }
 
 /** Throws {@link ShapeError} unless `v` is a positive multiple of `of`, or zero. */

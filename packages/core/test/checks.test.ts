@@ -34,6 +34,10 @@ describe('checks', () => {
     expect(thrown(() => checkCapacity('f', 'out', [1], 'T*topk', 2))).toBe(
       'ERR_SHAPE: f: "out" must hold at least T*topk = 2 elements, got 1',
     );
+    expect(thrown(() => checkCapacity('f', 'gain', [1], '3', 3))).toBe(
+      'ERR_SHAPE: f: "gain" must hold at least 3 elements, got 1',
+    );
+    expect(thrown(() => checkLength('f', 'gain', [1], '3', 3))).toBe('ERR_SHAPE: f: "gain" must have length 3, got 1');
     expect(thrown(() => checkMultiple('f', 'k', 17, 16))).toBe('ERR_SHAPE: f: "k" must be a multiple of 16, got 17');
     expect(thrown(() => checkInteger('f', 'n', 1.5, 0))).toBe(
       'ERR_VALUE: f: "n" must be an integer at least 0, got 1.5',

@@ -284,7 +284,7 @@ describe.each(BACKENDS)('arguments of operations on $name', ({ kernels: k }) => 
     ['hcPost', { streams: f32(3) }, 'ERR_SHAPE hcPost: "streams" must hold at least rows*hc*d = 4 elements, got 3'],
     ['hcPost', { comb: f32(3) }, 'ERR_SHAPE hcPost: "comb" must hold at least rows*hc*hc = 4 elements, got 3'],
     ['hcHead', { fn: f32(7) }, 'ERR_SHAPE hcHead: "fn" must hold at least hc*hc*d = 8 elements, got 7'],
-    ['hcPre', { gain: f32(2) }, 'ERR_SHAPE hcPre: "gain" must hold at least 3 = 3 elements, got 2'],
+    ['hcPre', { gain: f32(2) }, 'ERR_SHAPE hcPre: "gain" must hold at least 3 elements, got 2'],
     ['hcPre', { iters: 0 }, 'ERR_VALUE hcPre: "iters" must be an integer in [1, 10000], got 0'],
   ];
 

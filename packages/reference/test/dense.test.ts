@@ -167,7 +167,7 @@ describe('hyper-connections', () => {
     expect(() => hcPre([1], weights, shape)).toThrow('"streams" must have length T*hc*D = 96, got 1');
     expect(() => hcPre(streams, { ...weights, fn: [1] }, shape)).toThrow('"fn"');
     expect(() => hcPre(streams, { ...weights, base: [1] }, shape)).toThrow('"base" must have length (2+hc)*hc = 24');
-    expect(() => hcPre(streams, { ...weights, scale: [1] }, shape)).toThrow('"scale" must have length 3 = 3, got 1');
+    expect(() => hcPre(streams, { ...weights, scale: [1] }, shape)).toThrow('"scale" must have length 3, got 1');
     expect(() => hcPre(streams, weights, { ...shape, iters: 0 })).toThrow('"iters"');
     const post = { post: [1, 2], comb: [1, 2, 3, 4] };
     expect(() => hcPost([1], [1], post, { t: 1, hc: 2, d: 1 })).toThrow('"streams"');
