@@ -1,14 +1,11 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
-import type { Backend, KvCache, RopeHandle, Step, StepRows, Tensor } from '@megamoe/ops';
+import type { Backend, KvCache, RopeHandle, Step, StepRows } from '@megamoe/ops';
 import { attentionBlock } from './attention-block';
 import { exactLinear, type Inputs } from './dense';
 import { moeBlock } from './moe-block';
 import type { Place, Probe } from './probe';
 import type { ModelWeights } from './weights';
 import { createWorkspace, type Workspace } from './workspace';
-
-/** Rows of logits computed at a time: [rows, V] of a long prompt never stands twice. */
-const LOGIT_ROWS = 32;
 
 /** What a forward step is made from. */
 export interface ForwardOptions {
@@ -30,9 +27,7 @@ export class Forward {
   readonly step: Step;
   readonly ws: Workspace;
   readonly #ropes: { readonly main: RopeHandle; readonly compress: RopeHandle };
-  readonly #logits: Tensor;
   readonly #context;
-  readonly #logitRows: number;
 
   constructor(private readonly o: ForwardOptions) {
     const { backend, config: c, weights, inputs, maxRows } = o;
@@ -46,8 +41,6 @@ export class Forward {
         ...(c.yarn ? { yarn: c.yarn } : {}),
       }),
     };
-    this.#logitRows = Math.min(maxRows, LOGIT_ROWS);
-    this.#logits = backend.alloc('f32', [this.#logitRows, c.vocabSize]);
     this.#context = {
       backend,
       config: c,
@@ -120,16 +113,17 @@ export class Forward {
     const { backend: b, config: c, weights, inputs } = this.o;
     const { ws, step } = this;
     const v = c.vocabSize;
-    for (let at = 0; at < rows.wanted; at += this.#logitRows) {
-      const n = Math.min(this.#logitRows, rows.wanted - at);
+    const [atATime = 1] = ws.logits.shape;
+    for (let at = 0; at < rows.wanted; at += atATime) {
+      const n = Math.min(atATime, rows.wanted - at);
       const index = at === 0 ? step.wantedRows : step.wantedRows.view(at, n);
       b.gatherRows({ x: ws.normed, d: c.hiddenSize, index, rows: n, out: ws.blockOut });
-      exactLinear(b, weights.head, ws.blockOut, n, inputs, this.#logits);
+      exactLinear(b, weights.head, ws.blockOut, n, inputs, ws.logits);
       for (let i = 0; i < n;) {
         const from = i++;
         const first = to(at + from);
         while (i < n && to(at + i) === first + (i - from) * v) i++; // rows that stand together come together
-        b.download(this.#logits, from * v, (i - from) * v, out, first);
+        b.download(ws.logits, from * v, (i - from) * v, out, first);
       }
     }
   }
@@ -138,7 +132,6 @@ export class Forward {
   dispose(): void {
     this.ws.dispose();
     this.step.dispose();
-    this.#logits.dispose();
   }
 
   /** Hyper-connection before a block: streams -> collapsed, with the coefficients kept for after it. */

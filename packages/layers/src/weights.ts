@@ -11,6 +11,7 @@ import type {
   LinearWeight,
   Tensor,
 } from '@megamoe/ops';
+import { setImmediate } from 'node:timers/promises';
 import { expertRows, type ExpertFormats } from './expert-formats';
 import { stackedLinear } from './stacked-linear';
 import type { ExpertMatrix, WeightSource } from './weight-source';
@@ -384,20 +385,20 @@ export async function loadWeights(source: WeightSource, backend: Packer, o: Load
     done += bytes;
     o.onProgress?.(done, o.totalBytes, module);
   });
-  const breathe = async (): Promise<void> => {
-    await new Promise((resolve) => setImmediate(resolve));
+  const letOthersRun = async (): Promise<void> => {
+    await setImmediate();
     o.signal?.throwIfAborted();
   };
   const dispose = (): void => loader.packed.forEach((weight) => weight.dispose());
   try {
-    await breathe();
+    await letOthersRun();
     const embed = loader.linear('embed', c.vocabSize, c.hiddenSize);
     const layers: LayerWeights[] = [];
     for (let i = 0; i < c.numHiddenLayers; i++) {
-      await breathe();
+      await letOthersRun();
       layers.push(loader.layer(i));
     }
-    await breathe();
+    await letOthersRun();
     const head = c.tieWordEmbeddings ? embed : loader.linear('head', c.vocabSize, c.hiddenSize);
     const headHc = loader.hyper('hc_head', c.hcMult, 1);
     const norm = loader.vector('norm.weight', c.hiddenSize);

@@ -44,12 +44,17 @@ export interface Workspace {
   readonly sharedGateUp: Tensor;
   readonly sharedUp: Tensor;
   readonly sharedOut: Tensor;
+  /** [min(maxRows, 32), V]. */
+  readonly logits: Tensor;
   /** Frees all of it. */
   dispose(): void;
 }
 
 /** What of a backend makes buffers. */
 export type Allocator = Pick<Backend, 'alloc' | 'createRouter' | 'createStaged'>;
+
+/** Rows of logits computed at a time: [rows, V] of a long prompt never stands twice. */
+const LOGIT_ROWS = 32;
 
 /** Allocates the buffers for steps of up to `maxRows` tokens. `quantizes`: some routed experts take inputs in NVFP4. */
 export function createWorkspace(
@@ -114,6 +119,7 @@ export function createWorkspace(
     sharedGateUp: rows(2 * inter * Math.max(1, c.numSharedExperts)),
     sharedUp: rows(inter * Math.max(1, c.numSharedExperts)),
     sharedOut: rows(hidden),
+    logits: keep(backend.alloc('f32', [Math.min(maxRows, LOGIT_ROWS), c.vocabSize])),
     dispose: () => made.splice(0).forEach((x) => x.dispose()),
   };
 }
