@@ -29,7 +29,7 @@ export type { SavedSequence, Sequence } from './sequence';
 export type { SavedLayer } from './saved';
 export type { MemoryPlan, PlanPart } from './plan';
 export { addonInfos, createBackend, ISAS } from './backends/create';
-export type { BackendName, BackendOptions } from './backends/create';
+export type { AddonReport, BackendName, BackendOptions } from './backends/create';
 export { ExpertRanges, Trace } from '@megamoe/layers';
 export type {
   Activations,
@@ -42,7 +42,7 @@ export type {
 } from '@megamoe/layers';
 export { observed } from '@megamoe/ops';
 export type { Backend, Observer, Tensor } from '@megamoe/ops';
-export { explainIsa, MAX_THREADS } from '@megamoe/native-kit';
+export { MAX_THREADS } from '@megamoe/native-kit';
 export { CheckpointError, KindError, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
 export type {
   ChatMessage,

@@ -1,4 +1,4 @@
-import { addonInfos, createBackend, explainIsa } from '@megamoe/model';
+import { addonInfos, createBackend } from '@megamoe/model';
 import { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -21,7 +21,7 @@ export function doctorCommand(io: CliIo): Command {
 
 /** What the machine and the installation offer. */
 function diagnose() {
-  const addons = addonInfos().map((info) => ({ ...info, isaReason: explainIsa(info) }));
+  const addons = addonInfos();
   const backends = (['js', 'cpu', 'cuda'] as const).map((name) => {
     try {
       return { name, available: true, description: createBackend({ backend: name }).description };

@@ -1,7 +1,7 @@
 import { attentionAddonInfo, createAttentionKernels } from '@megamoe/attention';
 import { checkInteger, checkOneOf, UnsupportedError } from '@megamoe/core';
 import { createGemmKernels, createLogitsScan, gemmAddonInfo } from '@megamoe/gemm-native';
-import { KERNEL_ISAS, MAX_THREADS, type AddonInfo, type KernelIsa } from '@megamoe/native-kit';
+import { explainIsa, KERNEL_ISAS, MAX_THREADS, type AddonInfo, type KernelIsa } from '@megamoe/native-kit';
 import type { Backend } from '@megamoe/ops';
 import { createHostBackend } from './host';
 
@@ -20,9 +20,15 @@ export interface BackendOptions {
 /** Instruction sets that may be asked for; `doctor` says which of them are there. */
 export const ISAS: readonly KernelIsa[] = KERNEL_ISAS;
 
-/** The addons of the `cpu` backend, as found on this machine. */
-export function addonInfos(): AddonInfo[] {
-  return [gemmAddonInfo(), attentionAddonInfo()];
+/** An addon as found on this machine. */
+export interface AddonReport extends AddonInfo {
+  /** The instruction set that runs, and what each better one would need; undefined where the addon did not load. */
+  readonly isaReason: string | undefined;
+}
+
+/** The addons of the `cpu` backend. */
+export function addonInfos(): AddonReport[] {
+  return [gemmAddonInfo(), attentionAddonInfo()].map((info) => ({ ...info, isaReason: explainIsa(info) }));
 }
 
 /**
