@@ -104,14 +104,6 @@ export interface Backend extends Operations<Tensors> {
     out: Float32Array | Int32Array | Uint8Array | Uint16Array,
     at: number,
   ): void;
-  /** The same without holding the thread: resolves when the data are there. */
-  readback(
-    x: Tensor,
-    from: number,
-    n: number,
-    out: Float32Array | Int32Array | Uint8Array | Uint16Array,
-    at: number,
-  ): Promise<void>;
 
   packLinear(source: LinearSource): LinearWeight;
   packExperts(source: ExpertsSource): ExpertsWeight;

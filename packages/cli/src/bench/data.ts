@@ -5,7 +5,7 @@ import { BenchError } from './types';
 /** A buffer as the model's: in huge pages when it is large. */
 export function floatBuffer(n: number): Float32Array {
   const out = new Float32Array(n);
-  if (out.byteLength >= 8 << 20) adviseHugePages(out);
+  adviseHugePages(out);
   return out;
 }
 

@@ -16,9 +16,6 @@ import {
   type Tensor,
 } from '@megamoe/ops';
 
-/** Buffers of native kernels are worth huge pages from here on: what is walked through for a long prompt. */
-const LARGE = 8 << 20;
-
 class HostRouter implements RouterHandle {
   readonly router: Router;
 
@@ -76,7 +73,7 @@ export function createHostBackend(
 
     alloc(dtype: Dtype, shape) {
       const made = hostTensor(dtype, shape);
-      if (isNative && made.data.byteLength >= LARGE) adviseHugePages(made.data);
+      if (isNative) adviseHugePages(made.data);
       return made;
     },
     tensor: (data, shape) => adoptTensor(data.slice(), shape ?? [data.length]),
@@ -85,7 +82,6 @@ export function createHostBackend(
       for (let i = 0; i < n; i++) to[at + i] = data[from + i]!;
     },
     download: copyOut,
-    readback: (x, from, n, out, at) => Promise.resolve(copyOut(x, from, n, out, at)),
 
     packLinear: (source) => gemm.packLinear(source),
     packExperts: (source) => gemm.packExperts(source),
