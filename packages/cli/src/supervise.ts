@@ -5,7 +5,7 @@ import { isMainThread, Worker } from 'node:worker_threads';
 import { EXIT, messageOf, SIGNALS, type Signal } from './errors';
 import { endQuietlyWithReader } from './io';
 import { Pulse } from './progress';
-import type { FromWorker, WorkerStart } from './worker';
+import type { FromWorker, WorkerStart } from './worker-messages';
 
 /** How long a command has to end by itself when a signal came, in milliseconds: whoever waits shall not wait for a second. */
 const GRACE_MS = 500;
