@@ -19,6 +19,7 @@ const ARROWS = {
   hub: ['core'],
   layers: ['core', 'ops', 'checkpoint', 'nvfp4-quant'],
   model: ['core', 'native-kit', 'ops', 'layers', 'moe-router', 'sampler', 'gemm-native', 'attention', 'checkpoint'],
+  server: ['core', 'chat', 'checkpoint', 'model', 'sampler'],
   verify: ['core', 'ops', 'layers', 'checkpoint', 'reference'],
 };
 

@@ -45,6 +45,7 @@ const NAMES = [
   'ops',
   'reference',
   'sampler',
+  'server',
   'sf-layout',
   'tiny-model',
   'verify',

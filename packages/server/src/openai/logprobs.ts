@@ -1,0 +1,73 @@
+import type { Tokenizer } from '@megamoe/checkpoint';
+import type { ScoredToken, TokenLogprob } from '@megamoe/model';
+
+/** JSON has no -Infinity; vLLM writes this. */
+const LOWEST = -9999;
+
+const logprobOf = (x: number): number => (x === -Infinity ? LOWEST : x);
+const decoder = new TextDecoder();
+
+/** A token's bytes as text; what is no UTF-8 by itself has U+FFFD in it, `bytes` has it whole. */
+export function tokenText(tokenizer: Tokenizer, id: number): string {
+  return decoder.decode(tokenizer.tokenBytes(id));
+}
+
+function entry(tokenizer: Tokenizer, { tokenId, logprob }: TokenLogprob) {
+  const bytes = tokenizer.tokenBytes(tokenId);
+  return { token: decoder.decode(bytes), logprob: logprobOf(logprob), bytes: [...bytes] };
+}
+
+/** `logprobs` of a choice or chunk of Chat Completions. */
+export function chatLogprobs(tokenizer: Tokenizer, scores: readonly ScoredToken[]) {
+  return {
+    content: scores.map((score) => ({
+      ...entry(tokenizer, score),
+      top_logprobs: score.topLogprobs.map((top) => entry(tokenizer, top)),
+    })),
+    refusal: null,
+  };
+}
+
+/** Tokens with their log-probabilities in the form of Completions. */
+export class TextLogprobs {
+  readonly tokens: string[] = [];
+  readonly token_logprobs: (number | null)[] = [];
+  readonly top_logprobs: (Record<string, number> | null)[] = [];
+  readonly text_offset: number[] = [];
+
+  constructor(
+    private readonly tokenizer: Tokenizer,
+    /** Where the next token begins in the text. */
+    public offset = 0,
+  ) {}
+
+  /** @param width units of text that the token takes; default: those of its own text */
+  add(tokenId: number, score: ScoredToken | null, width?: number): void {
+    const text = tokenText(this.tokenizer, tokenId);
+    this.tokens.push(text);
+    this.token_logprobs.push(score === null ? null : logprobOf(score.logprob));
+    this.text_offset.push(this.offset);
+    this.offset += width ?? text.length;
+    if (score === null) {
+      this.top_logprobs.push(null);
+      return;
+    }
+    const top = Object.create(null) as Record<string, number>;
+    for (const { tokenId: id, logprob } of score.topLogprobs) {
+      const key = tokenText(this.tokenizer, id);
+      if (!Object.hasOwn(top, key)) top[key] = logprobOf(logprob); // the likelier of two with one text
+    }
+    this.top_logprobs.push(top);
+  }
+
+  /** What has been added since the last call. */
+  take() {
+    const { tokens, token_logprobs, top_logprobs, text_offset } = this;
+    return {
+      tokens: tokens.splice(0),
+      token_logprobs: token_logprobs.splice(0),
+      top_logprobs: top_logprobs.splice(0),
+      text_offset: text_offset.splice(0),
+    };
+  }
+}
