@@ -7,6 +7,7 @@ import { canSupervise, supervise } from './supervise';
 /** The commands, in the order of the help. Each is imported when it is asked for: `generate` need not wait for what only `bench` uses. */
 const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> = {
   generate: async () => (await import('./commands/generate')).generateCommand,
+  serve: async () => (await import('./commands/serve')).serveCommand,
   prompt: async () => (await import('./commands/prompt')).promptCommand,
   parse: async () => (await import('./commands/parse')).parseCommand,
   logits: async () => (await import('./commands/logits')).logitsCommand,
@@ -25,6 +26,9 @@ function version(): string {
   return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
 }
 
+/** The command that arguments name. */
+const nameIn = (argv: readonly string[]): string => argv.find((word) => !word.startsWith('-')) ?? '';
+
 /** The program with the commands that `argv` may mean: the one that it names, else all, for the help and for suggestions. */
 async function program(io: CliIo, argv: readonly string[]): Promise<Command> {
   const root = new Command('megamoe')
@@ -33,7 +37,7 @@ async function program(io: CliIo, argv: readonly string[]): Promise<Command> {
     .option('--debug', 'print stack traces of errors')
     .showHelpAfterError('(add --help for the options)')
     .configureOutput({ writeOut: io.out, writeErr: io.err });
-  const name = argv.find((word) => !word.startsWith('-')) ?? '';
+  const name = nameIn(argv);
   const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
   for (const load of wanted) root.addCommand((await load())(io).copyInheritedSettings(root));
   return root;
@@ -48,7 +52,9 @@ async function program(io: CliIo, argv: readonly string[]): Promise<Command> {
  */
 export async function runCli(argv: readonly string[], io?: CliIo): Promise<number> {
   // How large the process of a memory row is must not depend on who looks on.
-  if (io === undefined && canSupervise() && !argv.includes('--memory-of')) {
+  // And a server answers signals itself, by letting answers end; its engine has a thread of its own where it can.
+  const alone = argv.includes('--memory-of') || nameIn(argv) === 'serve';
+  if (io === undefined && canSupervise() && !alone) {
     const code = await supervise(argv);
     if (code !== undefined) return code;
   }
