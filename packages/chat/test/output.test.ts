@@ -411,6 +411,23 @@ describe('streams', () => {
     expect(fed({}, ['a\ud83d'])).toMatchObject({ content: 'a\ud83d' }); // a half that stays one
   });
 
+  it('names at their longest, and one longer', () => {
+    for (const n of [63, 64, 65]) {
+      const name = 'n'.repeat(n);
+      const shown = n > 64 ? `${name}>` : '';
+      expect(parsed(`a<${D}${name}>b`)).toMatchObject({ content: `a${shown}b` });
+      expect(parsed(`a</${D}${name}>b`)).toMatchObject({ content: `a${shown}b` });
+    }
+    for (const n of [256, 257]) {
+      const calls = parsed(invoke('f'.repeat(n))).tool_calls;
+      expect(calls).toHaveLength(n > 256 ? 0 : 1);
+    }
+    for (const n of [4000, 5000]) {
+      const args = parsed(block(invoke('f', json('k'.repeat(n), '1')))).tool_calls[0]!.arguments;
+      expect(args).toBe(n > 4096 ? '{}' : `{"${'k'.repeat(n)}": 1}`);
+    }
+  });
+
   it('takes a long answer in linear time', () => {
     const parser = new OutputParser({ tools: true, stage: 'thinking', stop: ['never'] });
     const started = performance.now();

@@ -18,7 +18,6 @@ export type Tag =
   /** More text decides. */
   | { readonly kind: 'more' };
 
-const MOST_WORD = 64;
 const WORD = /^[A-Za-z_][A-Za-z0-9_]{0,63}/;
 const INVOKE = /^invoke\s{1,16}name="([^"\n]{0,256})"\s{0,16}>/;
 const MAY_BE_INVOKE =
@@ -34,7 +33,7 @@ export function readTag(text: string): Tag {
     return { kind: MAY_BE_INVOKE.test(text) ? 'more' : 'malformed' };
   }
   const after = text[word.length];
-  if (after === undefined) return { kind: word.length < MOST_WORD ? 'more' : 'none' };
+  if (after === undefined) return { kind: 'more' };
   if (word === 'parameter') return { kind: 'parameter', length: word.length };
   return after === '>' ? { kind: 'block', name: word, length: word.length + 1 } : { kind: 'none' };
 }
@@ -43,7 +42,7 @@ export function readTag(text: string): Tag {
 export function readCloser(text: string): { readonly name: string; readonly length: number } | 'none' | 'more' {
   const word = WORD.exec(text)?.[0] ?? '';
   const after = text[word.length];
-  if (after === undefined && word.length < MOST_WORD) return 'more';
+  if (after === undefined) return 'more';
   return word !== '' && after === '>' ? { name: word, length: word.length + 1 } : 'none';
 }
 
