@@ -36,8 +36,6 @@ export { openTensorStore } from './safetensors/store';
 export type { TensorInfo, TensorStore } from './safetensors/store';
 export { loadTokenizer } from './text/tokenizer';
 export type { DecodeOptions, EncodeOptions, Tokenizer, TokenStream } from './text/tokenizer';
-export { CHAT_TOKENS, encodeChatPrompt } from './text/chat';
-export type { ChatMessage, ChatOptions, ChatRole } from './text/chat';
 export { isSameFile, writeTarget } from './files/target';
 export type { WriteTarget } from './files/target';
 export { writeFileInPieces } from './files/write-file';

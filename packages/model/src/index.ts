@@ -5,7 +5,15 @@ export type { BatchItem, WantedLogits } from './step-runner';
 export { ContextLengthError, EngineClosedError, QueueFullError, StepError, WorkerError } from './errors';
 export type { StepFailure } from './errors';
 export { DEFAULT_MAX_TOKENS, stopTokenIds } from './request';
-export type { ChatPrompt, Prompt, RequestContext, RequestOptions, TextPrompt, TokenPrompt } from './request';
+export type {
+  ChatOptions,
+  ChatPrompt,
+  Prompt,
+  RequestContext,
+  RequestOptions,
+  TextPrompt,
+  TokenPrompt,
+} from './request';
 export type { FinishReason, GenerateChunk, GenerateExtras, GenerateOptions, GenerateUsage } from './generate';
 export { openEngine } from './engine/open';
 export type { OpenEngineOptions } from './engine/open';
@@ -44,13 +52,6 @@ export { observed } from '@megamoe/ops';
 export type { Backend, Observer, Tensor } from '@megamoe/ops';
 export { MAX_THREADS } from '@megamoe/native-kit';
 export { CheckpointError, KindError, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
-export type {
-  ChatMessage,
-  ChatOptions,
-  ChatRole,
-  GenerationConfig,
-  ModelConfig,
-  Tokenizer,
-  TokenStream,
-} from '@megamoe/checkpoint';
+export type { Message, Role } from '@megamoe/chat';
+export type { GenerationConfig, ModelConfig, Tokenizer, TokenStream } from '@megamoe/checkpoint';
 export type { SamplingParams, ScoredToken, TokenLogprob } from '@megamoe/sampler';

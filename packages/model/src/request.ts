@@ -1,11 +1,5 @@
-import {
-  encodeChatPrompt,
-  type ChatMessage,
-  type ChatOptions,
-  type GenerationConfig,
-  type ModelConfig,
-  type Tokenizer,
-} from '@megamoe/checkpoint';
+import { encodeConversation, type Message } from '@megamoe/chat';
+import type { GenerationConfig, ModelConfig, Tokenizer } from '@megamoe/checkpoint';
 import { checkInteger, KindError, ValueError } from '@megamoe/core';
 import { resolveSamplingParams, StopChecker, type SamplingParams } from '@megamoe/sampler';
 import { ContextLengthError } from './errors';
@@ -24,10 +18,18 @@ export interface TextPrompt {
   readonly chat?: undefined;
 }
 
+/** How a conversation is rendered. */
+export interface ChatOptions {
+  /** Ask for reasoning before the answer. Default false: the answer follows at once. */
+  readonly thinking?: boolean | undefined;
+  /** In thinking mode, leave out the reasoning of turns before the last user message. Default true. */
+  readonly dropThinking?: boolean | undefined;
+}
+
 /** A conversation to answer. */
 export interface ChatPrompt {
-  /** Special tokens written in its text stay text. */
-  readonly messages: readonly ChatMessage[];
+  /** Special tokens written in its text stay text. Tools and efforts need the checkpoint's wording: `encodeConversation` of `@megamoe/chat`. */
+  readonly messages: readonly Message[];
   /** How it is rendered: `thinking` asks for reasoning before the answer. */
   readonly chat?: ChatOptions | undefined;
   readonly prompt?: undefined;
@@ -156,7 +158,10 @@ export function promptTokenIds(model: RequestContext, o: Prompt, fn = 'generate'
   }
   if (o.messages !== undefined) {
     if (!Array.isArray(messages)) throw new KindError(`${fn}: "messages" must be an array, got ${typeof messages}`);
-    return encodeChatPrompt(model.tokenizer, o.messages, o.chat);
+    if (messages.length === 0) throw new ValueError(`${fn}: "messages" must not be empty`);
+    const { thinking = false, dropThinking = true } = o.chat ?? {};
+    const request = { messages: o.messages, thinking, drop_thinking: dropThinking };
+    return encodeConversation(request, { tokenizer: model.tokenizer, generationPrompt: 'always' }).tokenIds;
   }
   if (typeof o.prompt !== 'string') throw new KindError(`${fn}: "prompt" must be a string, got ${typeof prompt}`);
   const bos = model.config.bosTokenId;

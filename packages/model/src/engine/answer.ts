@@ -1,4 +1,5 @@
-import { CHAT_TOKENS, type TokenStream } from '@megamoe/checkpoint';
+import { CHAT_TOKENS } from '@megamoe/chat';
+import type { TokenStream } from '@megamoe/checkpoint';
 import { Sampler, StopChecker, type LogitsScan, type SampleResult, type SamplerScratch } from '@megamoe/sampler';
 import type { PreparedRequest, RequestContext } from '../request';
 import type { EngineChunk, EngineFinishReason, StopCause } from './types';
