@@ -30,10 +30,11 @@ async function readNamed(command: string, file: string): Promise<Uint8Array> {
 }
 
 async function readPiped(io: CliIo, command: string): Promise<Uint8Array> {
-  if (!io.stdin) throw new UsageError(`${command}: name a file, or pipe one in`);
+  const { stdin } = io; // asked for once: a command in a worker has it piped in when it asks
+  if (!stdin) throw new UsageError(`${command}: name a file, or pipe one in`);
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of io.stdin) {
+  for await (const chunk of stdin) {
     io.signal.throwIfAborted();
     chunks.push(chunk);
     if ((length += chunk.length) > MAX_BYTES) throw tooLarge(command, 'standard input');

@@ -25,16 +25,20 @@ function folderWithoutEncoder(): string {
 
 /** The command with something piped in. */
 async function piped(text: string, ...argv: string[]): Promise<Ran> {
-  let [out, err] = ['', ''];
+  let [out, err, asked] = ['', '', 0];
   const code = await runCli(argv, {
     out: (t) => void (out += t),
     err: (t) => void (err += t),
     isTerminal: false,
-    stdin: (async function* () {
-      for (const byte of Buffer.from(text)) yield Buffer.from([byte]);
-    })(),
+    get stdin() {
+      asked++;
+      return (async function* () {
+        for (const byte of Buffer.from(text)) yield Buffer.from([byte]);
+      })();
+    },
     signal: new AbortController().signal,
   });
+  expect(asked, 'a worker has it piped in each time it asks').toBe(1);
   return { code, out, err };
 }
 
