@@ -1,4 +1,4 @@
-import { AnswerMemory, readEncoding, type Encoding } from '@megamoe/chat';
+import { AnswerMemory, type Encoding } from '@megamoe/chat';
 import type { Engine } from '@megamoe/model';
 import { UnsupportedError } from '@megamoe/core';
 import { createHash } from 'node:crypto';
@@ -62,17 +62,5 @@ export class Served {
   /** Whether a name means this model. */
   has(name: string): boolean {
     return name === ALIAS || this.names.includes(name);
-  }
-}
-
-/** The wording of a checkpoint folder, or of a file; undefined when the folder has none. */
-export async function encodingOf(dir: string, file?: string): Promise<Encoding | undefined> {
-  if (file !== undefined) return readEncoding(file);
-  try {
-    return await readEncoding(dir);
-  } catch (error) {
-    const missing = (error as { cause?: { code?: unknown } }).cause?.code === 'ENOENT';
-    if (missing) return undefined;
-    throw error;
   }
 }

@@ -72,10 +72,14 @@ export class FakeEngine implements Engine {
     this.checkAdmission();
     this.requests.push(request);
     const abort = new AbortController();
-    const cancel = (reason: unknown = new DOMException('cancelled', 'AbortError')): void => abort.abort(reason);
+    let ended = false;
+    const cancel = (reason: unknown = new DOMException('cancelled', 'AbortError')): void => {
+      if (!ended && !abort.signal.aborted) this.cancelled.push(reason);
+      abort.abort(reason);
+    };
     if (request.signal?.aborted) cancel(request.signal.reason);
     request.signal?.addEventListener('abort', () => cancel(request.signal!.reason), { once: true });
-    const chunks = this.#chunks(request, abort.signal);
+    const chunks = this.#chunks(request, abort.signal, () => (ended = true));
     return {
       promptTokenIds: Array.from(request.tokenIds!),
       cancel,
@@ -91,17 +95,18 @@ export class FakeEngine implements Engine {
     };
   }
 
-  async *#chunks(request: EngineRequest, signal: AbortSignal): AsyncGenerator<EngineChunk, undefined> {
+  async *#chunks(
+    request: EngineRequest,
+    signal: AbortSignal,
+    onEnd: () => void,
+  ): AsyncGenerator<EngineChunk, undefined> {
     const { tokenMs = 0, prefillMs = 0, failAfter, open = false } = this.script;
     const says = this.script.says ?? (() => 'Hello there.');
     const { n = 1, maxTokens = 100, tokenIds, progress } = request;
     const total = tokenIds!.length;
     const wait = (ms: number): Promise<void> =>
       new Promise((resolve, reject) => {
-        const abort = (): void => {
-          this.cancelled.push(signal.reason);
-          reject(signal.reason as Error);
-        };
+        const abort = (): void => reject(signal.reason as Error);
         if (signal.aborted) return abort();
         signal.addEventListener('abort', abort, { once: true });
         const go = (): void => {
@@ -130,7 +135,8 @@ export class FakeEngine implements Engine {
         prefillMs: performance.now() - started,
         decodeMs: 1,
       };
-      let left = n;
+      let left = maxTokens === 0 ? 0 : n;
+      if (left === 0) yield { index: 0, tokenIds: [], text: '', finishReason: 'length', usage };
       while (left > 0) {
         await wait(tokenMs);
         for (let index = 0; index < n; index++) {
@@ -144,6 +150,7 @@ export class FakeEngine implements Engine {
           const ended = stops ? 'stop' : done[index]! >= maxTokens ? 'length' : undefined;
           if (failAfter && usage.completionTokens > failAfter.tokens) throw failAfter.error;
           if (ended) [done[index], left] = [-1, left - 1];
+          if (left === 0) onEnd();
           yield {
             index,
             tokenIds: [id],

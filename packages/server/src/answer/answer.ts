@@ -101,6 +101,7 @@ export class Answer {
   /** Takes ids that were not sampled but put into the prompt after what was. */
   insert(ids: readonly number[], text: string): AnswerEvent[] {
     for (const id of ids) this.#ids.push(id);
+    if (this.vocabulary.endThink !== undefined && ids.includes(this.vocabulary.endThink)) this.#thinking = false;
     this.#parse(this.#decoder.flush() + text, false);
     return this.#take();
   }

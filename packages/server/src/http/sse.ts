@@ -8,6 +8,7 @@ export interface SseLimits {
 
 /** Bytes that are handed on before waiting begins. */
 const HIGH_WATER = 16 * 1024;
+const NOT_READ = 'the client does not read';
 
 /** Server-sent events to one client, who may read slowly, stop reading, or go away. */
 export class SseWriter {
@@ -19,7 +20,11 @@ export class SseWriter {
   #closed = false;
   #written = performance.now();
 
-  constructor(private readonly limits: SseLimits) {
+  /** @param drop closes the connection of a client who is given up */
+  constructor(
+    private readonly limits: SseLimits,
+    private readonly drop: () => void = () => this.#controller.error(new Error(NOT_READ)),
+  ) {
     this.body = new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
@@ -66,8 +71,8 @@ export class SseWriter {
     const room = this.#controller.desiredSize ?? 0;
     const stalled = room <= 0 && this.#written - this.#taken > this.limits.stallMs;
     if (stalled || HIGH_WATER - room > this.limits.maxUnsentBytes) {
-      this.#end('the client does not read');
-      this.#controller.error(new Error('the client does not read'));
+      this.#end(NOT_READ);
+      this.drop();
       return;
     }
     this.#controller.enqueue(this.#encoder.encode(text));

@@ -27,7 +27,8 @@ export function streamResponse(
   items: AsyncGenerator<StreamItem>,
 ): Response {
   const { keepAliveMs, maxUnsentBytes, stallMs } = context.settings;
-  const sse = new SseWriter({ maxUnsentBytes, stallMs });
+  const outgoing = c.env?.outgoing;
+  const sse = new SseWriter({ maxUnsentBytes, stallMs }, outgoing && (() => outgoing.destroy()));
   sse.signal.addEventListener('abort', () => abort.abort(sse.signal.reason), { once: true });
   const ended = c.get('ended');
   c.set('isStreaming', true);
