@@ -8,6 +8,8 @@ export class KvMemory {
   constructor(
     readonly backend: Backend,
     readonly layers: readonly LayerSpec[],
+    /** Tells the model apart from others: what one has saved, another cannot go on with. */
+    readonly fingerprint: string,
   ) {
     this.cache = backend.createCache(layers);
     this.pool = new PagePool(pageKindsOf(layers), layers[0]?.window ?? 1, this.cache);

@@ -19,7 +19,9 @@ import { missingOperations, type Backend } from '@megamoe/ops';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { addonInfos, createBackend, type BackendOptions } from './backends/create';
+import { FingerprintedSource } from './fingerprint';
 import { Model } from './model';
+import { checkOptionNames } from './options';
 import { checkPlan, createPools, planMemory, type MemoryPlan, type PlanOptions } from './plan';
 
 /** How to load a model. */
@@ -27,29 +29,29 @@ export interface LoadOptions extends Omit<BackendOptions, 'backend'> {
   /**
    * By name, or a backend of your own, or one that looks on (`observed` of `@megamoe/ops`): `threads` and `isa` then do not apply.
    */
-  readonly backend?: BackendOptions['backend'] | Backend;
+  readonly backend?: BackendOptions['backend'] | Backend | undefined;
   /** Inputs of NVFP4 experts: quantized (W4A4, default) or left in float32 (W4A16). */
-  readonly activations?: Activations;
+  readonly activations?: Activations | undefined;
   /**
    * Inputs of matrix products that are not quantized: `f32` (default), or `bf16`: rounded to BF16, but for router, compressors and head. With
    * AVX-512 BF16 a long prompt takes about two thirds of the time; its results are the same bits however it is cut.
    */
-  readonly floatInputs?: FloatInputs;
+  readonly floatInputs?: FloatInputs | undefined;
   /** `static`: the checkpoint's calibrated `input_scale` (default, where there is one). `dynamic`: each row's own amax. */
-  readonly inputScales?: 'static' | 'dynamic';
+  readonly inputScales?: 'static' | 'dynamic' | undefined;
   /** Most tokens that one step computes; longer prompts go in chunks of this size. Default 256. */
-  readonly maxChunk?: number;
+  readonly maxChunk?: number | undefined;
   /**
    * Most bytes of memory that the process should take. Experts that do not fit stay on the disk and are read when tokens are routed to
    * them; results are the same bits. Default: none, everything is packed at load.
    */
-  readonly memoryLimit?: number;
+  readonly memoryLimit?: number | undefined;
   /** Most routed experts, of all layers, in memory at a time. Default: as many as `memoryLimit` leaves room for. */
-  readonly residentExperts?: number;
+  readonly residentExperts?: number | undefined;
   /** Told what the load will put into memory before it reads any weights. */
-  readonly onPlan?: (plan: MemoryPlan) => void;
-  readonly onProgress?: LoadProgress;
-  readonly signal?: AbortSignal;
+  readonly onPlan?: ((plan: MemoryPlan) => void) | undefined;
+  readonly onProgress?: LoadProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a model has besides its weights. */
@@ -139,7 +141,28 @@ function backendOf(fn: string, { backend, threads, isa }: LoadOptions): Backend 
   throw new KindError(`${fn}: "backend" lacks operations of the list in @megamoe/ops: ${missing.join(', ')}`);
 }
 
-function checkLoadOptions(fn: string, { activations, floatInputs, inputScales, maxChunk, ...o }: LoadOptions): void {
+const LOAD_NAMES = [
+  'backend',
+  'threads',
+  'isa',
+  'activations',
+  'floatInputs',
+  'inputScales',
+  'maxChunk',
+  'memoryLimit',
+  'residentExperts',
+  'onPlan',
+  'onProgress',
+  'signal',
+] as const satisfies readonly (keyof LoadOptions)[];
+
+/** Other libraries' words for them. */
+const LOAD_ALIASES = { device: 'backend', n_threads: 'threads', num_threads: 'threads', batch_size: 'maxChunk' };
+
+/** @throws ValueError, KindError naming the option */
+export function checkLoadOptions(fn: string, o: LoadOptions): void {
+  checkOptionNames(fn, o, LOAD_NAMES, LOAD_ALIASES);
+  const { activations, floatInputs, inputScales, maxChunk } = o;
   if (activations !== undefined) checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
   if (floatInputs !== undefined) checkOneOf(fn, 'floatInputs', floatInputs, ['f32', 'bf16']);
   if (inputScales !== undefined) checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
@@ -161,13 +184,14 @@ function planOptions({ memoryLimit, residentExperts, maxChunk, activations, floa
 
 async function packModel(
   fn: string,
-  source: WeightSource,
+  from: WeightSource,
   backend: Backend,
   o: LoadOptions,
   { tokenizer, generation, noticed, formats: found, close }: Extras,
 ): Promise<Model> {
   const options = planOptions(o);
-  const planned = planMemory(source, backend, options);
+  const source = new FingerprintedSource(from);
+  const planned = planMemory(from, backend, options);
   const { plan, formats } = planned;
   o.onPlan?.(plan);
   checkPlan(fn, plan);
@@ -197,6 +221,7 @@ async function packModel(
     warnings: [...noticed, ...weights.warnings, ...fallenBack(backend, o)], // `noticed` may have grown while tensors were read
     plan,
     formats: found,
+    fingerprint: source.fingerprint(options.inputs, o.inputScales ?? 'static'),
     free: () => {
       openFiles.unregister(model);
       weights.dispose();

@@ -24,11 +24,11 @@ export interface ForwardOptions {
   /** `last`: one row for each item (default). `all`: one for each token. `none`: no head. An item may say otherwise for itself. */
   readonly logits?: WantedLogits | undefined;
   /** Where the logits go, [rows, V]; default: a new array. */
-  readonly out?: Float32Array;
+  readonly out?: Float32Array | undefined;
   /** Collects per-layer tensors; the batch must then be one sequence. */
-  readonly trace?: Trace;
+  readonly trace?: Trace | undefined;
   /** Collects the input ranges of every expert. */
-  readonly ranges?: ExpertRanges;
+  readonly ranges?: ExpertRanges | undefined;
 }
 
 /** What a model is put together from. */
@@ -43,6 +43,8 @@ export interface ModelParts {
   readonly warnings: readonly string[];
   readonly plan: MemoryPlan;
   readonly formats: string | undefined;
+  /** Tells it apart from others. */
+  readonly fingerprint: string;
   /** Frees weights and files. */
   readonly free: () => void;
 }
@@ -86,6 +88,7 @@ export class Model {
     this.memory = new KvMemory(
       backend,
       config.compressRatios.slice(0, config.numHiddenLayers).map((_, i) => layerSpec(config, i)),
+      parts.fingerprint,
     );
     this.#forward = new Forward({ backend, config, weights, inputs, maxRows: maxChunk });
     this.#runner = new StepRunner(this.#forward, this.memory, config.vocabSize, maxChunk);
@@ -135,6 +138,11 @@ export class Model {
     return this.#forward.place;
   }
 
+  /** Equal for the same weights with the same treatment of inputs: what saved sequences are checked by. */
+  get fingerprint(): string {
+    return this.#parts.fingerprint;
+  }
+
   /** Bytes of KV pages that its sequences hold. */
   get kvBytes(): number {
     return this.memory.usedBytes;
@@ -166,7 +174,7 @@ export class Model {
   }
 
   /** A new, empty sequence that can hold `maxTokens` tokens (default: the model's limit). It takes memory as tokens come. */
-  createSequence({ maxTokens = this.config.maxPositionEmbeddings }: { maxTokens?: number } = {}): Sequence {
+  createSequence({ maxTokens = this.config.maxPositionEmbeddings }: { maxTokens?: number | undefined } = {}): Sequence {
     checkInteger('Model.createSequence', 'maxTokens', maxTokens, 1, this.config.maxPositionEmbeddings);
     if (this.#disposed) throw new ValueError('Model.createSequence: the model has been disposed');
     return new Sequence(this.memory, maxTokens);

@@ -1,4 +1,4 @@
-import { checkKind, checkLength, ShapeError } from '@megamoe/core';
+import { checkKind, checkLength, KindError, ShapeError } from '@megamoe/core';
 import {
   filledRows,
   firstLiveRow,
@@ -88,8 +88,9 @@ export function restorePages(
   saved: readonly SavedLayer[],
   length: number,
 ): SequencePages {
+  if (!Array.isArray(saved)) throw new KindError(`${fn}: "saved.layers" must be an array, got ${typeof saved}`);
   checkLength(fn, 'saved.layers', saved, 'layers', layers.length);
-  layers.forEach((spec, i) => checkLayer(fn, `saved.layers[${i}]`, spec, saved[i]!, length));
+  layers.forEach((spec, i) => checkLayer(fn, `saved.layers[${i}]`, spec, saved[i], length));
   const pages = new SequencePages(pool);
   try {
     pages.open(length);
@@ -109,7 +110,10 @@ export function restorePages(
   }
 }
 
-function checkLayer(fn: string, at: string, spec: LayerSpec, saved: SavedLayer, length: number): void {
+function checkLayer(fn: string, at: string, spec: LayerSpec, saved: SavedLayer | undefined, length: number): void {
+  if (typeof saved?.parts !== 'object' || saved.parts === null) {
+    throw new KindError(`${fn}: "${at}" must be a saved layer, an object with "parts"`);
+  }
   for (const name of ['ratio', 'window', 'headDim', 'indexHeadDim'] as const) {
     if (saved[name] !== spec[name]) {
       throw new ShapeError(`${fn}: "${at}.${name}" must be ${String(spec[name])}, got ${String(saved[name])}`);

@@ -1,12 +1,15 @@
-import { KindError, ValueError } from '@megamoe/core';
+import { checkKind, KindError, ValueError } from '@megamoe/core';
 import { pageBytes, SequencePages } from '@megamoe/ops';
 import type { KvMemory } from './kv';
 import { restorePages, savePages, type SavedLayer } from './saved';
+import { deserializeSequence, serializeSequence } from './serialized';
 
 /** What {@link Sequence.save} gives: plain data that can be structured-cloned. */
 export interface SavedSequence {
   readonly format: 'megamoe-sequence';
   readonly version: 2;
+  /** Fingerprint of the model that it is of; one without is taken by every model of its shape. */
+  readonly model?: string | undefined;
   readonly tokenIds: Int32Array;
   readonly layers: readonly SavedLayer[];
 }
@@ -96,19 +99,52 @@ export class Sequence {
   /** Everything needed to go on elsewhere. */
   save(): SavedSequence {
     const layers = savePages(this.memory, this.pages);
-    return { format: 'megamoe-sequence', version: 2, tokenIds: this.tokenIds.slice(), layers };
+    const { fingerprint: model } = this.memory;
+    return { format: 'megamoe-sequence', version: 2, model, tokenIds: this.tokenIds.slice(), layers };
+  }
+
+  /** {@link Sequence.save} as bytes, for a file: with a checksum, and the same on every machine. */
+  serialize(): Uint8Array {
+    return serializeSequence(this.save());
+  }
+
+  /**
+   * Replaces this sequence by one that was serialized.
+   * @throws KindError for what are no bytes; ValueError for bytes that are damaged or no sequence; as {@link Sequence.restore}
+   */
+  deserialize(bytes: Uint8Array): void {
+    const fn = 'Sequence.deserialize';
+    this.#restore(fn, deserializeSequence(fn, bytes));
   }
 
   /**
    * Replaces this sequence by a saved one of the same model.
-   * @throws ValueError, ShapeError for what is no saved sequence of such a model or too long; the sequence is then as it was
+   * @throws KindError, ValueError, ShapeError for what is no saved sequence, is of another model or too long; the sequence is then as it was
    */
   restore(saved: SavedSequence): void {
-    const fn = 'Sequence.restore';
-    if (saved.format !== 'megamoe-sequence' || saved.version !== 2) {
-      const got = `${String(saved.format)} ${String(saved.version)}`;
-      throw new ValueError(`${fn}: "saved" must be a megamoe-sequence of version 2, got ${got}`);
+    this.#restore('Sequence.restore', saved);
+  }
+
+  #restore(fn: string, saved: SavedSequence): void {
+    if (typeof saved !== 'object' || saved === null) {
+      throw new KindError(
+        `${fn}: "saved" must be what Sequence.save gave, got ${saved === null ? 'null' : typeof saved}`,
+      );
     }
+    if (saved.format !== 'megamoe-sequence' || saved.version !== 2) {
+      const got = saved.format === undefined ? 'another object' : `${String(saved.format)} ${String(saved.version)}`;
+      throw new ValueError(
+        `${fn}: "saved" must be a megamoe-sequence of version 2, as Sequence.save gives it, got ${got}`,
+      );
+    }
+    const { fingerprint } = this.memory;
+    if (saved.model !== undefined && saved.model !== fingerprint) {
+      throw new ValueError(
+        `${fn}: "saved" is of another model, or of this one loaded with other options: its fingerprint is ${String(saved.model)}, this ` +
+          `model's is ${fingerprint}`,
+      );
+    }
+    checkKind(fn, 'saved.tokenIds', saved.tokenIds, Int32Array);
     if (saved.tokenIds.length > this.maxTokens) {
       throw new ValueError(
         `${fn}: "saved" has ${saved.tokenIds.length} tokens, this sequence holds maxTokens = ${this.maxTokens}`,

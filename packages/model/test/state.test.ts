@@ -102,3 +102,69 @@ it('instruction sets agree: to float32 rounding as a whole, and they take the sa
   const want = await run(first);
   for (const engine of others) expectClose(await run(engine), want, { maxAbs: 2e-5, nmse: 1e-10 });
 });
+
+describe('saved sequences', () => {
+  const filled = async (tokens: number) => {
+    const m = await model(MICRO_FLASH, { backend: 'js' });
+    const sequence = m.createSequence();
+    m.forward([{ sequence, tokenIds: Array.from({ length: tokens }, (_, i) => (7 * i) % m.config.vocabSize) }]);
+    return { m, sequence };
+  };
+
+  it('go to bytes and back, with the same bits, into the same model loaded anew', async () => {
+    const { m, sequence } = await filled(141);
+    const bytes = sequence.serialize();
+    const { loadModel } = await import('../src/index');
+    const again = await loadModel(MICRO_FLASH, { backend: 'js', maxChunk: 32 });
+    const other = again.createSequence();
+    other.deserialize(bytes.slice());
+    expect([...other.tokenIds]).toEqual([...sequence.tokenIds]);
+    const next = [{ tokenIds: [1, 2, 3] }];
+    expectBytes(
+      again.forward(next.map((x) => ({ ...x, sequence: other }))),
+      m.forward(next.map((x) => ({ ...x, sequence }))),
+    );
+    again.dispose();
+  });
+
+  it('every damaged byte and every cut is noticed, and harms nothing', async () => {
+    const { m, sequence } = await filled(5);
+    const bytes = sequence.serialize();
+    const random = seeded(3);
+    const victim = m.createSequence();
+    m.forward([{ sequence: victim, tokenIds: [1, 2] }]);
+    for (let i = 0; i < 40; i++) {
+      const bad = bytes.slice(0, i % 2 === 0 ? bytes.length : random.int(bytes.length));
+      if (i % 2 === 0) bad[random.int(bad.length)]! ^= 1 + random.int(255);
+      expect(() => victim.deserialize(bad)).toThrow(/Sequence.deserialize: "bytes" (must be what|are damaged)/);
+    }
+    expect([...victim.tokenIds]).toEqual([1, 2]);
+    expect(() => victim.deserialize('x' as never)).toThrow(/must be a Uint8Array, got string/);
+  });
+
+  it('are refused by name when they are none, or of another model or treatment of inputs', async () => {
+    const { m, sequence } = await filled(3);
+    const saved = sequence.save();
+    const other = m.createSequence();
+    const cases: [unknown, RegExp][] = [
+      [{}, /Sequence.restore: "saved" must be a megamoe-sequence of version 2.*got another object/],
+      [null, /what Sequence.save gave, got null/],
+      ['x', /got string/],
+      [{ ...saved, tokenIds: [1, 2, 3] }, /"saved.tokenIds" must be.* Int32Array/],
+      [{ ...saved, layers: undefined }, /"saved.layers" must be an array, got undefined/],
+      [{ ...saved, layers: saved.layers.map(() => ({})) }, /"saved.layers\[0\]" must be a saved layer/],
+      [{ ...saved, layers: [] }, /saved.layers/],
+      [{ ...saved, model: 'abc' }, /"saved" is of another model.*fingerprint is abc/],
+    ];
+    for (const [bad, message] of cases) expect(() => other.restore(bad as never)).toThrow(message);
+    const float = await model(MICRO_FLASH, { backend: 'js', activations: 'float' });
+    expect(() => float.createSequence().restore(saved)).toThrow(/loaded with other options/);
+    const wide = await model(TINY, { backend: 'js' });
+    expect(() => wide.createSequence().deserialize(sequence.serialize())).toThrow(
+      /Sequence.deserialize: .*another model/,
+    );
+    expect(() => wide.forward([{ sequence, tokenIds: [1] }])).toThrow(/not one that this model made/);
+    other.restore({ ...saved, model: undefined });
+    expect(other.length).toBe(3);
+  });
+});

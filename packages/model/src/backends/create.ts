@@ -10,11 +10,11 @@ export type BackendName = 'auto' | 'js' | 'cpu' | 'cuda';
 
 /** Which backend, with how many threads. */
 export interface BackendOptions {
-  readonly backend?: BackendName;
+  readonly backend?: BackendName | undefined;
   /** Default: the machine's processors. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** Instruction set of the native kernels; default: the best that this machine has. */
-  readonly isa?: KernelIsa;
+  readonly isa?: KernelIsa | undefined;
 }
 
 /** Instruction sets that may be asked for; `doctor` says which of them are there. */
