@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { defineConfig } from 'tsup';
 
@@ -6,10 +7,10 @@ const compact = ['checkpoint', 'reference', 'cli'].includes(basename(process.cwd
 
 /** One build for every package: ESM and types, no source maps (the output has names and lines, and maps double a package); run from the package's folder. */
 export default defineConfig({
-  entry: ['src/index.ts'],
+  entry: ['src/index.ts', ...(existsSync('src/engine-worker.ts') ? ['src/engine-worker.ts'] : [])], // what runs in a worker is a file of its own
   format: ['esm'],
   target: 'node20',
-  dts: true,
+  dts: { entry: 'src/index.ts' },
   clean: true,
   treeshake: true,
   silent: true,

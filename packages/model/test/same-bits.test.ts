@@ -1,5 +1,6 @@
 /** The headline: a request gets the tokens and log-probabilities that it gets alone, whoever else is served and however. */
 import { setImmediate as turn } from 'node:timers/promises';
+import { sequenceBytes } from '@megamoe/ops';
 import { Sampler } from '@megamoe/sampler';
 import { seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
@@ -30,6 +31,8 @@ interface Case {
   readonly requests: number;
   readonly longest: number;
   readonly tokens: number;
+  /** Of the roomy engine: fewer than requests, so that priorities count. */
+  readonly places: number;
 }
 
 /** Prompts of which many begin alike, at any length. */
@@ -47,15 +50,19 @@ function asks(m: Model, { requests, longest, tokens }: Case, seed: number): Ask[
   });
 }
 
-async function serve(m: Model, all: readonly Ask[], limits: EngineLimits, seed: number) {
+async function serve(
+  m: Model,
+  all: readonly Ask[],
+  want: readonly ReturnType<typeof alone>[],
+  { seed, reusePrefix, ...limits }: EngineLimits & { readonly seed: number; readonly reusePrefix: boolean },
+) {
   const random = seeded(seed);
-  const want = all.map((ask) => alone(m, ask));
   const engine = await openEngine({ model: m, ...limits });
   const cancelled = new Set<number>();
   const one = async (ask: Ask, i: number): Promise<void> => {
     for (let turns = random.int(40); turns > 0; turns--) await turn(); // arrivals
     const quits = random.int(5) === 0 ? random.int(ask.maxTokens) : Infinity;
-    const stream = engine.submit({ ...ask, priority: random.int(3), cacheKey: String(random.int(2)) });
+    const stream = engine.submit({ ...ask, reusePrefix, priority: random.int(3), cacheKey: String(random.int(2)) });
     const ids: number[] = [];
     const logprobs: number[] = [];
     let last: EngineChunk | undefined;
@@ -97,12 +104,27 @@ async function serve(m: Model, all: readonly Ask[], limits: EngineLimits, seed: 
 describe.each(BACKENDS)('%s: same bits', (backend) => {
   const [dir, size] =
     backend === 'js'
-      ? [MICRO_FLASH, { requests: 12, longest: 150, tokens: 6 }]
-      : [TINY, { requests: 64, longest: 400, tokens: 24 }];
+      ? [MICRO_FLASH, { requests: 12, longest: 140, tokens: 6, places: 3 }]
+      : [TINY, { requests: 64, longest: 160, tokens: 12, places: 24 }];
 
-  it('of many requests at once, with prefixes reused', async () => {
+  it('of many requests at once: with prefixes reused and not, put back and not', async () => {
     const m = await model(dir, { backend });
-    const stats = await serve(m, asks(m, size, 1), { maxSequences: 24, maxStepTokens: 100 }, 2);
-    expect(stats.prefixHitTokens).toBeGreaterThan(0);
+    const all = asks(m, size, 1);
+    const want = all.map((ask) => alone(m, ask));
+    const roomy = await serve(m, all, want, {
+      maxSequences: size.places,
+      maxStepTokens: 100,
+      reusePrefix: true,
+      seed: 2,
+    });
+    expect(roomy.prefixHitTokens).toBeGreaterThan(0);
+    // Memory for about three: decodes run out of it.
+    const kvBytes = 3 * sequenceBytes(size.longest + 8 + size.tokens, m.memory.layers);
+    const few = { maxSequences: 24, maxStepTokens: 64, promptMs: 20, kvBytes };
+    const saved = await serve(m, all, want, { ...few, reusePrefix: false, preemption: 'save', seed: 3 });
+    const again = await serve(m, all, want, { ...few, reusePrefix: true, preemption: 'recompute', seed: 4 });
+    for (const { preemptions } of [saved, again]) expect(preemptions).toBeGreaterThan(0);
+    expect(saved.prefixQueryTokens).toBe(0);
+    expect(Math.max(saved.kvBytes, again.kvBytes)).toBeLessThanOrEqual(kvBytes);
   });
 });

@@ -35,6 +35,15 @@ export interface CoreLimits {
   readonly preemption: 'save' | 'recompute';
 }
 
+/** What an engine has on its hands: requests that have not had their first step, and places that nobody takes. */
+export interface CoreLoad {
+  readonly queued: number;
+  readonly free: number;
+}
+
+/** Whether one more request may come: those that find a place at the next step are not in the queue. */
+export const admits = ({ queued, free }: CoreLoad, maxQueue: number): boolean => queued < maxQueue + Math.max(0, free);
+
 /** Tokens of a prompt between two states that are kept on the chance that somebody departs there. */
 const KEEP_EVERY = 256;
 /** A prompt that shares fewer tokens with another is not worth a state of its own. */
@@ -60,6 +69,8 @@ export class EngineCore {
   #idle: (() => void)[] = [];
   #out: Float32Array;
   #rows: Float32Array[] = [];
+  /** Called after each step. */
+  onStep: () => void = () => undefined;
   readonly #finished = { ...ended };
   #queryTokens = 0;
   #hitTokens = 0;
@@ -81,27 +92,22 @@ export class EngineCore {
     this.#out = new Float32Array(0);
   }
 
-  /** Requests that have not had their first step. */
-  get queued(): number {
-    let n = 0;
-    for (const job of this.#jobs) if (job.startedAt === undefined) n++;
-    return n;
-  }
-
-  /** Requests under way. */
-  get size(): number {
-    return this.#jobs.size;
+  /** Who waits, and places that are free. */
+  get load(): CoreLoad {
+    let queued = 0;
+    for (const job of this.#jobs) if (job.startedAt === undefined) queued++;
+    const { maxSequences } = this.limits;
+    return { queued, free: maxSequences - this.#running.reduce((sum, track) => sum + track.width, 0) };
   }
 
   /** Throws when nothing can be taken in now. */
   checkAdmission(): void {
     if (this.#closed) throw this.#closed;
-    const { maxQueue, maxSequences } = this.limits;
-    const free = maxSequences - this.#running.reduce((sum, track) => sum + track.width, 0);
-    const { queued } = this;
-    if (queued < maxQueue + Math.max(0, free)) return;
+    const { load } = this;
+    const { maxQueue } = this.limits;
+    if (admits(load, maxQueue)) return;
     this.#finished.refused++;
-    throw new QueueFullError(queued, maxQueue);
+    throw new QueueFullError(load.queued, maxQueue);
   }
 
   /** Takes a request in; its chunks go to `sink`. Admission has been checked. */
@@ -182,6 +188,7 @@ export class EngineCore {
 
   readonly #tick = (): void => {
     const did = this.#step();
+    if (did) this.onStep();
     if (did && (this.#waiting.length > 0 || this.#running.length > 0)) setImmediate(this.#tick);
     else this.#isTicking = false;
   };

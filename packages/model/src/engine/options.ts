@@ -1,6 +1,7 @@
 import { checkInteger, checkNumber, checkOneOf, KindError, ValueError } from '@megamoe/core';
 import { sequenceBytes, type LayerSpec } from '@megamoe/ops';
 import { checkRequestNames, prepareRequest, type RequestContext } from '../request';
+import type { Model } from '../model';
 import type { CoreLimits } from './core';
 import type { CoreRequest } from './job';
 import type { EngineRequest } from './types';
@@ -74,6 +75,11 @@ export function resolveLimits(
     promptMs,
     preemption,
   };
+}
+
+/** Limits of an engine of a model. @throws ValueError naming what cannot be */
+export function limitsFor(fn: string, o: EngineLimits, { memory, config, maxChunk }: Model): CoreLimits {
+  return resolveLimits(fn, o, { layers: memory.layers, maxTokens: config.maxPositionEmbeddings, maxChunk });
 }
 
 /** The longest sequence whose pages fit into `kvBytes`, at most `maxTokens`. */

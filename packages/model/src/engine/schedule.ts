@@ -124,19 +124,21 @@ export function schedule(input: ScheduleInput): Schedule {
     rows.push({ id: c.id, n });
   };
 
-  const decodes = running
-    .filter((c) => c.decoding && !c.paused && stays(c))
+  const isNew = new Set(admit); // their memory is spoken for
+  const next = [...running.filter((c) => !c.paused && stays(c)), ...admit];
+  const decodes = next
+    .filter((c) => c.decoding) // one that was put back and goes on is among them
     .sort((a, b) => a.lastStep - b.lastStep || inOrder(a, b))
     .slice(0, maxRows)
     .sort(inOrder);
-  for (const c of decodes) if (stays(c) && hasRoom(c, c.bytesFor(1))) take(c, 1);
+  for (const c of decodes) if (stays(c) && (isNew.has(c) || hasRoom(c, c.bytesFor(1)))) take(c, 1);
 
   const budget = Math.min(maxRows - rows.length, rows.length > 0 ? input.promptRows : maxRows);
-  const prompts = [...running.filter((c) => !c.decoding && !c.paused && stays(c)), ...admit].sort(inOrder);
+  const prompts = next.filter((c) => !c.decoding && stays(c)).sort(inOrder);
   const given = sharePromptRows(prompts, budget);
   for (const c of prompts) {
     const n = given.get(c.id) ?? 0;
-    if (n > 0 && stays(c) && (admit.includes(c) || hasRoom(c, c.bytesFor(n)))) take(c, n);
+    if (n > 0 && stays(c) && (isNew.has(c) || hasRoom(c, c.bytesFor(n)))) take(c, n);
   }
   return { preempt: [...back], admit: admit.map((c) => c.id), rows, short };
 }

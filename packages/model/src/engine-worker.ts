@@ -1,0 +1,81 @@
+/** What runs in the worker of an engine: a model and the core that serves requests with it. Orders come and reports go as messages. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { EngineCore } from './engine/core';
+import { factsOf } from './engine/local';
+import { limitsFor } from './engine/options';
+import {
+  flattenError,
+  type Happening,
+  type Order,
+  type Report,
+  type WorkerSetup,
+  type WorkerState,
+} from './engine/protocol';
+import type { Job, Sink } from './engine/job';
+import { loadModel } from './load';
+
+const port = parentPort!;
+const send = (report: Report): void => port.postMessage(report);
+
+async function serve({ directory, id, load, limits: asked, reports }: WorkerSetup): Promise<void> {
+  const model = await loadModel(directory, {
+    ...load,
+    ...(reports.plan ? { onPlan: (plan) => send({ type: 'plan', plan }) } : {}),
+    ...(reports.progress ? { onProgress: (done, total, name) => send({ type: 'progress', done, total, name }) } : {}),
+  });
+  const limits = limitsFor('openEngine', asked, model);
+  const core = new EngineCore(model, limits);
+  const jobs = new Map<number, Job>();
+  let seen = 0;
+  let happened: Happening[] = [];
+  let isFlushing = false;
+
+  const state = (): WorkerState => ({ seen, load: core.load, stats: core.stats() });
+  /** Reports once for all that happens in a step. */
+  const report = (): void => {
+    if (isFlushing) return;
+    isFlushing = true;
+    queueMicrotask(() => {
+      isFlushing = false;
+      const all = happened;
+      happened = [];
+      send({ type: 'served', happened: all, state: state() });
+    });
+  };
+  const sinkOf = (request: number): Sink => {
+    const note = (what: Happening): void => {
+      happened.push(what);
+      report();
+    };
+    return {
+      wants: true,
+      push: (chunk) => note({ id: request, chunk }),
+      end: () => {
+        jobs.delete(request);
+        note({ id: request, ended: true });
+      },
+      fail: (error) => {
+        jobs.delete(request);
+        note({ id: request, error: flattenError(error) });
+      },
+    };
+  };
+
+  core.onStep = report;
+  port.on('message', (order: Order) => {
+    if (order.type === 'add') {
+      seen = order.id;
+      jobs.set(order.id, core.add(order.request, sinkOf(order.id)));
+    } else {
+      const job = jobs.get(order.id);
+      if (job !== undefined) core.cancel(job, new Error('cancelled'));
+    }
+    report();
+  });
+  send({ type: 'ready', model: factsOf(model, id, limits), maxSequences: limits.maxSequences, state: state() });
+}
+
+serve(workerData as WorkerSetup).catch((error: unknown) => {
+  send({ type: 'failed', error: flattenError(error) });
+  port.close();
+});
