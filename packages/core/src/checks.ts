@@ -1,4 +1,5 @@
-import { KindError, ShapeError, ValueError } from './errors';
+import { describe } from './arrays';
+import { ShapeError, ValueError } from './errors';
 
 /** A size for people: where it comes from and what it is, or the number alone when it comes from nowhere. */
 const sized = (formula: string, n: number): string => (formula === String(n) ? formula : `${formula} = ${n}`);
@@ -17,27 +18,27 @@ export function checkCapacity(fn: string, arg: string, v: ArrayLike<unknown>, fo
 
 /** Throws {@link ShapeError} unless `v` is a positive multiple of `of`, or zero. */
 export function checkMultiple(fn: string, arg: string, v: number, of: number): void {
-  if (Number.isInteger(v) && v >= 0 && v % of === 0) return;
-  throw new ShapeError(`${fn}: "${arg}" must be a multiple of ${of}, got ${v}`);
+  if (Number.isSafeInteger(v) && v >= 0 && v % of === 0) return;
+  throw new ShapeError(`${fn}: "${arg}" must be a multiple of ${of}, got ${describe(v)}`);
 }
 
 /** Throws {@link ValueError} unless `v` is an integer in `[min, max]`. */
 export function checkInteger(fn: string, arg: string, v: number, min: number, max = Number.MAX_SAFE_INTEGER): void {
   if (Number.isInteger(v) && v >= min && v <= max) return;
   const range = max === Number.MAX_SAFE_INTEGER ? `at least ${min}` : `in [${min}, ${max}]`;
-  throw new ValueError(`${fn}: "${arg}" must be an integer ${range}, got ${String(v)}`);
+  throw new ValueError(`${fn}: "${arg}" must be an integer ${range}, got ${describe(v)}`);
 }
 
 /** Throws {@link ValueError} unless `v` is a finite number in `[min, max]`. */
 export function checkNumber(fn: string, arg: string, v: number, min = -Infinity, max = Infinity): void {
   if (typeof v === 'number' && Number.isFinite(v) && v >= min && v <= max) return;
-  throw new ValueError(`${fn}: "${arg}" must be a finite number in [${min}, ${max}], got ${String(v)}`);
+  throw new ValueError(`${fn}: "${arg}" must be a finite number in [${min}, ${max}], got ${describe(v)}`);
 }
 
 /** Throws {@link ValueError} unless `v` is a finite number above zero, as every scale must be. */
 export function checkPositive(fn: string, arg: string, v: number): void {
   if (typeof v === 'number' && v > 0 && v < Infinity) return;
-  throw new ValueError(`${fn}: "${arg}" must be a finite number above 0, got ${String(v)}`);
+  throw new ValueError(`${fn}: "${arg}" must be a finite number above 0, got ${describe(v)}`);
 }
 
 /** Throws {@link ValueError} that names the index of the first NaN or infinity in `v`. */
@@ -55,20 +56,7 @@ export function checkOneOf<T extends string | number>(
   choices: readonly T[],
 ): asserts v is T {
   if ((choices as readonly unknown[]).includes(v)) return;
-  throw new ValueError(`${fn}: "${arg}" must be one of ${choices.join(', ')}, got ${String(v)}`);
-}
-
-/** A typed-array class, as {@link checkKind} takes it. */
-export interface TypedArrayClass<T> {
-  new (length: number): T;
-  readonly name: string;
-}
-
-/** Throws {@link KindError} unless `v` is an instance of the typed-array class `kind`. */
-export function checkKind<T>(fn: string, arg: string, v: unknown, kind: TypedArrayClass<T>): asserts v is T {
-  if (v instanceof kind) return;
-  const got = v === null ? 'null' : typeof v === 'object' ? (v.constructor?.name ?? 'object') : typeof v;
-  throw new KindError(`${fn}: "${arg}" must be a ${kind.name}, got ${got}`);
+  throw new ValueError(`${fn}: "${arg}" must be one of ${choices.join(', ')}, got ${describe(v)}`);
 }
 
 /** `ceil(a / b)` for non-negative integers. */

@@ -2,6 +2,7 @@
  * Exact codecs for the small number formats of NVFP4 checkpoints. Every decode is exact in float32; every encode rounds to
  * nearest, ties to even. Sources: OCP Microscaling Formats v1.0 (E2M1, E8M0), OCP 8-bit Floating Point v1.0 (E4M3).
  */
+import { checkApart, checkKind } from './arrays';
 import { checkLength } from './checks';
 
 const f32 = new Float32Array(1);
@@ -106,17 +107,27 @@ export function decodeF16(bits: number): number {
   return sign * (exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25));
 }
 
-/** Decodes a BF16 array. `out` [n] f32 may be reused between calls. */
-export function decodeBf16Array(bits: Uint16Array, out: Float32Array = new Float32Array(bits.length)): Float32Array {
-  checkLength('decodeBf16Array', 'out', out, 'bits.length', bits.length);
+/** Decodes a BF16 array. `given`, [n] f32, is written where it is there; apart from `bits`. */
+export function decodeBf16Array(bits: Uint16Array, given?: Float32Array): Float32Array {
+  const fn = 'decodeBf16Array';
+  checkKind(fn, 'bits', bits, Uint16Array);
+  const out = given ?? new Float32Array(bits.length);
+  checkKind(fn, 'out', out, Float32Array);
+  checkApart(fn, 'out', out, 'bits', bits);
+  checkLength(fn, 'out', out, 'bits.length', bits.length);
   const words = new Uint32Array(out.buffer, out.byteOffset, out.length);
   for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
   return out;
 }
 
-/** Encodes float32 values as BF16, nearest, ties to even. `out` [n] u16 may be reused between calls. */
-export function encodeBf16Array(x: Float32Array, out: Uint16Array = new Uint16Array(x.length)): Uint16Array {
-  checkLength('encodeBf16Array', 'out', out, 'x.length', x.length);
+/** Encodes float32 values as BF16, nearest, ties to even. `given`, [n] u16, is written where it is there; apart from `x`. */
+export function encodeBf16Array(x: Float32Array, given?: Uint16Array): Uint16Array {
+  const fn = 'encodeBf16Array';
+  checkKind(fn, 'x', x, Float32Array);
+  const out = given ?? new Uint16Array(x.length);
+  checkKind(fn, 'out', out, Uint16Array);
+  checkApart(fn, 'out', out, 'x', x);
+  checkLength(fn, 'out', out, 'x.length', x.length);
   for (let i = 0; i < x.length; i++) out[i] = encodeBf16(x[i]!);
   return out;
 }

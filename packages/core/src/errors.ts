@@ -27,6 +27,13 @@ export class UnsupportedError extends Error {
   override readonly name = 'UnsupportedError';
 }
 
+/** What an addon or the engine threw without a code, as an error of this project with the same words; others as they are. */
+export function namedError(error: unknown): unknown {
+  if (!(error instanceof Error) || 'code' in error) return error;
+  if (error instanceof RangeError) return new ShapeError(error.message, { cause: error });
+  return error instanceof TypeError ? new KindError(error.message, { cause: error }) : error;
+}
+
 /** Where in a checkpoint a {@link CheckpointError} happened. */
 export interface CheckpointErrorDetails extends ErrorOptions {
   /** Path of the offending file. */

@@ -1,11 +1,10 @@
-export { CheckpointError, KindError, ShapeError, UnsupportedError, ValueError } from './errors';
+export { CheckpointError, KindError, namedError, ShapeError, UnsupportedError, ValueError } from './errors';
 export type { CheckpointErrorDetails } from './errors';
 export {
   ceilDiv,
   checkCapacity,
   checkFinite,
   checkInteger,
-  checkKind,
   checkLength,
   checkMultiple,
   checkNumber,
@@ -13,7 +12,17 @@ export {
   checkPositive,
   roundUp,
 } from './checks';
-export type { TypedArrayClass } from './checks';
+export {
+  checkApart,
+  checkApartOrSame,
+  checkKind,
+  checkObject,
+  describe,
+  isShared,
+  newArray,
+  sameBuffer,
+} from './arrays';
+export type { TypedArrayClass } from './arrays';
 export {
   decodeBf16,
   decodeBf16Array,

@@ -1,4 +1,13 @@
-import { checkCapacity, checkInteger, checkKind, ShapeError, ValueError } from '@megamoe/core';
+import {
+  checkApart,
+  checkApartOrSame,
+  checkCapacity,
+  checkInteger,
+  checkKind,
+  describe,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
 
 /**
  * Rows per expert.
@@ -18,6 +27,7 @@ export function countExperts(
   checkKind(fn, 'counts', counts, Int32Array);
   checkIds(fn, topkIds, t, topk, numExperts);
   checkCapacity(fn, 'counts', counts, 'E', numExperts);
+  checkApart(fn, 'counts', counts, 'topkIds', topkIds, numExperts, t * topk);
   for (let e = 0; e < numExperts; e++) counts[e] = 0;
   const n = t * topk;
   for (let i = 0; i < n; i++) {
@@ -56,6 +66,7 @@ export function offsetsFromCounts(counts: Int32Array, numExperts: number, expert
   checkKind(fn, 'expertOffsets', expertOffsets, Int32Array);
   checkCapacity(fn, 'counts', counts, 'E', numExperts);
   checkCapacity(fn, 'expertOffsets', expertOffsets, 'E', numExperts);
+  checkApartOrSame(fn, 'expertOffsets', expertOffsets, 'counts', counts, numExperts, numExperts);
   let total = 0;
   for (let e = 0; e < numExperts; e++) {
     if (counts[e]! < 0) throw new ValueError(`${fn}: "counts" must not be negative, got ${counts[e]} at expert ${e}`);
@@ -93,10 +104,11 @@ export function checkOffsets(fn: string, expertOffsets: Int32Array, numExperts: 
  * @throws ShapeError unless `row` is in [0, rows)
  */
 export function expertOfRow(expertOffsets: Int32Array, row: number): number {
+  checkKind('expertOfRow', 'expertOffsets', expertOffsets, Int32Array);
   const numExperts = expertOffsets.length;
   const rows = numExperts === 0 ? 0 : expertOffsets[numExperts - 1]!;
   if (!(Number.isInteger(row) && row >= 0 && row < rows)) {
-    throw new ShapeError(`expertOfRow: "row" must be an integer in [0, rows = ${rows}), got ${row}`);
+    throw new ShapeError(`expertOfRow: "row" must be an integer in [0, rows = ${rows}), got ${describe(row)}`);
   }
   let low = 0;
   let high = numExperts - 1;

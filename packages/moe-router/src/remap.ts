@@ -1,4 +1,12 @@
-import { checkCapacity, checkInteger, checkKind, checkOneOf, ValueError } from '@megamoe/core';
+import {
+  checkApart,
+  checkApartOrSame,
+  checkCapacity,
+  checkInteger,
+  checkKind,
+  checkOneOf,
+  ValueError,
+} from '@megamoe/core';
 
 /**
  * Global expert ids to the ids of one rank that holds experts `[firstExpert, firstExpert + nLocal)` (docs/field-notes.md F13).
@@ -39,6 +47,11 @@ export function remapLocal(
   checkCapacity(fn, 'topkWeights', topkWeights, 'T*topk', n);
   checkCapacity(fn, 'localIds', localIds, 'T*topk', n);
   checkCapacity(fn, 'localWeights', localWeights, 'T*topk', n);
+  checkApartOrSame(fn, 'localIds', localIds, 'topkIds', topkIds, n, n);
+  checkApartOrSame(fn, 'localWeights', localWeights, 'topkWeights', topkWeights, n, n);
+  checkApart(fn, 'localIds', localIds, 'topkWeights', topkWeights, n, n);
+  checkApart(fn, 'localWeights', localWeights, 'topkIds', topkIds, n, n);
+  checkApart(fn, 'localIds', localIds, 'localWeights', localWeights, n, n);
   for (let i = 0; i < n; i++) {
     if (topkIds[i]! >= -1) continue;
     const at = `token ${Math.floor(i / topk)}, place ${i % topk}`;

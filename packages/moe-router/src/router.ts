@@ -1,12 +1,16 @@
 import {
+  checkApart,
   checkCapacity,
   checkInteger,
   checkKind,
   checkLength,
   checkMultiple,
+  checkObject,
   checkOneOf,
   checkPositive,
+  describe,
   KindError,
+  newArray,
   ValueError,
 } from '@megamoe/core';
 import { checkLogits, type Scoring, SCORINGS, scoreRow } from './scores';
@@ -88,22 +92,25 @@ class ExpertRouter implements Router {
 
   constructor(spec: RouterSpec) {
     const fn = 'createRouter';
-    checkInteger(fn, 'maxTokens', spec.maxTokens, 0);
-    checkInteger(fn, 'numExperts', spec.numExperts, 1);
-    checkInteger(fn, 'topk', spec.topk, 1);
-    if (spec.topk > spec.numExperts) {
-      throw new ValueError(`${fn}: "topk" must be at most numExperts = ${spec.numExperts}, got ${spec.topk}`);
-    }
-    checkOneOf(fn, 'scoring', spec.scoring, SCORINGS);
-    if (typeof spec.normTopkProb !== 'boolean') {
-      throw new KindError(`${fn}: "normTopkProb" must be a boolean, got ${String(spec.normTopkProb)}`);
-    }
-    checkPositive(fn, 'routedScalingFactor', spec.routedScalingFactor);
+    checkObject(fn, 'spec', spec);
     const { maxTokens, numExperts, topk, scoring, normTopkProb, routedScalingFactor } = spec;
+    checkInteger(fn, 'maxTokens', maxTokens, 0);
+    checkInteger(fn, 'numExperts', numExperts, 1);
+    checkInteger(fn, 'topk', topk, 1);
+    if (topk > numExperts) {
+      throw new ValueError(`${fn}: "topk" must be at most numExperts = ${numExperts}, got ${topk}`);
+    }
+    checkOneOf(fn, 'scoring', scoring, SCORINGS);
+    if (typeof normTopkProb !== 'boolean') {
+      throw new KindError(`${fn}: "normTopkProb" must be a boolean, got ${describe(normTopkProb)}`);
+    }
+    checkPositive(fn, 'routedScalingFactor', routedScalingFactor);
+    if (!Number.isFinite(fround(routedScalingFactor)))
+      throw new ValueError(`${fn}: "routedScalingFactor" must be finite in float32, got ${routedScalingFactor}`);
     this.spec = Object.freeze({ maxTokens, numExperts, topk, scoring, normTopkProb, routedScalingFactor });
     this.#factor = fround(routedScalingFactor);
-    this.#scores = new Float32Array(numExperts);
-    this.#best = new Float32Array(topk);
+    this.#scores = newArray(fn, 'scores', Float32Array, 'numExperts', numExperts);
+    this.#best = newArray(fn, 'best', Float32Array, 'topk', topk);
   }
 
   route(
@@ -121,6 +128,8 @@ class ExpertRouter implements Router {
       for (let e = 0; e < numExperts; e++) {
         if (Number.isNaN(bias[e])) throw new ValueError(`route: "bias" must not be NaN, got NaN at expert ${e}`);
       }
+      checkApart('route', 'topkIds', topkIds, 'bias', bias, t * topk);
+      checkApart('route', 'topkWeights', topkWeights, 'bias', bias, t * topk);
     }
     for (let row = 0; row < t; row++) {
       scoreRow(scoring, logits, row * numExperts, numExperts, this.#scores, 0);
@@ -143,6 +152,11 @@ class ExpertRouter implements Router {
     checkKind('routeHash', 'tid2eid', tid2eid, Int32Array);
     checkCapacity('routeHash', 'tokenIds', tokenIds, 'T', t);
     checkMultiple('routeHash', 'tid2eid.length', tid2eid.length, topk);
+    const n = t * topk;
+    checkApart('routeHash', 'topkIds', topkIds, 'tokenIds', tokenIds, n, t);
+    checkApart('routeHash', 'topkIds', topkIds, 'tid2eid', tid2eid, n);
+    checkApart('routeHash', 'topkWeights', topkWeights, 'tokenIds', tokenIds, n, t);
+    checkApart('routeHash', 'topkWeights', topkWeights, 'tid2eid', tid2eid, n);
     const vocab = tid2eid.length / topk;
     for (let row = 0; row < t; row++) {
       const token = tokenIds[row]!;
@@ -174,6 +188,9 @@ class ExpertRouter implements Router {
     checkCapacity(fn, 'logits', logits, 'T*E', t * numExperts);
     checkCapacity(fn, 'topkIds', topkIds, 'T*topk', t * topk);
     checkCapacity(fn, 'topkWeights', topkWeights, 'T*topk', t * topk);
+    checkApart(fn, 'topkIds', topkIds, 'logits', logits, t * topk, t * numExperts);
+    checkApart(fn, 'topkWeights', topkWeights, 'logits', logits, t * topk, t * numExperts);
+    checkApart(fn, 'topkIds', topkIds, 'topkWeights', topkWeights, t * topk, t * topk);
     checkLogits(fn, logits, t, numExperts);
   }
 

@@ -1,4 +1,4 @@
-import { checkCapacity, checkInteger, checkKind, checkOneOf, ValueError } from '@megamoe/core';
+import { checkApartOrSame, checkCapacity, checkInteger, checkKind, checkOneOf, ValueError } from '@megamoe/core';
 
 /** How a router turns its logits into scores; DeepSeek-V4 uses `sqrtsoftplus` (docs/formats.md D8). */
 export type Scoring = 'sqrtsoftplus' | 'softmax' | 'sigmoid';
@@ -37,6 +37,7 @@ export function scoreExperts(
   checkKind(fn, 'out', out, Float32Array);
   checkCapacity(fn, 'logits', logits, 'T*E', t * numExperts);
   checkCapacity(fn, 'out', out, 'T*E', t * numExperts);
+  checkApartOrSame(fn, 'out', out, 'logits', logits, t * numExperts, t * numExperts);
   checkLogits(fn, logits, t, numExperts);
   for (let row = 0; row < t; row++) scoreRow(scoring, logits, row * numExperts, numExperts, out, row * numExperts);
 }

@@ -1,4 +1,4 @@
-import { checkCapacity, checkInteger, checkKind, ValueError } from '@megamoe/core';
+import { checkApart, checkCapacity, checkInteger, checkKind, ValueError } from '@megamoe/core';
 import { checkIds, checkOffsets } from './offsets';
 
 /**
@@ -24,6 +24,13 @@ export function assignSlots(
 ): void {
   checkSlotShapes('assignSlots', topkIds, t, topk, numExperts, expertOffsets, slotToken, tokenSlots);
   const n = t * topk;
+  const fn = 'assignSlots';
+  checkApart(fn, 'expertOffsets', expertOffsets, 'topkIds', topkIds, numExperts, n);
+  checkApart(fn, 'slotToken', slotToken, 'topkIds', topkIds, n, n);
+  checkApart(fn, 'tokenSlots', tokenSlots, 'topkIds', topkIds, n, n);
+  checkApart(fn, 'expertOffsets', expertOffsets, 'slotToken', slotToken, numExperts, n);
+  checkApart(fn, 'expertOffsets', expertOffsets, 'tokenSlots', tokenSlots, numExperts, n);
+  checkApart(fn, 'slotToken', slotToken, 'tokenSlots', tokenSlots, n, n);
   for (let e = 0; e < numExperts; e++) expertOffsets[e] = 0;
   for (let i = 0; i < n; i++) {
     const e = topkIds[i]!;

@@ -1,8 +1,7 @@
-import { checkCapacity, checkKind, checkPositive, E4M3_MAX, E4M3_VALUES } from '@megamoe/core';
-import { checkDequantize, checkShape, decodeBlock } from './modelopt';
+import { checkPositive, E4M3_MAX, E4M3_VALUES } from '@megamoe/core';
+import { checkDequantize, checkQuantize, checkShape, decodeBlock } from './modelopt';
 import type { Nvfp4Matrix } from './modelopt';
 import { blockAmax, e4m3FromFloat32, encodeBlock, SIGNED_CODES } from './rounding';
-import { checkAllFinite } from './scales';
 import type { GlobalEncodeScale } from './scales';
 
 /** Rows `m`, columns `k` (unpacked elements, a multiple of 16) and the matrix' `weight_global_scale`, a divisor on decoding. */
@@ -20,6 +19,7 @@ const ONE_EIGHTH = 0x20;
  * be NaN).
  */
 function checkScale(fn: string, scale: number): number {
+  checkPositive(fn, 'globalEncodeScale', scale);
   const g = Math.fround(scale);
   checkPositive(fn, 'globalEncodeScale', g);
   checkPositive(fn, '448 / globalEncodeScale', Math.fround(E4M3_MAX / g));
@@ -39,28 +39,21 @@ function checkScale(fn: string, scale: number): number {
 export function quantizeCompressedTensors(
   x: Float32Array,
   shape: CompressedTensorsShape,
-  codes: Uint8Array = new Uint8Array((shape.m * shape.k) / 2),
-  sf: Uint8Array = new Uint8Array((shape.m * shape.k) / 16),
+  codes?: Uint8Array,
+  sf?: Uint8Array,
 ): Nvfp4Matrix {
   const fn = 'quantizeCompressedTensors';
-  const { m, k } = shape;
-  checkShape(fn, m, k, 16);
-  checkKind(fn, 'x', x, Float32Array);
-  checkKind(fn, 'codes', codes, Uint8Array);
-  checkKind(fn, 'sf', sf, Uint8Array);
-  checkCapacity(fn, 'x', x, 'M*K', m * k);
-  checkCapacity(fn, 'codes', codes, 'M*K/2', (m * k) / 2);
-  checkCapacity(fn, 'sf', sf, 'M*K/16', (m * k) / 16);
+  const { m, k } = checkShape(fn, shape, 16);
   const g = checkScale(fn, shape.globalEncodeScale);
-  checkAllFinite(fn, x, m * k);
+  const out = checkQuantize(fn, x, m, k, codes, sf);
   const blocks = (m * k) / 16;
   for (let b = 0; b < blocks; b++) {
     const s = Math.fround(g * Math.fround(blockAmax(x, b * 16) / 6));
     const scale = e4m3FromFloat32(s > E4M3_MAX ? E4M3_MAX : s) || ONE_EIGHTH;
-    sf[b] = scale;
-    encodeBlock(x, b * 16, Math.fround(E4M3_VALUES[scale]! / g), SIGNED_CODES, codes, b * 8);
+    out.sf[b] = scale;
+    encodeBlock(x, b * 16, Math.fround(E4M3_VALUES[scale]! / g), SIGNED_CODES, out.codes, b * 8);
   }
-  return { codes, sf };
+  return out;
 }
 
 /**
@@ -75,11 +68,13 @@ export function dequantizeCompressedTensors(
   codes: Uint8Array,
   sf: Uint8Array,
   shape: CompressedTensorsShape,
-  out: Float32Array = new Float32Array(shape.m * shape.k),
+  out?: Float32Array,
 ): Float32Array {
-  const g = checkScale('dequantizeCompressedTensors', shape.globalEncodeScale);
-  checkDequantize('dequantizeCompressedTensors', codes, sf, shape.m, shape.k, out);
-  const blocks = (shape.m * shape.k) / 16;
-  for (let b = 0; b < blocks; b++) decodeBlock(codes, b * 8, Math.fround(E4M3_VALUES[sf[b]!]! / g), out, b * 16);
-  return out;
+  const fn = 'dequantizeCompressedTensors';
+  const { m, k } = checkShape(fn, shape, 16);
+  const g = checkScale(fn, shape.globalEncodeScale);
+  const to = checkDequantize(fn, codes, sf, m, k, out);
+  const blocks = (m * k) / 16;
+  for (let b = 0; b < blocks; b++) decodeBlock(codes, b * 8, Math.fround(E4M3_VALUES[sf[b]!]! / g), to, b * 16);
+  return to;
 }

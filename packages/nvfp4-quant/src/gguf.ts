@@ -1,5 +1,5 @@
-import { checkKind, checkLength, ValueError } from '@megamoe/core';
-import { checkShape } from './modelopt';
+import { checkApart, checkKind, checkLength, newArray, ValueError } from '@megamoe/core';
+import { checkShape, outputs } from './modelopt';
 import type { Nvfp4Matrix } from './modelopt';
 import type { CodesShape } from './nibbles';
 
@@ -18,13 +18,13 @@ export const GGUF_BLOCK_BYTES = 36;
  * @param sf     [M, K/16] E4M3 bytes, linear
  * @param blocks [M, K/64 * 36] u8
  */
-export function packGguf(
-  codes: Uint8Array,
-  sf: Uint8Array,
-  { m, k }: CodesShape,
-  blocks: Uint8Array = new Uint8Array(((m * k) / GGUF_BLOCK) * GGUF_BLOCK_BYTES),
-): Uint8Array {
-  checkGguf('packGguf', codes, sf, m, k, blocks);
+export function packGguf(codes: Uint8Array, sf: Uint8Array, shape: CodesShape, given?: Uint8Array): Uint8Array {
+  const fn = 'packGguf';
+  const { m, k } = checkShape(fn, shape, GGUF_BLOCK);
+  const blocks = given ?? newArray(fn, 'blocks', Uint8Array, 'M*K/64*36', ((m * k) / GGUF_BLOCK) * GGUF_BLOCK_BYTES);
+  checkGguf(fn, codes, sf, m, k, blocks);
+  checkApart(fn, 'blocks', blocks, 'codes', codes);
+  checkApart(fn, 'blocks', blocks, 'sf', sf);
   for (let i = 0; i < sf.length; i++) {
     if (sf[i]! >= 0x7f && sf[i] !== 0x80) {
       const got = `0x${sf[i]!.toString(16)}`;
@@ -57,11 +57,16 @@ export function packGguf(
  */
 export function unpackGguf(
   blocks: Uint8Array,
-  { m, k }: CodesShape,
-  codes: Uint8Array = new Uint8Array((m * k) / 2),
-  sf: Uint8Array = new Uint8Array((m * k) / 16),
+  shape: CodesShape,
+  givenCodes?: Uint8Array,
+  givenSf?: Uint8Array,
 ): Nvfp4Matrix {
-  checkGguf('unpackGguf', codes, sf, m, k, blocks);
+  const fn = 'unpackGguf';
+  const { m, k } = checkShape(fn, shape, GGUF_BLOCK);
+  const { codes, sf } = outputs(fn, m, k, givenCodes, givenSf, checkLength);
+  checkGguf(fn, codes, sf, m, k, blocks);
+  checkApart(fn, 'codes', codes, 'blocks', blocks);
+  checkApart(fn, 'sf', sf, 'blocks', blocks);
   const count = (m * k) / GGUF_BLOCK;
   for (let b = 0; b < count; b++) {
     const at = b * GGUF_BLOCK_BYTES;
@@ -89,7 +94,6 @@ export function unpackGguf(
 }
 
 function checkGguf(fn: string, codes: Uint8Array, sf: Uint8Array, m: number, k: number, blocks: Uint8Array): void {
-  checkShape(fn, m, k, GGUF_BLOCK);
   checkKind(fn, 'codes', codes, Uint8Array);
   checkKind(fn, 'sf', sf, Uint8Array);
   checkKind(fn, 'blocks', blocks, Uint8Array);

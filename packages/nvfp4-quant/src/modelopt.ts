@@ -1,13 +1,17 @@
 import {
+  checkApart,
   checkCapacity,
   checkInteger,
   checkKind,
   checkMultiple,
+  checkObject,
   checkPositive,
   E2M1_VALUES,
   E4M3_MAX,
   E4M3_MIN,
   E4M3_VALUES,
+  newArray,
+  ShapeError,
   ValueError,
 } from '@megamoe/core';
 import { blockAmax, CODES, e4m3FromFloat32, encodeBlock } from './rounding';
@@ -29,10 +33,18 @@ export interface Nvfp4Matrix {
   readonly sf: Uint8Array;
 }
 
-/** Throws unless `m` and `k` are a shape of blocks of `block` elements. */
-export function checkShape(fn: string, m: number, k: number, block: number): void {
+/** Throws unless `m` and `k` of `shape` are rows of whole blocks of `block` elements; gives the two. */
+export function checkShape(
+  fn: string,
+  shape: { readonly m: number; readonly k: number },
+  block: number,
+): { readonly m: number; readonly k: number } {
+  checkObject(fn, 'shape', shape);
+  const { m, k } = shape;
   checkInteger(fn, 'm', m, 0);
   checkMultiple(fn, 'k', k, block);
+  if (!Number.isSafeInteger(m * k)) throw new ShapeError(`${fn}: "M*K" must be below 2^53, got ${m * k}`);
+  return { m, k };
 }
 
 /** Throws {@link ValueError} that names the first NaN among the first `count` E4M3 bytes of `sf`. */
@@ -49,6 +61,7 @@ export function checkNoNanScale(fn: string, sf: Uint8Array, count: number): void
  * NaN).
  */
 function checkDecodeScale(fn: string, scale: number): number {
+  checkPositive(fn, 'globalDecodeScale', scale);
   const g = Math.fround(scale);
   checkPositive(fn, 'globalDecodeScale', g);
   checkPositive(fn, '448 * globalDecodeScale', Math.fround(E4M3_MAX * g));
@@ -77,29 +90,58 @@ export function modelOptBlockScale(amax: number, sixG: number): number {
  * @param codes [M, K/2]  u8, two E2M1 codes a byte, the even column in the low nibble
  * @param sf    [M, K/16] E4M3 bytes, linear
  */
-export function quantizeNvfp4(
-  x: Float32Array,
-  shape: Nvfp4Shape,
-  codes: Uint8Array = new Uint8Array((shape.m * shape.k) / 2),
-  sf: Uint8Array = new Uint8Array((shape.m * shape.k) / 16),
-): Nvfp4Matrix {
-  const { m, k } = shape;
-  checkShape('quantizeNvfp4', m, k, 16);
-  checkKind('quantizeNvfp4', 'x', x, Float32Array);
-  checkKind('quantizeNvfp4', 'codes', codes, Uint8Array);
-  checkKind('quantizeNvfp4', 'sf', sf, Uint8Array);
-  checkCapacity('quantizeNvfp4', 'x', x, 'M*K', m * k);
-  checkCapacity('quantizeNvfp4', 'codes', codes, 'M*K/2', (m * k) / 2);
-  checkCapacity('quantizeNvfp4', 'sf', sf, 'M*K/16', (m * k) / 16);
-  const g = checkDecodeScale('quantizeNvfp4', shape.globalDecodeScale);
-  checkAllFinite('quantizeNvfp4', x, m * k);
+export function quantizeNvfp4(x: Float32Array, shape: Nvfp4Shape, codes?: Uint8Array, sf?: Uint8Array): Nvfp4Matrix {
+  const fn = 'quantizeNvfp4';
+  const { m, k } = checkShape(fn, shape, 16);
+  const g = checkDecodeScale(fn, shape.globalDecodeScale);
+  const out = checkQuantize(fn, x, m, k, codes, sf);
+  encodeModelOpt(x, (m * k) / 16, g, out);
+  return out;
+}
+
+function encodeModelOpt(x: Float32Array, blocks: number, g: number, { codes, sf }: Nvfp4Matrix): void {
   const sixG = Math.fround(6 * g);
-  const blocks = (m * k) / 16;
   for (let b = 0; b < blocks; b++) {
     const scale = modelOptBlockScale(blockAmax(x, b * 16), sixG);
     sf[b] = scale;
     encodeBlock(x, b * 16, Math.fround(E4M3_VALUES[scale]! * g), CODES, codes, b * 8);
   }
+}
+
+/** The checks that every quantizer shares; gives the outputs, made where they were left out. */
+export function checkQuantize(
+  fn: string,
+  x: Float32Array,
+  m: number,
+  k: number,
+  givenCodes: Uint8Array | undefined,
+  givenSf: Uint8Array | undefined,
+): Nvfp4Matrix {
+  checkKind(fn, 'x', x, Float32Array);
+  checkCapacity(fn, 'x', x, 'M*K', m * k);
+  const { codes, sf } = outputs(fn, m, k, givenCodes, givenSf);
+  checkApart(fn, 'codes', codes, 'x', x, (m * k) / 2, m * k);
+  checkApart(fn, 'sf', sf, 'x', x, (m * k) / 16, m * k);
+  checkAllFinite(fn, x, m * k);
+  return { codes, sf };
+}
+
+/** Checks the arrays of codes and block scales to write, apart from each other, or makes those that were left out. */
+export function outputs(
+  fn: string,
+  m: number,
+  k: number,
+  givenCodes: Uint8Array | undefined,
+  givenSf: Uint8Array | undefined,
+  check: typeof checkCapacity = checkCapacity,
+): Nvfp4Matrix {
+  const codes = givenCodes ?? newArray(fn, 'codes', Uint8Array, 'M*K/2', (m * k) / 2);
+  const sf = givenSf ?? newArray(fn, 'sf', Uint8Array, 'M*K/16', (m * k) / 16);
+  checkKind(fn, 'codes', codes, Uint8Array);
+  checkKind(fn, 'sf', sf, Uint8Array);
+  check(fn, 'codes', codes, 'M*K/2', (m * k) / 2);
+  check(fn, 'sf', sf, 'M*K/16', (m * k) / 16);
+  checkApart(fn, 'codes', codes, 'sf', sf, (m * k) / 2, (m * k) / 16);
   return { codes, sf };
 }
 
@@ -117,32 +159,43 @@ export function dequantizeNvfp4(
   codes: Uint8Array,
   sf: Uint8Array,
   shape: Nvfp4Shape,
-  out: Float32Array = new Float32Array(shape.m * shape.k),
+  out?: Float32Array,
 ): Float32Array {
-  const g = checkDecodeScale('dequantizeNvfp4', shape.globalDecodeScale);
-  checkDequantize('dequantizeNvfp4', codes, sf, shape.m, shape.k, out);
-  const blocks = (shape.m * shape.k) / 16;
-  for (let b = 0; b < blocks; b++) decodeBlock(codes, b * 8, Math.fround(E4M3_VALUES[sf[b]!]! * g), out, b * 16);
-  return out;
+  const fn = 'dequantizeNvfp4';
+  const { m, k } = checkShape(fn, shape, 16);
+  const g = checkDecodeScale(fn, shape.globalDecodeScale);
+  const to = checkDequantize(fn, codes, sf, m, k, out);
+  const blocks = (m * k) / 16;
+  for (let b = 0; b < blocks; b++) decodeBlock(codes, b * 8, Math.fround(E4M3_VALUES[sf[b]!]! * g), to, b * 16);
+  return to;
 }
 
-/** The checks that every dequantizer shares. */
+/** The checks that every dequantizer shares; gives the output, made where it was left out. */
 export function checkDequantize(
   fn: string,
   codes: Uint8Array,
   sf: Uint8Array,
   m: number,
   k: number,
-  out: Float32Array,
-): void {
-  checkShape(fn, m, k, 16);
+  given: Float32Array | undefined,
+): Float32Array {
   checkKind(fn, 'codes', codes, Uint8Array);
   checkKind(fn, 'sf', sf, Uint8Array);
-  checkKind(fn, 'out', out, Float32Array);
   checkCapacity(fn, 'codes', codes, 'M*K/2', (m * k) / 2);
   checkCapacity(fn, 'sf', sf, 'M*K/16', (m * k) / 16);
-  checkCapacity(fn, 'out', out, 'M*K', m * k);
+  const out = checkFloats(fn, m, k, given);
+  checkApart(fn, 'out', out, 'codes', codes, m * k, (m * k) / 2);
+  checkApart(fn, 'out', out, 'sf', sf, m * k, (m * k) / 16);
   checkNoNanScale(fn, sf, (m * k) / 16);
+  return out;
+}
+
+/** The array of M*K floats to write, checked, or a new one. */
+export function checkFloats(fn: string, m: number, k: number, given: Float32Array | undefined): Float32Array {
+  const out = given ?? newArray(fn, 'out', Float32Array, 'M*K', m * k);
+  checkKind(fn, 'out', out, Float32Array);
+  checkCapacity(fn, 'out', out, 'M*K', m * k);
+  return out;
 }
 
 /** Writes the 16 values of the block whose codes start at byte `c`, times `d`, to `out[o..o+16)`. */

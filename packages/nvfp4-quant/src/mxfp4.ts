@@ -1,4 +1,5 @@
 import {
+  checkApart,
   checkCapacity,
   checkInteger,
   checkKind,
@@ -8,7 +9,7 @@ import {
   E8M0_VALUES,
   ValueError,
 } from '@megamoe/core';
-import { checkShape, decodeBlock, modelOptBlockScale } from './modelopt';
+import { checkFloats, checkShape, decodeBlock, modelOptBlockScale, outputs } from './modelopt';
 import type { Nvfp4Matrix } from './modelopt';
 import type { CodesShape } from './nibbles';
 import { CODES, encodeBlock } from './rounding';
@@ -33,17 +34,18 @@ function checkE8m0(fn: string, e8m0: Uint8Array, count: number): void {
 export function dequantizeMxfp4(
   codes: Uint8Array,
   e8m0: Uint8Array,
-  { m, k }: CodesShape,
-  out: Float32Array = new Float32Array(m * k),
+  shape: CodesShape,
+  given?: Float32Array,
 ): Float32Array {
   const fn = 'dequantizeMxfp4';
-  checkShape(fn, m, k, 32);
+  const { m, k } = checkShape(fn, shape, 32);
   checkKind(fn, 'codes', codes, Uint8Array);
   checkKind(fn, 'e8m0', e8m0, Uint8Array);
-  checkKind(fn, 'out', out, Float32Array);
   checkCapacity(fn, 'codes', codes, 'M*K/2', (m * k) / 2);
   checkCapacity(fn, 'e8m0', e8m0, 'M*K/32', (m * k) / 32);
-  checkCapacity(fn, 'out', out, 'M*K', m * k);
+  const out = checkFloats(fn, m, k, given);
+  checkApart(fn, 'out', out, 'codes', codes, m * k, (m * k) / 2);
+  checkApart(fn, 'out', out, 'e8m0', e8m0, m * k, (m * k) / 32);
   checkE8m0(fn, e8m0, (m * k) / 32);
   for (let b = 0; b < (m * k) / 32; b++) {
     const d = E8M0_VALUES[e8m0[b]!]!;
@@ -105,20 +107,20 @@ export function castMxfp4ToNvfp4(
   mxCodes: Uint8Array,
   e8m0: Uint8Array,
   shape: Mxfp4CastShape,
-  codes: Uint8Array = new Uint8Array((shape.m * shape.k) / 2),
-  sf: Uint8Array = new Uint8Array((shape.m * shape.k) / 16),
+  givenCodes?: Uint8Array,
+  givenSf?: Uint8Array,
 ): Mxfp4Cast {
   const fn = 'castMxfp4ToNvfp4';
-  const { m, k } = shape;
-  checkShape(fn, m, k, 32);
+  const { m, k } = checkShape(fn, shape, 32);
   checkKind(fn, 'mxCodes', mxCodes, Uint8Array);
   checkKind(fn, 'e8m0', e8m0, Uint8Array);
-  checkKind(fn, 'codes', codes, Uint8Array);
-  checkKind(fn, 'sf', sf, Uint8Array);
   checkLength(fn, 'mxCodes', mxCodes, 'M*K/2', (m * k) / 2);
   checkLength(fn, 'e8m0', e8m0, 'M*K/32', (m * k) / 32);
-  checkLength(fn, 'codes', codes, 'M*K/2', (m * k) / 2);
-  checkLength(fn, 'sf', sf, 'M*K/16', (m * k) / 16);
+  const { codes, sf } = outputs(fn, m, k, givenCodes, givenSf, checkLength);
+  checkApart(fn, 'codes', codes, 'mxCodes', mxCodes);
+  checkApart(fn, 'codes', codes, 'e8m0', e8m0);
+  checkApart(fn, 'sf', sf, 'mxCodes', mxCodes);
+  checkApart(fn, 'sf', sf, 'e8m0', e8m0);
   checkE8m0(fn, e8m0, e8m0.length);
   const maxExponent = shape.maxExponent ?? mxfp4MaxExponent(e8m0);
   checkInteger(fn, 'maxExponent', maxExponent, -126, 127);

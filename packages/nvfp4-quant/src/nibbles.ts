@@ -1,4 +1,13 @@
-import { checkKind, checkLength, checkOneOf, ValueError } from '@megamoe/core';
+import {
+  checkApart,
+  checkApartOrSame,
+  checkKind,
+  checkLength,
+  checkObject,
+  checkOneOf,
+  newArray,
+  ValueError,
+} from '@megamoe/core';
 import { checkShape } from './modelopt';
 
 /** A matrix of codes: `m` rows of `k` elements. */
@@ -23,19 +32,15 @@ const ORDERS: readonly NibbleOrder[] = ['low-first', 'high-first', 'half-split']
  * @param unpacked [M, K]   u8, codes 0 to 15
  * @param codes    [M, K/2] u8
  */
-export function packNibbles(
-  unpacked: Uint8Array,
-  shape: CodesShape,
-  codes: Uint8Array = new Uint8Array((shape.m * shape.k) / 2),
-): Uint8Array {
-  const n = checkCodes('packNibbles', shape, 2, unpacked, 'unpacked', 1, codes, 'codes', 2);
+export function packNibbles(unpacked: Uint8Array, shape: CodesShape, codes?: Uint8Array): Uint8Array {
+  const { n, out } = checkCodes('packNibbles', shape, 2, unpacked, 'unpacked', 1, codes, 'codes', 2);
   for (let i = 0; i < n; i++) {
     if (unpacked[i]! > 15) {
       throw new ValueError(`packNibbles: "unpacked" must hold codes in [0, 15], got ${unpacked[i]} at index ${i}`);
     }
   }
-  for (let i = 0; i < n / 2; i++) codes[i] = unpacked[2 * i]! | (unpacked[2 * i + 1]! << 4);
-  return codes;
+  for (let i = 0; i < n / 2; i++) out[i] = unpacked[2 * i]! | (unpacked[2 * i + 1]! << 4);
+  return out;
 }
 
 /**
@@ -43,32 +48,30 @@ export function packNibbles(
  * @param codes    [M, K/2] u8
  * @param unpacked [M, K]   u8, codes 0 to 15
  */
-export function unpackNibbles(
-  codes: Uint8Array,
-  shape: CodesShape,
-  unpacked: Uint8Array = new Uint8Array(shape.m * shape.k),
-): Uint8Array {
-  const n = checkCodes('unpackNibbles', shape, 2, codes, 'codes', 2, unpacked, 'unpacked', 1);
+export function unpackNibbles(codes: Uint8Array, shape: CodesShape, unpacked?: Uint8Array): Uint8Array {
+  const { n, out } = checkCodes('unpackNibbles', shape, 2, codes, 'codes', 2, unpacked, 'unpacked', 1);
   for (let i = 0; i < n / 2; i++) {
-    unpacked[2 * i] = codes[i]! & 15;
-    unpacked[2 * i + 1] = codes[i]! >> 4;
+    out[2 * i] = codes[i]! & 15;
+    out[2 * i + 1] = codes[i]! >> 4;
   }
-  return unpacked;
+  return out;
 }
 
 /**
- * Changes the nibble order. `out` may be `codes` itself.
+ * Changes the nibble order. The output may be `codes` itself.
  * @param codes [M, K/2] u8 in order `from`; `k` is a multiple of 16
- * @param out   [M, K/2] u8 in order `to`
+ * @param given [M, K/2] u8 in order `to`, the output
  */
 export function reorderNibbles(
   codes: Uint8Array,
-  { m, k, from, to }: CodesShape & { readonly from: NibbleOrder; readonly to: NibbleOrder },
-  out: Uint8Array = new Uint8Array((m * k) / 2),
+  shape: CodesShape & { readonly from: NibbleOrder; readonly to: NibbleOrder },
+  given?: Uint8Array,
 ): Uint8Array {
+  checkObject('reorderNibbles', 'shape', shape);
+  const { from, to } = shape;
   checkOneOf('reorderNibbles', 'from', from, ORDERS);
   checkOneOf('reorderNibbles', 'to', to, ORDERS);
-  const n = checkCodes('reorderNibbles', { m, k }, 16, codes, 'codes', 2, out, 'out', 2);
+  const { n, out } = checkCodes('reorderNibbles', shape, 16, codes, 'codes', 2, given, 'out', 2);
   for (let c = 0; c < n / 2; c += 8) {
     readBlock(codes, c, from);
     writeBlock(out, c, to);
@@ -95,22 +98,26 @@ function writeBlock(codes: Uint8Array, c: number, order: NibbleOrder): void {
   for (let j = 0; j < 8; j++) codes[c + j] = block[j * step + low]! | (block[j * step + high]! << 4);
 }
 
-/** Checks both arrays against `m * k / perByte`; gives `m * k`. */
+/** Checks both arrays against `m * k / perByte`, and makes the output where it was left out; gives `m * k` and the output. */
 function checkCodes(
   fn: string,
-  { m, k }: CodesShape,
+  shape: CodesShape,
   multiple: number,
   a: Uint8Array,
   aName: string,
   aPerByte: 1 | 2,
-  b: Uint8Array,
+  given: Uint8Array | undefined,
   bName: string,
   bPerByte: 1 | 2,
-): number {
-  checkShape(fn, m, k, multiple);
+): { readonly n: number; readonly out: Uint8Array } {
+  const { m, k } = checkShape(fn, shape, multiple);
+  const formula = (perByte: 1 | 2): string => (perByte === 1 ? 'M*K' : 'M*K/2');
   checkKind(fn, aName, a, Uint8Array);
-  checkKind(fn, bName, b, Uint8Array);
-  checkLength(fn, aName, a, aPerByte === 1 ? 'M*K' : 'M*K/2', (m * k) / aPerByte);
-  checkLength(fn, bName, b, bPerByte === 1 ? 'M*K' : 'M*K/2', (m * k) / bPerByte);
-  return m * k;
+  checkLength(fn, aName, a, formula(aPerByte), (m * k) / aPerByte);
+  const out = given ?? newArray(fn, bName, Uint8Array, formula(bPerByte), (m * k) / bPerByte);
+  checkKind(fn, bName, out, Uint8Array);
+  checkLength(fn, bName, out, formula(bPerByte), (m * k) / bPerByte);
+  if (aPerByte === bPerByte) checkApartOrSame(fn, bName, out, aName, a);
+  else checkApart(fn, bName, out, aName, a);
+  return { n: m * k, out };
 }

@@ -1,4 +1,13 @@
-import { checkInteger, checkKind, checkPositive, E2M1_MAX, E4M3_MAX, ShapeError, ValueError } from '@megamoe/core';
+import {
+  checkInteger,
+  checkKind,
+  checkPositive,
+  describe,
+  E2M1_MAX,
+  E4M3_MAX,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
 
 declare const direction: unique symbol;
 
@@ -30,6 +39,7 @@ const FLOAT32_TINY = 2 ** -149;
 
 /** The float32 nearest to `v`; throws {@link ValueError} unless that is positive and finite. */
 function positiveFloat32(fn: string, v: number): number {
+  checkPositive(fn, 'value', v);
   const rounded = Math.fround(v);
   checkPositive(fn, 'value', rounded);
   return rounded;
@@ -69,9 +79,9 @@ export function toGlobalEncodeScale(scale: GlobalDecodeScale): GlobalEncodeScale
 
 /** Throws {@link ValueError} unless `amax` is a finite number of at least zero; gives it rounded to float32. */
 function checkAmax(fn: string, amax: number): number {
-  const rounded = Math.fround(amax);
+  const rounded = typeof amax === 'number' ? Math.fround(amax) : NaN;
   if (rounded >= 0 && rounded < Infinity) return rounded;
-  throw new ValueError(`${fn}: "amax" must be a finite number of at least 0, got ${String(amax)}`);
+  throw new ValueError(`${fn}: "amax" must be a finite number of at least 0, got ${describe(amax)}`);
 }
 
 /**
@@ -115,11 +125,12 @@ export function likelyDirection(value: number): 'decode' | 'encode' | 'unclear' 
 }
 
 /**
- * The largest `|x[i]|` of the first `count` values (all of them when left out); 0 for none. Throws `ValueError` naming the
+ * The largest `|x[i]|` of the first `given` values (all of them when left out); 0 for none. Throws `ValueError` naming the
  * index of the first NaN or infinity.
  */
-export function amaxOf(x: Float32Array, count: number = x.length): number {
+export function amaxOf(x: Float32Array, given?: number): number {
   checkKind('amaxOf', 'x', x, Float32Array);
+  const count = given ?? x.length;
   checkInteger('amaxOf', 'count', count, 0);
   if (count > x.length) throw new ShapeError(`amaxOf: "count" must be at most x.length = ${x.length}, got ${count}`);
   checkAllFinite('amaxOf', x, count);

@@ -40,8 +40,8 @@ const CODES = Uint16Array.from({ length: 256 }, (_, pair) => {
  * @param codes [M, K/2]  u8, two E2M1 codes a byte
  * @param sf    [M, K/16] E4M3 bytes, linear
  */
-export function saturationStatistics(codes: Uint8Array, sf: Uint8Array, { m, k }: CodesShape): SaturationStatistics {
-  checkShape('saturationStatistics', m, k, 16);
+export function saturationStatistics(codes: Uint8Array, sf: Uint8Array, shape: CodesShape): SaturationStatistics {
+  const { m, k } = checkShape('saturationStatistics', shape, 16);
   checkKind('saturationStatistics', 'codes', codes, Uint8Array);
   checkKind('saturationStatistics', 'sf', sf, Uint8Array);
   checkLength('saturationStatistics', 'codes', codes, 'M*K/2', (m * k) / 2);

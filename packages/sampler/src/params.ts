@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkPositive, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkNumber, checkPositive, describe, KindError, ValueError } from '@megamoe/core';
 import { checkSeed } from './seed';
 
 /** The knobs of one request, under vLLM's meanings (docs/formats.md C1). Every knob left out is off. */
@@ -95,7 +95,7 @@ export function resolveSamplingParams(
 ): ResolvedSamplingParams {
   checkInteger(fn, 'vocabSize', vocabSize, 1, 0x7fffffff);
   if (typeof params !== 'object' || params === null) {
-    throw new KindError(`${fn}: "params" must be an object, got ${String(params)}`);
+    throw new KindError(`${fn}: "params" must be an object, got ${describe(params)}`);
   }
   for (const key of Object.keys(params)) {
     if (!KNOBS.has(key)) throw new ValueError(`${fn}: unknown parameter "${key}"; there are ${[...KNOBS].join(', ')}`);

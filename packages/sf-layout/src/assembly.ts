@@ -1,9 +1,18 @@
-import { checkCapacity, checkInteger, checkKind, checkLength, roundUp } from '@megamoe/core';
+import {
+  checkApart,
+  checkCapacity,
+  checkInteger,
+  checkKind,
+  checkLength,
+  checkObject,
+  newArray,
+  roundUp,
+} from '@megamoe/core';
 import { fromTiles, memoryOf, tileRowOffset, toTiles } from './copy';
 import { createSfGeometry, padKSf, rowsPerTile } from './geometry';
 import type { SfLayout } from './geometry';
 import { checkEndOffsets, firstEndAbove, paddedSfOffsets, sfCapacityRows } from './offsets';
-import { rowMajor, swizzleScales } from './swizzle';
+import { swizzleScales } from './swizzle';
 import type { SfStrides } from './swizzle';
 
 /** Assembled scales of a grouped GEMM. */
@@ -12,6 +21,29 @@ export interface AssembledScales {
   readonly sfSwizzled: Uint8Array;
   /** [E] i32, cumulative padded ends: rows (2Dx3D) or scale columns (2Dx2D). */
   readonly sfOffsets: Int32Array;
+}
+
+/** Checks the array of padded ends, or makes it, and that nothing which is written overlaps what is read. */
+function checkAssembly(
+  fn: string,
+  sf: Uint8Array,
+  read: number,
+  endsArg: string,
+  ends: Int32Array,
+  out: Uint8Array,
+  bytes: number,
+  given: Int32Array | undefined,
+  check: typeof checkLength = checkLength,
+): Int32Array {
+  const sfOffsets = given ?? newArray(fn, 'sfOffsets', Int32Array, 'E', ends.length);
+  checkKind(fn, 'sfOffsets', sfOffsets, Int32Array);
+  check(fn, 'sfOffsets', sfOffsets, 'E', ends.length);
+  checkApart(fn, 'out', out, 'sf', sf, bytes, read);
+  checkApart(fn, 'out', out, endsArg, ends, bytes);
+  checkApart(fn, 'out', out, 'sfOffsets', sfOffsets, bytes);
+  checkApart(fn, 'sfOffsets', sfOffsets, 'sf', sf, ends.length, read);
+  checkApart(fn, 'sfOffsets', sfOffsets, endsArg, ends);
+  return sfOffsets;
 }
 
 /** Scale columns per row, and the layout (default `128x4`). */
@@ -29,26 +61,41 @@ export interface RaggedShape {
  * @param sf            [R, kSf] linear; may be longer, rows from `expertOffsets[E-1]` on are not read
  * @param expertOffsets [E] i32, cumulative ends, no leading zero
  * @param out           u8, at least `paddedRows * kSfPad`; bytes behind that are not written
- * @param sfOffsets     [E] i32
+ * @param givenOffsets  the padded ends to write, [E] i32; apart from all else
  */
 export function assembleScales2d3d(
   sf: Uint8Array,
   expertOffsets: Int32Array,
-  { kSf, layout = '128x4' }: RaggedShape,
+  shape: RaggedShape,
   out?: Uint8Array,
-  sfOffsets: Int32Array = new Int32Array(expertOffsets.length),
+  givenOffsets?: Int32Array,
 ): AssembledScales {
   const fn = 'assembleScales2d3d';
+  checkObject(fn, 'shape', shape);
+  const { kSf, layout = '128x4' } = shape;
   checkInteger(fn, 'kSf', kSf, 1);
   checkKind(fn, 'sf', sf, Uint8Array);
   checkEndOffsets(fn, 'expertOffsets', expertOffsets, Math.floor(sf.length / kSf));
-  paddedSfOffsets(expertOffsets, sfOffsets, layout);
+  const ends = paddedSfOffsets(expertOffsets, undefined, layout);
   const numExperts = expertOffsets.length;
   const kSfPad = padKSf(layout, kSf);
-  const bytes = (numExperts === 0 ? 0 : sfOffsets[numExperts - 1]!) * kSfPad;
-  const sfSwizzled = out ?? new Uint8Array(bytes);
+  const bytes = (ends[numExperts - 1] ?? 0) * kSfPad;
+  const sfSwizzled = out ?? newArray(fn, 'out', Uint8Array, 'sfOffsets[E-1]*kSfPad', bytes);
   checkKind(fn, 'out', sfSwizzled, Uint8Array);
   checkCapacity(fn, 'out', sfSwizzled, 'sfOffsets[E-1]*kSfPad', bytes);
+  const rows = expertOffsets[numExperts - 1] ?? 0;
+  const sfOffsets = checkAssembly(
+    fn,
+    sf,
+    rows * kSf,
+    'expertOffsets',
+    expertOffsets,
+    sfSwizzled,
+    bytes,
+    givenOffsets,
+    checkCapacity,
+  );
+  sfOffsets.set(ends);
   const memory = memoryOf(sf);
   const tiles = memoryOf(sfSwizzled);
   let row = 0;
@@ -72,20 +119,24 @@ export function assembleScales2d3d(
 export function disassembleScales2d3d(
   sfSwizzled: Uint8Array,
   expertOffsets: Int32Array,
-  { kSf, layout = '128x4' }: RaggedShape,
+  shape: RaggedShape,
   sf?: Uint8Array,
 ): Uint8Array {
   const fn = 'disassembleScales2d3d';
+  checkObject(fn, 'shape', shape);
+  const { kSf, layout = '128x4' } = shape;
   checkInteger(fn, 'kSf', kSf, 1);
   checkKind(fn, 'sfSwizzled', sfSwizzled, Uint8Array);
   const sfOffsets = paddedSfOffsets(expertOffsets, undefined, layout);
   const numExperts = expertOffsets.length;
   const kSfPad = padKSf(layout, kSf);
   const rows = numExperts === 0 ? 0 : expertOffsets[numExperts - 1]!;
-  const out = sf ?? new Uint8Array(rows * kSf);
+  const out = sf ?? newArray(fn, 'sf', Uint8Array, 'R*kSf', rows * kSf);
   checkKind(fn, 'sf', out, Uint8Array);
   checkCapacity(fn, 'sf', out, 'R*kSf', rows * kSf);
   checkCapacity(fn, 'sfSwizzled', sfSwizzled, 'sfOffsets[E-1]*kSfPad', (sfOffsets[numExperts - 1] ?? 0) * kSfPad);
+  checkApart(fn, 'sf', out, 'sfSwizzled', sfSwizzled, rows * kSf, (sfOffsets[numExperts - 1] ?? 0) * kSfPad);
+  checkApart(fn, 'sf', out, 'expertOffsets', expertOffsets, rows * kSf);
   const memory = memoryOf(out);
   const tiles = memoryOf(sfSwizzled);
   let row = 0;
@@ -120,31 +171,32 @@ export interface FixedShape extends RaggedShape {
  * @param sf            [rows, kSf] linear; only the first `expertOffsets[E-1]` rows count
  * @param expertOffsets [E] i32, cumulative ends
  * @param out           [sfCapacityRows(rows, E) * kSfPad] u8, exactly
- * @param sfOffsets     [E] i32
+ * @param givenOffsets  the padded ends to write, [E] i32; apart from all else
  */
 export function assembleScales2d3dFixed(
   sf: Uint8Array,
   expertOffsets: Int32Array,
   shape: FixedShape,
   out?: Uint8Array,
-  sfOffsets: Int32Array = new Int32Array(expertOffsets.length),
+  givenOffsets?: Int32Array,
 ): AssembledScales {
   const fn = 'assembleScales2d3dFixed';
+  checkObject(fn, 'shape', shape);
   const { rows, kSf, layout = '128x4' } = shape;
   checkInteger(fn, 'rows', rows, 0);
   checkInteger(fn, 'kSf', kSf, 1);
   checkKind(fn, 'sf', sf, Uint8Array);
   checkKind(fn, 'expertOffsets', expertOffsets, Int32Array);
-  checkKind(fn, 'sfOffsets', sfOffsets, Int32Array);
   checkCapacity(fn, 'sf', sf, 'rows*kSf', rows * kSf);
-  checkLength(fn, 'sfOffsets', sfOffsets, 'E', expertOffsets.length);
   const numExperts = expertOffsets.length;
   const capacity = sfCapacityRows(rows, numExperts, layout);
   const tile = rowsPerTile(layout);
   const kSfPad = padKSf(layout, kSf);
-  const sfSwizzled = out ?? new Uint8Array(capacity * kSfPad);
+  const sfSwizzled = out ?? newArray(fn, 'out', Uint8Array, 'sfCapacityRows(rows, E)*kSfPad', capacity * kSfPad);
   checkKind(fn, 'out', sfSwizzled, Uint8Array);
   checkLength(fn, 'out', sfSwizzled, 'sfCapacityRows(rows, E)*kSfPad', capacity * kSfPad);
+  const used = [rows * kSf, capacity * kSfPad] as const;
+  const sfOffsets = checkAssembly(fn, sf, used[0], 'expertOffsets', expertOffsets, sfSwizzled, used[1], givenOffsets);
   let padded = 0;
   for (let e = 0; e < numExperts; e++) {
     const count = Math.max(0, expertOffsets[e]! - (e === 0 ? 0 : expertOffsets[e - 1]!));
@@ -181,10 +233,12 @@ export interface WeightScalesShape {
  */
 export function assembleScales3d(
   sf: Uint8Array,
-  { numExperts, n, kSf, layout = '128x4' }: WeightScalesShape,
+  shape: WeightScalesShape,
   out?: Uint8Array,
-  strides: SfStrides = rowMajor({ rows: n, kSf }),
+  strides?: SfStrides,
 ): Uint8Array {
+  checkObject('assembleScales3d', 'shape', shape);
+  const { numExperts, n, kSf, layout = '128x4' } = shape;
   return swizzleScales(sf, createSfGeometry({ rows: n, kSf, l: numExperts, layout }), out, strides);
 }
 
@@ -204,33 +258,34 @@ export interface RaggedKShape {
  * @param sf         [rows, kSfOffsets[E-1]] linear
  * @param kSfOffsets [E] i32, cumulative ends in scale columns (`raggedKSfOffsets` makes them from element counts)
  * @param out        u8, at least `rowsPad * sfOffsets[E-1]`; bytes behind that are not written
- * @param sfOffsets  [E] i32
+ * @param givenOffsets the padded ends to write, [E] i32; apart from all else
  */
 export function assembleScales2d2d(
   sf: Uint8Array,
   kSfOffsets: Int32Array,
-  { rows, layout = '128x4' }: RaggedKShape,
+  shape: RaggedKShape,
   out?: Uint8Array,
-  sfOffsets: Int32Array = new Int32Array(kSfOffsets.length),
+  givenOffsets?: Int32Array,
 ): AssembledScales {
   const fn = 'assembleScales2d2d';
-  const numExperts = kSfOffsets.length;
+  checkObject(fn, 'shape', shape);
+  const { rows, layout = '128x4' } = shape;
   checkInteger(fn, 'rows', rows, 0);
   checkKind(fn, 'sf', sf, Uint8Array);
-  checkKind(fn, 'sfOffsets', sfOffsets, Int32Array);
+  checkKind(fn, 'kSfOffsets', kSfOffsets, Int32Array);
+  const numExperts = kSfOffsets.length;
   checkEndOffsets(fn, 'kSfOffsets', kSfOffsets, 2 ** 31 - 1 - 4 * numExperts);
-  checkLength(fn, 'sfOffsets', sfOffsets, 'E', numExperts);
   const kSfTotal = numExperts === 0 ? 0 : kSfOffsets[numExperts - 1]!;
   checkLength(fn, 'sf', sf, 'rows*kSfOffsets[E-1]', rows * kSfTotal);
   const rowsPad = roundUp(rows, rowsPerTile(layout));
   let padded = 0;
-  for (let e = 0; e < numExperts; e++) {
-    padded += padKSf(layout, kSfOffsets[e]! - (e === 0 ? 0 : kSfOffsets[e - 1]!));
-    sfOffsets[e] = padded;
-  }
-  const sfSwizzled = out ?? new Uint8Array(rowsPad * padded);
+  const ends = kSfOffsets.map((end, e) => (padded += padKSf(layout, end - (e === 0 ? 0 : kSfOffsets[e - 1]!))));
+  const bytes = rowsPad * padded;
+  const sfSwizzled = out ?? newArray(fn, 'out', Uint8Array, 'rowsPad*sfOffsets[E-1]', bytes);
   checkKind(fn, 'out', sfSwizzled, Uint8Array);
-  checkCapacity(fn, 'out', sfSwizzled, 'rowsPad*sfOffsets[E-1]', rowsPad * padded);
+  checkCapacity(fn, 'out', sfSwizzled, 'rowsPad*sfOffsets[E-1]', bytes);
+  const sfOffsets = checkAssembly(fn, sf, sf.length, 'kSfOffsets', kSfOffsets, sfSwizzled, bytes, givenOffsets);
+  sfOffsets.set(ends);
   const memory = memoryOf(sf);
   const tiles = memoryOf(sfSwizzled);
   for (let e = 0; e < numExperts; e++) {

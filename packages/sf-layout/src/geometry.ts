@@ -1,4 +1,14 @@
-import { ceilDiv, checkInteger, checkOneOf, roundUp, ShapeError } from '@megamoe/core';
+import {
+  ceilDiv,
+  checkInteger,
+  checkKind,
+  checkLength,
+  checkObject,
+  checkOneOf,
+  newArray,
+  roundUp,
+  ShapeError,
+} from '@megamoe/core';
 
 /**
  * How block scales lie in memory.
@@ -71,7 +81,9 @@ export function kSfOf(k: number, sfVecSize: SfVecSize = 16): number {
 }
 
 /** Derives sizes and strides of a layout. Throws `ValueError` on a negative or fractional shape or an unknown layout. */
-export function createSfGeometry({ rows, kSf, l = 1, layout = '128x4' }: SfShape): SfGeometry {
+export function createSfGeometry(shape: SfShape): SfGeometry {
+  checkObject('createSfGeometry', 'shape', shape);
+  const { rows, kSf, l = 1, layout = '128x4' } = shape;
   checkInteger('createSfGeometry', 'rows', rows, 0);
   checkInteger('createSfGeometry', 'kSf', kSf, 0);
   checkInteger('createSfGeometry', 'l', l, 0);
@@ -93,8 +105,27 @@ export function offsetOf(g: SfGeometry, row: number, kSf: number, l: number): nu
   return l * g.batchStrideBytes + (row - inner) * g.kSfPad + Math.floor(kSf / 4) * tile * 4 + inTile + (kSf % 4);
 }
 
+/** Throws unless `g` is a geometry whose numbers belong together, as {@link createSfGeometry} makes them. */
+export function checkGeometry(fn: string, g: SfGeometry): void {
+  checkObject(fn, 'geometry', g);
+  const { rows, kSf, l, layout, batchStrideBytes, allocationBytes, rowsPad, kSfPad } = g;
+  checkInteger(fn, 'geometry.rows', rows, 0);
+  checkInteger(fn, 'geometry.kSf', kSf, 0);
+  checkInteger(fn, 'geometry.l', l, 0);
+  checkOneOf(fn, 'geometry.layout', layout, SF_LAYOUTS);
+  const tile = layout === '128x4' ? 128 : layout === '8x4' ? 8 : 1;
+  const isOne =
+    rowsPad === roundUp(rows, tile) &&
+    kSfPad === padKSf(layout, kSf) &&
+    batchStrideBytes === rowsPad * kSfPad &&
+    allocationBytes === batchStrideBytes * l;
+  if (!isOne)
+    throw new ShapeError(`${fn}: "geometry" must come from createSfGeometry: its numbers do not belong together`);
+}
+
 /** Byte offset of one scale. Throws `ValueError` when the coordinate lies outside the matrix. */
 export function sfOffset(g: SfGeometry, row: number, kSf: number, l = 0): number {
+  checkGeometry('sfOffset', g);
   checkInteger('sfOffset', 'row', row, 0, g.rows - 1);
   checkInteger('sfOffset', 'kSf', kSf, 0, g.kSf - 1);
   checkInteger('sfOffset', 'l', l, 0, g.l - 1);
@@ -103,6 +134,7 @@ export function sfOffset(g: SfGeometry, row: number, kSf: number, l = 0): number
 
 /** The inverse of {@link sfOffset}, for padding too. Throws `ValueError` when `offset` lies outside the allocation. */
 export function sfCoordinate(g: SfGeometry, offset: number): SfCoordinate {
+  checkGeometry('sfCoordinate', g);
   checkInteger('sfCoordinate', 'offset', offset, 0, g.allocationBytes - 1);
   const l = Math.floor(offset / g.batchStrideBytes);
   const inBatch = offset - l * g.batchStrideBytes;
@@ -121,14 +153,16 @@ export function sfCoordinate(g: SfGeometry, offset: number): SfCoordinate {
  * Offsets of all scales in `[l][row][kSf]` order. Throws `ShapeError` when the allocation passes 2^32 bytes.
  * @param out [l * rows * kSf] u32
  */
-export function sfOffsetTable(g: SfGeometry, out: Uint32Array = new Uint32Array(g.l * g.rows * g.kSf)): Uint32Array {
+export function sfOffsetTable(g: SfGeometry, given?: Uint32Array): Uint32Array {
+  const fn = 'sfOffsetTable';
+  checkGeometry(fn, g);
   const count = g.l * g.rows * g.kSf;
-  if (out.length !== count) {
-    throw new ShapeError(`sfOffsetTable: "out" must have length L*rows*kSf = ${count}, got ${out.length}`);
-  }
   if (g.allocationBytes > 2 ** 32) {
     throw new ShapeError(`sfOffsetTable: allocation must be at most 2^32 = ${2 ** 32} bytes, got ${g.allocationBytes}`);
   }
+  const out = given ?? newArray(fn, 'out', Uint32Array, 'L*rows*kSf', count);
+  checkKind(fn, 'out', out, Uint32Array);
+  checkLength(fn, 'out', out, 'L*rows*kSf', count);
   let i = 0;
   for (let l = 0; l < g.l; l++) {
     for (let row = 0; row < g.rows; row++) {

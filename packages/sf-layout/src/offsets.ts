@@ -1,4 +1,13 @@
-import { checkCapacity, checkInteger, checkKind, roundUp, ValueError } from '@megamoe/core';
+import {
+  checkApartOrSame,
+  checkCapacity,
+  checkInteger,
+  checkKind,
+  describe,
+  newArray,
+  roundUp,
+  ValueError,
+} from '@megamoe/core';
 import { rowsPerTile } from './geometry';
 import type { SfLayout } from './geometry';
 
@@ -17,21 +26,32 @@ export function checkEndOffsets(fn: string, arg: string, offsets: Int32Array, ma
   }
 }
 
+/** The array of E ends to write, checked, which may be `expertOffsets` itself; a new one when it was left out. */
+export function endsToWrite(
+  fn: string,
+  arg: string,
+  expertOffsets: Int32Array,
+  given: Int32Array | undefined,
+): Int32Array {
+  const numExperts = expertOffsets.length;
+  const out = given ?? newArray(fn, arg, Int32Array, 'E', numExperts);
+  checkKind(fn, arg, out, Int32Array);
+  checkCapacity(fn, arg, out, 'E', numExperts);
+  checkApartOrSame(fn, arg, out, 'expertOffsets', expertOffsets, numExperts, numExperts);
+  return out;
+}
+
 /**
  * Padded end offsets: each expert's rows rounded up to whole tiles (128 for `128x4`), an expert without rows stays empty.
  * Counts [4, 4, 0] have `expertOffsets` [4, 8, 8] and `sfOffsets` [128, 256, 256].
  * @param expertOffsets [E] i32, cumulative ends, no leading zero
- * @param sfOffsets     [E] i32; may be `expertOffsets` itself
+ * @param given         the output, [E] i32; may be `expertOffsets` itself, and overlap it in no other way
  */
-export function paddedSfOffsets(
-  expertOffsets: Int32Array,
-  sfOffsets: Int32Array = new Int32Array(expertOffsets.length),
-  layout: SfLayout = '128x4',
-): Int32Array {
+export function paddedSfOffsets(expertOffsets: Int32Array, given?: Int32Array, layout: SfLayout = '128x4'): Int32Array {
   const tile = rowsPerTile(layout);
+  checkKind('paddedSfOffsets', 'expertOffsets', expertOffsets, Int32Array);
   checkEndOffsets('paddedSfOffsets', 'expertOffsets', expertOffsets, 2 ** 31 - 1 - tile * expertOffsets.length);
-  checkKind('paddedSfOffsets', 'sfOffsets', sfOffsets, Int32Array);
-  checkCapacity('paddedSfOffsets', 'sfOffsets', sfOffsets, 'E', expertOffsets.length);
+  const sfOffsets = endsToWrite('paddedSfOffsets', 'sfOffsets', expertOffsets, given);
   let start = 0;
   let padded = 0;
   for (let e = 0; e < expertOffsets.length; e++) {
@@ -71,19 +91,14 @@ export function sfCapacityRows(rows: number, numExperts: number, layout: SfLayou
 /**
  * End offsets in scale columns for a reduction that is ragged over experts: `sum(ceil(count_e / sfVecSize))`.
  * @param expertOffsets [E] i32, cumulative ends in elements along K
- * @param kSfOffsets    [E] i32, cumulative ends in scale columns
+ * @param given         the output, [E] i32, cumulative ends in scale columns; may be `expertOffsets` itself
  */
-export function raggedKSfOffsets(
-  expertOffsets: Int32Array,
-  sfVecSize: 16 | 32 = 16,
-  kSfOffsets: Int32Array = new Int32Array(expertOffsets.length),
-): Int32Array {
+export function raggedKSfOffsets(expertOffsets: Int32Array, sfVecSize: 16 | 32 = 16, given?: Int32Array): Int32Array {
   if (sfVecSize !== 16 && sfVecSize !== 32) {
-    throw new ValueError(`raggedKSfOffsets: "sfVecSize" must be one of 16, 32, got ${String(sfVecSize)}`);
+    throw new ValueError(`raggedKSfOffsets: "sfVecSize" must be one of 16, 32, got ${describe(sfVecSize)}`);
   }
   checkEndOffsets('raggedKSfOffsets', 'expertOffsets', expertOffsets, 2 ** 31 - 1);
-  checkKind('raggedKSfOffsets', 'kSfOffsets', kSfOffsets, Int32Array);
-  checkCapacity('raggedKSfOffsets', 'kSfOffsets', kSfOffsets, 'E', expertOffsets.length);
+  const kSfOffsets = endsToWrite('raggedKSfOffsets', 'kSfOffsets', expertOffsets, given);
   let start = 0;
   let columns = 0;
   for (let e = 0; e < expertOffsets.length; e++) {

@@ -1,4 +1,14 @@
-import { ceilDiv, checkCapacity, checkInteger, checkKind, checkOneOf, roundUp } from '@megamoe/core';
+import {
+  ceilDiv,
+  checkApart,
+  checkCapacity,
+  checkInteger,
+  checkKind,
+  checkObject,
+  checkOneOf,
+  newArray,
+  roundUp,
+} from '@megamoe/core';
 
 /**
  * Which of the two axes of packed scales is contiguous.
@@ -25,7 +35,9 @@ interface PackedStrides {
   readonly l: number;
 }
 
-function stridesOf(fn: string, { rows, kSf, l = 1, order = 'mn-major' }: PackedShape): PackedStrides {
+function stridesOf(fn: string, shape: PackedShape): PackedStrides & { readonly rows: number; readonly kSf: number } {
+  checkObject(fn, 'shape', shape);
+  const { rows, kSf, l = 1, order = 'mn-major' } = shape;
   checkInteger(fn, 'rows', rows, 0);
   checkInteger(fn, 'kSf', kSf, 0);
   checkInteger(fn, 'l', l, 0);
@@ -33,8 +45,8 @@ function stridesOf(fn: string, { rows, kSf, l = 1, order = 'mn-major' }: PackedS
   const words = ceilDiv(kSf, 4);
   const rowsPad = roundUp(rows, 4);
   return order === 'mn-major'
-    ? { words, rowStride: 1, wordStride: rowsPad, lStride: rowsPad * words, l }
-    : { words, rowStride: words, wordStride: 1, lStride: rows * words, l };
+    ? { rows, kSf, words, rowStride: 1, wordStride: rowsPad, lStride: rowsPad * words, l }
+    : { rows, kSf, words, rowStride: words, wordStride: 1, lStride: rows * words, l };
 }
 
 /** Number of 32-bit words that {@link packSfWords} writes. */
@@ -48,19 +60,16 @@ export function packedSfLength(shape: PackedShape): number {
  * as DeepGEMM's `get_mn_major_tma_aligned_packed_ue8m0_tensor` does; columns and rows past the end are zero. Throws
  * `ShapeError` when an array is too short, `KindError`, `ValueError` on the shape.
  * @param sf  [l, rows, kSf] u8, linear; may be longer
- * @param out [packedSfLength] u32; may be longer, the rest is not written
+ * @param given the output, [packedSfLength] u32; may be longer, the rest is not written
  */
-export function packSfWords(
-  sf: Uint8Array,
-  shape: PackedShape,
-  out: Uint32Array = new Uint32Array(packedSfLength(shape)),
-): Uint32Array {
-  const { rows, kSf } = shape;
-  const { words, rowStride, wordStride, lStride, l } = stridesOf('packSfWords', shape);
+export function packSfWords(sf: Uint8Array, shape: PackedShape, given?: Uint32Array): Uint32Array {
+  const { rows, kSf, words, rowStride, wordStride, lStride, l } = stridesOf('packSfWords', shape);
   checkKind('packSfWords', 'sf', sf, Uint8Array);
+  const out = given ?? newArray('packSfWords', 'out', Uint32Array, 'packedSfLength', lStride * l);
   checkKind('packSfWords', 'out', out, Uint32Array);
   checkCapacity('packSfWords', 'sf', sf, 'L*rows*kSf', l * rows * kSf);
   checkCapacity('packSfWords', 'out', out, 'packedSfLength', lStride * l);
+  checkApart('packSfWords', 'out', out, 'sf', sf, lStride * l, l * rows * kSf);
   out.fill(0, 0, lStride * l);
   for (let b = 0; b < l; b++) {
     for (let row = 0; row < rows; row++) {
@@ -79,19 +88,16 @@ export function packSfWords(
 /**
  * The inverse of {@link packSfWords}; padding is not read. Errors as there.
  * @param words [packedSfLength] u32; may be longer
- * @param sf    [l, rows, kSf] u8, linear; may be longer, the rest is not written
+ * @param given the output, [l, rows, kSf] u8, linear; may be longer, the rest is not written
  */
-export function unpackSfWords(
-  words: Uint32Array,
-  shape: PackedShape,
-  sf: Uint8Array = new Uint8Array((shape.l ?? 1) * shape.rows * shape.kSf),
-): Uint8Array {
-  const { rows, kSf } = shape;
-  const { rowStride, wordStride, lStride, l } = stridesOf('unpackSfWords', shape);
+export function unpackSfWords(words: Uint32Array, shape: PackedShape, given?: Uint8Array): Uint8Array {
+  const { rows, kSf, rowStride, wordStride, lStride, l } = stridesOf('unpackSfWords', shape);
   checkKind('unpackSfWords', 'words', words, Uint32Array);
+  const sf = given ?? newArray('unpackSfWords', 'sf', Uint8Array, 'L*rows*kSf', l * rows * kSf);
   checkKind('unpackSfWords', 'sf', sf, Uint8Array);
   checkCapacity('unpackSfWords', 'words', words, 'packedSfLength', lStride * l);
   checkCapacity('unpackSfWords', 'sf', sf, 'L*rows*kSf', l * rows * kSf);
+  checkApart('unpackSfWords', 'sf', sf, 'words', words, l * rows * kSf, lStride * l);
   for (let b = 0; b < l; b++) {
     for (let row = 0; row < rows; row++) {
       const s = (b * rows + row) * kSf;

@@ -1,6 +1,6 @@
-import { checkCapacity, checkInteger, checkKind } from '@megamoe/core';
+import { checkApart, checkCapacity, checkInteger, checkKind, checkObject, newArray } from '@megamoe/core';
 import { fromTiles, memoryOf, toTiles } from './copy';
-import type { SfGeometry } from './geometry';
+import { checkGeometry, type SfGeometry } from './geometry';
 
 /**
  * Strides of a linear array of scales, in bytes: scale (l, row, kSf) is at `l * strides.l + row * strides.row + kSf *
@@ -18,8 +18,9 @@ export function rowMajor({ rows, kSf }: { readonly rows: number; readonly kSf: n
   return { row: kSf, kSf: 1, l: rows * kSf };
 }
 
-/** Checks strides and that `sf` reaches to the last scale they address. */
-export function checkStrided(fn: string, sf: Uint8Array, g: SfGeometry, strides: SfStrides): void {
+/** Checks strides and that `sf` reaches to the last scale they address; gives how many bytes that takes. */
+export function checkStrided(fn: string, sf: Uint8Array, g: SfGeometry, strides: SfStrides): number {
+  checkObject(fn, 'strides', strides);
   checkKind(fn, 'sf', sf, Uint8Array);
   checkInteger(fn, 'strides.row', strides.row, 0);
   checkInteger(fn, 'strides.kSf', strides.kSf, 0);
@@ -27,23 +28,29 @@ export function checkStrided(fn: string, sf: Uint8Array, g: SfGeometry, strides:
   const empty = g.rows === 0 || g.kSf === 0 || g.l === 0;
   const last = (g.l - 1) * strides.l + (g.rows - 1) * strides.row + (g.kSf - 1) * strides.kSf;
   checkCapacity(fn, 'sf', sf, '(L-1)*strides.l + (rows-1)*strides.row + (kSf-1)*strides.kSf + 1', empty ? 0 : last + 1);
+  return empty ? 0 : last + 1;
 }
 
 /**
  * Writes linear scales in the layout of `geometry`, padding zero. Whole rows move at once, four scales at a time where both
  * sides allow it. Throws `ShapeError` when an array is too short, `KindError`, `ValueError` on strides.
- * @param sf  linear scales, at `strides` (row-major `[l, rows, kSf]` when left out)
- * @param out [allocationBytes] u8; may be longer, the rest is not written; must not overlap `sf`
+ * @param sf           linear scales, at `givenStrides` (row-major `[l, rows, kSf]` when left out)
+ * @param given        the output, [allocationBytes] u8; may be longer, the rest is not written; must not overlap `sf`
  */
 export function swizzleScales(
   sf: Uint8Array,
   geometry: SfGeometry,
-  out: Uint8Array = new Uint8Array(geometry.allocationBytes),
-  strides: SfStrides = rowMajor(geometry),
+  given?: Uint8Array,
+  givenStrides?: SfStrides,
 ): Uint8Array {
-  checkStrided('swizzleScales', sf, geometry, strides);
-  checkKind('swizzleScales', 'out', out, Uint8Array);
-  checkCapacity('swizzleScales', 'out', out, 'allocationBytes', geometry.allocationBytes);
+  const fn = 'swizzleScales';
+  checkGeometry(fn, geometry);
+  const strides = givenStrides ?? rowMajor(geometry);
+  const used = checkStrided(fn, sf, geometry, strides);
+  const out = given ?? newArray(fn, 'out', Uint8Array, 'allocationBytes', geometry.allocationBytes);
+  checkKind(fn, 'out', out, Uint8Array);
+  checkCapacity(fn, 'out', out, 'allocationBytes', geometry.allocationBytes);
+  checkApart(fn, 'out', out, 'sf', sf, geometry.allocationBytes, used);
   const { rows, kSf, layout } = geometry;
   const memory = memoryOf(sf);
   const tiles = memoryOf(out);
@@ -55,20 +62,25 @@ export function swizzleScales(
 }
 
 /**
- * The inverse of {@link swizzleScales}: padding is not read, and bytes of `sf` that no stride addresses are not written.
+ * The inverse of {@link swizzleScales}: padding is not read, and bytes of the output that no stride addresses are not written.
  * Errors as there.
  * @param sfSwizzled [allocationBytes] u8; may be longer
- * @param sf         linear scales, written at `strides` (row-major `[l, rows, kSf]` when left out)
+ * @param given      the output: linear scales, written at `givenStrides` (row-major `[l, rows, kSf]` when left out)
  */
 export function unswizzleScales(
   sfSwizzled: Uint8Array,
   geometry: SfGeometry,
-  sf: Uint8Array = new Uint8Array(geometry.l * geometry.rows * geometry.kSf),
-  strides: SfStrides = rowMajor(geometry),
+  given?: Uint8Array,
+  givenStrides?: SfStrides,
 ): Uint8Array {
-  checkStrided('unswizzleScales', sf, geometry, strides);
-  checkKind('unswizzleScales', 'sfSwizzled', sfSwizzled, Uint8Array);
-  checkCapacity('unswizzleScales', 'sfSwizzled', sfSwizzled, 'allocationBytes', geometry.allocationBytes);
+  const fn = 'unswizzleScales';
+  checkGeometry(fn, geometry);
+  const strides = givenStrides ?? rowMajor(geometry);
+  const sf = given ?? newArray(fn, 'sf', Uint8Array, 'L*rows*kSf', geometry.l * geometry.rows * geometry.kSf);
+  const used = checkStrided(fn, sf, geometry, strides);
+  checkKind(fn, 'sfSwizzled', sfSwizzled, Uint8Array);
+  checkCapacity(fn, 'sfSwizzled', sfSwizzled, 'allocationBytes', geometry.allocationBytes);
+  checkApart(fn, 'sf', sf, 'sfSwizzled', sfSwizzled, used, geometry.allocationBytes);
   const { rows, kSf, layout } = geometry;
   const memory = memoryOf(sf);
   const tiles = memoryOf(sfSwizzled);

@@ -1,5 +1,5 @@
-import { checkCapacity, checkInteger, checkKind } from '@megamoe/core';
-import { offsetOf, sfCoordinate } from './geometry';
+import { checkCapacity, checkInteger, checkKind, checkObject, KindError } from '@megamoe/core';
+import { checkGeometry, offsetOf, sfCoordinate } from './geometry';
 import type { SfCoordinate, SfGeometry } from './geometry';
 import { checkStrided, rowMajor } from './swizzle';
 import type { SfStrides } from './swizzle';
@@ -39,8 +39,10 @@ export function checkSwizzled(
   sfSwizzled: Uint8Array,
   sf: Uint8Array,
   geometry: SfGeometry,
-  strides: SfStrides = rowMajor(geometry),
+  given?: SfStrides,
 ): SfMismatch | undefined {
+  checkGeometry('checkSwizzled', geometry);
+  const strides = given ?? rowMajor(geometry);
   checkStrided('checkSwizzled', sf, geometry, strides);
   checkKind('checkSwizzled', 'sfSwizzled', sfSwizzled, Uint8Array);
   checkCapacity('checkSwizzled', 'sfSwizzled', sfSwizzled, 'allocationBytes', geometry.allocationBytes);
@@ -83,8 +85,13 @@ export interface VerifyOptions {
 export function verifySwizzle(
   swizzle: Swizzler,
   geometry: SfGeometry,
-  { seed = 1, unswizzle }: VerifyOptions = {},
+  options: VerifyOptions = {},
 ): SfMismatch | undefined {
+  checkObject('verifySwizzle', 'options', options);
+  checkGeometry('verifySwizzle', geometry);
+  const { seed = 1, unswizzle } = options;
+  if (typeof swizzle !== 'function')
+    throw new KindError(`verifySwizzle: "swizzle" must be a function, got ${typeof swizzle}`);
   checkInteger('verifySwizzle', 'seed', seed, 0);
   const count = geometry.l * geometry.rows * geometry.kSf;
   const sf = randomScales(count, seed);

@@ -264,7 +264,7 @@ describe('errors', () => {
       () => assembleScales2d3d(sf, Int32Array.of(4), { kSf: 4 }, new Uint8Array(511)),
     ],
     [
-      'paddedSfOffsets: "sfOffsets" must hold at least E = 2 elements, got 1',
+      'assembleScales2d3d: "sfOffsets" must hold at least E = 2 elements, got 1',
       () => assembleScales2d3d(sf, Int32Array.of(4, 5), { kSf: 4 }, undefined, new Int32Array(1)),
     ],
     [

@@ -1,4 +1,4 @@
-import { checkKind, decodeBf16Array, E2M1_MAX, E4M3_MAX, E4M3_VALUES, ValueError } from '@megamoe/core';
+import { checkObject, decodeBf16Array, E2M1_MAX, E4M3_MAX, E4M3_VALUES, ValueError } from '@megamoe/core';
 import { dequantizeMxfp4, dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
 
 /** A matrix as BF16 bits, row-major. */
@@ -111,7 +111,7 @@ function checkOverflow(out: Float32Array, k: number, format: string, large: bool
  * @throws ValueError for NaN among block scales, and for a value that a quantized format holds and float32 does not
  */
 export function matrixToFloat32(tensor: MatrixTensor): Float32Array {
-  checkKind('matrixToFloat32', 'tensor', tensor, Object);
+  checkObject('matrixToFloat32', 'tensor', tensor);
   switch (tensor.format) {
     case 'f32':
       return tensor.data;

@@ -1,0 +1,136 @@
+/**
+ * Checks of typed arrays. They ask the array itself, not its class: an array of another realm (Jest, vm) is one, a plain object with the
+ * prototype of an array is none, and a length is what the engine says, not what somebody wrote over it.
+ */
+import { KindError, ShapeError } from './errors';
+
+/** A typed-array class, as {@link checkKind} takes it. */
+export interface TypedArrayClass<T> {
+  new (length: number): T;
+  readonly name: string;
+}
+
+const ARRAY = Object.getPrototypeOf(Uint8Array.prototype) as object;
+const getter = (name: string | symbol): ((this: unknown) => unknown) =>
+  Object.getOwnPropertyDescriptor(ARRAY, name)!.get!;
+const tagGetter = getter(Symbol.toStringTag);
+const lengthGetter = getter('length');
+
+/** The class of a typed array of any realm, as `Float32Array`; undefined for everything else. */
+function arrayTag(v: unknown): string | undefined {
+  return Reflect.apply(tagGetter, v, []) as string | undefined;
+}
+
+/** What came, for a message: numbers and the like as they are, of objects their class. Never throws, whatever came. */
+export function describe(v: unknown): string {
+  if (v === null || (typeof v !== 'object' && typeof v !== 'function')) return String(v);
+  if (typeof v === 'function') return 'a function';
+  try {
+    const tag = arrayTag(v);
+    if (tag !== undefined) return tag;
+    const name: unknown = (v as { constructor?: { name?: unknown } }).constructor?.name;
+    if (typeof name !== 'string' || name === '') return 'object';
+    return ARRAY_NAMES.test(name) ? `an object that is no ${name}` : name;
+  } catch {
+    return 'object'; // a proxy, or a getter that throws
+  }
+}
+
+const ARRAY_NAMES = /^(?:Float(?:16|32|64)|Big(?:Int|Uint)64|U?[Ii]nt(?:8|16|32)|Uint8Clamped)Array$/;
+
+/**
+ * Throws {@link KindError} unless `v` is a typed array of the class `kind`, of this realm or another, or of a class derived from it. Its
+ * length must be its own: one that was written over it would have code read past the end.
+ */
+export function checkKind<T>(fn: string, arg: string, v: unknown, kind: TypedArrayClass<T>): asserts v is T {
+  if (arrayTag(v) === kind.name) {
+    if ((v as ArrayLike<unknown>).length === Reflect.apply(lengthGetter, v, [])) return;
+    throw new KindError(
+      `${fn}: "${arg}" must be a ${kind.name} with its own length, got one whose length is written over`,
+    );
+  }
+  const got = v === null || typeof v === 'object' ? describe(v) : typeof v;
+  throw new KindError(`${fn}: "${arg}" must be a ${kind.name}, got ${got}`);
+}
+
+/** Throws {@link KindError} unless `v` is an object, as those are that hold shapes or options. */
+export function checkObject(fn: string, arg: string, v: unknown): asserts v is object {
+  if (typeof v === 'object' && v !== null) return;
+  throw new KindError(`${fn}: "${arg}" must be an object, got ${v === null ? 'null' : typeof v}`);
+}
+
+/** A new array of zeros; throws {@link ShapeError} that names it where no memory can hold it. */
+export function newArray<T>(fn: string, arg: string, kind: TypedArrayClass<T>, formula: string, length: number): T {
+  try {
+    return new kind(length);
+  } catch (cause) {
+    throw new ShapeError(`${fn}: "${arg}" of length ${formula} = ${length} cannot be allocated`, { cause });
+  }
+}
+
+/** Whether two arrays lie in the same memory, if not at the same place of it. */
+export function sameBuffer(a: ArrayBufferLike, b: ArrayBufferLike): boolean {
+  if (a === b) return true;
+  if (!isShared(a) || !isShared(b) || a.byteLength !== b.byteLength || a.byteLength === 0) return false;
+  // Shared memory may come as two objects (structuredClone, postMessage): a byte is changed, and looked for through the other.
+  const [x, y] = [new Uint8Array(a, 0, 1), new Uint8Array(b, 0, 1)];
+  const before = Atomics.load(x, 0);
+  const other = Atomics.load(y, 0);
+  if (before !== other) return false;
+  Atomics.store(x, 0, before ^ 255);
+  const isSame = Atomics.load(y, 0) !== other;
+  Atomics.store(x, 0, before);
+  return isSame;
+}
+
+/** Whether memory is shared between threads; of any realm. */
+export function isShared(buffer: ArrayBufferLike): buffer is SharedArrayBuffer {
+  if (buffer instanceof ArrayBuffer) return false; // nearly always
+  return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
+}
+
+/** A typed array and how many of its elements count. */
+interface Part {
+  readonly buffer: ArrayBufferLike;
+  readonly byteOffset: number;
+  readonly BYTES_PER_ELEMENT: number;
+  readonly length: number;
+}
+
+function overlap(a: Part, na: number, b: Part, nb: number): boolean {
+  const aEnd = a.byteOffset + na * a.BYTES_PER_ELEMENT;
+  const bEnd = b.byteOffset + nb * b.BYTES_PER_ELEMENT;
+  if (Math.max(a.byteOffset, b.byteOffset) >= Math.min(aEnd, bEnd)) return false;
+  return sameBuffer(a.buffer, b.buffer);
+}
+
+/**
+ * Throws {@link ShapeError} when the first `nOut` elements of an output share memory with the first `nOther` of another argument: what is
+ * read would depend on the order of the work.
+ */
+export function checkApart(
+  fn: string,
+  outArg: string,
+  out: Part,
+  otherArg: string,
+  other: Part,
+  nOut: number = out.length,
+  nOther: number = other.length,
+): void {
+  if (!overlap(out, nOut, other, nOther)) return;
+  throw new ShapeError(`${fn}: "${outArg}" must not overlap "${otherArg}"`);
+}
+
+/** {@link checkApart}, but `out` may be `other`: the very same elements, read before they are written. */
+export function checkApartOrSame(
+  fn: string,
+  outArg: string,
+  out: Part,
+  otherArg: string,
+  other: Part,
+  nOut: number = out.length,
+  nOther: number = other.length,
+): void {
+  const isSame = out.byteOffset === other.byteOffset && out.BYTES_PER_ELEMENT === other.BYTES_PER_ELEMENT;
+  if (!isSame) checkApart(fn, outArg, out, otherArg, other, nOut, nOther);
+}
