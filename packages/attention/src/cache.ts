@@ -105,6 +105,7 @@ export class HostCache implements KvCache {
   readonly memory: readonly LayerMemory[];
   readonly #parts: readonly Partial<Record<CachePart, PartMemory>>[];
   readonly #pages = new Map<PageKind, number>();
+  #buffers: (readonly ArrayBufferLike[])[] = [];
   #disposed = false;
 
   /** @throws ValueError naming the layer and field that is out of range, or a window that is not that of the first layer */
@@ -125,6 +126,19 @@ export class HostCache implements KvCache {
     this.kinds = pageKindsOf(layers);
     this.leastEntry = Math.min(...this.memory.flatMap((m) => [m.compressor?.dim, m.indexer?.dim]).map((d) => d ?? Infinity)); // prettier-ignore
     this.#parts = this.memory.map(partsOf);
+  }
+
+  /** Whether it was made here: not an object that looks like one. */
+  static is(v: unknown): v is HostCache {
+    return typeof v === 'object' && v !== null && #disposed in v;
+  }
+
+  /** Where the memory of a layer lies: until it grows. */
+  buffersOf(layer: number): readonly ArrayBufferLike[] {
+    const known = this.#buffers[layer];
+    if (known) return known;
+    const parts: readonly PartMemory[] = Object.values(this.#parts[layer]!);
+    return (this.#buffers[layer] = parts.map((part) => part.data.buffer));
   }
 
   get disposed(): boolean {
@@ -166,6 +180,7 @@ export class HostCache implements KvCache {
         });
       }
     }
+    this.#buffers = [];
     this.#pages.set(kind, Math.max(pages, this.pages(kind)));
   }
 

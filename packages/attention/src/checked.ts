@@ -1,5 +1,5 @@
-import { KindError, ShapeError, ValueError } from '@megamoe/core';
-import { arrayChecks, makeChecks, makeMemoryChecks, makeValueChecks, RECHECKED } from '@megamoe/ops';
+import { describe, KindError, sameBuffer, ShapeError, ValueError } from '@megamoe/core';
+import { arrayChecks, makeChecks, makeMemoryChecks, makeTakers, makeValueChecks, RECHECKED } from '@megamoe/ops';
 import type { FamilyOp, HostArrays, Operations } from '@megamoe/ops';
 import { HostCache } from './cache';
 import { Compressor } from './compressor';
@@ -9,24 +9,20 @@ import { Rope } from './rope';
 import { HostStep } from './step';
 
 /** What makes each handle, by its name in the list of operations. */
-const MAKERS: Readonly<Record<string, { readonly of: abstract new (...args: never) => object; readonly by: string }>> =
-  {
-    rope: { of: Rope, by: 'createRope' },
-    compressor: { of: Compressor, by: 'packCompressor' },
-    cache: { of: HostCache, by: 'createCache' },
-    step: { of: HostStep, by: 'createStep' },
-  };
+const MAKERS: Readonly<Record<string, { readonly of: { is(v: unknown): boolean }; readonly by: string }>> = {
+  rope: { of: Rope, by: 'createRope' },
+  compressor: { of: Compressor, by: 'packCompressor' },
+  cache: { of: HostCache, by: 'createCache' },
+  step: { of: HostStep, by: 'createStep' },
+};
 
 /** Throws unless `v` is a handle that these kernels made and that has not been disposed. */
 export function checkHandle(fn: string, arg: string, v: unknown, of: string): void {
-  if (v instanceof HostStep && of === 'step' && !v.disposed) return; // the common cases first
-  if (v instanceof HostCache && of === 'cache' && !v.disposed) return;
   const maker = MAKERS[of]!;
-  if (!(v instanceof maker.of)) {
-    const got = v === null ? 'null' : typeof v === 'object' ? (v.constructor?.name ?? 'object') : typeof v;
-    throw new KindError(`${fn}: "${arg}" must be what ${maker.by} of the attention kernels made, got ${got}`);
-  }
-  if ('disposed' in v && v.disposed === true) throw new KindError(`${fn}: "${arg}" has been disposed`);
+  if (!maker.of.is(v))
+    throw new KindError(`${fn}: "${arg}" must be what ${maker.by} of the attention kernels made, got ${describe(v)}`);
+  if ((v as { readonly disposed?: boolean }).disposed === true)
+    throw new KindError(`${fn}: "${arg}" has been disposed`);
 }
 
 /** Throws unless the step is planned for the cache. Returns whether it has rows. */
@@ -34,6 +30,18 @@ function planned(fn: string, { cache, step }: { readonly cache: HostCache; reado
   if (step.cache === cache) return step.rows > 0;
   const what = step.cache === null ? 'has not been planned' : 'is planned for another cache';
   throw new ValueError(`${fn}: "step" ${what}: call planStep with this cache first`);
+}
+
+/** Throws when an argument lies in the memory of its layer, which is read or written while it is. */
+function apartFromCache(
+  fn: string,
+  { cache, layer }: { readonly cache: HostCache; readonly layer: number },
+  arg: string,
+  v: Float32Array | Int32Array,
+): void {
+  const { buffer } = v;
+  for (const memory of cache.buffersOf(layer))
+    if (sameBuffer(memory, buffer)) throw new ShapeError(`${fn}: "${arg}" must not lie in "cache"`);
 }
 
 function checkWidth(fn: string, arg: string, got: number, layer: number, formula: string, want: number): void {
@@ -97,43 +105,55 @@ export function checkedOperations(
   const kinds = arrayChecks(checkHandle);
   const all = makeChecks(kinds);
   const check = isAddon ? makeValueChecks(kinds) : all;
+  const take = makeTakers();
   const ops = isAddon ? retold(bare, makeMemoryChecks(kinds)) : bare;
   return {
-    ropeTables(args) {
+    ropeTables(given) {
+      const args = take.ropeTables(given);
       all.ropeTables(args); // TypeScript on every backend
       ops.ropeTables(args as Own<'ropeTables'>);
     },
-    rope(args) {
+    rope(given) {
+      const args = take.rope(given);
       check.rope(args);
       if (args.rows > 0) ops.rope(args);
     },
-    writeWindow(args) {
+    writeWindow(given) {
+      const args = take.writeWindow(given);
       check.writeWindow(args);
       const a = args as Own<'writeWindow'>;
       const any = planned('writeWindow', a);
       checkWidth('writeWindow', 'd', a.d, a.layer, 'headDim', a.cache.specs[a.layer]!.headDim);
+      apartFromCache('writeWindow', a, 'kv', a.kv);
       if (any) ops.writeWindow(a);
     },
-    compress(args) {
+    compress(given) {
+      const args = take.compress(given);
       check.compress(args);
       const a = args as Own<'compress'>;
       const any = planned('compress', a);
       checkCompress(a);
+      apartFromCache('compress', a, 'kv', a.kv);
+      apartFromCache('compress', a, 'gate', a.gate);
       if (any) ops.compress(a);
     },
-    indexSelect(args) {
+    indexSelect(given) {
+      const args = take.indexSelect(given);
       check.indexSelect(args);
       const a = args as Own<'indexSelect'>;
       const any = planned('indexSelect', a);
       const { dim } = compressorOf(a.cache, a.layer, true, 'indexSelect');
       checkWidth('indexSelect', 'dim', a.dim, a.layer, 'indexHeadDim', dim);
+      apartFromCache('indexSelect', a, 'selected', a.selected);
       if (any) ops.indexSelect(a);
     },
-    attend(args) {
+    attend(given) {
+      const args = take.attend(given);
       check.attend(args);
       const a = args as Own<'attend'>;
       const any = planned('attend', a);
       checkAttend(a);
+      apartFromCache('attend', a, 'out', a.out);
       if (any) ops.attend(a);
     },
   };

@@ -4,13 +4,21 @@ import type { CompressorHandle } from '@megamoe/ops';
 /** Weights of one compressor, float32. */
 export class Compressor implements CompressorHandle {
   readonly kind = 'compressor';
+  readonly #isOne = true;
 
   constructor(
     /** [ratio, width] position bias of the gates. */
     readonly ape: Float32Array,
     /** [dim] RMS norm of an entry. */
     readonly norm: Float32Array,
-  ) {}
+  ) {
+    Object.freeze(this);
+  }
+
+  /** Whether it was made here: not an object that looks like one. */
+  static is(v: unknown): v is Compressor {
+    return typeof v === 'object' && v !== null && #isOne in v;
+  }
 }
 
 /** Copies the weights of a compressor. @throws KindError for arrays of another kind */

@@ -1,14 +1,23 @@
-import { checkInteger, checkNumber, checkPositive, ShapeError, ValueError } from '@megamoe/core';
+import { checkInteger, checkNumber, checkObject, checkPositive, ShapeError, ValueError } from '@megamoe/core';
 import type { RopeHandle, RopeSpec } from '@megamoe/ops';
 
 /** Inverse frequencies of one rotary embedding. */
 export class Rope implements RopeHandle {
+  readonly #isOne = true;
+
   constructor(
     /** Rotated elements of a head, even; they are the last ones. */
     readonly ropeDim: number,
     /** [ropeDim/2] f32, one per interleaved pair. */
     readonly invFreq: Float32Array,
-  ) {}
+  ) {
+    Object.freeze(this);
+  }
+
+  /** Whether it was made here: not an object that looks like one. */
+  static is(v: unknown): v is Rope {
+    return typeof v === 'object' && v !== null && #isOne in v;
+  }
 }
 
 /** Dimension at which a head turns `rotations` times within the original context; plain doubles, as Python computes it. */
@@ -21,7 +30,9 @@ function correctionDim(rotations: number, ropeDim: number, theta: number, contex
  * `_compute_yarn_parameters` with truncate): `theta^(2i/ropeDim)` in f32, one f32 division, and for YaRN the f32 ramp between the
  * interpolated and the original frequency. The attention factor is 1 (docs/formats.md D2). Throws ShapeError for an odd `ropeDim`.
  */
-export function createRope({ ropeDim, theta, yarn }: RopeSpec): Rope {
+export function createRope(spec: RopeSpec): Rope {
+  checkObject('createRope', 'spec', spec);
+  const { ropeDim, theta, yarn } = spec;
   checkInteger('createRope', 'ropeDim', ropeDim, 2, 2 ** 16);
   if (ropeDim % 2 !== 0) throw new ShapeError(`createRope: "ropeDim" must be a multiple of 2, got ${ropeDim}`);
   checkNumber('createRope', 'theta', theta, 1);

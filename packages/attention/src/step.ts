@@ -1,4 +1,4 @@
-import { checkInteger, KindError, ShapeError, ValueError } from '@megamoe/core';
+import { checkInteger, describe, KindError, ShapeError, ValueError } from '@megamoe/core';
 import { hostTensor, StepRows } from '@megamoe/ops';
 import type { HostTensor, Step } from '@megamoe/ops';
 import type { HostCache } from './cache';
@@ -19,6 +19,11 @@ export class HostStep implements Step {
   readonly near: RowLists;
   /** No entries for any row. */
   readonly none: RowLists;
+  /** Whether it was made here: not an object that looks like one. */
+  static is(v: unknown): v is HostStep {
+    return typeof v === 'object' && v !== null && #rows in v;
+  }
+
   readonly #window: PageTable;
   readonly #checks = new PageChecks();
   readonly #compressions: { readonly 4: CompressionPlan; readonly 128: CompressionPlan };
@@ -66,7 +71,7 @@ export class HostStep implements Step {
     this.#cache = null;
     this.#rows = 0;
     this.#sequences = 0;
-    if (!(rows instanceof StepRows)) throw new KindError(`${fn}: "rows" must be StepRows, got ${typeof rows}`);
+    if (!StepRows.is(rows)) throw new KindError(`${fn}: "rows" must be StepRows, got ${describe(rows)}`);
     if (rows.rows > this.maxRows) {
       throw new ShapeError(`${fn}: "rows" must be at most maxRows = ${this.maxRows} of the step, got ${rows.rows}`);
     }

@@ -68,7 +68,7 @@ function checkFp8Rows(where: string, got: Partial<Fp8Rows>, formula: string, row
     );
 }
 
-/** Throws unless `got` holds `rows` rows of k in this format; `formula` says where the number of rows comes from. */
+/** Takes `rows` rows of k in this format out of `got`, or throws; `formula` says where the number of rows comes from. */
 export function checkRows(
   where: string,
   format: WeightFormat,
@@ -76,11 +76,22 @@ export function checkRows(
   formula: string,
   rows: number,
   k: number,
-): asserts got is WeightRows {
+): WeightRows {
   if (typeof got !== 'object' || got === null) throw new KindError(`${where}: must return an object`);
-  if (format === 'nvfp4') checkNvfp4Rows(where, got, formula, rows, k);
-  else if (format === 'fp8') checkFp8Rows(where, got, formula, rows, k);
-  else checkDenseRows(where, format, got, formula, rows * k);
+  // Each array is taken once: what is checked is what is packed.
+  if (format === 'nvfp4') {
+    const { codes, sf } = got as Nvfp4Rows;
+    checkNvfp4Rows(where, { codes, sf }, formula, rows, k);
+    return { codes, sf };
+  }
+  if (format === 'fp8') {
+    const { codes, scales } = got as Fp8Rows;
+    checkFp8Rows(where, { codes, scales }, formula, rows, k);
+    return { codes, scales };
+  }
+  const { data } = got as DenseRows;
+  checkDenseRows(where, format, { data }, formula, rows * k);
+  return { data };
 }
 
 /** Reads one part of one expert and checks what came. */
@@ -92,6 +103,5 @@ export function readPart(
   part: number,
 ): WeightRows {
   const got: unknown = read(expert, part);
-  checkRows(`${fn}: read(${expert}, ${part})`, format, got, 'n/parts', n / parts, k);
-  return got;
+  return checkRows(`${fn}: read(${expert}, ${part})`, format, got, 'n/parts', n / parts, k);
 }

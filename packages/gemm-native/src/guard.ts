@@ -1,4 +1,4 @@
-import { ShapeError } from '@megamoe/core';
+import { sameBuffer, ShapeError } from '@megamoe/core';
 import { makeMemoryChecks, OP_NAMES, OPS, RECHECKED } from '@megamoe/ops';
 import type { Memory } from '@megamoe/ops';
 import { ARRAYS } from './checks';
@@ -16,7 +16,7 @@ const NAMES = [
 
 /** Throws when an argument lies in what is staged. */
 function apartFromStaged(fn: string, { buffer }: StagedMemory, arg: string, v: Memory | null): void {
-  if (v !== null && v.buffer === buffer) throw new ShapeError(`${fn}: "${arg}" must not lie in "staged"`);
+  if (v !== null && sameBuffer(v.buffer, buffer)) throw new ShapeError(`${fn}: "${arg}" must not lie in "staged"`);
 }
 
 /** Where memory lies: what follows from the list, and what is staged, which the list does not see into. */

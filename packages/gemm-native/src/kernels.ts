@@ -9,7 +9,7 @@ import {
   ShapeError,
   ValueError,
 } from '@megamoe/core';
-import { arrayChecks, makeValueChecks } from '@megamoe/ops';
+import { arrayChecks, makeTakers, makeValueChecks } from '@megamoe/ops';
 import type { HostArrays, OpArgs } from '@megamoe/ops';
 import { ARRAYS, checkAlpha, checkGlobalScales } from './checks';
 import { rowsOf } from './engine';
@@ -35,6 +35,7 @@ const known = <N extends GemmOp>(a: Args<N>): EngineArgs<N> => a as unknown as E
 export function checkedKernels(bare: Engine): GemmKernels {
   const engine = guarded(bare);
   const { layout } = engine;
+  const take = makeTakers();
   const check = makeValueChecks(
     arrayChecks((fn, arg, v, of) => {
       if (of === 'linear') checkLinearWeight(fn, arg, v, layout);
@@ -59,7 +60,8 @@ export function checkedKernels(bare: Engine): GemmKernels {
       return engine.packedBytes(format, matrices, n, k);
     },
 
-    embed(a) {
+    embed(given) {
+      const a = take.embed(given);
       check.embed(a);
       const { table } = a;
       if (table.groups !== 1) throw new ShapeError(`embed: "table" must have one group, got ${table.groups}`);
@@ -67,12 +69,14 @@ export function checkedKernels(bare: Engine): GemmKernels {
       if (a.rows > 0) engine.embed(known<'embed'>(a));
     },
 
-    rmsNorm(a) {
+    rmsNorm(given) {
+      const a = take.rmsNorm(given);
       check.rmsNorm(a);
       if (a.rows > 0) engine.rmsNorm(a);
     },
 
-    linear(a) {
+    linear(given) {
+      const a = take.linear(given);
       check.linear(a);
       const { w } = a;
       if (a.inputs === 'nvfp4' && w.inputGlobalDecodeScale === null)
@@ -82,37 +86,44 @@ export function checkedKernels(bare: Engine): GemmKernels {
       if (a.rows > 0) engine.linear(known<'linear'>(a));
     },
 
-    swiglu(a) {
+    swiglu(given) {
+      const a = take.swiglu(given);
       check.swiglu(a);
       if (a.rows > 0) engine.swiglu(a);
     },
 
-    add(a) {
+    add(given) {
+      const a = take.add(given);
       check.add(a);
       if (a.n > 0) engine.add(a);
     },
 
-    gatherRows(a) {
+    gatherRows(given) {
+      const a = take.gatherRows(given);
       check.gatherRows(a);
       if (a.rows > 0) engine.gatherRows(a);
     },
 
-    hcPre(a) {
+    hcPre(given) {
+      const a = take.hcPre(given);
       check.hcPre(a);
       if (a.rows > 0) engine.hcPre(a);
     },
 
-    hcPost(a) {
+    hcPost(given) {
+      const a = take.hcPost(given);
       check.hcPost(a);
       if (a.rows > 0) engine.hcPost(a);
     },
 
-    hcHead(a) {
+    hcHead(given) {
+      const a = take.hcHead(given);
       check.hcHead(a);
       if (a.rows > 0) engine.hcHead(a);
     },
 
-    stage(a) {
+    stage(given) {
+      const a = take.stage(given);
       const fn = 'stage';
       check.stage(a);
       const { x, k, slotToken, slots, expertOffsets, inputs, globalDecodeScale } = a;
@@ -126,7 +137,8 @@ export function checkedKernels(bare: Engine): GemmKernels {
       staged.fill(slots, rows, k, inputs, globalDecodeScale === null);
     },
 
-    swigluStage(a) {
+    swigluStage(given) {
+      const a = take.swigluStage(given);
       const fn = 'swigluStage';
       check.swigluStage(a);
       const { slots, i, inputs, globalDecodeScale } = a;
@@ -138,7 +150,8 @@ export function checkedKernels(bare: Engine): GemmKernels {
       staged.fill(slots, rows, i, inputs, globalDecodeScale === null);
     },
 
-    groupedGemm(a) {
+    groupedGemm(given) {
+      const a = take.groupedGemm(given);
       const fn = 'groupedGemm';
       check.groupedGemm(a);
       const { expertOffsets, alpha, out } = a;
@@ -155,7 +168,13 @@ export function checkedKernels(bare: Engine): GemmKernels {
         engine.groupedGemm(known<'groupedGemm'>(a));
         return;
       }
-      pool.eachExpert(w, expertOffsets, (turn) => {
+      const own: Args<'groupedGemm'> = { ...a, expertOffsets: expertOffsets.slice() };
+      const { version } = staged;
+      pool.eachExpert(w, own.expertOffsets, (turn) => {
+        // Reading an expert ran code of the caller's, which may have done anything to the arguments.
+        if (turn.isRead) check.groupedGemm(own);
+        if (staged.version !== version)
+          throw new ValueError(`${fn}: "staged" was staged anew or disposed while an expert was read`);
         const { start, end, expert } = turn;
         const cut = <T extends Uint8Array | Float32Array>(v: T, width: number): T =>
           v.subarray(start * width, end * width) as T;
@@ -178,18 +197,19 @@ export function checkedKernels(bare: Engine): GemmKernels {
       });
     },
 
-    scatterExperts(a) {
+    scatterExperts(given) {
+      const a = take.scatterExperts(given);
       check.scatterExperts(a);
       if (a.rows > 0) engine.scatterExperts(a);
     },
 
-    nvfp4Loss(a) {
+    nvfp4Loss(given) {
       const fn = 'nvfp4Loss';
-      if (typeof a !== 'object' || a === null)
+      if (typeof given !== 'object' || given === null)
         throw new KindError(
-          `${fn}: takes one object with its arguments by name, got ${a === null ? 'null' : typeof a}`,
+          `${fn}: takes one object with its arguments by name, got ${given === null ? 'null' : typeof given}`,
         );
-      const { x, rows, k, globalDecodeScale, codes, sf, sums } = a;
+      const { x, rows, k, globalDecodeScale, codes, sf, sums } = given;
       checkInteger(fn, 'rows', rows, 0);
       checkInteger(fn, 'k', k, 16);
       checkMultiple(fn, 'k', k, 16);
@@ -199,7 +219,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
       ARRAYS.tensor(fn, 'sf', sf, 'u8', 'rows*k/16', (rows * k) / 16);
       checkKind(fn, 'sums', sums, Float64Array);
       checkCapacity(fn, 'sums', sums, 'rows*3', rows * 3);
-      if (rows > 0) engine.nvfp4Loss(a);
+      if (rows > 0) engine.nvfp4Loss({ x, rows, k, globalDecodeScale, codes, sf, sums });
     },
   };
 }

@@ -5,6 +5,7 @@ import {
   checkMultiple,
   checkOneOf,
   checkPositive,
+  describe,
   KindError,
   ShapeError,
   ValueError,
@@ -28,17 +29,25 @@ function nameOf(fn: string, { name = '' }: { readonly name?: unknown }): string 
   throw new KindError(`${fn}: "name" must be a string, got ${typeof name}`);
 }
 
+/** The fields of a source, each read once: what is checked is what is used. */
+function fieldsOf(source: LinearSource): LinearSource {
+  const { name, n, k, groups, dtype, data } = source;
+  const { parts, weightGlobalDecodeScale, inputGlobalDecodeScale } = source as Nvfp4LinearSource;
+  const own = { name, n, k, groups, dtype, data, parts, weightGlobalDecodeScale, inputGlobalDecodeScale };
+  return own as LinearSource;
+}
+
 /** Checks the scales of an nvfp4 linear and forms its alphas. */
 function nvfp4Scales(fn: string, source: Nvfp4LinearSource, groups: number): Nvfp4LinearScales {
   const { n, parts = 1, weightGlobalDecodeScale: weight, inputGlobalDecodeScale: input = null } = source;
-  if (parts !== 1 && parts !== 2) throw new ValueError(`${fn}: "parts" must be one of 1, 2, got ${String(parts)}`);
+  if (parts !== 1 && parts !== 2) throw new ValueError(`${fn}: "parts" must be one of 1, 2, got ${describe(parts)}`);
   if (n % parts !== 0) throw new ShapeError(`${fn}: "n" must be a multiple of parts = ${parts}, got ${n}`);
   checkKind(fn, 'weightGlobalDecodeScale', weight, Float32Array);
   checkLength(fn, 'weightGlobalDecodeScale', weight, 'parts', parts);
   weight.forEach((scale, i) => checkPositive(fn, `weightGlobalDecodeScale[${i}]`, scale));
   if (input !== null && input !== 'row' && !(input >= MIN_GLOBAL_DECODE_SCALE && input < Infinity))
     throw new ValueError(
-      `${fn}: "inputGlobalDecodeScale" must be "row" or a finite number of at least 2^-117, got ${String(input)}`,
+      `${fn}: "inputGlobalDecodeScale" must be "row" or a finite number of at least 2^-117, got ${describe(input)}`,
     );
   const alpha = new Float32Array(groups * parts).map((_, i) => weight[i % parts]!);
   const alphaW4a4 = typeof input === 'number' ? alpha.map((scale) => scale * Math.fround(input)) : alpha;
@@ -48,9 +57,10 @@ function nvfp4Scales(fn: string, source: Nvfp4LinearSource, groups: number): Nvf
 }
 
 /** Checks and packs a dense weight; see GemmKernels.packLinear. */
-export function packLinear(engine: Engine, source: LinearSource): PackedLinearWeight {
+export function packLinear(engine: Engine, given: LinearSource): PackedLinearWeight {
   const fn = 'packLinear';
-  if (typeof source !== 'object' || source === null) throw new KindError(`${fn}: "source" must be a LinearSource`);
+  if (typeof given !== 'object' || given === null) throw new KindError(`${fn}: "source" must be a LinearSource`);
+  const source = fieldsOf(given);
   const name = nameOf(fn, source);
   const { n, k, groups = 1, dtype, data } = source;
   checkInteger(fn, 'n', n, 1);
@@ -61,8 +71,7 @@ export function packLinear(engine: Engine, source: LinearSource): PackedLinearWe
   const scales = source.dtype === 'nvfp4' ? nvfp4Scales(fn, source, groups) : null;
   // f32 and bf16 come as bare arrays.
   const rowsOf = (got: unknown): unknown => (dtype === 'f32' || dtype === 'bf16' ? { data: got } : got);
-  const whole = typeof data === 'function' ? null : rowsOf(data);
-  if (whole !== null) checkRows(fn, dtype, whole, 'groups*n', groups * n, k);
+  const whole = typeof data === 'function' ? null : checkRows(fn, dtype, rowsOf(data), 'groups*n', groups * n, k);
   const builder = engine.createWeight(dtype, groups, n, k);
   const most = typeof data === 'function' ? Math.max(1, Math.floor(READ_BYTES / (k * ELEMENT_BYTES[dtype]))) : n;
   for (let g = 0; g < groups; g++) {
@@ -70,10 +79,9 @@ export function packLinear(engine: Engine, source: LinearSource): PackedLinearWe
       const rows = Math.min(most, n - row);
       if (typeof data === 'function') {
         const got = rowsOf(data(g * n + row, rows));
-        checkRows(`${fn}: data(${g * n + row}, ${rows})`, dtype, got, 'rows', rows, k);
-        builder.put(g, row, rows, got);
+        builder.put(g, row, rows, checkRows(`${fn}: data(${g * n + row}, ${rows})`, dtype, got, 'rows', rows, k));
       } else {
-        builder.put(g, row, rows, cutRows(whole as WeightRows, g * n + row, rows, groups * n));
+        builder.put(g, row, rows, cutRows(whole!, g * n + row, rows, groups * n));
       }
     }
   }

@@ -6,6 +6,7 @@ export interface PooledExperts extends ExpertsShape {
   /** The pool's slot of each expert, or null; written by the pool only. */
   readonly resident: (object | null)[];
   readonly read: ExpertsSource['read'] | null;
+  readonly disposed: boolean;
 }
 
 /** One expert of a call, with its rows `[start, end)`; good until the next one. */
@@ -17,13 +18,16 @@ export interface ExpertTurn {
   readonly expert: number;
   readonly start: number;
   readonly end: number;
+  /** Whether it was read for this turn, by the caller's code. */
+  readonly isRead: boolean;
 }
 
 /** What weights ask of the pool that holds their experts. */
 export interface ExpertSlots {
   /**
    * Calls `work` for every expert of `w` that has rows, with its storage. Experts that are here come first, so that reading the others cannot
-   * push them out before their turn; a row's result does not depend on the order.
+   * push them out before their turn; a row's result does not depend on the order. Reading runs code of the caller's: a pool that is at it
+   * takes no second call, and what was disposed meanwhile is an error.
    */
   eachExpert(w: PooledExperts, expertOffsets: Int32Array, work: (turn: ExpertTurn) => void): void;
   /** Lets go of the experts of one weight; their slots are free for others. */

@@ -1,4 +1,4 @@
-import { checkInteger, KindError, ShapeError } from '@megamoe/core';
+import { checkInteger, KindError, ShapeError, ValueError } from '@megamoe/core';
 import type { ExpertPool, ExpertPoolShape, WeightFormat } from '@megamoe/ops';
 import type { Engine, EngineExperts, ExpertsShape, WeightBuilder } from './engine';
 import { checkExpertsShape, readPart } from './expert-parts';
@@ -31,6 +31,11 @@ export class SlotPool implements ExpertPool, ExpertSlots {
   private readonly filled = new Set<Slot>();
   private readonly empty: Slot[] = [];
   private disposed = false;
+  /** Whether a call goes through experts, and so may be reading one by code of the caller's. */
+  private isBusy = false;
+  /** The slot that is being read into: neither filled nor empty. */
+  private reading: Slot | null = null;
+  readonly #isOne = true;
   /** Slots to make at most: fewer than `slots` once memory has been refused. */
   private most: number;
 
@@ -48,8 +53,13 @@ export class SlotPool implements ExpertPool, ExpertSlots {
     this.slotBytes = engine.packedBytes(format, 1, n, k);
   }
 
+  /** Whether it was made here: not an object that looks like one. */
+  static is(v: unknown): v is SlotPool {
+    return typeof v === 'object' && v !== null && #isOne in v;
+  }
+
   get bytes(): number {
-    return (this.filled.size + this.empty.length) * this.slotBytes;
+    return (this.filled.size + this.empty.length + (this.reading ? 1 : 0)) * this.slotBytes;
   }
 
   /** Throws unless experts of this shape go into this pool, for kernels of this engine. */
@@ -65,6 +75,19 @@ export class SlotPool implements ExpertPool, ExpertSlots {
 
   eachExpert(w: PooledExperts, expertOffsets: Int32Array, work: (turn: ExpertTurn) => void): void {
     this.checkAlive('ExpertPool');
+    if (this.isBusy)
+      throw new ValueError(
+        'groupedGemm: the pool of "w" is reading an expert: "read" must not multiply weights of the same pool',
+      );
+    this.isBusy = true;
+    try {
+      this.goThrough(w, expertOffsets, work);
+    } finally {
+      this.isBusy = false;
+    }
+  }
+
+  private goThrough(w: PooledExperts, expertOffsets: Int32Array, work: (turn: ExpertTurn) => void): void {
     const resident = w.resident as (Slot | null)[];
     const pending: number[] = [];
     let start = 0;
@@ -75,19 +98,19 @@ export class SlotPool implements ExpertPool, ExpertSlots {
         this.hits++;
         this.filled.delete(slot);
         this.filled.add(slot);
-        work(this.turn(slot, e, start, end));
+        work(this.turn(slot, e, start, end, false));
       } else if (end > start) pending.push(e);
       start = end;
     }
     for (const e of pending) {
       const first = e === 0 ? 0 : expertOffsets[e - 1]!;
-      work(this.turn(this.fill(w, e), e, first, expertOffsets[e]!));
+      work(this.turn(this.fill(w, e), e, first, expertOffsets[e]!, true));
     }
   }
 
-  private turn({ w }: Slot, expert: number, start: number, end: number): ExpertTurn {
+  private turn({ w }: Slot, expert: number, start: number, end: number, isRead: boolean): ExpertTurn {
     this.offsets[0] = end - start;
-    return { w, expertOffsets: this.offsets, expert, start, end };
+    return { w, expertOffsets: this.offsets, expert, start, end, isRead };
   }
 
   release(w: PooledExperts): void {
@@ -137,12 +160,24 @@ export class SlotPool implements ExpertPool, ExpertSlots {
     if (this.empty.length === 0) {
       if (this.filled.size >= this.most || !this.grow()) this.vacate(this.filled.values().next().value!);
     }
-    // Until it is whole it counts as empty: a read that throws leaves nothing half done behind.
-    const slot = this.empty.at(-1)!;
+    // Until it is whole it is nobody's: a read that throws leaves nothing half done behind, and one that calls back finds it in no list.
+    const slot = this.empty.pop()!;
+    this.reading = slot;
     const rows = this.n / this.parts;
-    for (let p = 0; p < this.parts; p++)
-      slot.builder.put(0, p * rows, rows, readPart('packExperts', w, w.read!, expert, p));
-    this.empty.pop();
+    try {
+      for (let p = 0; p < this.parts; p++) {
+        const part = readPart('packExperts', w, w.read!, expert, p);
+        this.checkAlive('packExperts: read');
+        if (w.disposed) throw new KindError('packExperts: read: the weight has been disposed while an expert was read');
+        slot.builder.put(0, p * rows, rows, part);
+      }
+    } catch (error) {
+      if (this.disposed) this.engine.release(slot.builder.storage);
+      else this.empty.push(slot);
+      throw error;
+    } finally {
+      this.reading = null;
+    }
     slot.owner = w;
     slot.expert = expert;
     w.resident[expert] = slot;
@@ -153,7 +188,7 @@ export class SlotPool implements ExpertPool, ExpertSlots {
 
 /** `pool` as one that these kernels can use; throws KindError when it is none. */
 export function slotPool(fn: string, pool: unknown, shape: ExpertsShape, engine: Engine): SlotPool {
-  if (!(pool instanceof SlotPool)) throw new KindError(`${fn}: "pool" must come from createExpertPool`);
+  if (!SlotPool.is(pool)) throw new KindError(`${fn}: "pool" must come from createExpertPool`);
   pool.checkFits(fn, shape, engine);
   return pool;
 }

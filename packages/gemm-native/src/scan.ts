@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber } from '@megamoe/core';
+import { checkInteger, checkNumber, namedError } from '@megamoe/core';
 import type { LogitsScan } from '@megamoe/core';
 import { ARRAYS } from './checks';
 import type { GemmAddon } from './addon';
@@ -27,6 +27,7 @@ export class CheckedScan implements LogitsScan {
     checkInteger('top', 'k', k, 1, n);
     checkNumber('top', 'temperature', temperature, 2 ** -149, 3.5e38);
     checkFound('top', ids, values);
+    if (this.isa === 'js') checkApart('top', logits, n, ids, values);
     return this.#engine.top(logits, n, k, temperature, ids, values);
   }
 
@@ -34,6 +35,7 @@ export class CheckedScan implements LogitsScan {
     checkLogits('atLeast', logits, n);
     if (floor !== -Infinity) checkNumber('atLeast', 'floor', floor, -3.5e38, 3.5e38);
     checkFound('atLeast', ids, values);
+    if (this.isa === 'js') checkApart('atLeast', logits, n, ids, values);
     return this.#engine.atLeast(logits, n, floor, ids, values);
   }
 }
@@ -72,7 +74,7 @@ export function nativeScan(addon: GemmAddon, isa: number): ScanEngine {
         return addon.scanTop(isa, logits, n, k, temperature, ids, values);
       } catch (error) {
         checkApart('top', logits, n, ids, values);
-        throw error;
+        throw namedError(error);
       }
     },
     atLeast(logits, n, floor, ids, values) {
@@ -80,7 +82,7 @@ export function nativeScan(addon: GemmAddon, isa: number): ScanEngine {
         return addon.scanAtLeast(isa, logits, n, floor, ids, values);
       } catch (error) {
         checkApart('atLeast', logits, n, ids, values);
-        throw error;
+        throw namedError(error);
       }
     },
   };

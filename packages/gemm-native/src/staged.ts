@@ -3,9 +3,11 @@ import {
   checkInteger,
   checkKind,
   checkMultiple,
+  checkObject,
   checkOneOf,
   KindError,
   roundUp,
+  sameBuffer,
   ShapeError,
   ValueError,
 } from '@megamoe/core';
@@ -31,6 +33,9 @@ export class HostStaged implements Staged, StagedMemory {
   rowScale: Float32Array;
   rows: Float32Array;
   disposed = false;
+  /** Changes whenever what is staged does. */
+  version = 0;
+  readonly #isOne = true;
 
   constructor(spec: StagedSpec, isNative: boolean) {
     const fn = 'createStaged';
@@ -57,6 +62,11 @@ export class HostStaged implements Staged, StagedMemory {
     if (isNative) adviseHugePages(new Uint8Array(this.buffer));
   }
 
+  /** Whether it was made here: not an object that looks like one. */
+  static is(v: unknown): v is HostStaged {
+    return typeof v === 'object' && v !== null && #isOne in v;
+  }
+
   get bytes(): number {
     return this.buffer.byteLength;
   }
@@ -74,6 +84,7 @@ export class HostStaged implements Staged, StagedMemory {
       );
     this.filled = 0;
     this.k = 0;
+    this.version++;
   }
 
   /** Says what is there now: R `filled` of `slots` rows. */
@@ -87,6 +98,7 @@ export class HostStaged implements Staged, StagedMemory {
 
   dispose(): void {
     this.disposed = true;
+    this.version++;
     [this.filled, this.k] = [0, 0];
     this.buffer = new ArrayBuffer(0);
     this.codes = this.sf = new Uint8Array(this.buffer);
@@ -98,13 +110,13 @@ function allocate(fn: string, bytes: number): ArrayBuffer {
   try {
     return new ArrayBuffer(bytes);
   } catch (cause) {
-    throw new Error(`${fn}: cannot allocate ${bytes} bytes`, { cause });
+    throw new ShapeError(`${fn}: cannot allocate ${bytes} bytes`, { cause });
   }
 }
 
 /** Throws KindError unless `v` is what `createStaged` made and has not been disposed. */
 export function checkStaged(fn: string, arg: string, v: unknown): asserts v is HostStaged {
-  if (!(v instanceof HostStaged)) throw new KindError(`${fn}: "${arg}" must come from createStaged`);
+  if (!HostStaged.is(v)) throw new KindError(`${fn}: "${arg}" must come from createStaged`);
   if (v.disposed) throw new KindError(`${fn}: "${arg}" has been disposed`);
 }
 
@@ -162,8 +174,10 @@ export interface StageFromArgs {
  * Stages codes that someone else made: a copy of rows that another kernel quantized, to be multiplied as if `stage` had written them.
  * @throws KindError, ShapeError, ValueError; nothing is staged then
  */
-export function stageFrom({ staged, rows, k, codes, sf, rowScale = null }: StageFromArgs): void {
+export function stageFrom(args: StageFromArgs): void {
   const fn = 'stageFrom';
+  checkObject(fn, 'args', args);
+  const { staged, rows, k, codes, sf, rowScale = null } = args;
   checkStaged(fn, 'staged', staged);
   checkInteger(fn, 'rows', rows, 0);
   checkInteger(fn, 'k', k, 16);
@@ -176,6 +190,13 @@ export function stageFrom({ staged, rows, k, codes, sf, rowScale = null }: Stage
     checkKind(fn, 'rowScale', rowScale, Float32Array);
     checkCapacity(fn, 'rowScale', rowScale, 'rows', rows);
   }
+  for (const [arg, v] of [
+    ['codes', codes],
+    ['sf', sf],
+    ['rowScale', rowScale],
+  ] as const)
+    if (v !== null && sameBuffer(v.buffer, staged.buffer))
+      throw new ShapeError(`${fn}: "${arg}" must not lie in "staged"`);
   staged.empty(fn, rows, k, 'nvfp4');
   staged.codes.set(codes.subarray(0, (rows * k) / 2));
   staged.sf.set(sf.subarray(0, (rows * k) / 16));

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { checkInteger, roundUp } from '@megamoe/core';
+import { checkInteger, checkObject, newArray, roundUp } from '@megamoe/core';
 import { MAX_THREADS } from '@megamoe/native-kit';
 import { loadGemmAddon } from './binding';
 import { ARRAYS } from './checks';
@@ -35,20 +35,19 @@ function nativeSwizzle(): SwizzleAddon | undefined {
  * `out[(m/128)*(ceil(kSf/4)*512) + (k/4)*512 + (m%32)*16 + ((m%128)/32)*4 + k%4] = sf[m, k]`, padding zero (NVIDIA CUTLASS
  * `Sm1xxBlockScaledConfig`). For other layouts, assembly by expert and checks see `@megamoe/sf-layout`.
  * @param sf  [rows, kSf] u8, row-major; may be longer
- * @param out [roundUp(rows, 128) * roundUp(kSf, 4)] u8; may be longer, must not overlap `sf`
+ * @param given the output, [roundUp(rows, 128) * roundUp(kSf, 4)] u8; may be longer, must not overlap `sf`
  * @throws ShapeError, KindError, ValueError
  */
-export function swizzleScales128x4(
-  sf: Uint8Array,
-  { rows, kSf, backend = 'auto', threads = Math.min(availableParallelism(), MAX_THREADS) }: SwizzleOptions,
-  out: Uint8Array = new Uint8Array(roundUp(rows, 128) * roundUp(kSf, 4)),
-): Uint8Array {
+export function swizzleScales128x4(sf: Uint8Array, options: SwizzleOptions, given?: Uint8Array): Uint8Array {
   const fn = 'swizzleScales128x4';
+  checkObject(fn, 'options', options);
+  const { rows, kSf, backend = 'auto', threads = Math.min(availableParallelism(), MAX_THREADS) } = options;
   checkInteger(fn, 'rows', rows, 0);
   checkInteger(fn, 'kSf', kSf, 0);
   checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   const size = roundUp(rows, 128) * roundUp(kSf, 4);
   ARRAYS.tensor(fn, 'sf', sf, 'u8', 'rows*kSf', rows * kSf);
+  const out = given ?? newArray(fn, 'out', Uint8Array, 'roundUp(rows, 128)*roundUp(kSf, 4)', size);
   ARRAYS.tensor(fn, 'out', out, 'u8', 'roundUp(rows, 128)*roundUp(kSf, 4)', size);
   ARRAYS.apart(fn, ARRAYS.place('out', out, size), ARRAYS.place('sf', sf, rows * kSf));
   const addon = backend === 'js' ? undefined : nativeSwizzle();

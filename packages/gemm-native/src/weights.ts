@@ -26,6 +26,11 @@ class Packed {
 
   disposed = false;
 
+  /** Whether it was made by a packer: not an object that looks like one. */
+  static is(v: unknown): v is Packed {
+    return typeof v === 'object' && v !== null && #storage in v;
+  }
+
   /** Of a weight that holds its own and has not been disposed. */
   get storage(): object {
     return this.#storage!;
@@ -115,13 +120,15 @@ export class PackedExpertsWeight extends Packed implements ExpertsWeight, Engine
 
 /** Throws KindError unless `w` is a weight that `packLinear` made for a layout. */
 export function checkLinearWeight(fn: string, arg: string, w: unknown, layout: string): void {
-  if (!(w instanceof PackedLinearWeight)) throw new KindError(`${fn}: "${arg}" must come from packLinear`);
+  if (!Packed.is(w) || !(w instanceof PackedLinearWeight))
+    throw new KindError(`${fn}: "${arg}" must come from packLinear`);
   checkUsable(fn, arg, w, layout);
 }
 
 /** Throws KindError unless `w` is a weight that `packExperts` made for a layout. */
 export function checkExpertsWeight(fn: string, arg: string, w: unknown, layout: string): void {
-  if (!(w instanceof PackedExpertsWeight)) throw new KindError(`${fn}: "${arg}" must come from packExperts`);
+  if (!Packed.is(w) || !(w instanceof PackedExpertsWeight))
+    throw new KindError(`${fn}: "${arg}" must come from packExperts`);
   checkUsable(fn, arg, w, layout);
 }
 

@@ -174,7 +174,7 @@ describe.each(BACKENDS)('packing on $name', ({ kernels }) => {
     [
       'more than there is',
       () => k.createStaged({ slots: 2 ** 30, k: 2 ** 20, inputs: ['f32'] }),
-      'no code createStaged: cannot allocate 4503599627370496 bytes',
+      'ERR_SHAPE createStaged: cannot allocate 4503599627370496 bytes',
     ],
     [
       'no inputs',

@@ -183,11 +183,12 @@ function rechecked() {
         run(a);
       } catch (error) {
         check(a);
-        throw error;
+        throw namedError(error);
       }
     },`,
   );
-  return `${HEADER}import type { OpName } from '../table';
+  return `${HEADER}import { namedError } from '@megamoe/core';
+import type { OpName } from '../table';
 
 /** \`run\`, and \`check\` where it throws: the error of \`check\`, if it has one, goes before that of \`run\`. */
 export type Rechecked = <A>(run: (a: A) => void, check: (a: A) => void) => (a: A) => void;
@@ -202,26 +203,64 @@ ${bodies.join('\n')}
 `;
 }
 
+const names = (args) => Object.keys(args).join(', ');
+
+/** Arguments are read once, all of them before the first is kept: a getter may do anything, call the same operation too. */
 function unwrap() {
   const bodies = Object.entries(OPS).map(([op, { args }]) => {
-    const lines = Object.entries(args).map(([name, kind]) => {
-      if (kind.kind !== 'tensor') return `u.${name} = a.${name};`;
-      const array = `hostArray(${quoted(op)}, ${quoted(name)}, a.${name}, ${quoted(kind.dtype)})`;
-      return `u.${name} = ${kind.optional ? `a.${name} === null ? null : ${array}` : array};`;
+    const arrays = Object.entries(args).flatMap(([name, kind]) => {
+      if (kind.kind !== 'tensor') return [];
+      const array = `hostArray(${quoted(op)}, ${quoted(name)}, ${name}, ${quoted(kind.dtype)})`;
+      return [`const ${name}Data = ${kind.optional ? `${name} === null ? null : ${array}` : array};`];
     });
-    return `${op}(a) {\nconst u = scratch.${op};\n${lines.join('\n')}\nkernels.${op}(u);\n},`;
+    const lines = Object.entries(args).map(
+      ([name, kind]) => `u.${name} = ${kind.kind === 'tensor' ? `${name}Data` : name};`,
+    );
+    return `${op}(a) {\ncheckArguments(${quoted(op)}, a);\nconst { ${names(args)} } = a;\n${arrays.join('\n')}\nconst u = scratch.${op};\n${lines.join('\n')}\nkernels.${op}(u);\n},`;
   });
   const scratch = Object.keys(OPS).map((op) => `${op}: {} as Scratch<'${op}'>,`);
   return `${HEADER}import type { Tensors } from '../backend';
 import type { HostArrays } from '../host';
+import { checkArguments } from '../kind-checks';
 import type { OpName } from '../table';
 import { hostArray } from '../tensor';
 import type { OpArgs, Operations } from '../types';
 
 type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]: OpArgs<N, HostArrays>[A] };
 
-/** The operations of a backend on the host: kernels on typed arrays, with tensors unwrapped. A warm call allocates nothing. */
+/**
+ * The operations of a backend on the host: kernels on typed arrays, with tensors unwrapped. A warm call allocates nothing. Arguments are all
+ * read before the first is kept: a getter may do anything.
+ */
 export function onHost(kernels: Operations<HostArrays>): Operations<Tensors> {
+  const scratch = {
+${scratch.join('\n')}
+  };
+  return {
+${bodies.join('\n')}
+  };
+}
+`;
+}
+
+function takers() {
+  const bodies = Object.entries(OPS).map(([op, { args }]) => {
+    const lines = Object.keys(args).map((name) => `u.${name} = ${name};`);
+    return `${op}(a) {\ncheckArguments(${quoted(op)}, a);\nconst { ${names(args)} } = a;\nconst u = scratch.${op};\n${lines.join('\n')}\nreturn u;\n},`;
+  });
+  const scratch = Object.keys(OPS).map((op) => `${op}: {} as Scratch<'${op}'>,`);
+  return `${HEADER}import type { HostArrays } from '../host';
+import { checkArguments } from '../kind-checks';
+import type { OpName } from '../table';
+import type { OpArgs } from '../types';
+
+type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]: OpArgs<N, HostArrays>[A] };
+
+/** Takes the arguments of a call, each once: what is checked is what is used. The object is good until the next call of that operation. */
+export type Takers = { readonly [N in OpName]: (a: OpArgs<N, HostArrays>) => OpArgs<N, HostArrays> };
+
+/** {@link Takers}, with objects that are made once. */
+export function makeTakers(): Takers {
   const scratch = {
 ${scratch.join('\n')}
   };
@@ -239,6 +278,7 @@ for (const [name, text] of Object.entries({
   positional: positional(),
   rechecked: rechecked(),
   'on-host': unwrap(),
+  takers: takers(),
 })) {
   const file = join(HOME, 'src', 'generated', `${name}.ts`);
   const wanted = await prettier.format(text, { ...config, parser: 'typescript' });

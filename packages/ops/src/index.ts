@@ -24,6 +24,8 @@ export { RECHECKED } from './generated/rechecked';
 export type { Rechecked } from './generated/rechecked';
 export type { NativeFunction } from './generated/positional';
 export { onHost } from './generated/on-host';
+export { makeTakers } from './generated/takers';
+export type { Takers } from './generated/takers';
 export { adoptTensor, bytesOf, hostArray, HostTensor, hostTensor } from './tensor';
 export type { HostArray, HostArrayOf, Tensor } from './tensor';
 export {

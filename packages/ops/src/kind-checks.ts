@@ -1,4 +1,13 @@
-import { checkCapacity, checkKind, KindError, ShapeError, ValueError } from '@megamoe/core';
+import {
+  checkCapacity,
+  checkKind,
+  describe,
+  isShared,
+  KindError,
+  sameBuffer,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
 import type { Dtype, HandleName } from './kinds';
 import type { HostArray } from './tensor';
 
@@ -53,16 +62,15 @@ export function checkFlag(fn: string, arg: string, v: unknown): void {
 /** Throws unless `v` is above 0, in float32 too. Infinity is fine. */
 export function checkLimit(fn: string, arg: string, v: unknown): void {
   if (typeof v !== 'number' || !(v > 0))
-    throw new ValueError(`${fn}: "${arg}" must be above 0 (Infinity for none), got ${String(v)}`);
+    throw new ValueError(`${fn}: "${arg}" must be above 0 (Infinity for none), got ${describe(v)}`);
   if (Math.fround(v) === 0) throw new ValueError(`${fn}: "${arg}" must be above 0 in float32, got ${v}`);
 }
 
 /** Elements of both lie in the same place. Nothing lies nowhere. */
 function overlap(a: Place, b: Place): boolean {
-  if (a.buffer !== b.buffer) return false;
   const aEnd = a.v.byteOffset + a.n * a.v.BYTES_PER_ELEMENT;
   const bEnd = b.v.byteOffset + b.n * b.v.BYTES_PER_ELEMENT;
-  return Math.max(a.v.byteOffset, b.v.byteOffset) < Math.min(aEnd, bEnd);
+  return Math.max(a.v.byteOffset, b.v.byteOffset) < Math.min(aEnd, bEnd) && sameBuffer(a.buffer, b.buffer);
 }
 
 /** Checks for typed arrays; `handle` is the kernels' own, who know what they made. */
@@ -74,8 +82,6 @@ export function arrayChecks(handle: KindChecks['handle']): KindChecks {
     handle,
     apart,
     tensor(fn, arg, v, dtype, formula, want) {
-      // The common case first, with a class that the compiler knows.
-      if (dtype === 'f32' && v instanceof Float32Array && v.length >= want) return;
       checkKind<HostArray>(fn, arg, v, ARRAYS[dtype]);
       checkCapacity(fn, arg, v, formula, want);
     },
@@ -102,13 +108,13 @@ export function arrayChecks(handle: KindChecks['handle']): KindChecks {
     },
     place: (arg, v, n) => ({ arg, v, n, buffer: v.buffer }),
     unshared(fn, { arg, buffer }) {
-      if (!(buffer instanceof SharedArrayBuffer)) return;
+      if (!isShared(buffer)) return;
       throw new KindError(
         `${fn}: "${arg}" must not lie in a SharedArrayBuffer: another thread could change it while it is read`,
       );
     },
     apartOrSame(fn, out, other) {
-      if (out.buffer === other.buffer && out.v.byteOffset === other.v.byteOffset) return;
+      if (out.v.byteOffset === other.v.byteOffset && sameBuffer(out.buffer, other.buffer)) return;
       apart(fn, out, other);
     },
   };

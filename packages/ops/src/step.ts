@@ -28,6 +28,12 @@ export class StepRows {
   rows = 0;
   sequences = 0;
   wanted = 0;
+  readonly #isOne = true;
+
+  /** Whether it is one: made by this class, not an object that looks like one. */
+  static is(v: unknown): v is StepRows {
+    return typeof v === 'object' && v !== null && #isOne in v;
+  }
 
   constructor(
     readonly maxRows: number,

@@ -1,4 +1,4 @@
-import { checkInteger, KindError, ShapeError } from '@megamoe/core';
+import { checkInteger, describe, KindError, newArray, ShapeError } from '@megamoe/core';
 import type { Dtype } from './kinds';
 
 /**
@@ -59,6 +59,11 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor {
     this.#data = data;
   }
 
+  /** Whether it is one: made by this class, not an object that looks like one. */
+  static is(x: unknown): x is HostTensor {
+    return typeof x === 'object' && x !== null && #data in x;
+  }
+
   /** Its memory. @throws KindError after dispose */
   get data(): HostArrayOf[D] {
     if (this.#disposed)
@@ -88,8 +93,14 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor {
 
 /** A host tensor of zeros. */
 export function hostTensor<D extends Dtype>(dtype: D, shape: readonly number[]): HostTensor<D> {
-  shape.forEach((n, i) => checkInteger('alloc', `shape[${i}]`, n, 0));
-  return new HostTensor(dtype, shape, new ARRAYS[dtype](product(shape)) as HostArrayOf[D]);
+  const fn = 'alloc';
+  if (!Object.hasOwn(ARRAYS, dtype))
+    throw new KindError(`${fn}: "dtype" must be one of ${Object.keys(ARRAYS).join(', ')}, got ${describe(dtype)}`);
+  if (!Array.isArray(shape)) throw new KindError(`${fn}: "shape" must be an array, got ${describe(shape)}`);
+  const own: readonly number[] = [...(shape as readonly number[])];
+  own.forEach((n, i) => checkInteger(fn, `shape[${i}]`, n, 0));
+  const data = newArray<HostArray>(fn, 'data', ARRAYS[dtype], own.join('*'), product(own));
+  return new HostTensor(dtype, own, data as HostArrayOf[D]);
 }
 
 /** A host tensor on the memory of `data`, which it does not copy: [length] where no shape is given. */
@@ -110,7 +121,8 @@ export function adoptTensor(
 
 /** The typed array of a host tensor. @throws KindError when it is none, naming operation and argument */
 export function hostArray<D extends Dtype>(fn: string, arg: string, x: unknown, dtype: D): HostArrayOf[D] {
-  if (x instanceof HostTensor && x.dtype === dtype) return x.data as HostArrayOf[D];
-  const got = x instanceof HostTensor ? `a tensor of ${x.dtype}` : x === null ? 'null' : typeof x;
+  const isTensor = HostTensor.is(x);
+  if (isTensor && x.dtype === dtype) return x.data as HostArrayOf[D];
+  const got = isTensor ? `a tensor of ${x.dtype}` : describe(x);
   throw new KindError(`${fn}: "${arg}" must be a host tensor of ${dtype}, got ${got}`);
 }

@@ -1,10 +1,10 @@
 import type { AttentionKernels } from '@megamoe/attention';
-import type { LogitsScan } from '@megamoe/core';
+import { checkInteger, describe, KindError, type LogitsScan } from '@megamoe/core';
 import { adviseHugePages, stagedArrays, type GemmKernels } from '@megamoe/gemm-native';
 import { assignSlots, createRouter, type Router } from '@megamoe/moe-router';
-import type { HostTensor } from '@megamoe/ops';
 import {
   adoptTensor,
+  HostTensor,
   hostTensor,
   onHost,
   type Backend,
@@ -18,6 +18,12 @@ import {
 
 class HostRouter implements RouterHandle {
   readonly router: Router;
+  readonly #isOne = true;
+
+  /** Whether it was made here: not an object that looks like one. */
+  static is(v: unknown): v is HostRouter {
+    return typeof v === 'object' && v !== null && #isOne in v;
+  }
 
   constructor(spec: RouteSpec) {
     this.router = createRouter(spec);
@@ -33,7 +39,9 @@ class HostRouter implements RouterHandle {
 /** Routing on typed arrays, by `@megamoe/moe-router`, which checks its arguments itself. */
 const routing: Operations<HostArrays, 'route' | 'assignSlots'> = {
   route({ router, logits, rows, bias, tokenIds, tid2eid, topkIds, topkWeights }) {
-    const r = (router as HostRouter).router;
+    if (!HostRouter.is(router))
+      throw new KindError(`route: "router" must be what createRouter made, got ${describe(router)}`);
+    const r = router.router;
     if (tid2eid !== null && tokenIds !== null) r.routeHash(logits, rows, tokenIds, tid2eid, topkIds, topkWeights);
     else r.route(logits, rows, bias, topkIds, topkWeights);
   },
@@ -42,7 +50,14 @@ const routing: Operations<HostArrays, 'route' | 'assignSlots'> = {
   },
 };
 
-const arrayOf = (x: Tensor): HostArrays['f32' | 'i32' | 'u8' | 'bf16'] => (x as HostTensor).data;
+/** The memory of a tensor, of which `n` elements from `at` on are used. */
+function arrayOf(fn: string, x: Tensor, at: number, n: number): HostArrays['f32' | 'i32' | 'u8' | 'bf16'] {
+  if (!HostTensor.is(x)) throw new KindError(`${fn}: takes a host tensor, got ${describe(x)}`);
+  const { data } = x;
+  checkInteger(fn, 'n', n, 0);
+  checkInteger(fn, 'from', at, 0, data.length - n);
+  return data;
+}
 
 /** A backend on typed arrays, over any two sets of kernels: the JavaScript twins or the addons. */
 export function createHostBackend(
@@ -57,10 +72,11 @@ export function createHostBackend(
     x: Tensor,
     from: number,
     n: number,
-    out: { [i: number]: number; set(a: ArrayLike<number>, at: number): void },
+    out: { [i: number]: number; readonly length: number; set(a: ArrayLike<number>, at: number): void },
     at: number,
   ): void => {
-    const data = arrayOf(x);
+    const data = arrayOf('download', x, from, n);
+    checkInteger('download', 'at', at, 0, out.length - n);
     if (n < 64) for (let i = 0; i < n; i++) out[at + i] = data[from + i]!;
     else out.set(from === 0 && n === data.length ? data : data.subarray(from, from + n), at);
   };
@@ -78,7 +94,8 @@ export function createHostBackend(
     },
     tensor: (data, shape) => adoptTensor(data.slice(), shape ?? [data.length]),
     upload(out, at, data, from, n) {
-      const to = arrayOf(out);
+      const to = arrayOf('upload', out, at, n);
+      checkInteger('upload', 'from', from, 0, data.length - n);
       for (let i = 0; i < n; i++) to[at + i] = data[from + i]!;
     },
     download: copyOut,

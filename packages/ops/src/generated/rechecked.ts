@@ -1,5 +1,6 @@
 // Made by scripts/generate.mjs from the list of operations in table.ts. Do not edit.
 
+import { namedError } from '@megamoe/core';
 import type { OpName } from '../table';
 
 /** `run`, and `check` where it throws: the error of `check`, if it has one, goes before that of `run`. */
@@ -15,7 +16,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   rmsNorm: (run, check) => (a) => {
@@ -23,7 +24,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   linear: (run, check) => (a) => {
@@ -31,7 +32,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   swiglu: (run, check) => (a) => {
@@ -39,7 +40,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   add: (run, check) => (a) => {
@@ -47,7 +48,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   gatherRows: (run, check) => (a) => {
@@ -55,7 +56,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   hcPre: (run, check) => (a) => {
@@ -63,7 +64,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   hcPost: (run, check) => (a) => {
@@ -71,7 +72,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   hcHead: (run, check) => (a) => {
@@ -79,7 +80,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   route: (run, check) => (a) => {
@@ -87,7 +88,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   assignSlots: (run, check) => (a) => {
@@ -95,7 +96,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   stage: (run, check) => (a) => {
@@ -103,7 +104,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   swigluStage: (run, check) => (a) => {
@@ -111,7 +112,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   groupedGemm: (run, check) => (a) => {
@@ -119,7 +120,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   scatterExperts: (run, check) => (a) => {
@@ -127,7 +128,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   ropeTables: (run, check) => (a) => {
@@ -135,7 +136,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   rope: (run, check) => (a) => {
@@ -143,7 +144,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   writeWindow: (run, check) => (a) => {
@@ -151,7 +152,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   compress: (run, check) => (a) => {
@@ -159,7 +160,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   indexSelect: (run, check) => (a) => {
@@ -167,7 +168,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
   attend: (run, check) => (a) => {
@@ -175,7 +176,7 @@ export const RECHECKED: Readonly<Record<OpName, Rechecked>> = {
       run(a);
     } catch (error) {
       check(a);
-      throw error;
+      throw namedError(error);
     }
   },
 };
