@@ -200,7 +200,7 @@ class OpenCheckpoint implements Checkpoint {
 function uncalibratedWarning(modules: ReadonlyMap<string, ModuleInfo>): string[] {
   const nvfp4 = [...modules.values()].filter((m) => m.format === 'nvfp4');
   const without = nvfp4.filter((m) => !m.companions.has('input_scale') && !m.companions.has('input_global_scale'));
-  if (without.length === 0) return [];
+  if (without.length === 0 || without.length === nvfp4.length) return []; // none at all: every input is scaled by its own
   return [
     `${without.length} of ${nvfp4.length} NVFP4 modules have no input_scale: ${listText(
       without.map((m) => m.name),

@@ -15,6 +15,11 @@ export type {
 export { formatName, formatSummary, formatTable, moduleBytes } from './tensors/summary';
 export type { FormatRow } from './tensors/summary';
 export { implausibleGlobalScale } from './tensors/plausible';
+export { globalScaleOf } from './tensors/global-scales';
+export type { GlobalScale, GlobalScaleKey } from './tensors/global-scales';
+export { scanBlockScales } from './tensors/scan';
+export type { BlockScales } from './tensors/scan';
+export { scaleOf } from './tensors/module-info';
 export { parseConfig, readConfig } from './config/config';
 export type { ParsedConfig } from './config/config';
 export type { YarnParameters } from '@megamoe/core';

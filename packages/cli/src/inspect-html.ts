@@ -18,35 +18,50 @@ export function scalePicture({ health, dir }: InspectReport, titled: boolean): M
       .map((r) => ({
         name: r.module.replace(/^layers\./, '').replace('.ffn.experts.*', ''),
         counts: bins.map((e) => r.exponents[e] ?? 0),
-        // 448 lies in the bin of 2^8, 2^-9 is the bin of the minimum: worth a look when they are full.
-        bad: r.format === 'nvfp4' && r.saturated > 0.01 * r.scales ? bins.flatMap((e, i) => (e === 8 ? [i] : [])) : [],
+        // 448 lies in the bin of 2^8: worth a look when it is full. The largest block of a matrix always is there.
+        bad:
+          r.format === 'nvfp4' && r.saturated - r.matrices > 0.01 * r.scales
+            ? bins.flatMap((e, i) => (e === 8 ? [i] : []))
+            : [],
       })),
   });
 }
 
-/** What is wrong, in a sentence; undefined when nothing is. */
-export function nanText({ scales, health }: InspectReport): string | undefined {
+/** Most things that a sentence lists. */
+const MOST_LISTED = 3;
+
+/** What is wrong, in a sentence: what a load refuses, and what loads and makes garbage; undefined when nothing is. */
+export function faultText({ scales, health }: InspectReport): string | undefined {
   const rows = health.rows.reduce((n, r) => n + r.nan, 0);
   const nan = Math.max(rows, scales.nanScales);
   const plain = health.nonFinite.filter((t) => t.nan > 0);
   const parts = [
     ...(nan > 0 ? [`${nan} block scale${nan === 1 ? ' is' : 's are'} NaN`] : []),
     ...(plain.length > 0 ? [`NaN in ${plain.map((t) => t.tensor).join(', ')}`] : []),
+    ...health.refused.slice(0, MOST_LISTED),
+    ...(health.refused.length > MOST_LISTED
+      ? [`and ${health.refused.length - MOST_LISTED} more that a load refuses`]
+      : []),
+    ...health.garbage,
   ];
   return parts.length === 0 ? undefined : parts.join('; ');
 }
 
+const nonFiniteTexts = ({ health }: InspectReport): string[] =>
+  health.nonFinite.map((t) => `${t.tensor}: ${t.nan} NaN, ${t.infinite} infinite`);
+
 /** The report as a page. */
 export function inspectHtml(r: InspectReport): string {
   const { health } = r;
-  const nan = nanText(r);
+  const fault = faultText(r);
   const odd = [...health.problems, ...r.warnings];
+  const remarks = [...new Set([...health.refused, ...health.garbage, ...nonFiniteTexts(r), ...odd])];
   const right = (name: string): { name: string; right: true } => ({ name, right: true });
   return htmlPage({
     title: `Checkpoint ${basename(r.dir)}`,
     command: `megamoe inspect ${r.dir}`,
-    verdict: nan
-      ? { tone: 'bad', text: nan }
+    verdict: fault
+      ? { tone: 'bad', text: fault }
       : odd.length > 0
         ? { tone: 'warn', text: `No NaN; ${odd.length} remark${odd.length === 1 ? '' : 's'}` }
         : { tone: 'good', text: 'No NaN, and nothing odd.' },
@@ -65,20 +80,17 @@ export function inspectHtml(r: InspectReport): string {
           ]),
     ],
     sections: [
-      ...(odd.length + health.nonFinite.length === 0
+      ...(remarks.length === 0
         ? []
         : [
             {
               heading: 'Remarks',
-              body: notes([
-                ...health.nonFinite.map((t) => `${t.tensor}: ${t.nan} NaN, ${t.infinite} infinite`),
-                ...odd,
-              ]),
+              body: notes(remarks),
             },
           ]),
       {
         heading: 'Block scales by layer',
-        note: 'How many scales lie at each power of two. A row whose last bin is red has more than 1% of its scales at 448.',
+        note: 'How many scales lie at each power of two. A row whose last bin is red has more than 1% of its scales at 448, the largest block of each matrix aside.',
         body: widePlot('Block scales by layer', scalePicture(r, false)),
       },
       {

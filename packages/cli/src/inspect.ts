@@ -1,6 +1,5 @@
 import { moduleBytes, type Checkpoint, type ScaleConvention } from '@megamoe/checkpoint';
-import { saturationStatistics } from '@megamoe/nvfp4-quant';
-import { checkpointHealth, type CheckpointHealth } from './scale-health';
+import { HealthScan, type CheckpointHealth, type ScanStep } from './scale-health';
 
 /** Modules that are alike but for their layer and expert. */
 export interface ModuleSummary {
@@ -44,10 +43,9 @@ export interface InspectReport {
 const general = (name: string): string =>
   name.replace(/^(layers|mtp)\.\d+/, '$1.*').replace(/experts\.\d+/, 'experts.*');
 
-/** Summarises a checkpoint; reads its block scales, and no weights but NVFP4 codes. */
-export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
+/** Summarises a checkpoint, a piece at a time; reads what a load would refuse, which codes of four bits are no part of. */
+export function* inspectCheckpoint(checkpoint: Checkpoint): Generator<ScanStep, InspectReport> {
   const groups = new Map<string, ModuleSummary>();
-  const scales: ScaleHealth = { blocks: 0, saturatedScales: 0, minimumScales: 0, zeroScales: 0, nanScales: 0 };
   const inModules = new Set<string>();
   const add = (
     module: string,
@@ -71,20 +69,22 @@ export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
   for (const m of [...checkpoint.modules.values(), ...draft.modules.values()]) {
     for (const t of [m.weight, ...m.companions.values()]) inModules.add(t.name);
     add(general(m.name), m.format, [m.n, m.k], m.n * m.k, moduleBytes(m), m.convention);
-    const sf = m.companions.get('weight_scale');
-    if (m.format !== 'nvfp4' || !sf) continue;
-    const s = saturationStatistics(checkpoint.read(m.weight.name), checkpoint.read(sf.name), { m: m.n, k: m.k });
-    scales.blocks += s.blocks;
-    scales.saturatedScales += s.saturatedScales;
-    scales.minimumScales += s.minimumScales;
-    scales.zeroScales += s.zeroScales;
-    scales.nanScales += s.nanScales;
   }
   for (const t of checkpoint.tensors.values()) {
     if (inModules.has(t.name)) continue;
     const parameters = t.shape.reduce((a, b) => a * b, 1);
     add(general(t.name), t.dtype.toLowerCase(), t.shape, parameters, t.bytes);
   }
+  const scan = new HealthScan(checkpoint);
+  const health = yield* scan.steps();
+  const of = (...bytes: number[]): number => bytes.reduce((sum, byte) => sum + scan.nvfp4Counts[byte]!, 0);
+  const scales: ScaleHealth = {
+    blocks: scan.nvfp4Counts.reduce((a, b) => a + b, 0),
+    saturatedScales: of(0x7e, 0xfe),
+    minimumScales: of(0x01, 0x81),
+    zeroScales: of(0x00, 0x80),
+    nanScales: of(0x7f, 0xff),
+  };
   const modules = [...groups.values()].sort((a, b) => b.bytes - a.bytes);
   return {
     dir: checkpoint.dir,
@@ -98,7 +98,7 @@ export function inspectCheckpoint(checkpoint: Checkpoint): InspectReport {
       tensors: draft.tensors.size,
       bytes: [...draft.tensors.values()].reduce((sum, t) => sum + t.bytes, 0),
     },
-    health: checkpointHealth(checkpoint),
+    health,
     warnings: [...checkpoint.warnings],
   };
 }

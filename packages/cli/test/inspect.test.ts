@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectOfflinePage, expectWellFormed } from './html-checks';
-import { cli, temporaryFolder, TINY } from './support';
+import { cli, MICRO, temporaryFolder, TINY } from './support';
 import type { InspectReport } from '../src/inspect';
 
 const dir = temporaryFolder();
@@ -88,4 +88,86 @@ it('fails on NaN in a plain tensor and in a global scale, and names both', async
   expect(err).toMatch(/inspect: NaN in layers\.4\.ffn\.experts\.2\.w1\.weight_scale_2, layers\.3\.ffn\.gate\.bias/);
   expect(out).toContain('layers.3.ffn.gate.bias: 1 NaN, 0 infinite');
   expect(readFileSync(html, 'utf8')).toContain('class="verdict bad"');
+});
+
+it('fails when the global scales are inverted, in one line, as text and as a page', async () => {
+  const dir = await spoilt('inverted', (name, data) => {
+    if (name.endsWith('.weight_scale_2')) f32(data)[0] = 1 / f32(data)[0]!;
+  });
+  const { code, err, out } = await cli('inspect', dir, '--html', at('inverted.html'));
+  expect([code, err]).toEqual([
+    1,
+    expect.stringContaining('global scales inverted in 288 of 288 (weight_scale_2), as '),
+  ]);
+  expect(out.match(/looks like a divisor/g)).toHaveLength(1); // one line
+  expect(readFileSync(at('inverted.html'), 'utf8')).toContain('class="verdict bad"');
+});
+
+it.each<[string, string, (data: Uint8Array) => void, RegExp]>([
+  [
+    'NaN block scales',
+    'layers.1.ffn.experts.3.w2.weight_scale',
+    (d) => (d[8 * 5 + 2] = 0x7f),
+    /w2.weight_scale": block scale at row 5, block 2 is NaN \(0x7f\)/,
+  ],
+  [
+    'negative block scales',
+    'layers.1.ffn.experts.3.w2.weight_scale',
+    (d) => (d[9] = 0xb8),
+    /block scale at row 1, block 1: expected above 0, found -1/,
+  ],
+  [
+    'a global scale of 0',
+    'layers.4.ffn.experts.2.w1.weight_scale_2',
+    (d) => (f32(d)[0] = 0),
+    /weight_scale_2": expected a finite number above 0, found 0/,
+  ],
+  [
+    'a negative input scale',
+    'layers.4.ffn.experts.2.w1.input_scale',
+    (d) => (f32(d)[0] = -1),
+    /input_scale": expected a finite number above 0, found -1/,
+  ],
+  [
+    'weights that are NaN',
+    'layers.2.attn.wq_a.weight',
+    (d) => (d[5] = d[4] = 0xff),
+    /wq_a.weight": expected finite weights, found NaN or infinity at row 0, column 2/,
+  ],
+  [
+    'expert ids out of range',
+    'layers.0.ffn.gate.tid2eid',
+    (d) => (d[0] = 99),
+    /tid2eid": expected expert ids in \[0, 16\), found 99 at index 0/,
+  ],
+])('flags what a load refuses: %s', async (what, tensor, change, words) => {
+  const dir = await spoilt(what.replaceAll(' ', '-'), (name, data) => {
+    if (name === tensor) change(data);
+  });
+  const inspected = await cli('inspect', dir);
+  expect([inspected.code, inspected.err]).toEqual([1, expect.stringMatching(words)]);
+  expect(inspected.err).toContain(tensor);
+  const loaded = await cli('logits', '--model', dir, '--token-ids', '1', '--out', at('x.safetensors'));
+  expect([loaded.code, loaded.err]).toEqual([1, expect.stringMatching(words)]);
+});
+
+it('counts dead experts and erased blocks in one line each', async () => {
+  const dir = await spoilt('dead', (name, data) => {
+    if (/^layers\.2\..*\.w2\.input_scale$/.test(name)) f32(data)[0] = 1e-40;
+    if (/^layers\.[01]\.ffn\.experts\.0\.w1\.weight_scale$/.test(name)) data[77] = 0;
+  });
+  const { code, out } = await cli('inspect', dir);
+  expect(code).toBe(0);
+  expect(out.match(/^warning: .*$/gm)).toEqual([
+    'warning: 2 block scales in 2 tensors are 0 over codes that are not, as in layers.0.ffn.experts.0.w1.weight_scale: such blocks decode as zeros',
+    'warning: 16 of 288 input_scale are 0, infinite or too small and count as absent, as layers.2.ffn.experts.0.w2.input_scale',
+  ]);
+});
+
+it('finds nothing odd in what quantize has just written', async () => {
+  expect((await cli('quantize', '--in', MICRO, '--out', at('fresh'))).code).toBe(0);
+  const { code, out } = await cli('inspect', at('fresh'), '--html', at('fresh.html'));
+  expect([code, out.match(/^(?:warning|error): .*$/gm)]).toEqual([0, null]);
+  const page = readFileSync(at('fresh.html'), 'utf8');
+  expect(page).toContain('class="verdict good"');
 });

@@ -1,3 +1,4 @@
+import type { CheckpointError } from '@megamoe/core';
 import { decodeBf16Array, decodeF16, E4M3_VALUES } from '@megamoe/core';
 import { badFile, shapeText } from '../fail';
 import type { TensorInfo } from '../safetensors/store';
@@ -101,7 +102,7 @@ export function checkBlockScales(
 export const isBadBlockScale = (byte: number): boolean => byte >= 0x7f && byte !== 0x80;
 
 /** The error about an E4M3 block scale that is NaN or negative. */
-export function badBlockScale(info: TensorInfo, byte: number, row: number, block: number): Error {
+export function badBlockScale(info: TensorInfo, byte: number, row: number, block: number): CheckpointError {
   const where = `block scale at row ${row}, block ${block}`;
   const hex = `0x${byte.toString(16).padStart(2, '0')}`;
   const what = (byte & 0x7f) === 0x7f ? ` is NaN (${hex})` : `: expected above 0, found ${E4M3_VALUES[byte]} (${hex})`;

@@ -1,10 +1,12 @@
-import { openCheckpoint } from '@megamoe/checkpoint';
+import { openCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
 import { Command } from 'commander';
+import { setImmediate } from 'node:timers/promises';
 import { inspectCheckpoint, type InspectReport } from '../inspect';
 import type { CliIo } from '../io';
 import { checkTargets, writeFile } from '../files';
 import { standaloneSvg } from '../html/index';
-import { inspectHtml, nanText, scalePicture } from '../inspect-html';
+import { faultText, inspectHtml, scalePicture } from '../inspect-html';
+import { ProgressLine } from '../progress';
 import { table } from '../table';
 import { CheckFailed } from '../errors';
 import { fileToWrite } from '../options';
@@ -23,17 +25,39 @@ export function inspectCommand(io: CliIo): Command {
       checkTargets('inspect', { 'the checkpoint': dir }, { '--html': html, '--svg': svg });
       const checkpoint = openCheckpoint(dir);
       try {
-        const report = inspectCheckpoint(checkpoint);
+        const report = await run(io, checkpoint);
         io.out(json ? `${JSON.stringify(report)}\n` : text(report));
         if (html !== undefined) await writeFile(html, inspectHtml(report), io.signal);
         if (svg !== undefined) await writeFile(svg, standaloneSvg(scalePicture(report, true)), io.signal);
         for (const file of [html, svg]) if (file !== undefined) io.err(`megamoe: wrote ${file}\n`);
-        const nan = nanText(report);
-        if (nan !== undefined) throw new CheckFailed(`inspect: ${nan}`);
+        const fault = faultText(report);
+        if (fault !== undefined) throw new CheckFailed(`inspect: ${fault}`);
       } finally {
         checkpoint.close();
       }
     });
+}
+
+/** Milliseconds between two looks at the event loop. */
+const TURN_MS = 50;
+
+async function run(io: CliIo, checkpoint: Checkpoint): Promise<InspectReport> {
+  const line = new ProgressLine(io);
+  const steps = inspectCheckpoint(checkpoint);
+  let turn = performance.now();
+  try {
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+      io.signal.throwIfAborted();
+      line.update(step.value.done, step.value.total, step.value.what);
+      if (performance.now() - turn < TURN_MS) continue;
+      await setImmediate(); // lets an interrupt be heard
+      turn = performance.now();
+    }
+  } finally {
+    line.clear();
+  }
 }
 
 function text(r: InspectReport): string {
@@ -58,12 +82,13 @@ function text(r: InspectReport): string {
     r.draft.layers === 0
       ? ''
       : `\nmtp.*: ${r.draft.layers} draft layer${r.draft.layers === 1 ? '' : 's'}, ${bytesText(r.draft.bytes)} in ${r.draft.tensors} tensors, skipped when computing\n`;
-  const { problems, nonFinite } = r.health;
+  const { problems, nonFinite, refused, garbage } = r.health;
+  const errors = [...refused, ...garbage].map((w) => `error: ${w}\n`).join('');
   const odd = [
-    ...problems,
+    ...problems.filter((p) => !garbage.includes(p)),
     ...nonFinite.map((t) => `${t.tensor}: ${t.nan} NaN, ${t.infinite} infinite`),
     ...r.warnings,
   ];
   const warnings = odd.map((w) => `warning: ${w}\n`).join('');
-  return `${r.dir}: ${r.parameters} parameters, ${bytesText(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${drafts}${warnings}`;
+  return `${r.dir}: ${r.parameters} parameters, ${bytesText(r.bytes)} in ${r.tensors} tensors\n\n${modules}${scales}${drafts}${errors}${warnings}`;
 }
