@@ -33,8 +33,8 @@ export type {
   ScoredPrompt,
   StopCause,
 } from './engine/types';
-export type { SavedSequence, Sequence } from './sequence';
-export type { SavedLayer } from './saved';
+export type { Sequence } from './sequence';
+export type { SavedLayer, SavedSequence } from './saved';
 export type { MemoryPlan, PlanPart } from './plan';
 export { addonInfos, createBackend, ISAS } from './backends/create';
 export type { AddonReport, BackendName, BackendOptions } from './backends/create';

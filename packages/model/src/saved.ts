@@ -21,6 +21,16 @@ export interface SavedLayer {
   readonly parts: Readonly<Partial<Record<CachePart, Float32Array>>>;
 }
 
+/** What `Sequence.save` gives: plain data that can be structured-cloned. */
+export interface SavedSequence {
+  readonly format: 'megamoe-sequence';
+  readonly version: 2;
+  /** Fingerprint of the model that it is of; one without is taken by every model of its shape. */
+  readonly model?: string | undefined;
+  readonly tokenIds: Int32Array;
+  readonly layers: readonly SavedLayer[];
+}
+
 interface Part {
   readonly part: CachePart;
   readonly kind: PageKind;

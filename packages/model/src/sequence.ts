@@ -1,18 +1,8 @@
 import { checkKind, KindError, ValueError } from '@megamoe/core';
 import { pageBytes, SequencePages } from '@megamoe/ops';
 import type { KvMemory } from './kv';
-import { restorePages, savePages, type SavedLayer } from './saved';
+import { restorePages, savePages, type SavedSequence } from './saved';
 import { deserializeSequence, serializeSequence } from './serialized';
-
-/** What {@link Sequence.save} gives: plain data that can be structured-cloned. */
-export interface SavedSequence {
-  readonly format: 'megamoe-sequence';
-  readonly version: 2;
-  /** Fingerprint of the model that it is of; one without is taken by every model of its shape. */
-  readonly model?: string | undefined;
-  readonly tokenIds: Int32Array;
-  readonly layers: readonly SavedLayer[];
-}
 
 /** Gives the pages of sequences back that were collected without `dispose`. */
 const forgotten = new FinalizationRegistry<SequencePages>((pages) => pages.dispose());

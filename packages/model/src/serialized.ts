@@ -1,8 +1,7 @@
 import { KindError, ValueError } from '@megamoe/core';
 import type { CachePart } from '@megamoe/ops';
 import { createHash } from 'node:crypto';
-import type { SavedLayer } from './saved';
-import type { SavedSequence } from './sequence';
+import type { SavedLayer, SavedSequence } from './saved';
 
 /** First bytes of a serialized sequence. */
 const MAGIC = 'megamoe-sequence\n';

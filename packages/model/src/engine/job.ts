@@ -1,7 +1,8 @@
 import { pageBytes, sequenceBytes, type PageKind } from '@megamoe/ops';
 import type { KvMemory } from '../kv';
 import type { PreparedRequest } from '../request';
-import type { SavedSequence, Sequence } from '../sequence';
+import type { SavedSequence } from '../saved';
+import type { Sequence } from '../sequence';
 import type { BatchItem, WantedLogits } from '../step-runner';
 import type { Answer } from './answer';
 import type { Candidate } from './schedule';
