@@ -20,12 +20,12 @@ function checkScales(fn: string, scales: RowScales, m: number): void {
   for (let r = 0; r < m; r++) checkPositive(fn, `globalDecodeScale[${r}]`, Math.fround(scales[r]!));
 }
 
-/** `amax / (6 * 448)` in float32: the multiplier that brings a tensor's largest block scale to 448. All zeros give 1. */
+/** `amax / (6 * 448)` in float32: the multiplier that brings a tensor's largest block scale to 448. All zeros give 1, and no quotient less than 2^-149. */
 export function nvfp4GlobalDecodeScale(x: Numbers): number {
   checkFinite('nvfp4GlobalDecodeScale', 'x', x);
   let amax = 0;
   for (let i = 0; i < x.length; i++) amax = Math.max(amax, Math.abs(Math.fround(x[i]!)));
-  return amax === 0 ? 1 : Math.fround(amax / 2688);
+  return amax === 0 ? 1 : Math.max(Math.fround(amax / 2688), 2 ** -149);
 }
 
 /** {@link nvfp4GlobalDecodeScale} of each row of `x` [M, K], [M]: the dynamic activation scale. An all-zero row gives 1. */
@@ -53,7 +53,7 @@ export interface Nvfp4Shape {
 
 /**
  * Quantizes `x` [M, K], first rounded to float32:
- * `s = amax_block / (6 * g)`, 0 becoming 1, clamped to [2^-9, 448], nearest E4M3; `code = nearest E2M1 of x / (s * g)`, sign = `x < 0`.
+ * `s = amax_block / (6 * g)`, 0 becoming 1, clamped to [2^-9, 448], nearest E4M3; `code = nearest E2M1 of q = x / (s * g)`, sign = `q < 0`.
  * Ties go to the even code, each step is rounded to float32, the divisions are true divisions. NaN or infinity is an error.
  */
 export function quantizeNvfp4(x: Numbers, { m, k, globalDecodeScale }: Nvfp4Shape): Nvfp4Matrix {
@@ -74,8 +74,8 @@ export function quantizeNvfp4(x: Numbers, { m, k, globalDecodeScale }: Nvfp4Shap
     sf[block] = nearest(E4M3_GRID, Math.min(Math.max(s, 2 ** -9), 448));
     const step = Math.fround(E4M3_GRID[sf[block]!]! * g);
     for (let i = start; i < start + BLOCK; i++) {
-      const value = Math.fround(x[i]!);
-      const code = nearest(E2M1_GRID, Math.abs(Math.fround(value / step))) + (value < 0 ? 8 : 0);
+      const quotient = Math.fround(Math.fround(x[i]!) / step); // -0 where it underflows: that is code 0
+      const code = nearest(E2M1_GRID, Math.abs(quotient)) + (quotient < 0 ? 8 : 0);
       codes[i >> 1]! |= i % 2 === 0 ? code : code << 4;
     }
   }

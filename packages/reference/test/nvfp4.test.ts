@@ -139,6 +139,14 @@ describe('errors and edges', () => {
     expect(() => dequantizeNvfp4(noSf, { m: 1, k: 16, globalDecodeScale: 1 })).toThrow('M*K/16 = 1, got 0');
     expect(() => nvfp4RowDecodeScales([1], { m: 2, k: 1 })).toThrow('M*K = 2, got 1');
   });
+  it('takes the sign of the quotient, and no scale of 0', () => {
+    const x = new Float32Array(16).fill(-1e-40);
+    x[0] = -(2 ** -149); // the quotient underflows to -0: code 0, not 8
+    x[1] = 1e10;
+    const { codes } = quantizeNvfp4(x, { m: 1, k: 16, globalDecodeScale: 1e7 });
+    expect(codes[0]! & 15).toBe(0);
+    expect(nvfp4GlobalDecodeScale([1e-45])).toBe(2 ** -149);
+  });
   it('takes no rows', () => {
     expect(quantizeNvfp4([], { m: 0, k: 16, globalDecodeScale: 1 })).toEqual({
       codes: new Uint8Array(0),
