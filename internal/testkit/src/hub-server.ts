@@ -45,6 +45,8 @@ export class HubServer {
   /** Bytes of file content that were sent. */
   sent = 0;
   fault: HubServerFault = () => false;
+  /** Pause after each 64 KiB of content. */
+  pauseMs = 0;
   /** Entries in a page of the tree. */
   pageSize = 3;
   /** Changes the entries of the tree. */
@@ -109,7 +111,8 @@ export class HubServer {
     for (let at = start; at < Math.min(cutAt, data.length); at += step) {
       const part = data.subarray(at, Math.min(at + step, cutAt, data.length));
       this.sent += part.length;
-      if (!response.write(part)) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+      if (!response.write(part)) await drained(response);
+      if (this.pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, this.pauseMs));
       if (response.destroyed) return;
     }
     if (cutAt < data.length) setTimeout(() => response.destroy(), 5);
@@ -197,4 +200,15 @@ export class HubServer {
       response.writeHead(307, { ...common, 'x-linked-etag': `"${gitHash(data)}"`, location }).end();
     }
   }
+}
+
+/** When a response takes more, or nobody takes it any more. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done).off('close', done);
+      resolve();
+    };
+    response.on('drain', done).on('close', done);
+  });
 }

@@ -1,4 +1,4 @@
-import { HubError, PassingError, plain } from './errors';
+import { HubError, PassingError, printable } from './errors';
 import { persist, waitOf, watchdog, type RetryPolicy } from './retry';
 
 /** What the Hub says about a file on the way to it. */
@@ -19,7 +19,7 @@ const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504,
 const MAX_HOPS = 10;
 
 /** An address without its query, which may hold a signature that nobody else should see. */
-const shown = (url: URL): string => `${url.origin}${plain(url.pathname)}`;
+const shown = (url: URL): string => `${url.origin}${printable(url.pathname)}`;
 
 /** Causes of `fetch failed` that no second attempt mends: a certificate that is not trusted. */
 const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER/;
@@ -28,7 +28,7 @@ const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER/;
 function networkError(url: URL, e: unknown): Error {
   const cause = e instanceof Error && e.cause instanceof Error ? e.cause : e;
   const { code, message } = cause as { code?: string; message?: string };
-  const text = `${shown(url)}: ${code ?? plain(message ?? String(e))}`;
+  const text = `${shown(url)}: ${code ?? printable(message ?? String(e))}`;
   return CERTIFICATE.test(code ?? '')
     ? new HubError(
         `${text}: its certificate is not trusted here (NODE_EXTRA_CA_CERTS names a file of more authorities)`,
@@ -117,7 +117,7 @@ export class HubClient {
       url = undefined;
     }
     if (location === null || url === undefined || !/^https?:$/.test(url.protocol) || url.username || url.password)
-      throw new HubError(`${shown(from)}: redirects to what is no address: "${plain(location ?? '')}"`);
+      throw new HubError(`${shown(from)}: redirects to what is no address: "${printable(location ?? '')}"`);
     if (from.protocol === 'https:' && url.protocol === 'http:')
       throw new HubError(`${shown(from)}: redirects to ${shown(url)}, which is not encrypted; not followed`);
     return url;
@@ -126,7 +126,7 @@ export class HubClient {
   /** What a status means here. The Hub says in `X-Error-Code` which of several it is. */
   private refusal(url: URL, { status, headers }: Response): Error {
     const why = headers.get('x-error-message');
-    const said = `HTTP ${status}${why ? `: ${plain(why)}` : ''}`;
+    const said = `HTTP ${status}${why ? `: ${printable(why)}` : ''}`;
     if (PASSING.has(status)) return new PassingError(`${shown(url)}: ${said}`, waitOf(headers));
     const { name, endpoint } = this;
     if (url.origin !== this.origin) {

@@ -23,7 +23,7 @@ export class PassingError extends Error {
 }
 
 /** Text from a server or a file name, for people: what a terminal would obey, and what would not fit a line, is escaped or cut. */
-export function plain(text: string): string {
+export function printable(text: string): string {
   // eslint-disable-next-line no-control-regex -- these are what must not reach a terminal
   const safe = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => {
     return `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`;
@@ -33,7 +33,7 @@ export function plain(text: string): string {
 
 /** `a, b, c and 7 more`. */
 export function listText(names: readonly string[], most = 4): string {
-  const shown = names.slice(0, most).map(plain).join(', ');
+  const shown = names.slice(0, most).map(printable).join(', ');
   return names.length > most ? `${shown} and ${names.length - most} more` : shown;
 }
 

@@ -1,7 +1,7 @@
 import { ValueError } from '@megamoe/core';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
-import { HubError, listText, plain } from './errors';
+import { HubError, listText, printable } from './errors';
 import { ModelFolder } from './layout';
 import { checkRevision, isCommit, isModelName } from './names';
 import { cacheFolder, type Environment } from './settings';
@@ -43,12 +43,14 @@ export function findModel(model: string, o: FindOptions = {}): FoundModel {
   const cwd = resolve(o.cwd ?? '.');
   if (existsSync(resolve(cwd, model))) {
     if (o.revision !== undefined)
-      throw new ValueError(`findModel: "revision" is for models of the cache, and "${plain(model)}" is a folder here`);
+      throw new ValueError(
+        `findModel: "revision" is for models of the cache, and "${printable(model)}" is a folder here`,
+      );
     return { dir: o.cwd === undefined ? model : resolve(cwd, model), name: undefined, commit: undefined };
   }
   if (!isModelName(model))
     throw new HubError(
-      `findModel: there is no folder "${plain(model)}" in ${cwd}, and a model on the Hub would be called ORG/NAME`,
+      `findModel: there is no folder "${printable(model)}" in ${cwd}, and a model on the Hub would be called ORG/NAME`,
     );
   return findInCache(model, cwd, o);
 }

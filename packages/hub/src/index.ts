@@ -6,4 +6,4 @@ export type { PulledFile, PulledModel, PullOptions, PullPlan, PullProgress } fro
 export type { RetryOptions } from './retry';
 export { hubSettings } from './settings';
 export type { Environment, HubSettings } from './settings';
-export { HubError } from './errors';
+export { HubError, printable } from './errors';

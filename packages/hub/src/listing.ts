@@ -1,5 +1,5 @@
 import type { HubClient } from './client';
-import { HubError, plain } from './errors';
+import { HubError, printable } from './errors';
 import { isCommit, isUnsafePath } from './names';
 
 /** A file of a repository. */
@@ -46,7 +46,7 @@ export async function listModel(client: HubClient, name: string, revision: strin
   const files = entries.filter(({ type }) => type === 'file').map((entry) => checkFile(name, entry));
   const paths = new Set<string>();
   for (const { path } of files) {
-    if (paths.has(path)) throw new HubError(`${name}: the server lists "${plain(path)}" twice`);
+    if (paths.has(path)) throw new HubError(`${name}: the server lists "${printable(path)}" twice`);
     paths.add(path);
   }
   return { commit, files: files.sort((a, b) => (a.path < b.path ? -1 : 1)) };
@@ -59,7 +59,7 @@ async function readable<T>(name: string, read: () => Promise<T>): Promise<T> {
   } catch (e) {
     if (e instanceof SyntaxError || e instanceof TypeError)
       throw new HubError(
-        `${name}: the server does not answer as a Hub does (${plain(e.message)}); is there a proxy between?`,
+        `${name}: the server does not answer as a Hub does (${printable(e.message)}); is there a proxy between?`,
         {
           cause: e,
         },
@@ -74,11 +74,11 @@ function checkFile(
 ): RepoFile {
   if (typeof path !== 'string' || isUnsafePath(path))
     throw new HubError(
-      `${name}: the server lists a file "${plain(String(path))}", which is no path within a folder; nothing is fetched`,
+      `${name}: the server lists a file "${printable(String(path))}", which is no path within a folder; nothing is fetched`,
     );
   const [etag, bytes, hash] = lfs ? [lfs.oid, lfs.size, 'sha256' as const] : [oid, size, 'git' as const];
   const digits = hash === 'sha256' ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/;
   if (typeof etag !== 'string' || !digits.test(etag) || !Number.isSafeInteger(bytes) || (bytes as number) < 0)
-    throw new HubError(`${name}: the server lists "${plain(path)}" without a size and a hash that can be checked`);
+    throw new HubError(`${name}: the server lists "${printable(path)}" without a size and a hash that can be checked`);
   return { path, size: bytes as number, etag, hash };
 }

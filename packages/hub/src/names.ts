@@ -1,5 +1,5 @@
 import { ValueError } from '@megamoe/core';
-import { plain } from './errors';
+import { printable } from './errors';
 
 /** A part of a name on the Hub. */
 const PART = /^\w(?:[\w.-]*\w)?$/;
@@ -18,7 +18,7 @@ export function isModelName(text: string): boolean {
 export function checkModelName(fn: string, name: string): void {
   if (typeof name === 'string' && isModelName(name)) return;
   throw new ValueError(
-    `${fn}: "name" must be ORG/NAME, a model on the Hub (letters, digits, "-", "_" and "."), got "${plain(String(name))}"`,
+    `${fn}: "name" must be ORG/NAME, a model on the Hub (letters, digits, "-", "_" and "."), got "${printable(String(name))}"`,
   );
 }
 
@@ -32,7 +32,7 @@ export function checkRevision(fn: string, revision: string): void {
     !/[\u0000-\u0020\u007f~^:?*[\]\\]|\.\.|@\{/.test(revision);
   if (good) return;
   throw new ValueError(
-    `${fn}: "revision" must be a branch, a tag or a commit of 40 hexadecimal digits, got "${plain(String(revision))}"`,
+    `${fn}: "revision" must be a branch, a tag or a commit of 40 hexadecimal digits, got "${printable(String(revision))}"`,
   );
 }
 

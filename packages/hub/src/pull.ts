@@ -2,7 +2,7 @@ import { ValueError } from '@megamoe/core';
 import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { HubClient } from './client';
-import { bytesText, HubError, listText, plain } from './errors';
+import { bytesText, HubError, listText, printable } from './errors';
 import { shardsOf } from './find';
 import { byGlobs, indexOf, whatLoads } from './include';
 import { ModelFolder } from './layout';
@@ -288,7 +288,7 @@ class Pull {
       },
     });
     if (!(await isWhole(folder, file)))
-      throw new HubError(`${plain(file.path)}: is not where it was written, ${folder.blob(file.etag)}`);
+      throw new HubError(`${printable(file.path)}: is not where it was written, ${folder.blob(file.etag)}`);
   }
 }
 

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, rename, type FileHandle } from 'node:fs/promises';
 import type { HubClient } from './client';
-import { HubError, PassingError, plain } from './errors';
+import { HubError, PassingError, printable } from './errors';
 import type { RepoFile } from './listing';
 import { persist, watchdog } from './retry';
 
@@ -52,7 +52,7 @@ export async function transfer(t: Transfer): Promise<void> {
       const found = part.digest();
       if (found === t.file.etag) break;
       await part.restart();
-      const wrong = `${plain(t.file.path)}: the bytes that came are not those of the file: expected ${t.file.hash} ${t.file.etag}, got ${found}`;
+      const wrong = `${printable(t.file.path)}: the bytes that came are not those of the file: expected ${t.file.hash} ${t.file.etag}, got ${found}`;
       if (again) throw new HubError(`${wrong}, twice; nothing of it is kept`);
       t.client.policy.onNotice(`${wrong}; again from its start`);
     }
@@ -116,9 +116,13 @@ class Part {
     } catch (e) {
       signal.throwIfAborted();
       if (watch.stalled())
-        throw new PassingError(`${plain(file.path)}: nothing came for ${client.policy.stallMs / 1000} s`, undefined, {
-          cause: e,
-        });
+        throw new PassingError(
+          `${printable(file.path)}: nothing came for ${client.policy.stallMs / 1000} s`,
+          undefined,
+          {
+            cause: e,
+          },
+        );
       throw e;
     } finally {
       watch.end();
@@ -138,7 +142,7 @@ class Part {
     const { file, commit: wanted } = this.t;
     const wrong = (what: string, expected: unknown, got: unknown): HubError =>
       new HubError(
-        `${plain(file.path)}: the server has another file: expected ${what} ${expected}, got ${plain(String(got))}`,
+        `${printable(file.path)}: the server has another file: expected ${what} ${expected}, got ${printable(String(got))}`,
       );
     if (commit !== undefined && commit !== wanted) throw wrong('commit', wanted, commit);
     if (linkedSize !== undefined && linkedSize !== file.size) throw wrong('bytes', file.size, linkedSize);
@@ -153,14 +157,14 @@ class Part {
     const isCoded = coded !== null && coded !== 'identity';
     const wrong = async (what: string): Promise<HubError> => {
       await body?.cancel().catch(() => undefined);
-      return new HubError(`${plain(file.path)}: ${what}`);
+      return new HubError(`${printable(file.path)}: ${what}`);
     };
     if (status === 416) return undefined;
     if (status === 206) {
       const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get('content-range') ?? '') ?? [];
       if (start === undefined || Number(start) !== this.there || isCoded)
         throw await wrong(
-          `asked for the bytes from ${this.there}, the server sends "${plain(headers.get('content-range') ?? coded ?? '')}"`,
+          `asked for the bytes from ${this.there}, the server sends "${printable(headers.get('content-range') ?? coded ?? '')}"`,
         );
       if (total !== '*' && Number(total) !== file.size)
         throw await wrong(`expected ${file.size} bytes in all, the server has ${total}`);
@@ -169,7 +173,7 @@ class Part {
     const length = headers.get('content-length');
     if (!isCoded && length !== null && Number(length) !== file.size)
       throw await wrong(
-        `expected ${file.size} bytes, the server sends ${plain(length)} (${plain(headers.get('content-type') ?? 'no type')}); is there a proxy between?`,
+        `expected ${file.size} bytes, the server sends ${printable(length)} (${printable(headers.get('content-type') ?? 'no type')}); is there a proxy between?`,
       );
     return this.there; // it ignores ranges and begins anew: what is there is passed over, so that a cut loses nothing
   }
@@ -178,7 +182,7 @@ class Part {
   private async refused({ body }: Response): Promise<void> {
     await body?.cancel().catch(() => undefined);
     const at = this.there;
-    const text = `${plain(this.t.file.path)}: the server has no bytes from ${at} on`;
+    const text = `${printable(this.t.file.path)}: the server has no bytes from ${at} on`;
     if (at === 0) throw new HubError(text, { status: 416 });
     await this.restart();
     throw new PassingError(`${text}; once more from the start`);
@@ -195,7 +199,7 @@ class Part {
         if (this.there + chunk.length > file.size) {
           await this.restart();
           throw new HubError(
-            `${plain(file.path)}: the server sends more than the ${file.size} bytes of the file; nothing of it is kept`,
+            `${printable(file.path)}: the server sends more than the ${file.size} bytes of the file; nothing of it is kept`,
           );
         }
         await this.put(chunk);
@@ -206,13 +210,13 @@ class Part {
       const cause = e instanceof Error && e.cause instanceof Error ? e.cause : e;
       const { code, message } = cause as { code?: string; message?: string };
       throw new PassingError(
-        `${plain(file.path)}: cut at ${this.there} of ${file.size} bytes (${code ?? plain(message ?? '')})`,
+        `${printable(file.path)}: cut at ${this.there} of ${file.size} bytes (${code ?? printable(message ?? '')})`,
         undefined,
         { cause: e },
       );
     }
     if (this.there < file.size)
-      throw new PassingError(`${plain(file.path)}: ended at ${this.there} of ${file.size} bytes`);
+      throw new PassingError(`${printable(file.path)}: ended at ${this.there} of ${file.size} bytes`);
   }
 
   private async put(chunk: Uint8Array): Promise<void> {
