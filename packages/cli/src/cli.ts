@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> 
   verify: async () => (await import('./commands/verify')).verifyCommand,
   explain: async () => (await import('./commands/explain')).explainCommand,
   layout: async () => (await import('./commands/layout')).layoutCommand,
+  pull: async () => (await import('./commands/pull')).pullCommand,
   bench: async () => (await import('./commands/bench')).benchCommand,
   doctor: async () => (await import('./commands/doctor')).doctorCommand,
 };

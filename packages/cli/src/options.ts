@@ -3,8 +3,9 @@ import { ISAS, MAX_THREADS, type BackendName, type BackendOptions, type LoadOpti
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { messageOf } from './errors';
+import { MODEL_HELP, modelFolder, revisionOption } from './model-folder';
 import { parseBytes } from './units';
 
 /** A parser of numbers for an option; says what was expected. */
@@ -59,7 +60,9 @@ export function collect<T>(parse: (text: string) => T): (text: string, all?: T[]
 
 /** What {@link addModelOptions} adds. */
 export interface ModelOptions {
+  /** A folder, once the command runs: a name has been looked up. */
   readonly model: string;
+  readonly revision?: string | undefined;
   readonly backend: BackendName;
   readonly threads?: number | undefined;
   readonly isa: NonNullable<BackendOptions['isa']>;
@@ -68,10 +71,20 @@ export interface ModelOptions {
   readonly memory?: number | undefined;
 }
 
+/** `--model` and `--revision`; when the command runs, its model is a folder. */
+export function addModelOption(command: Command, help = MODEL_HELP): Command {
+  return command
+    .option('--model <dir>', help, defaultModel())
+    .addOption(revisionOption())
+    .hook('preAction', (it) => {
+      const { model, revision } = it.opts<{ model: string; revision?: string }>();
+      it.setOptionValue('model', modelFolder(it.configureOutput().writeErr!, model, revision));
+    });
+}
+
 /** Options of every command that runs a model. */
 export function addModelOptions(command: Command, { tuning = true }: { readonly tuning?: boolean } = {}): Command {
-  command
-    .option('--model <dir>', 'checkpoint folder', defaultModel())
+  addModelOption(command)
     .addOption(
       new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu', 'cuda']).default('auto'),
     )
@@ -112,6 +125,6 @@ export function defaultModel(): string {
   try {
     return dirname(createRequire(import.meta.url).resolve('@megamoe/tiny-model/config.json'));
   } catch {
-    return join('models', 'tiny'); // installed without it: the error that follows names a folder and --model
+    return resolve('models', 'tiny'); // installed without it: the error that follows names a folder and --model
   }
 }

@@ -6,22 +6,32 @@ import type { CliIo } from '../io';
 import { checkTargets, writeFile } from '../files';
 import { standaloneSvg } from '../html/index';
 import { faultText, inspectHtml, scalePicture } from '../inspect-html';
+import { MODEL_HELP, modelFolder, revisionOption } from '../model-folder';
 import { ProgressLine } from '../progress';
 import { table } from '../table';
 import { CheckFailed } from '../errors';
 import { fileToWrite } from '../options';
 import { bytesText } from '../units';
 
+interface InspectFlags {
+  readonly json?: boolean;
+  readonly html?: string;
+  readonly svg?: string;
+  readonly revision?: string;
+}
+
 /** `megamoe inspect DIR`. */
 export function inspectCommand(io: CliIo): Command {
   return new Command('inspect')
     .description('Show what a checkpoint holds: formats by module, bytes, parameters, and the health of its scales.')
-    .argument('<dir>', 'checkpoint folder')
+    .argument('<dir>', MODEL_HELP)
+    .addOption(revisionOption())
     .option('--json', 'print one JSON object')
     .option('--html <file>', 'write the report as a page', fileToWrite)
     .option('--svg <file>', 'draw where the scales of each layer lie', fileToWrite)
     .addHelpText('after', '\nExample:\n  megamoe inspect models/tiny')
-    .action(async (dir: string, { json, html, svg }: { json?: boolean; html?: string; svg?: string }) => {
+    .action(async (model: string, { json, html, svg, revision }: InspectFlags) => {
+      const dir = modelFolder(io.err, model, revision);
       checkTargets('inspect', { 'the checkpoint': dir }, { '--html': html, '--svg': svg });
       const checkpoint = openCheckpoint(dir);
       try {

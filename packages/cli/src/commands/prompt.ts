@@ -11,7 +11,8 @@ import { ValueError } from '@megamoe/core';
 import { Command, Option } from 'commander';
 import { readText } from '../input';
 import type { CliIo } from '../io';
-import { defaultModel } from '../options';
+import { MODEL_HELP } from '../model-folder';
+import { addModelOption } from '../options';
 
 interface PromptFlags {
   readonly model: string;
@@ -22,10 +23,9 @@ interface PromptFlags {
 
 /** `megamoe prompt [FILE]`. */
 export function promptCommand(io: CliIo): Command {
-  return new Command('prompt')
+  return addModelOption(new Command('prompt'), `${MODEL_HELP}: its tokenizer, and its encoding/encoding_dsv4.py`)
     .description('Render a conversation as the model gets it, special tokens and all.')
     .argument('[file]', 'JSON: a Chat Completions request, or a list of messages (default: standard input)')
-    .option('--model <dir>', 'checkpoint folder: its tokenizer, and its encoding/encoding_dsv4.py', defaultModel())
     .option('--encoder <file>', "take the wording from this encoding_dsv4.py instead of the checkpoint's")
     .addOption(
       new Option('--contract <name>', "what the efforts mean (default: the encoder file's own)").choices([

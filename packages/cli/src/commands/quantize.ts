@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
 import { bytes, fileToWrite, integer } from '../options';
+import { MODEL_HELP, modelFolder, revisionOption } from '../model-folder';
 import { ProgressLine } from '../progress';
 import { calibrateFromText, readCalibration, type Calibration } from '../quantize/calibration';
 import { writeGguf } from '../quantize/gguf';
@@ -21,6 +22,7 @@ import { bytesText } from '../units';
 
 interface QuantizeFlags {
   readonly in: string;
+  readonly revision?: string;
   readonly out: string;
   readonly format: 'nvfp4' | 'gguf';
   readonly layers: QuantizedLayers;
@@ -39,7 +41,8 @@ interface QuantizeFlags {
 export function quantizeCommand(io: CliIo): Command {
   return new Command('quantize')
     .description('Write a checkpoint in NVFP4: in the layout of NVIDIA ModelOpt, or as GGUF.')
-    .requiredOption('--in <dir>', 'checkpoint in any format that can be read')
+    .requiredOption('--in <dir>', `${MODEL_HELP}, in any format that can be read`)
+    .addOption(revisionOption())
     .requiredOption('--out <path>', 'folder to write; with --format gguf a file')
     .addOption(new Option('--format <name>', 'what to write').choices(['nvfp4', 'gguf']).default('nvfp4'))
     .addOption(
@@ -66,7 +69,7 @@ export function quantizeCommand(io: CliIo): Command {
       '\nExample:\n  megamoe quantize --in tiny-bf16 --out tiny-nvfp4 --calibration calibration.json\n' +
         '  megamoe quantize --in DeepSeek-V4-Flash --out flash-nvfp4 --calibrate text.txt --memory 32G --html report.html',
     )
-    .action((flags: QuantizeFlags) => runQuantize(io, flags));
+    .action((flags: QuantizeFlags) => runQuantize(io, { ...flags, in: modelFolder(io.err, flags.in, flags.revision) }));
 }
 
 async function runQuantize(io: CliIo, flags: QuantizeFlags): Promise<void> {
