@@ -71,7 +71,7 @@ export class Metrics {
     total('num_preemptions_total', 'Times that a running sequence was put back.', 'preemptions');
     this.#ended = new Counter({
       name: 'megamoe_request_success_total',
-      help: 'Answers that ended, by how.',
+      help: 'Answers that ended, by how; requests that were broken off by abort and error.',
       labelNames: ['finished_reason'],
       registers,
     });
@@ -125,6 +125,11 @@ export class Metrics {
 
   toolsParsed(called: boolean): void {
     this.#toolCalls.inc({ status: called ? 'call' : 'none' });
+  }
+
+  /** Answers that were broken off: the client went away, or the engine failed. */
+  brokenOff(reason: 'abort' | 'error'): void {
+    this.#ended.inc({ finished_reason: reason });
   }
 
   answered({ usage, n, maxTokens, finishReasons, seconds }: AnswerRecord): void {

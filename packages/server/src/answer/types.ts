@@ -68,7 +68,8 @@ export interface AnswerEnd {
 /** Figures of all answers to a request. */
 export interface AnswerUsage {
   readonly promptTokens: number;
-  readonly cachedTokens: number;
+  /** Of them, tokens whose KV was there; undefined when the answers ended before the engine said. */
+  readonly cachedTokens: number | undefined;
   readonly completionTokens: number;
   readonly reasoningTokens: number;
   readonly queueMs: number;

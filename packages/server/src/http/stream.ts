@@ -50,6 +50,7 @@ export function streamResponse(
       ended(abort.signal.aborted ? 499 : 200);
     } catch (error) {
       context.host.check();
+      context.metrics.brokenOff(abort.signal.aborted ? 'abort' : 'error');
       if (abort.signal.aborted) return ended(499, { reason: (abort.signal.reason as Error).message });
       const failure = serverError(error);
       sse.event(failure);

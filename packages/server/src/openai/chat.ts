@@ -56,6 +56,7 @@ class ChatAnswer {
       }
     } catch (error) {
       this.context.host.check();
+      this.context.metrics.brokenOff(signal.aborted ? 'abort' : 'error');
       if (signal.aborted) throw new ClientGone('the client went away');
       throw serverError(error);
     }

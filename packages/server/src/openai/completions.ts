@@ -113,6 +113,7 @@ class Completion {
       }
     } catch (error) {
       this.context.host.check();
+      this.context.metrics.brokenOff(signal.aborted ? 'abort' : 'error');
       if (signal.aborted) throw new ClientGone('the client went away');
       throw serverError(error);
     }

@@ -6,10 +6,14 @@ export function usageOf({ promptTokens, cachedTokens, completionTokens, reasonin
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
-    prompt_tokens_details: { cached_tokens: cachedTokens },
     completion_tokens_details: { reasoning_tokens: reasoningTokens },
-    prompt_cache_hit_tokens: cachedTokens,
-    prompt_cache_miss_tokens: promptTokens - cachedTokens,
+    ...(cachedTokens === undefined
+      ? {}
+      : {
+          prompt_tokens_details: { cached_tokens: cachedTokens },
+          prompt_cache_hit_tokens: cachedTokens,
+          prompt_cache_miss_tokens: promptTokens - cachedTokens,
+        }),
   };
 }
 
@@ -19,7 +23,7 @@ const rate = (n: number, ms: number): number => (ms > 0 ? round((n / ms) * 1000)
 
 /** llama.cpp's `timings`: what was computed, and how fast. */
 export function timingsOf(usage: AnswerUsage) {
-  const { promptTokens, cachedTokens, completionTokens, queueMs, prefillMs, decodeMs } = usage;
+  const { promptTokens, cachedTokens = 0, completionTokens, queueMs, prefillMs, decodeMs } = usage;
   const prompt = promptTokens - cachedTokens;
   return {
     cache_n: cachedTokens,
