@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { runCli } from '../src/index';
@@ -6,7 +6,7 @@ import { temporaryFolder, TINY } from './support';
 
 const dir = temporaryFolder();
 
-/** The command, in this process. */
+/** The command, in this process; the worker of an engine is there only when it is built. */
 function serve(...args: string[]) {
   const abort = new AbortController();
   let [out, err] = ['', ''];
@@ -21,7 +21,7 @@ function serve(...args: string[]) {
     isTerminal: false,
     signal: abort.signal,
   };
-  const code = runCli(['serve', '--model', TINY, '--port', '0', ...args], io);
+  const code = runCli(['serve', '--model', TINY, '--port', '0', '--in-process', ...args], io);
   /** Waits until a text has been printed; gives what follows it on its line. */
   const printed = async (text: string): Promise<string> => {
     while (!out.includes(text)) await new Promise<void>((resolve) => (wake = resolve));
@@ -79,6 +79,17 @@ it.each([
   const { code, text } = serve(...args);
   expect(await code).toBe(2);
   expect(text().err).toMatch(message);
+});
+
+it('a pulled model has the name that it was pulled by', async () => {
+  const snapshots = join(dir, 'models--org--tiny-model', 'snapshots');
+  mkdirSync(snapshots, { recursive: true });
+  symlinkSync(TINY, join(snapshots, '0123abc'));
+  const { code, printed, stop, text } = serve('--model', join(snapshots, '0123abc'));
+  await printed('queue');
+  stop();
+  expect(await code).toBe(0);
+  expect(text().out).toMatch(/model +org\/tiny-model\n/);
 });
 
 it('a folder without a model is an error, and nothing stays behind', async () => {

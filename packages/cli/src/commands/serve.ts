@@ -33,6 +33,7 @@ interface ServeFlags extends ModelOptions {
   readonly maxConnections?: number;
   readonly drain: number;
   readonly logContent?: boolean;
+  readonly inProcess?: boolean;
 }
 
 /** `megamoe serve`. */
@@ -87,6 +88,10 @@ export function serveCommand(io: CliIo): Command {
       number('a number of seconds, at least 0', (x) => x >= 0 && x <= 86_400),
       30,
     )
+    .option(
+      '--in-process',
+      'compute in the thread that answers requests, which then wait for steps, instead of one of its own',
+    )
     .option('--log-content', 'log prompts and answers too; without it no text of messages is logged')
     .addHelpText(
       'after',
@@ -125,13 +130,25 @@ function limitsOf({ maxSequences, maxQueue, kvRam, cacheRam }: ServeFlags): Engi
 
 /** Loads the model and its wording. */
 async function open(flags: ServeFlags, signal: AbortSignal): Promise<ServedModel> {
-  const { model, encoder, contract, servedName } = flags;
+  const { model, encoder, contract, servedName, inProcess = false } = flags;
   const encoding = await readEncoding(encoder ?? model, { contract });
   if (!encoding && (encoder !== undefined || contract !== undefined)) {
     throw new UsageError(`serve: there is no encoding_dsv4.py in ${encoder ?? model}; name one with --encoder FILE`);
   }
-  const engine = await openEngine({ model, load: { ...loadOptions(flags), signal }, ...limitsOf(flags) });
-  return { engine, encoding, names: servedName };
+  const engine = await openEngine({
+    model,
+    load: { ...loadOptions(flags), signal },
+    worker: !inProcess,
+    ...limitsOf(flags),
+  });
+  const name = pulledName(model);
+  return { engine, encoding, names: servedName ?? (name === undefined ? undefined : [name]) };
+}
+
+/** The name of a model in the Hugging Face cache, whose folders are named by commits. */
+function pulledName(dir: string): string | undefined {
+  const match = /[/\\]models--([^/\\]+?)--([^/\\]+)[/\\]snapshots[/\\][^/\\]+[/\\]?$/.exec(dir);
+  return match ? `${match[1]}/${match[2]}` : undefined;
 }
 
 async function runServe(io: CliIo, flags: ServeFlags): Promise<void> {
