@@ -88,7 +88,6 @@ export function contextLength(promptTokens: number, maxTokens: number, message?:
     message?.replace(/^[\w.]+: /, '') ??
       `The prompt has ${promptTokens} tokens; the limit is ${maxTokens} with at least one to generate.`,
     {
-      param: 'messages',
       code: 'context_length_exceeded',
       details: { n_prompt_tokens: promptTokens, n_ctx: maxTokens },
     },

@@ -80,6 +80,15 @@ describe('streams', () => {
     expect(timings!['predicted_n']).toBe(usage!.completion_tokens);
   });
 
+  it('send the figures so far with every chunk for who wants that', async () => {
+    says('Thinking.</think>\n\nHello you.');
+    const options = { include_usage: true, continuous_usage_stats: true };
+    const { data } = await stream({ messages: user('Hi'), stream_options: options });
+    const counts = data.slice(1).map(({ usage }) => usage!.completion_tokens);
+    expect(counts).toEqual([...counts].sort((a, b) => a - b));
+    expect([counts[0], counts.at(-1)]).toEqual([1, idsOf('Thinking.</think>\n\nHello you.').length + 1]);
+  });
+
   it('send no usage when nobody asked', async () => {
     const { data } = await stream({ messages: user('Hi') });
     expect(data.every((chunk) => !('usage' in chunk) && chunk.choices.length === 1)).toBe(true);
@@ -223,6 +232,7 @@ describe('stops', () => {
     expect(choices[0]!.message).toMatchObject({ content: 'Before the ', reasoning: 'The stop is END here.' });
     expect(choices[0]).toMatchObject({ finish_reason: 'stop', stop_reason: 'END', stop_sequence: 'END' });
     expect(usage!.completion_tokens).toBeLessThan(40);
+    expect(usage).not.toHaveProperty('prompt_tokens_details'); // the engine had not said it yet
     expect(engine.cancelled.length).toBeGreaterThan(0);
     expect(engine.requests[0]!.stop).toBeUndefined();
   });

@@ -1,6 +1,7 @@
 /** Requests that cannot be served, by status, type and code (docs/serving.md), without a socket. */
 import { ContextLengthError, EngineClosedError, QueueFullError } from '@megamoe/model';
 import { readEncoding } from '@megamoe/chat';
+import { seeded } from '@megamoe/testkit';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createServer, type MegamoeServer, type ServerOptions } from '../src/index';
 import { FakeEngine } from './fake-engine';
@@ -310,6 +311,88 @@ describe('other statuses', () => {
       expect(headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/);
     }
   });
+});
+
+describe('any request', () => {
+  const full = {
+    model: 'tiny',
+    messages: [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: [{ type: 'text', text: 'Weather?' }] },
+      {
+        role: 'assistant',
+        content: null,
+        reasoning_content: 'I look.',
+        tool_calls: [{ id: 'a', type: 'function', function: { name: 'get_weather', arguments: '{"city": "Paris"}' } }],
+      },
+      { role: 'tool', tool_call_id: 'a', content: 'sunny' },
+    ],
+    tools: [WEATHER],
+    tool_choice: 'auto',
+    response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { type: 'object' } } },
+    thinking: { type: 'enabled' },
+    reasoning_effort: 'low',
+    chat_template_kwargs: { thinking: true },
+    reasoning: { effort: 'low' },
+    output_config: { effort: 'low' },
+    stop: ['x'],
+    logit_bias: { '5': 1 },
+    seed: 1,
+    n: 1,
+    logprobs: true,
+    top_logprobs: 1,
+    max_tokens: 5,
+    thinking_budget: 5,
+    stream_options: { include_usage: true },
+    stream: true,
+    prompt: 'a',
+    echo: true,
+    tokens: [1],
+    continue_final_message: false,
+    add_generation_prompt: true,
+    cache_salt: 'a',
+  };
+  const JUNK: readonly unknown[] = [
+    ...[null, true, false, 0, -1, 1.5, 1e308, 2 ** 53, '', 'x', '\u0000', '__proto__', '<｜User｜>', '日本'],
+    ...[[], [null], [[]], {}, { type: 'text' }, { type: 5 }, { __proto__x: 1 }, { constructor: {} }, ['a', 1]],
+    { type: 'function', function: {} },
+  ];
+
+  /** Puts junk at a random place, or takes what stands there away. */
+  function spoil(value: unknown, random: ReturnType<typeof seeded>): unknown {
+    if (typeof value !== 'object' || value === null || random.next() < 0.25) return JUNK[random.int(JUNK.length)];
+    const copy = structuredClone(value) as Record<string, unknown>;
+    const keys = Object.keys(copy);
+    const key = keys[random.int(keys.length)];
+    if (key === undefined) return JUNK[random.int(JUNK.length)];
+    if (random.next() < 0.1) Reflect.deleteProperty(copy, key);
+    else copy[key] = spoil(copy[key], random);
+    return copy;
+  }
+
+  it.each(['/v1/chat/completions', '/v1/completions', '/tokenize', '/detokenize'])(
+    'to %s is served or refused for what is wrong with it, whatever stands where',
+    async (path) => {
+      const random = seeded(path.length);
+      engine.script = { says: () => 'Hm.</think>Hello.' };
+      for (let i = 0; i < 250; i++) {
+        const { stream, stream_options, ...rest } = full;
+        let body: unknown = path === '/tokenize' ? { messages: rest.messages, tools: rest.tools } : { ...rest, ...(random.next() < 0.2 ? { stream, stream_options } : {}) }; // prettier-ignore
+        for (let k = random.int(3); k >= 0; k--) body = spoil(body, random);
+        const response = await server.fetch(
+          new Request(`http://localhost${path}`, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify(body),
+          }),
+        );
+        const text = await response.text();
+        expect([200, 400, 404], `${JSON.stringify(body)} -> ${text}`).toContain(response.status);
+        expect(text, JSON.stringify(body)).not.toContain('internal_error');
+        if (response.status !== 200) expect((JSON.parse(text) as Chunk).error!.message).not.toBe('');
+      }
+    },
+  );
 });
 
 describe('options', () => {

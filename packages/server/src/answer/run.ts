@@ -68,7 +68,9 @@ export class AnswerRun {
     const first = this.#firstToken ?? now;
     // An answer that ended before the engine's request did is measured here.
     const figures =
-      this.#reported > 0 ? this.#usage : { ...this.#usage, prefillMs: first - this.#started, decodeMs: now - first };
+      this.#reported > 0
+        ? this.#usage
+        : { ...this.#usage, cachedTokens: undefined, prefillMs: first - this.#started, decodeMs: now - first };
     return {
       promptTokens: this.request.promptIds.length,
       completionTokens: sum((one) => one.sampledTokens),

@@ -53,6 +53,8 @@ export class ChatWriter {
   readonly #tokenizer;
   readonly #hasLogprobs: boolean;
   readonly #withUsage: boolean;
+  /** vLLM's `continuous_usage_stats`. */
+  readonly #always: boolean;
 
   constructor(
     served: Served,
@@ -66,6 +68,7 @@ export class ChatWriter {
     this.#tokenizer = served.engine.tokenizer;
     this.#hasLogprobs = fields.logprobs === true;
     this.#withUsage = fields.stream_options?.include_usage === true;
+    this.#always = fields.stream_options?.continuous_usage_stats === true;
   }
 
   /** The effort in force, `none` without thinking. */
@@ -94,12 +97,13 @@ export class ChatWriter {
     return { ...this.#chunk(index, { role: 'assistant', content: '' }), reasoning_effort: this.effort };
   }
 
-  delta(index: number, delta: Delta, scores: readonly ScoredToken[]) {
-    return this.#chunk(index, deltaOf(delta), scores);
+  /** @param usage the figures so far, for who wants them with every chunk */
+  delta(index: number, delta: Delta, scores: readonly ScoredToken[], usage: AnswerUsage) {
+    return this.#chunk(index, deltaOf(delta), scores, { finish_reason: null }, usage);
   }
 
-  end(index: number, end: AnswerEnd, scores: readonly ScoredToken[]) {
-    return this.#chunk(index, {}, scores, { finish_reason: end.finishReason, ...stopFields(end) });
+  end(index: number, end: AnswerEnd, scores: readonly ScoredToken[], usage: AnswerUsage) {
+    return this.#chunk(index, {}, scores, { finish_reason: end.finishReason, ...stopFields(end) }, usage);
   }
 
   /** The chunk of the figures, for who asked for it. */
@@ -118,12 +122,18 @@ export class ChatWriter {
     return this.#hasLogprobs && (always || scores.length > 0) ? chatLogprobs(this.#tokenizer, scores) : null;
   }
 
-  #chunk(index: number, delta: object, scores: readonly ScoredToken[] = [], end: object = { finish_reason: null }) {
+  #chunk(
+    index: number,
+    delta: object,
+    scores: readonly ScoredToken[] = [],
+    end: object = { finish_reason: null },
+    usage?: AnswerUsage,
+  ) {
     const { id, created, model, system_fingerprint } = this.#common;
     return {
       ...{ id, object: 'chat.completion.chunk', created, model, system_fingerprint },
       choices: [{ index, delta, logprobs: this.#logprobs(scores, false), ...end }],
-      ...(this.#withUsage ? { usage: null } : {}),
+      ...(this.#withUsage ? { usage: this.#always && usage ? usageOf(usage) : null } : {}),
     };
   }
 }

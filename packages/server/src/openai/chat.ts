@@ -84,7 +84,10 @@ class ChatAnswer {
           open.add(event.index);
           const { index, scores } = event;
           yield {
-            data: event.type === 'delta' ? writer.delta(index, event.delta, scores) : writer.end(index, event.end, scores),
+            data:
+              event.type === 'delta'
+                ? writer.delta(index, event.delta, scores, run.usage)
+                : writer.end(index, event.end, scores, run.usage),
           };
         }
       }
