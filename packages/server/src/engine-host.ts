@@ -90,8 +90,9 @@ export class EngineHost {
   async #restart(engine: Engine): Promise<void> {
     for (let wait = 100; this.#status === 'restarting'; wait = Math.min(2 * wait, MAX_WAIT_MS)) {
       try {
-        this.#keepTotals();
+        this.stats(); // the last figures of the one that died
         await engine.restart();
+        this.#keepTotals();
         if (this.#status !== 'restarting') return;
         this.#status = 'ready';
         this.log('info', 'engine_restarted');
@@ -107,7 +108,6 @@ export class EngineHost {
   stats(): { readonly now: EngineStats; readonly totals: Totals } | undefined {
     const now = this.#served?.engine.stats();
     if (!now) return undefined;
-    if (TOTALS.some((name) => now[name] < this.#last[name])) this.#keepTotals();
     const totals = zero();
     for (const name of TOTALS) {
       this.#last[name] = now[name];

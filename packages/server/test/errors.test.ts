@@ -214,6 +214,7 @@ describe('other statuses', () => {
     for (const name of ['tiny', 'other', 'default']) expect((await ask({ ...base, model: name })).status).toBe(200);
     const one = await ask(undefined, { method: 'GET', path: '/v1/models/nobody%2Fnothing' });
     expect([one.status, one.error]).toMatchObject([404, { code: 'model_not_found' }]);
+    expect((await ask(undefined, { method: 'GET', path: '/v1/models/%E0%A4%A' })).status).toBe(404);
     const route = await ask(undefined, { method: 'GET', path: '/v2/anything' });
     expect([route.status, route.error]).toMatchObject([404, { type: 'not_found_error', code: null }]);
     const method = await ask(undefined, { method: 'GET' });

@@ -292,10 +292,15 @@ describe('an engine that dies', () => {
     const refused = await running.post('/v1/chat/completions', hi);
     expect([refused.status, ((await refused.json()) as Chunk).error!.code]).toEqual([503, 'loading']);
     expect(await health()).toBe(503);
+    // Counters go on where the one that died had left them, and count it once.
+    const counted = async (): Promise<string> =>
+      /\nmegamoe_prompt_tokens_total (\d+)/.exec(await (await fetch(`${running.url}/metrics`)).text())![1]!;
+    expect(await counted()).toBe('7');
     engine.script = {};
     await until(() => engine.restarts === 1);
     await sleep(10);
     expect(await health()).toBe(200);
+    expect([await counted(), await counted()]).toEqual(['14', '14']);
     expect((await running.post('/v1/chat/completions', hi)).status).toBe(200);
   });
 });

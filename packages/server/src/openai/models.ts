@@ -34,7 +34,16 @@ export function listModels(context: ServerContext, c: AppContext): Response {
 /** GET /v1/models/{id}. */
 export function oneModel(context: ServerContext, c: AppContext): Response {
   const served = context.host.use();
-  const id = decodeURIComponent(c.req.path.slice('/v1/models/'.length));
+  const id = decoded(c.req.path.slice('/v1/models/'.length));
   if (!served.has(id)) throw modelNotFound(served, id);
   return c.json(modelObject(served, id));
+}
+
+/** A part of a path without its escapes; one that is badly escaped is nobody's name. */
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
 }
