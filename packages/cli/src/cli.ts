@@ -2,7 +2,6 @@ import { Command, CommanderError } from 'commander';
 import { readFileSync } from 'node:fs';
 import { EXIT, messageOf, SIGNALS, UsageError, type Signal } from './errors';
 import { processIo, type CliIo } from './io';
-import { canSupervise, supervise } from './supervise';
 
 /** The commands, in the order of the help. Each is imported when it is asked for: `generate` need not wait for what only `bench` uses. */
 const COMMANDS: Readonly<Record<string, () => Promise<(io: CliIo) => Command>>> = {
@@ -45,20 +44,12 @@ async function program(io: CliIo, argv: readonly string[]): Promise<Command> {
 }
 
 /**
- * Runs the command line.
+ * Runs a command in this thread.
  * @param argv arguments without the program's name
- * @param io where it writes; left out, the process's own streams, with the command in a thread of its own: signals end it at once and long work
- *   says how far it is
- * @returns the exit code: 0 ok, 1 failure, 2 usage, 130 interrupted (Ctrl-C), 143 terminated
+ * @param io where it writes; left out, the process's own streams
+ * @returns the exit code
  */
-export async function runCli(argv: readonly string[], io?: CliIo): Promise<number> {
-  // How large the process of a memory row is must not depend on who looks on.
-  // And a server answers signals itself, by letting answers end; its engine has a thread of its own where it can.
-  const alone = argv.includes('--memory-of') || nameIn(argv) === 'serve';
-  if (io === undefined && canSupervise() && !alone) {
-    const code = await supervise(argv);
-    if (code !== undefined) return code;
-  }
+export async function runCommand(argv: readonly string[], io?: CliIo): Promise<number> {
   const abort = new AbortController();
   let by: Signal = 'SIGINT';
   const interrupt = (signal: Signal): void => {

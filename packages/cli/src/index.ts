@@ -1,2 +1,2 @@
-export { runCli } from './cli';
+export { runCli } from './run';
 export type { CliIo } from './io';

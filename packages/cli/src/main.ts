@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { runCli } from './cli';
-import { isWorker, work } from './worker';
+import { runCli } from './run';
+import { isWorker } from './worker-messages';
 
-if (isWorker()) await work();
+if (isWorker()) await (await import('./worker')).work();
 else process.exitCode = await runCli(process.argv.slice(2));

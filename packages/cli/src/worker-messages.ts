@@ -1,3 +1,5 @@
+import { workerData } from 'node:worker_threads';
+
 /** What a worker is started with. */
 export interface WorkerStart {
   readonly megamoe: true;
@@ -17,3 +19,6 @@ export type FromWorker =
   /** It wants standard input. */
   | { readonly input: true }
   | { readonly code: number };
+
+/** Whether this thread is a worker of `supervise`, and not the program itself. */
+export const isWorker = (): boolean => (workerData as Partial<WorkerStart> | null)?.megamoe === true;

@@ -1,11 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { runCli } from './cli';
+import { runCommand } from './cli';
 import { EXIT } from './errors';
 import type { CliIo } from './io';
 import type { FromWorker, WorkerStart } from './worker-messages';
-
-/** Whether this is a worker of {@link supervise}, and not the program itself. */
-export const isWorker = (): boolean => (workerData as Partial<WorkerStart> | null)?.megamoe === true;
 
 /**
  * A signal that fires when the flag is set, between turns of the event loop, and that is up to date within one: a long loop need only look at
@@ -56,7 +53,7 @@ export async function work(): Promise<void> {
   };
   let code: number = EXIT.failure;
   try {
-    code = await runCli(argv, io);
+    code = await runCommand(argv, io);
   } finally {
     tell({ code });
     port.close();
