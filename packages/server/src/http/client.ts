@@ -1,8 +1,10 @@
+import { setMaxListeners } from 'node:events';
 import type { AppContext } from '../context';
 
 /** Fires when the client of a request is gone. */
 export function clientSignal(c: AppContext): AbortController {
   const abort = new AbortController();
+  setMaxListeners(0, abort.signal); // every prompt and answer of the request listens
   const gone = (): void => abort.abort(new Error('the client went away'));
   const { signal } = c.req.raw;
   if (signal.aborted) gone();
