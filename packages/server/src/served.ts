@@ -3,6 +3,7 @@ import type { Engine } from '@megamoe/model';
 import { UnsupportedError } from '@megamoe/core';
 import { createHash } from 'node:crypto';
 import { OutputVocabulary } from './answer/decoder';
+import { EncodeCache } from './encode-cache';
 
 /** What a server serves. */
 export interface ServedModel {
@@ -23,6 +24,7 @@ export class Served {
   readonly names: readonly string[];
   readonly vocabulary: OutputVocabulary;
   readonly memory = new AnswerMemory();
+  readonly encodeCache: EncodeCache;
   /** Changes when answers may change: model, formats, backend. */
   readonly fingerprint: string;
   /** Seconds since 1970 at which it was ready. */
@@ -41,6 +43,7 @@ export class Served {
     this.engine = engine;
     this.encoding = encoding;
     this.names = names && names.length > 0 ? names : [id];
+    this.encodeCache = new EncodeCache(engine.tokenizer);
     this.vocabulary = new OutputVocabulary(engine.tokenizer);
     const print = createHash('sha256')
       .update(JSON.stringify([id, backend, formats]))

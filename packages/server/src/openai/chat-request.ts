@@ -93,12 +93,11 @@ export function encode(
   body: JsonBody,
   options: { readonly thinking: boolean; readonly scope: string },
 ): EncodedConversation {
-  const { engine, encoding, memory } = served;
-  const { tokenizer } = engine;
+  const { encoding, encodeCache, memory } = served;
   checkLength(served, body.plain['messages']);
   try {
     return encodeConversation(conversationOf(body), {
-      tokenizer,
+      tokenizer: encodeCache.of(options.scope),
       encoding,
       thinking: options.thinking,
       generationPrompt: 'always',

@@ -1,0 +1,46 @@
+import type { PromptTokenizer } from '@megamoe/chat';
+
+/** Shorter texts are encoded as fast as they are found. */
+const LEAST_CHARACTERS = 200;
+/** Most characters of all texts that are kept, and as many token ids at most. */
+const MAX_CHARACTERS = 16 << 20;
+
+/**
+ * Token ids of long texts that came before: a conversation comes back with all that was said, and encoding it again and again would hold up
+ * others. Kept by scope, so that nobody learns from the time an answer takes what others have sent. The least recently used go first.
+ */
+export class EncodeCache {
+  readonly #ids = new Map<string, readonly number[]>();
+  #characters = 0;
+
+  constructor(
+    private readonly tokenizer: PromptTokenizer,
+    private readonly maxCharacters = MAX_CHARACTERS,
+  ) {}
+
+  /** The tokenizer with this cache before it, for texts without special tokens. */
+  of(scope: string): PromptTokenizer {
+    const { tokenizer } = this;
+    return {
+      specialIds: tokenizer.specialIds,
+      encode: (text, options) => {
+        const plain = options?.parseSpecial === false && text.length >= LEAST_CHARACTERS;
+        return plain ? this.#encode(`${scope}\n${text}`, text) : tokenizer.encode(text, options);
+      },
+    };
+  }
+
+  #encode(key: string, text: string): number[] {
+    const known = this.#ids.get(key);
+    const ids = known ?? this.tokenizer.encode(text, { parseSpecial: false });
+    if (known) this.#ids.delete(key);
+    else this.#characters += key.length;
+    this.#ids.set(key, ids); // the last in a Map is the most recent
+    for (const oldest of this.#ids.keys()) {
+      if (this.#characters <= this.maxCharacters) break;
+      this.#ids.delete(oldest);
+      this.#characters -= oldest.length;
+    }
+    return ids.slice();
+  }
+}
