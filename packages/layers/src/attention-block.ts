@@ -1,6 +1,7 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
 import type { Backend, KvCache, Step } from '@megamoe/ops';
 import { denseLinear, exactLinear, type Inputs } from './dense';
+import type { Probe } from './probe';
 import type { AttentionWeights, CompressorBlock } from './weights';
 import type { Workspace } from './workspace';
 
@@ -12,11 +13,12 @@ export interface AttentionContext {
   readonly step: Step;
   readonly cache: KvCache;
   readonly inputs: Inputs;
+  readonly probe: Probe | undefined;
 }
 
 /** Appends the step's tokens to a compressor: projections of every row, then the windows that become full. */
 function compress(
-  { backend, config, ws, step, cache, inputs }: AttentionContext,
+  { backend, config, ws, step, cache, inputs, probe }: AttentionContext,
   block: CompressorBlock,
   layer: number,
   indexer: boolean,
@@ -24,6 +26,9 @@ function compress(
   const { rows } = step;
   exactLinear(backend, block.wkv, ws.normed, rows, inputs, ws.compKv);
   exactLinear(backend, block.wgate, ws.normed, rows, inputs, ws.compGate);
+  const name = indexer ? 'indexer_compressor' : 'compressor';
+  probe?.between?.(`${name}_kv`, layer, ws.compKv, rows, [block.wkv.n]);
+  probe?.between?.(`${name}_gate`, layer, ws.compGate, rows, [block.wkv.n]);
   backend.compress({
     cache,
     step,
@@ -42,7 +47,7 @@ function compress(
  * compressed windows, chooses compressed keys, attends, rotates back, and projects out in two steps.
  */
 export function attentionBlock(x: AttentionContext, w: AttentionWeights, layer: number): void {
-  const { backend: b, config: c, ws, step, cache, inputs } = x;
+  const { backend: b, config: c, ws, step, cache, inputs, probe } = x;
   const { rows } = step;
   const heads = c.numAttentionHeads;
   const { headDim: d, ropeHeadDim: ropeDim, rmsNormEps: eps } = c;
@@ -50,13 +55,16 @@ export function attentionBlock(x: AttentionContext, w: AttentionWeights, layer: 
 
   denseLinear(b, w.wqA, ws.normed, rows, inputs, ws.qLora);
   b.rmsNorm({ x: ws.qLora, rows, d: c.qLoraRank, weight: w.qNorm, eps, out: ws.qLora });
+  probe?.between?.('q_a', layer, ws.qLora, rows, [c.qLoraRank]);
   denseLinear(b, w.wqB, ws.qLora, rows, inputs, ws.q);
   b.rmsNorm({ x: ws.q, rows: rows * heads, d, weight: null, eps, out: ws.q }); // per head, no weight
   b.rope({ x: ws.q, rows, heads, d, ropeDim, cos, sin, inverse: false });
+  probe?.between?.('q', layer, ws.q, rows, [heads, d]);
 
   denseLinear(b, w.wkv, ws.normed, rows, inputs, ws.kv);
   b.rmsNorm({ x: ws.kv, rows, d, weight: w.kvNorm, eps, out: ws.kv });
   b.rope({ x: ws.kv, rows, heads: 1, d, ropeDim, cos, sin, inverse: false });
+  probe?.between?.('kv', layer, ws.kv, rows, [d]);
   b.writeWindow({ cache, step, layer, d, kv: ws.kv });
 
   if (w.compressor) compress(x, w.compressor, layer, false);
@@ -66,6 +74,8 @@ export function attentionBlock(x: AttentionContext, w: AttentionWeights, layer: 
     denseLinear(b, w.indexer.wqB, ws.qLora, rows, inputs, ws.indexQ);
     b.rope({ x: ws.indexQ, rows, heads: n, d: dim, ropeDim, cos, sin, inverse: false });
     denseLinear(b, w.indexer.headWeights, ws.normed, rows, inputs, ws.indexWeights);
+    probe?.between?.('indexer_q', layer, ws.indexQ, rows, [n, dim]);
+    probe?.between?.('indexer_weights', layer, ws.indexWeights, rows, [n]);
     b.indexSelect({
       cache,
       step,
@@ -93,6 +103,8 @@ export function attentionBlock(x: AttentionContext, w: AttentionWeights, layer: 
   });
   // K = V, so the values came in rotated by their own position: turn the sum back by the query's.
   b.rope({ x: ws.attnOut, rows, heads, d, ropeDim, cos, sin, inverse: true });
+  probe?.between?.('attn_context', layer, ws.attnOut, rows, [heads, d]);
   denseLinear(b, w.woA, ws.attnOut, rows, inputs, ws.oLora);
+  probe?.between?.('o_a', layer, ws.oLora, rows, [c.oGroups * c.oLoraRank]);
   denseLinear(b, w.woB, ws.oLora, rows, inputs, ws.blockOut);
 }

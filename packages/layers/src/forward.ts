@@ -3,9 +3,13 @@ import type { Backend, KvCache, RopeHandle, Step, StepRows } from '@megamoe/ops'
 import { attentionBlock } from './attention-block';
 import { exactLinear, type Inputs } from './dense';
 import { moeBlock } from './moe-block';
+import { firstNonFinite } from './non-finite';
 import type { Place, Probe } from './probe';
 import type { ModelWeights } from './weights';
 import { createWorkspace, type Workspace } from './workspace';
+
+/** Rows of hidden states that are looked at together. */
+const HIDDEN_ROWS = 32;
 
 /** What a forward step is made from. */
 export interface ForwardOptions {
@@ -28,6 +32,8 @@ export class Forward {
   readonly ws: Workspace;
   readonly #ropes: { readonly main: RopeHandle; readonly compress: RopeHandle };
   readonly #context;
+  /** Hidden states on the host. */
+  #hidden: Float32Array | undefined;
 
   constructor(private readonly o: ForwardOptions) {
     const { backend, config: c, weights, inputs, maxRows } = o;
@@ -74,6 +80,7 @@ export class Forward {
       sin: ws.ropeCompress.sin,
     });
     b.embed({ table: weights.embed, ids: step.ids, rows: n, repeat: hc, out: ws.streams });
+    probe?.between?.('embed', -1, ws.streams, n, [hc, d]);
     for (let i = 0; i < weights.layers.length; i++) {
       const w = weights.layers[i]!;
       place.layer = i;
@@ -83,15 +90,21 @@ export class Forward {
       probe?.tensor?.('attn_hc_post', i, ws.post, n, [hc]);
       probe?.tensor?.('attn_hc_comb', i, ws.comb, n, [hc, hc]);
       b.rmsNorm({ x: ws.collapsed, rows: n, d, weight: w.attnNorm, eps, out: ws.normed });
+      probe?.between?.('attn_norm', i, ws.normed, n, [d]);
       attentionBlock(x, w.attention, i);
       if (w.attention.spec.ratio !== 0)
         probe?.attended?.(i, w.attention.indexer ? ws.selected : null, c.indexTopk, cache, rows);
       probe?.tensor?.('attn_out', i, ws.blockOut, n, [d]);
       this.#spread(n);
+      probe?.between?.('attn_streams', i, ws.streams, n, [hc, d]);
 
       place.block = 'experts';
       this.#mix(w.ffnHc, n);
+      probe?.between?.('ffn_hc_collapsed', i, ws.collapsed, n, [d]);
+      probe?.between?.('ffn_hc_post', i, ws.post, n, [hc]);
+      probe?.between?.('ffn_hc_comb', i, ws.comb, n, [hc, hc]);
       b.rmsNorm({ x: ws.collapsed, rows: n, d, weight: w.ffnNorm, eps, out: ws.normed });
+      probe?.between?.('ffn_norm', i, ws.normed, n, [d]);
       moeBlock(x, w.moe, i);
       probe?.tensor?.('ffn_out', i, ws.blockOut, n, [d]);
       this.#spread(n);
@@ -102,6 +115,7 @@ export class Forward {
     const { fn, base, gain } = weights.headHc;
     const { hcEps } = c;
     b.hcHead({ streams: ws.streams, rows: n, hc, d, fn, base, gain, rmsNormEps: eps, hcEps, out: ws.collapsed });
+    probe?.between?.('hc_head', -1, ws.collapsed, n, [d]);
     b.rmsNorm({ x: ws.collapsed, rows: n, d, weight: weights.norm, eps, out: ws.normed });
     probe?.tensor?.('final_norm', -1, ws.normed, n, [d]);
   }
@@ -126,6 +140,23 @@ export class Forward {
         b.download(ws.logits, from * v, (i - from) * v, out, first);
       }
     }
+  }
+
+  /**
+   * The first row of the step that ran whose hidden state, as the head takes it, is not finite, of rows `[row0, rows)`; -1 when there is
+   * none. Waits for the backend.
+   */
+  firstNonFinite(row0: number, rows: number): number {
+    const { backend, config } = this.o;
+    const d = config.hiddenSize;
+    const scratch = (this.#hidden ??= new Float32Array(HIDDEN_ROWS * d));
+    for (let at = row0; at < rows; at += HIDDEN_ROWS) {
+      const n = Math.min(HIDDEN_ROWS, rows - at);
+      backend.download(this.ws.normed, at * d, n * d, scratch, 0);
+      const bad = firstNonFinite(scratch, 0, n * d);
+      if (bad >= 0) return at + Math.floor(bad / d);
+    }
+    return -1;
   }
 
   /** Frees buffers and step. */

@@ -6,6 +6,8 @@ export type { Activations, FloatInputs, Inputs } from './dense';
 export type { Place, Probe } from './probe';
 export { Trace } from './trace';
 export type { TracedTensor } from './trace';
+export { firstNonFinite, FirstNonFinite } from './non-finite';
+export type { NonFiniteValue } from './non-finite';
 export { ExpertRanges } from './calibrate';
 export type { ExpertAmax } from './calibrate';
 export { ExpertFormats } from './expert-formats';

@@ -32,6 +32,7 @@ export function moeBlock(x: MoeContext, w: MoeWeights, layer: number): void {
   const { expertOffsets, staged } = ws;
   const { swigluLimit: limit, moeIntermediateSize: i, hiddenSize: d } = c;
   exactLinear(b, w.gate, ws.normed, rows, inputs, ws.routerLogits);
+  probe?.between?.('router_logits', layer, ws.routerLogits, rows, [c.numExperts]);
   b.route({
     router: ws.router,
     logits: ws.routerLogits,
@@ -90,8 +91,10 @@ export function moeBlock(x: MoeContext, w: MoeWeights, layer: number): void {
   });
 
   if (!w.shared) return;
+  probe?.between?.('experts_out', layer, ws.blockOut, rows, [d]);
   denseLinear(b, w.shared.w13, ws.normed, rows, inputs, ws.sharedGateUp);
   b.swiglu({ gateUp: ws.sharedGateUp, rows, i: w.shared.w2.k, limit, out: ws.sharedUp });
   denseLinear(b, w.shared.w2, ws.sharedUp, rows, inputs, ws.sharedOut);
+  probe?.between?.('shared_experts_out', layer, ws.sharedOut, rows, [d]);
   b.add({ out: ws.blockOut, x: ws.sharedOut, n: rows * d });
 }

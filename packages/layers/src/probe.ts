@@ -9,6 +9,11 @@ import type { Workspace } from './workspace';
 export interface Probe {
   /** A tensor of `rows` rows of shape `inner`. */
   tensor?(name: string, layer: number, x: Tensor, rows: number, inner: readonly number[]): void;
+  /**
+   * Further float rows, in the order in which operations make them, under names of this project: for those who look for one value, as
+   * {@link FirstNonFinite} does. With those of `tensor` they are every float tensor of rows that a step makes, but for the experts' slots.
+   */
+  between?(name: string, layer: number, x: Tensor, rows: number, inner: readonly number[]): void;
   /** After the attention of a compressed layer: `selected` [rows, topk] entries of each row, or null for all visible ones. */
   attended?(layer: number, selected: Tensor | null, topk: number, cache: KvCache, rows: StepRows): void;
   /** After the first GEMM of the routed experts: `normed`, `slotToken`, `expertOffsets` and `gateUp` hold what the two GEMMs are given. */

@@ -22,7 +22,7 @@ export class StepError extends Error {
     const [first] = failures;
     const others = failures.length > 1 ? ` and ${failures.length - 1} more` : '';
     super(
-      `Model.forward: ${failures.length} of ${items} batch items failed, the others went on: item ${first!.item}${others}: ${first!.error.message}`,
+      `Model.forward: ${failures.length} of ${items} batch items failed, the others went on: item ${first!.item}${others}: ${first!.error.message.replace(/^Model\.forward: /, '')}`,
       { cause: first!.error },
     );
   }

@@ -91,7 +91,7 @@ export class Model {
       parts.fingerprint,
     );
     this.#forward = new Forward({ backend, config, weights, inputs, maxRows: maxChunk });
-    this.#runner = new StepRunner(this.#forward, this.memory, config.vocabSize, maxChunk);
+    this.#runner = new StepRunner(backend, this.#forward, this.memory, config.vocabSize, maxChunk);
   }
 
   /**
@@ -185,8 +185,9 @@ export class Model {
    * logits of a row do not depend on its neighbours, on the chunking or on the number of threads, bit for bit. A step that fails leaves its
    * sequences as they were before it.
    * @returns logits [rows, V]: for each item in order its last token's row, or all its rows.
-   * @throws ValueError for a token id out of range, an item without tokens, a sequence twice or of another model; ShapeError past a
-   * sequence's capacity; StepError when some items fail because of their own data: the others have gone on.
+   * @throws ValueError for a token id out of range, an item without tokens, a sequence twice or of another model, and for logits or hidden
+   * states that are not finite, naming the first operation that made such a value; ShapeError past a sequence's capacity; StepError when
+   * some items fail because of their own data: the others have gone on.
    */
   forward(batch: readonly BatchItem[], { logits = 'last', out, trace, ranges }: ForwardOptions = {}): Float32Array {
     const { vocabSize } = this.config;

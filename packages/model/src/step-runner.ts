@@ -1,5 +1,6 @@
-import type { Forward, Probe } from '@megamoe/layers';
-import { StepRows } from '@megamoe/ops';
+import { ValueError } from '@megamoe/core';
+import { FirstNonFinite, firstNonFinite, type Forward, type NonFiniteValue, type Probe } from '@megamoe/layers';
+import { StepRows, type Backend } from '@megamoe/ops';
 import { StepError, type StepFailure } from './errors';
 import type { KvMemory } from './kv';
 import type { Sequence } from './sequence';
@@ -28,13 +29,22 @@ interface Share {
   n: number;
 }
 
+/** A value that is not finite where a share's results are looked at. */
+interface Bad {
+  readonly what: 'logits' | 'hidden states';
+  readonly value: string;
+  /** Of the sequence. */
+  readonly token: number;
+}
+
 /** What the data of one sequence can cause: it alone fails then. */
 const isDataError = (error: unknown): error is Error =>
   error instanceof Error && (error as { code?: unknown }).code === 'ERR_VALUE';
 
 /**
  * Runs batches step by step. A step reserves pages, runs, reads its logits and only then commits: an operation that fails leaves every
- * sequence as it was. Where the data of one sequence make it fail, its neighbours are run without it, with the same bits.
+ * sequence as it was. Where the data of one sequence make it fail, its neighbours are run without it, with the same bits. Values that are
+ * not finite in what a step gives of a sequence make it fail too, at the step that made them: no state is kept that has them.
  */
 export class StepRunner {
   readonly #rows: StepRows;
@@ -47,6 +57,7 @@ export class StepRunner {
   #failures: StepFailure[] = [];
 
   constructor(
+    private readonly backend: Backend,
     private readonly forward: Forward,
     private readonly memory: KvMemory,
     private readonly vocabSize: number,
@@ -82,13 +93,14 @@ export class StepRunner {
       }
       const failed = this.#failures.length;
       this.#step(batch, logits, out, probe);
-      if (this.#failures.length > failed && done > 0 && this.#failures.at(-1)!.item === item) {
+      if (this.#failures.length > failed && done > 0 && this.#failures.some((f) => f.item === item)) {
         item++; // the rest of an item that failed
         done = 0;
       }
     }
     if (this.#failures.length === 0) return;
     if (batch.length === 1) throw this.#failures[0]!.error;
+    this.#failures.sort((a, b) => a.item - b.item);
     for (const { item: i } of this.#failures) {
       const rows = wantedRows(batch[i]!, logits);
       out.fill(NaN, this.#base[i]! * this.vocabSize, (this.#base[i]! + rows) * this.vocabSize);
@@ -115,7 +127,7 @@ export class StepRunner {
     this.#attempt(0, this.#count, batch, logits, out, probe);
   }
 
-  /** Runs shares `[from, to)` as one step, or in halves when the data of some of them make it fail. */
+  /** Runs shares `[from, to)` as one step, or without those whose data make it fail. */
   #attempt(
     from: number,
     to: number,
@@ -141,24 +153,116 @@ export class StepRunner {
       if (rows.wanted > 0) this.forward.logits(rows, out, this.#to);
     } catch (error) {
       if (!isDataError(error)) throw error;
-      if (to - from === 1) {
-        this.#failures.push({ item: this.#shares[from]!.item, error });
-        return;
+      this.#without(from, to, error, batch, logits, out, probe);
+      return;
+    }
+    let bad: (Bad | undefined)[] | undefined;
+    for (let i = from, row0 = 0; i < to; i++) {
+      const share = this.#shares[i]!;
+      const found = this.#nonFinite(share, batch[share.item]!, logits, row0, out);
+      if (found !== undefined) (bad ??= [])[i] = found;
+      row0 += share.n;
+    }
+    const first = bad && this.#search();
+    for (let i = from, row0 = 0; i < to; i++) {
+      const { item, from: at, n } = this.#shares[i]!;
+      const own = bad?.[i];
+      if (own !== undefined) this.#failures.push({ item, error: nonFiniteError(item, own, first!.in(row0, row0 + n)) });
+      else batch[item]!.sequence.commit(batch[item]!.tokenIds, at, n);
+      row0 += n;
+    }
+  }
+
+  /** The first value that is not finite in what the step that ran gives of a share: the logits that are wanted, else hidden states. */
+  #nonFinite(share: Share, item: BatchItem, logits: WantedLogits, row0: number, out: Float32Array): Bad | undefined {
+    const { from, n } = share;
+    const v = this.vocabSize;
+    const token0 = item.sequence.length;
+    const wanted = item.logits ?? logits;
+    const isLast = from + n === item.tokenIds.length;
+    if (wanted === 'all' || (wanted === 'last' && isLast)) {
+      const rows = wanted === 'all' ? n : 1;
+      const at = (this.#base[share.item]! + (wanted === 'all' ? from : 0)) * v;
+      const i = firstNonFinite(out, at, at + rows * v);
+      if (i >= 0) return { what: 'logits', value: String(out[i]), token: token0 + n - rows + Math.floor((i - at) / v) };
+      if (rows === n) return undefined;
+    }
+    const row = this.forward.firstNonFinite(row0, row0 + n);
+    return row < 0 ? undefined : { what: 'hidden states', value: 'NaN or Infinity', token: token0 + row - row0 };
+  }
+
+  /** Runs shares `[from, to)`, of which some made a step fail by their data, without those. */
+  #without(
+    from: number,
+    to: number,
+    error: Error,
+    batch: readonly BatchItem[],
+    logits: WantedLogits,
+    out: Float32Array,
+    probe: Probe | undefined,
+  ): void {
+    const shares = this.#shares;
+    const { layer, block } = this.forward.place;
+    const first = this.#search();
+    let rest = from; // [from, rest): those that go on, in order
+    for (let i = from, row0 = 0; i < to; i++) {
+      const share = shares[i]!;
+      const { item, n } = share;
+      const found = first.in(row0, row0 + n);
+      if (found !== undefined) {
+        const token = batch[item]!.sequence.length + found.row - row0;
+        const bad: Bad = { what: 'hidden states', value: String(found.value), token };
+        this.#failures.push({ item, error: nonFiniteError(item, bad, found, { cause: error }) });
+      } else {
+        shares[i] = shares[rest]!;
+        shares[rest++] = share;
       }
+      row0 += n;
+    }
+    if (rest === to && to - from === 1) {
+      const { item } = shares[from]!;
+      const where = layer < 0 ? `the ${block}` : `the ${block} of layer ${layer}`;
+      const message = `Model.forward: batch item ${item} failed in ${where}: ${error.message}`;
+      this.#failures.push({ item, error: new ValueError(message, { cause: error }) });
+    } else if (rest === to) {
       const middle = (from + to) >> 1;
       this.#attempt(from, middle, batch, logits, out, probe);
       this.#attempt(middle, to, batch, logits, out, probe);
-      return;
+    } else if (rest > from) this.#attempt(from, rest, batch, logits, out, probe);
+  }
+
+  /** Runs the step once more, all its rows, to see where values that are not finite come from. It changes nothing that stands. */
+  #search(): FirstNonFinite {
+    const first = new FirstNonFinite();
+    try {
+      this.forward.run(this.#rows, this.memory.cache, first.probe(this.backend));
+    } catch (error) {
+      if (!isDataError(error)) throw error; // it stopped at such a value, and what came before has been seen
     }
-    for (let i = from; i < to; i++) {
-      const share = this.#shares[i]!;
-      const { sequence, tokenIds } = batch[share.item]!;
-      sequence.commit(tokenIds, share.from, share.n);
-    }
+    return first;
   }
 
   #want(row: number, to: number): void {
     this.#wantedTo[this.#rows.wanted] = to;
     this.#rows.want(row);
   }
+}
+
+const placeOf = ({ tensor, layer }: NonFiniteValue): string => (layer < 0 ? tensor : `${tensor} of layer ${layer}`);
+
+function nonFiniteError(
+  item: number,
+  { what, value, token }: Bad,
+  found: NonFiniteValue | undefined,
+  options?: ErrorOptions,
+): ValueError {
+  return new ValueError(
+    `Model.forward: the ${what} of batch item ${item} are not finite (${value} at token ${token}): ` +
+      (found !== undefined
+        ? `the first operation that made one is ${placeOf(found)}`
+        : what === 'logits'
+          ? 'the first operation that made one is the head (when the step was run again, nothing before it did)'
+          : 'the same step run again made none: the backend does not give the same results twice'),
+    options,
+  );
 }

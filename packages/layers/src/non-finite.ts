@@ -1,0 +1,67 @@
+import type { Backend, Tensor } from '@megamoe/ops';
+import type { Probe } from './probe';
+
+/** Index of the first of `x[from, to)` that is NaN or infinite; -1 when all are finite. Quick where they are. */
+export function firstNonFinite(x: Float32Array, from: number, to: number): number {
+  // Zero times a number is a zero, times NaN or infinity it is NaN. Four sums, which do not wait for each other.
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  let i = from;
+  for (; i + 4 <= to; i += 4) {
+    a += x[i]! * 0;
+    b += x[i + 1]! * 0;
+    c += x[i + 2]! * 0;
+    d += x[i + 3]! * 0;
+  }
+  for (; i < to; i++) a += x[i]! * 0;
+  if (a + b + c + d === 0) return -1;
+  for (i = from; i < to; i++) if (!Number.isFinite(x[i])) return i;
+  return -1;
+}
+
+/** A value of a step that is not finite, and the tensor that has it. */
+export interface NonFiniteValue {
+  /** As a {@link Probe} is told. */
+  readonly tensor: string;
+  /** -1 before the first layer and after the last. */
+  readonly layer: number;
+  /** Of the step. */
+  readonly row: number;
+  readonly value: number;
+}
+
+/** Finds, for every row of one step, the first tensor that has a value that is NaN or infinite. */
+export class FirstNonFinite {
+  /** By row. */
+  readonly #found: (NonFiniteValue & { readonly at: number })[] = [];
+  #tensors = 0;
+
+  /** What looks on while the step runs on a backend. */
+  probe(backend: Backend): Probe {
+    const look = (tensor: string, layer: number, x: Tensor, rows: number, inner: readonly number[]): void => {
+      if (x.dtype !== 'f32') return;
+      const at = this.#tensors++;
+      const width = inner.reduce((a, b) => a * b, 1);
+      const data = new Float32Array(rows * width);
+      backend.download(x, 0, data.length, data, 0);
+      for (let row = 0; row < rows; row++) {
+        if (this.#found[row] !== undefined) continue;
+        const bad = firstNonFinite(data, row * width, (row + 1) * width);
+        if (bad >= 0) this.#found[row] = { tensor, layer, row, value: data[bad]!, at };
+      }
+    };
+    return { tensor: look, between: look };
+  }
+
+  /** The first one in rows `[from, to)`: that of the earliest tensor, and of the earliest row in it. */
+  in(from: number, to: number): NonFiniteValue | undefined {
+    let first: (NonFiniteValue & { readonly at: number }) | undefined;
+    for (let row = from; row < to; row++) {
+      const found = this.#found[row];
+      if (found !== undefined && (first === undefined || found.at < first.at)) first = found;
+    }
+    return first;
+  }
+}
