@@ -13,7 +13,7 @@ import type { ReadBuffers } from './safetensors/buffers';
 import { elementCount } from './safetensors/dtypes';
 import type { TensorInfo, TensorStore } from './safetensors/store';
 import { openTensorStore } from './safetensors/store';
-import { checkNoNaN, decodeFloats, decodeInts } from './tensors/decode';
+import { checkVector, decodeFloats, decodeInts } from './tensors/decode';
 import type { DraftLayers } from './tensors/draft';
 import type { ExpertMatrix } from './tensors/layout';
 import type { ExpertScales, ExpertTensor, LinearTensor } from './tensors/matrix';
@@ -64,7 +64,7 @@ export interface Checkpoint {
   expertScales(layer: number, expert: number, matrix: ExpertMatrix): ExpertScales;
   /** The E8M0 scales [N, K/32] of a routed expert's matrix in MXFP4, without its codes; undefined for other formats. */
   expertE8m0(layer: number, expert: number, matrix: ExpertMatrix): Uint8Array | undefined;
-  /** A tensor that is never quantized, as float32, by canonical name, as in `layers.0.attn_norm.weight`. NaN is an error. */
+  /** A tensor that is never quantized, as float32, by canonical name, as in `layers.0.attn_norm.weight`. NaN is an error, and so is infinity but in sinks and router biases. */
   vector(name: string, length: number): Float32Array;
   /** An integer tensor by canonical name, as in `layers.0.ffn.gate.tid2eid`, whose expert ids are checked. */
   ints(name: string, shape: readonly number[]): Int32Array;
@@ -150,7 +150,7 @@ class OpenCheckpoint implements Checkpoint {
       });
     }
     const data = decodeFloats(info, this.store.read(info.name));
-    checkNoNaN(info, data);
+    checkVector(info, name, data);
     return data;
   }
 

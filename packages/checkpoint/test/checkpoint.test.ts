@@ -359,7 +359,7 @@ describe('reading refuses', () => {
     expect(await reading({ [`${E}.weight_scale`]: sf(4, 0), [`${E}.weight`]: codes }, expert)).toBe('nothing');
   });
 
-  it('NaN and infinity in weights and vectors, but not infinite sinks', async () => {
+  it('NaN and infinity in weights and vectors, but not infinite sinks and router biases', async () => {
     const bits = new Uint16Array(24 * 32);
     bits[70] = 0xff80;
     const head = { dtype: 'BF16', shape: [24, 32], data: bits } as const;
@@ -380,6 +380,14 @@ describe('reading refuses', () => {
       `ERR_CHECKPOINT: ${FILE}: tensor "${sink}": found NaN at index 2`,
     );
     expect(await reading({ [sink]: f32([4], 0, -Infinity, Infinity, 2) }, (c) => c.vector(sink, 4))).toBe('nothing');
+    const norm = 'norm.weight';
+    for (const value of [Infinity, -Infinity]) {
+      const data = new Float32Array(32).fill(1);
+      data[5] = value;
+      expect(await reading({ [norm]: { dtype: 'F32', shape: [32], data } }, (c) => c.vector(norm, 32))).toBe(
+        `ERR_CHECKPOINT: ${FILE}: tensor "${norm}": expected finite values, found ${value} at index 5`,
+      );
+    }
   });
 
   it('expert ids that are none', async () => {

@@ -289,6 +289,13 @@ describe('parseConfig', () => {
     [{ rms_norm_eps: -1 }, /^rms_norm_eps: /],
     [{ rope_scaling: { ...YARN, factor: 0 } }, /^rope_scaling\.factor: /],
     [{ rope_theta: Infinity }, /^rope_theta: /],
+    ...['routed_scaling_factor', 'swiglu_limit', 'rms_norm_eps', 'hc_eps', 'rope_theta', 'compress_rope_theta'].flatMap(
+      (field): [Record<string, unknown>, RegExp][] => [
+        [{ [field]: 1e300 }, new RegExp(`^${field}: too large for float32$`)],
+        [{ [field]: 1e-300 }, new RegExp(`^${field}: too small for float32: it would be 0$`)],
+      ],
+    ),
+    [{ rope_scaling: { ...YARN, factor: 1e39 } }, /^rope_scaling\.factor: too large for float32$/],
     [{ eos_token_id: -1 }, /^eos_token_id: /],
     [{ hidden_size: 0, vocab_size: 0, head_dim: 0, o_groups: 0, hc_mult: 0, index_topk: 0 }, /; and 1 more$/],
   ])('refuses %j by field', (changes, message) => {

@@ -230,6 +230,7 @@ export class HealthScan {
         else if (!Number.isFinite(v)) infinite++;
       }
       if (nan + infinite > 0) this.nonFinite.push({ tensor: t.name, nan, infinite });
+      if (infinite > 0 && nan === 0) this.vector(t);
     } else if (
       canonicalName(t.name).endsWith('.tid2eid') &&
       !this.checkpoint.draft.tensors.has(canonicalName(t.name))
@@ -239,6 +240,20 @@ export class HealthScan {
       } catch (error) {
         this.refuse(error);
       }
+    }
+  }
+
+  /** Reads a tensor as a load does, where a load does: not all may be infinite. */
+  private vector(t: TensorInfo): void {
+    const name = canonicalName(t.name);
+    if (this.checkpoint.draft.tensors.has(name)) return;
+    try {
+      this.checkpoint.vector(
+        name,
+        t.shape.reduce((a, b) => a * b, 1),
+      );
+    } catch (error) {
+      this.refuse(error);
     }
   }
 

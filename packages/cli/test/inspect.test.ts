@@ -1,5 +1,5 @@
 import { openCheckpoint, writeCheckpoint, type TensorToWrite } from '@megamoe/checkpoint';
-import { readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectOfflinePage, expectWellFormed } from './html-checks';
@@ -88,6 +88,41 @@ it('fails on NaN in a plain tensor and in a global scale, and names both', async
   expect(err).toMatch(/inspect: NaN in layers\.4\.ffn\.experts\.2\.w1\.weight_scale_2, layers\.3\.ffn\.gate\.bias/);
   expect(out).toContain('layers.3.ffn.gate.bias: 1 NaN, 0 infinite');
   expect(readFileSync(html, 'utf8')).toContain('class="verdict bad"');
+});
+
+it('fails on infinity in a vector as a load does, but not where it means something', async () => {
+  const bad = await spoilt('infinite', (name, data) => {
+    if (name === 'hc_head_base') f32(data)[1] = Infinity;
+    if (name === 'layers.3.ffn.gate.bias') f32(data)[3] = -Infinity;
+    if (name === 'layers.0.attn.attn_sink') f32(data)[0] = -Infinity;
+  });
+  const { code, err } = await cli('inspect', bad);
+  expect(code).toBe(1);
+  const why = /tensor "hc_head_base": expected finite values, found Infinity at index 1\n$/;
+  expect(err).toMatch(why);
+  expect(err).not.toMatch(/bias|sink/);
+  const loaded = await cli('logits', '--model', bad, '--token-ids', '1,2', '--out', at('infinite.safetensors'));
+  expect([loaded.code, loaded.err]).toEqual([1, expect.stringMatching(why)]);
+  expect(existsSync(at('infinite.safetensors'))).toBe(false);
+});
+
+it('logits and generate end in one line when what they compute is not finite, naming where it began', async () => {
+  // Finite weights, so large that products with them are not: 3.4e38 in BF16.
+  const large = await spoilt('large', (name, data) => void (name === 'norm.weight' && data.fill(0x7f)));
+  copyFileSync(join(TINY, 'tokenizer.json'), join(large, 'tokenizer.json'));
+  const out = at('large.safetensors');
+  const model = ['--model', large, '--backend', 'js'];
+  for (const args of [
+    ['logits', ...model, '--token-ids', '1,2', '--out', out],
+    ['generate', ...model, 'a'],
+  ]) {
+    const { code, err } = await cli(...args);
+    expect([code, err]).toEqual([1, expect.anything()]);
+    expect(err).toMatch(
+      / of batch item 0 are not finite \(-?\S+ at token \d\): the first operation that made one is final_norm\n$/,
+    );
+  }
+  expect(existsSync(out)).toBe(false);
 });
 
 it('fails when the global scales are inverted, in one line, as text and as a page', async () => {

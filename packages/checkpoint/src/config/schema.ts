@@ -6,9 +6,14 @@ export const inWords = { error: en().localeError };
 
 const positiveInt = z.int().check(z.positive());
 const count = (fallback: number) => z._default(positiveInt.check(z.maximum(2 ** 31 - 1)), fallback);
-const positive = z.number().check(z.positive());
+/** A number that layers compute with: in float32 it is finite, and not 0 unless it says 0. */
+const float32 = z.number().check(
+  z.refine((x) => Math.abs(Math.fround(x)) < Infinity, 'too large for float32'),
+  z.refine((x) => x === 0 || Math.fround(x) !== 0, 'too small for float32: it would be 0'),
+);
+const positive = float32.check(z.positive());
 const fraction = positive.check(z.maximum(1));
-const nonnegative = z.number().check(z.nonnegative());
+const nonnegative = float32.check(z.nonnegative());
 /** A token id. */
 export const tokenId = z.int().check(z.nonnegative());
 /** One token id or a list of them. */
@@ -24,7 +29,7 @@ export const ropeSchema = z.object({
   beta_fast: z.nullish(positive),
   beta_slow: z.nullish(positive),
   original_max_position_embeddings: z.nullish(positiveInt),
-  attention_factor: z.nullish(z.number()),
+  attention_factor: z.nullish(float32),
   truncate: z.nullish(z.boolean()),
 });
 

@@ -63,10 +63,15 @@ export function checkWeights(info: TensorInfo, data: Uint16Array | Float32Array,
   );
 }
 
-/** Throws at the first NaN. Infinity may stand: a sink of -Infinity is none. */
-export function checkNoNaN(info: TensorInfo, data: Float32Array): void {
-  const at = data.findIndex(Number.isNaN);
-  if (at >= 0) throw badFile(info.file, `found NaN at index ${at}`, { tensor: info.name });
+/** Tensors whose infinities mean something: a sink that takes everything or nothing, a router's bias that switches an expert on or off. */
+const MAY_BE_INFINITE = /\.attn_sink$|\.gate\.bias$/;
+
+/** Throws at the first value of a tensor that is no matrix which cannot stand: NaN, and infinity where it means nothing. @param name canonical */
+export function checkVector(info: TensorInfo, name: string, data: Float32Array): void {
+  const at = data.findIndex(MAY_BE_INFINITE.test(name) ? Number.isNaN : (x) => !Number.isFinite(x));
+  if (at < 0) return;
+  const found = Number.isNaN(data[at]) ? 'found NaN' : `expected finite values, found ${data[at]}`;
+  throw badFile(info.file, `${found} at index ${at}`, { tensor: info.name });
 }
 
 /**
