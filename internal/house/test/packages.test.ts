@@ -22,6 +22,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   '@megamoe/native-kit': 40,
   '@megamoe/gemm-native': 150, // with the C++ sources
   '@megamoe/attention': 90,
+  '@megamoe/checkpoint': 68, // every published layout, and the schema library within
   '@megamoe/tiny-model': 15_000, // the weights
   megamoe: 100, // an application: every command and its pages
 };

@@ -29,6 +29,7 @@ it('a patch in one package and a minor in another give the right versions, chang
     '@megamoe/sf-layout': 'patch',
     '@megamoe/sampler': 'minor',
     '@megamoe/model': 'patch', // its ^0.1.0 does not take the sampler's 0.2.0
+    '@megamoe/server': 'patch', // nor do theirs take the model's
     megamoe: 'patch',
   } as const;
   expect(Object.keys(trial).sort()).toEqual(Object.keys(parts).sort());

@@ -188,16 +188,18 @@ export class HealthScan {
     this.refused.push(error.message);
   }
 
-  /** Global scales, and scales that are floats. */
+  /** Global scales, and scales of tiles. */
   private companions(m: ModuleInfo, isModel: boolean): void {
     for (const [key, t] of m.companions) {
-      if (this.seen.has(t.name) || !FLOATS.includes(t.dtype)) continue;
+      const isE8m0 = m.format === 'fp8' && t.dtype === 'F8_E8M0';
+      if (this.seen.has(t.name) || !(isE8m0 || FLOATS.includes(t.dtype))) continue;
       this.seen.add(t.name);
       if (m.format === 'nvfp4') this.globalScale(m, key as GlobalScaleKey, t, isModel);
       else {
         const row = this.row(m);
         row.matrices++;
-        for (const value of this.checkpoint.readF32(t.name)) count(row, value, 1, undefined);
+        if (isE8m0) for (const byte of this.checkpoint.read(t.name)) count(row, E8M0_VALUES[byte]!, 1, false);
+        else for (const value of this.checkpoint.readF32(t.name)) count(row, value, 1, undefined);
       }
     }
   }

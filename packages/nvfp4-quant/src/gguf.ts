@@ -14,9 +14,9 @@ export const GGUF_BLOCK_BYTES = 36;
  * where byte `s*8 + j` holds element `s*16 + j` in the low and `s*16 + j + 8` in the high nibble. The global scale does not
  * fit in: GGUF keeps it in a tensor `NAME.scale`, multiplied after the matmul. A scale of -0 becomes 0. Throws `ValueError`
  * naming the index of a scale that UE4M3 cannot hold (negative, or NaN, which ggml would read as 0).
- * @param codes  [M, K/2]  u8, low nibble first; `k` is a multiple of 64
- * @param sf     [M, K/16] E4M3 bytes, linear
- * @param blocks [M, K/64 * 36] u8
+ * @param codes [M, K/2]  u8, low nibble first; `k` is a multiple of 64
+ * @param sf    [M, K/16] E4M3 bytes, linear
+ * @param given [M, K/64 * 36] u8, where the blocks go
  */
 export function packGguf(codes: Uint8Array, sf: Uint8Array, shape: CodesShape, given?: Uint8Array): Uint8Array {
   const fn = 'packGguf';
@@ -51,9 +51,9 @@ export function packGguf(codes: Uint8Array, sf: Uint8Array, shape: CodesShape, g
 /**
  * The inverse of {@link packGguf}. A scale byte 0x7F, which ggml decodes as 0, comes out as 0; one with the top bit set is no
  * UE4M3 and throws `ValueError`.
- * @param blocks [M, K/64 * 36] u8
- * @param codes  [M, K/2]  u8, low nibble first
- * @param sf     [M, K/16] E4M3 bytes, linear
+ * @param blocks     [M, K/64 * 36] u8
+ * @param givenCodes [M, K/2]  u8, where the codes go, low nibble first
+ * @param givenSf    [M, K/16] where the E4M3 bytes go, linear
  */
 export function unpackGguf(
   blocks: Uint8Array,

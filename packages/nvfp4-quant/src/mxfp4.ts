@@ -29,7 +29,7 @@ function checkE8m0(fn: string, e8m0: Uint8Array, count: number): void {
  * Microscaling Formats v1.0.
  * @param codes [M, K/2]  u8, the even column in the low nibble; `k` is a multiple of 32; all arrays may be longer than needed
  * @param e8m0  [M, K/32] E8M0 bytes
- * @param out   [M, K]    f32
+ * @param given [M, K]    f32, where the values go
  */
 export function dequantizeMxfp4(
   codes: Uint8Array,
@@ -98,10 +98,10 @@ export interface Mxfp4CastShape extends CodesShape {
  * quantized by ModelOpt's rule with the amax of its 32 values, clamped to [2^-9, 448].
  *
  * Throws `ShapeError`, `KindError`, and `ValueError` on a NaN scale (byte 255).
- * @param mxCodes [M, K/2]  u8, the even column in the low nibble; `k` is a multiple of 32
- * @param e8m0    [M, K/32] E8M0 bytes
- * @param codes   [M, K/2]  u8
- * @param sf      [M, K/16] E4M3 bytes, linear
+ * @param mxCodes    [M, K/2]  u8, the even column in the low nibble; `k` is a multiple of 32
+ * @param e8m0       [M, K/32] E8M0 bytes
+ * @param givenCodes [M, K/2]  u8, where the codes go
+ * @param givenSf    [M, K/16] where the E4M3 bytes go, linear
  */
 export function castMxfp4ToNvfp4(
   mxCodes: Uint8Array,

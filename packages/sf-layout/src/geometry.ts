@@ -151,7 +151,7 @@ export function sfCoordinate(g: SfGeometry, offset: number): SfCoordinate {
 
 /**
  * Offsets of all scales in `[l][row][kSf]` order. Throws `ShapeError` when the allocation passes 2^32 bytes.
- * @param out [l * rows * kSf] u32
+ * @param given [l * rows * kSf] u32, where the offsets go
  */
 export function sfOffsetTable(g: SfGeometry, given?: Uint32Array): Uint32Array {
   const fn = 'sfOffsetTable';
