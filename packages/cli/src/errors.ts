@@ -22,6 +22,8 @@ export class CheckFailed extends Error {
 /** The message of an error and of what caused it, for people. */
 export function messageOf(e: unknown): string {
   if (!(e instanceof Error)) return String(e);
+  if ((e as NodeJS.ErrnoException).syscall === 'uv_cwd')
+    return 'the working folder is not there any more (deleted or moved): change to one that is';
   const cause = e.cause instanceof Error && !e.message.includes(e.cause.message) ? ` (${e.cause.message})` : '';
   return `${e.message}${cause}`;
 }

@@ -1,3 +1,5 @@
+import { EXIT, messageOf } from './errors';
+
 /** Where a command writes: results to `out`, progress and logs to `err`. */
 export interface CliIo {
   readonly out: (text: string) => void;
@@ -12,19 +14,26 @@ export interface CliIo {
   readonly signal: AbortSignal;
 }
 
-/** A reader that goes away (`| head`) ends the process quietly. */
-export function endQuietlyWithReader(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (e: NodeJS.ErrnoException) => {
-      if (e.code === 'EPIPE') process.exit(0);
-      throw e;
-    });
-  }
+/**
+ * Answers errors of the process's own streams. A reader of the results that goes away (`| head`) ends the process quietly. Results that cannot
+ * be written (a full disk) end it with a line, by way of `fail` where there is work to be stopped first. Messages that cannot be written are lost;
+ * the command goes on.
+ */
+export function watchStreams(fail: () => void = () => process.exit(EXIT.failure)): void {
+  let failed = false;
+  process.stderr.on('error', () => undefined);
+  process.stdout.on('error', (e: NodeJS.ErrnoException) => {
+    if (e.code === 'EPIPE') process.exit(EXIT.ok);
+    if (failed) return;
+    failed = true;
+    process.stderr.write(`megamoe: standard output cannot be written: ${messageOf(e)}\n`);
+    fail();
+  });
 }
 
 /** The process's own streams. */
 export function processIo(signal: AbortSignal): CliIo {
-  endQuietlyWithReader();
+  watchStreams();
   return {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),

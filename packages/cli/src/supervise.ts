@@ -3,7 +3,7 @@ import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker } from 'node:worker_threads';
 import { EXIT, messageOf, SIGNALS, type Signal } from './errors';
-import { endQuietlyWithReader } from './io';
+import { watchStreams } from './io';
 import { Pulse } from './progress';
 import type { FromWorker, WorkerStart } from './worker-messages';
 
@@ -32,9 +32,18 @@ export async function supervise(argv: readonly string[]): Promise<number | undef
   } catch {
     return undefined; // a permission model without threads
   }
-  endQuietlyWithReader();
   const pulse = new Pulse(argv[0] ?? '', isTerminal, (text) => void process.stderr.write(text));
   let by: Signal | undefined;
+  let isFailed = false;
+  const abort = (): void => {
+    Atomics.store(new Int32Array(flag), 0, 1);
+    worker.postMessage('abort');
+  };
+  watchStreams(() => {
+    isFailed = true;
+    abort();
+    setTimeout(() => process.exit(EXIT.failure), GRACE_MS).unref();
+  });
   const stop = (signal: Signal): void => {
     const kill = (): never => {
       pulse.stop();
@@ -43,15 +52,16 @@ export async function supervise(argv: readonly string[]): Promise<number | undef
     };
     if (by !== undefined) kill(); // asked twice
     by = signal;
-    Atomics.store(new Int32Array(flag), 0, 1);
-    worker.postMessage('abort');
+    abort();
     setTimeout(kill, GRACE_MS).unref();
   };
   const handlers = (Object.keys(SIGNALS) as Signal[]).map((signal) => [signal, () => stop(signal)] as const);
   for (const [signal, handler] of handlers) process.on(signal, handler);
+  let code: number;
   try {
-    const code = await new Promise<number>((resolve) => {
+    code = await new Promise<number>((resolve) => {
       worker.on('message', (message: FromWorker) => {
+        if (isFailed && !('code' in message)) return; // it is being ended, and why has been said
         if ('out' in message) {
           pulse.beat();
           process.stdout.write(message.out);
@@ -69,11 +79,12 @@ export async function supervise(argv: readonly string[]): Promise<number | undef
       });
       worker.on('exit', (code) => resolve(code));
     });
-    return by === undefined ? code : EXIT[SIGNALS[by]];
   } finally {
     pulse.stop();
     for (const [signal, handler] of handlers) process.off(signal, handler);
     if (hasInput) process.stdin.destroy();
     await worker.terminate();
   }
+  if (isFailed) return EXIT.failure;
+  return by === undefined ? code : EXIT[SIGNALS[by]];
 }
