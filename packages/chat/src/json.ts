@@ -1,4 +1,4 @@
-import { ValueError } from '@megamoe/core';
+import { describe, KindError, ValueError } from '@megamoe/core';
 
 /** A number of a JSON text, as it was written: no digit is lost. */
 export class JsonNumber {
@@ -141,6 +141,7 @@ class Reader {
  * @throws ValueError with line and column
  */
 export function readJson(text: string, options: ReadJsonOptions = {}): JsonValue {
+  if (typeof text !== 'string') throw new KindError(`readJson: "text" must be a string, got ${describe(text)}`);
   const reader = new Reader(text, options);
   const open: { readonly into: JsonValue[] | JsonObject; key: string }[] = [];
   for (;;) {

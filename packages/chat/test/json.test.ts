@@ -122,3 +122,8 @@ describe('readJson and writeJson', () => {
     expect(tryReadJson('null')).toBeNull();
   });
 });
+
+it('what is no text is named as such', () => {
+  for (const text of [undefined, null, 1, {}, Symbol('s')] as never[])
+    expect(() => readJson(text)).toThrow('readJson: "text" must be a string');
+});

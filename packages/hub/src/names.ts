@@ -8,6 +8,7 @@ const COMMIT = /^[0-9a-f]{40}$/;
 
 /** Whether it is `ORG/NAME` as the Hub has them: letters, digits, `-`, `_` and `.`, at most 96 in all, without `--` and `..`. */
 export function isModelName(text: string): boolean {
+  if (typeof text !== 'string') return false;
   const parts = text.split('/');
   return (
     parts.length === 2 && text.length <= 96 && parts.every((p) => PART.test(p)) && !/--|\.\.|\.git$/.test(text) // `--` parts the names of folders

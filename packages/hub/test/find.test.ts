@@ -168,4 +168,6 @@ it.each([
   ['a/b.git', false],
   ['a b/c', false],
   [`a/${'b'.repeat(95)}`, false],
+  [null as never, false],
+  [1 as never, false],
 ])('isModelName %j: %j', (text, want) => expect(isModelName(text)).toBe(want));

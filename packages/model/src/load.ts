@@ -6,7 +6,7 @@ import {
   type GenerationConfig,
   type Tokenizer,
 } from '@megamoe/checkpoint';
-import { checkInteger, checkOneOf, KindError } from '@megamoe/core';
+import { checkInteger, checkObject, checkOneOf, KindError } from '@megamoe/core';
 import {
   loadWeights,
   type Activations,
@@ -117,6 +117,7 @@ export function planModel(dir: string, o: LoadOptions = {}): MemoryPlan {
  * @throws what the source throws, and as {@link loadModel}.
  */
 export async function createModel(source: WeightSource, o: LoadOptions = {}): Promise<Model> {
+  checkObject('createModel', 'source', source);
   checkLoadOptions('createModel', o);
   return packModel('createModel', source, backendOf('createModel', o), o, {
     tokenizer: null,

@@ -1,5 +1,14 @@
 import type { GenerationConfig, ModelConfig, Tokenizer } from '@megamoe/checkpoint';
-import { checkInteger, ShapeError, ValueError } from '@megamoe/core';
+import {
+  checkInteger,
+  checkKind,
+  checkObject,
+  checkOneOf,
+  describe,
+  KindError,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
 import {
   Forward,
   layerSpec,
@@ -47,6 +56,14 @@ export interface ModelParts {
   readonly fingerprint: string;
   /** Frees weights and files. */
   readonly free: () => void;
+}
+
+const WANTED: readonly WantedLogits[] = ['last', 'all', 'none'];
+
+/** @throws KindError for what cannot look on while a step runs */
+function checkLooker(name: string, looker: unknown): void {
+  if (looker === undefined || typeof (looker as { probe?: unknown } | null)?.probe === 'function') return;
+  throw new KindError(`Model.forward: "${name}" must be one that was made by its class, got ${describe(looker)}`);
 }
 
 /** A loaded model: its weights packed for a backend, the buffers of a step, and the memory of its sequences. One step runs at a time. */
@@ -174,7 +191,9 @@ export class Model {
   }
 
   /** A new, empty sequence that can hold `maxTokens` tokens (default: the model's limit). It takes memory as tokens come. */
-  createSequence({ maxTokens = this.config.maxPositionEmbeddings }: { maxTokens?: number | undefined } = {}): Sequence {
+  createSequence(options: { maxTokens?: number | undefined } = {}): Sequence {
+    checkObject('Model.createSequence', 'options', options);
+    const { maxTokens = this.config.maxPositionEmbeddings } = options;
     checkInteger('Model.createSequence', 'maxTokens', maxTokens, 1, this.config.maxPositionEmbeddings);
     if (this.#disposed) throw new ValueError('Model.createSequence: the model has been disposed');
     return new Sequence(this.memory, maxTokens);
@@ -189,9 +208,15 @@ export class Model {
    * states that are not finite, naming the first operation that made such a value; ShapeError past a sequence's capacity; StepError when
    * some items fail because of their own data: the others have gone on.
    */
-  forward(batch: readonly BatchItem[], { logits = 'last', out, trace, ranges }: ForwardOptions = {}): Float32Array {
+  forward(batch: readonly BatchItem[], options: ForwardOptions = {}): Float32Array {
     const { vocabSize } = this.config;
+    checkObject('Model.forward', 'options', options);
+    const { logits = 'last', out, trace, ranges } = options;
+    checkOneOf('Model.forward', 'logits', logits, WANTED);
+    checkLooker('trace', trace);
+    checkLooker('ranges', ranges);
     this.#check(batch, trace);
+    if (out !== undefined) checkKind('Model.forward', 'out', out, Float32Array);
     let rows = 0;
     for (let i = 0; i < batch.length; i++) rows += wantedRows(batch[i]!, logits);
     if (out !== undefined && out.length !== rows * vocabSize) {
@@ -208,17 +233,26 @@ export class Model {
   #check(batch: readonly BatchItem[], trace: Trace | undefined): void {
     const fn = 'Model.forward';
     if (this.#disposed) throw new ValueError(`${fn}: the model has been disposed`);
+    if (!Array.isArray(batch)) throw new KindError(`${fn}: "batch" must be an array, got ${describe(batch)}`);
     if (batch.length === 0) throw new ValueError(`${fn}: the batch is empty; give at least one item`);
     if (trace && batch.length > 1) throw new ValueError(`${fn}: "trace" takes one sequence, got ${batch.length}`);
     const seen = this.#seen;
     seen.clear();
     for (let i = 0; i < batch.length; i++) {
-      const { sequence, tokenIds } = batch[i]!;
+      const item: unknown = batch[i];
+      if (typeof item !== 'object' || item === null)
+        throw new KindError(
+          `${fn}: batch item ${i} must be an object with "sequence" and "tokenIds", got ${describe(item)}`,
+        );
+      const { sequence, tokenIds, logits } = item as BatchItem;
+      if (logits !== undefined) checkOneOf(fn, 'logits', logits, WANTED);
       if (!(sequence instanceof Sequence) || sequence.memory !== this.memory) {
         throw new ValueError(`${fn}: the sequence of batch item ${i} is not one that this model made`);
       }
       if (seen.has(sequence)) throw new ValueError(`${fn}: batch item ${i} repeats a sequence of the batch`);
       seen.add(sequence);
+      if (typeof tokenIds !== 'object' || typeof (tokenIds as ArrayLike<number> | null)?.length !== 'number')
+        throw new KindError(`${fn}: the token ids of batch item ${i} must be an array, got ${describe(tokenIds)}`);
       if (tokenIds.length === 0) throw new ValueError(`${fn}: batch item ${i} has no tokens; give at least one`);
       checkTokenIds(fn, tokenIds, this.config.vocabSize);
       const { length } = sequence.pages; // throws when it has been disposed

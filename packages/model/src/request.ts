@@ -1,6 +1,6 @@
 import { encodeConversation, type Message } from '@megamoe/chat';
 import type { GenerationConfig, ModelConfig, Tokenizer } from '@megamoe/checkpoint';
-import { checkInteger, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkObject, KindError, ValueError } from '@megamoe/core';
 import { resolveSamplingParams, StopChecker, type SamplingParams } from '@megamoe/sampler';
 import { ContextLengthError } from './errors';
 import { checkOptionNames } from './options';
@@ -144,6 +144,7 @@ export interface PreparedRequest {
 
 /** Token ids of a prompt. @throws ValueError, KindError for what is none */
 export function promptTokenIds(model: RequestContext, o: Prompt, fn = 'generate'): number[] {
+  checkObject(fn, 'prompt', o);
   const { prompt, messages, tokenIds, chat } = o as Partial<
     Record<'prompt' | 'messages' | 'tokenIds' | 'chat', unknown>
   >;

@@ -66,3 +66,35 @@ it('a sequence of a million tokens costs nothing until they come', async () => {
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1e6);
   many.forEach((s) => s.dispose());
 });
+
+it('arguments of the wrong kind are named, by code', async () => {
+  const m = await model(MICRO_FLASH, { backend: 'js' });
+  const code = (run: () => unknown): unknown => {
+    try {
+      return run();
+    } catch (error) {
+      return (error as { code?: unknown }).code;
+    }
+  };
+  const sequence = m.createSequence();
+  for (const wrong of [null, 1, 'x', Symbol('s'), 1n] as never[]) {
+    const item = { sequence, tokenIds: [1] };
+    const calls: Record<string, () => unknown> = {
+      batch: () => m.forward(wrong),
+      item: () => m.forward([wrong]),
+      tokenIds: () => m.forward([{ sequence, tokenIds: wrong }]),
+      options: () => m.forward([item], wrong),
+      out: () => m.forward([item], { out: wrong }),
+      trace: () => m.forward([item], { trace: wrong }),
+      createSequence: () => m.createSequence(wrong),
+      promptTokenIds: () => m.promptTokenIds(wrong),
+      restore: () => sequence.restore(wrong),
+      createBackend: () => createBackend(wrong),
+    };
+    for (const [name, call] of Object.entries(calls)) expect([name, code(call)]).toEqual([name, 'ERR_KIND']);
+    expect(code(() => m.forward([item], { logits: wrong }))).toBe('ERR_VALUE');
+    expect(code(() => m.forward([{ ...item, logits: wrong }]))).toBe('ERR_VALUE');
+  }
+  expect(code(() => sequence.restore({} as never))).toBe('ERR_VALUE');
+  expect(sequence.length).toBe(0);
+});

@@ -153,6 +153,8 @@ export function resolveSamplingParams(
 
 /** Throws {@link ValueError} naming the first of `ids` that is no integer in [0, vocabSize). */
 export function checkIds(fn: string, arg: string, ids: ArrayLike<number>, vocabSize: number): void {
+  if (typeof ids !== 'object' || typeof (ids as ArrayLike<number> | null)?.length !== 'number')
+    throw new KindError(`${fn}: "${arg}" must be an array of token ids, got ${describe(ids)}`);
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i]!;
     if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;

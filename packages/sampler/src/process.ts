@@ -1,4 +1,4 @@
-import { checkCapacity, checkKind, checkLength, checkOneOf, ValueError } from '@megamoe/core';
+import { checkCapacity, checkKind, checkLength, checkObject, checkOneOf, ValueError } from '@megamoe/core';
 import { checkIds, type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { type Candidates, createSamplerScratch, type SamplerScratch, tokenOf } from './scratch';
 import { type Cut, cutMinP, cutTopP, kthLargest } from './select';
@@ -212,16 +212,15 @@ export interface ProcessOptions {
  * that compare them with another engine.
  *
  * @param logits [V] f32, finite or -Infinity; not changed
- * @param out    [V] f32, may be `logits`
+ * @param into   [V] f32, may be `logits`; default: a new array
  * @throws as `Sampler` does
  */
-export function processLogits(
-  logits: Float32Array,
-  { params, promptIds, outputIds = [], stopIds = [], stage = 'truncation' }: ProcessOptions,
-  out: Float32Array = new Float32Array(logits.length),
-): Float32Array {
+export function processLogits(logits: Float32Array, options: ProcessOptions, into?: Float32Array): Float32Array {
   const fn = 'processLogits';
   checkKind(fn, 'logits', logits, Float32Array);
+  checkObject(fn, 'options', options);
+  const { params, promptIds, outputIds = [], stopIds = [], stage = 'truncation' } = options;
+  const out = into ?? new Float32Array(logits.length);
   checkKind(fn, 'out', out, Float32Array);
   checkOneOf(fn, 'stage', stage, STAGES);
   const vocabSize = logits.length;

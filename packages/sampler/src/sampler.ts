@@ -1,4 +1,4 @@
-import { checkInteger, ValueError, type LogitsScan } from '@megamoe/core';
+import { checkInteger, checkObject, ValueError, type LogitsScan } from '@megamoe/core';
 import { drawToken } from './draw';
 import { logSum, topLogprobs, type TokenLogprob } from './logprobs';
 import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
@@ -56,8 +56,11 @@ export class Sampler {
   #position: number;
 
   /** @throws ValueError or KindError that names the parameter */
-  constructor({ vocabSize, params, promptIds, sequence = 0, stopIds = [], scratch, scan }: SamplerOptions) {
+  constructor(options: SamplerOptions) {
     const fn = 'Sampler';
+    checkObject(fn, 'options', options);
+    const { vocabSize, params, promptIds, sequence = 0, stopIds = [], scratch, scan } = options;
+    if (scratch !== undefined) checkObject(fn, 'scratch', scratch);
     this.params = resolveSamplingParams(params, vocabSize, fn);
     checkInteger(fn, 'sequence', sequence, 0, MAX_U32);
     if (scratch && scratch.vocabSize !== vocabSize) {

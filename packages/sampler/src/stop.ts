@@ -1,4 +1,4 @@
-import { checkInteger, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkObject, KindError, ValueError } from '@megamoe/core';
 
 /** What a {@link StopChecker} looks for. */
 export interface StopCheckerOptions {
@@ -52,7 +52,11 @@ export class StopChecker {
   /** @throws ValueError or KindError for an id that is no token id, a stop string that is empty or holds half a surrogate pair */
   constructor(options: StopCheckerOptions) {
     const fn = 'StopChecker';
+    checkObject(fn, 'options', options);
     const { stopIds, stopStrings = [], ignoreEos = false, eosIds, includeStop = false, minTokens = 0 } = options;
+    checkList(fn, 'stopIds', stopIds);
+    if (eosIds !== undefined) checkList(fn, 'eosIds', eosIds);
+    checkList(fn, 'stopStrings', stopStrings);
     for (const id of stopIds) checkInteger(fn, 'stopIds', id, 0);
     for (const id of eosIds ?? []) checkInteger(fn, 'eosIds', id, 0);
     for (const stop of stopStrings) checkStopString(fn, stop);
@@ -134,6 +138,11 @@ export class StopChecker {
 
 function isHighSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit < 0xdc00;
+}
+
+function checkList(fn: string, arg: string, v: unknown): void {
+  if (typeof v === 'object' && v !== null && Symbol.iterator in v) return;
+  throw new KindError(`${fn}: "${arg}" must be a list, got ${v === null ? 'null' : typeof v}`);
 }
 
 function checkBoolean(fn: string, arg: string, v: unknown): void {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { resolveSamplingParams, Sampler, type SamplingParams } from '../src/index';
+import { processLogits, resolveSamplingParams, Sampler, StopChecker, type SamplingParams } from '../src/index';
 
 const resolve = (params: unknown, vocabSize = 10) => resolveSamplingParams(params as SamplingParams, vocabSize);
 
@@ -119,4 +119,30 @@ it('does not keep the caller’s arrays', () => {
   badWords[0]!.push(5);
   logitBias.clear();
   expect(resolved).toMatchObject({ allowedTokenIds: [1], badWords: [[2]], logitBias: new Map([[1, 1]]) });
+});
+
+it('arguments of the wrong kind are named, by code', () => {
+  const code = (run: () => unknown): unknown => {
+    try {
+      return run();
+    } catch (error) {
+      return (error as { code?: unknown }).code;
+    }
+  };
+  const good = { vocabSize: 4, params: {}, promptIds: [] };
+  const logits = new Float32Array(4);
+  for (const wrong of [null, 1, Symbol('s'), 1n] as never[]) {
+    const calls: Record<string, () => unknown> = {
+      Sampler: () => new Sampler(wrong),
+      promptIds: () => new Sampler({ ...good, promptIds: wrong }),
+      samplerStopIds: () => new Sampler({ ...good, stopIds: wrong }),
+      scratch: () => new Sampler({ ...good, scratch: wrong }),
+      StopChecker: () => new StopChecker(wrong),
+      stopIds: () => new StopChecker({ stopIds: wrong }),
+      stopStrings: () => new StopChecker({ stopIds: [], stopStrings: wrong }),
+      logits: () => processLogits(wrong, { params: {}, promptIds: [] }),
+      options: () => processLogits(logits, wrong),
+    };
+    for (const [name, call] of Object.entries(calls)) expect([name, code(call)]).toEqual([name, 'ERR_KIND']);
+  }
 });

@@ -1,5 +1,5 @@
 import { attentionAddonInfo, createAttentionKernels } from '@megamoe/attention';
-import { checkInteger, checkOneOf, UnsupportedError } from '@megamoe/core';
+import { checkInteger, checkObject, checkOneOf, UnsupportedError } from '@megamoe/core';
 import { createGemmKernels, createLogitsScan, gemmAddonInfo } from '@megamoe/gemm-native';
 import { explainIsa, KERNEL_ISAS, MAX_THREADS, type AddonInfo, type KernelIsa } from '@megamoe/native-kit';
 import type { Backend } from '@megamoe/ops';
@@ -35,7 +35,9 @@ export function addonInfos(): AddonReport[] {
  * The operations of a backend.
  * @throws UnsupportedError when the asked backend is not there; the message says what was looked for.
  */
-export function createBackend({ backend = 'auto', threads, isa = 'auto' }: BackendOptions = {}): Backend {
+export function createBackend(o: BackendOptions = {}): Backend {
+  checkObject('createBackend', 'options', o);
+  const { backend = 'auto', threads, isa = 'auto' } = o;
   checkOneOf('createBackend', 'backend', backend, ['auto', 'js', 'cpu', 'cuda']);
   checkOneOf('createBackend', 'isa', isa, ISAS);
   if (threads !== undefined) checkInteger('createBackend', 'threads', threads, 1, MAX_THREADS);
