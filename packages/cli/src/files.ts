@@ -1,6 +1,7 @@
 import { isSameFile, writeFileInPieces, writeTarget } from '@megamoe/checkpoint';
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { UsageError } from './errors';
 
 /**
@@ -83,3 +84,6 @@ export function checkTargets(command: string, reads: Paths, files: Paths, folder
     done.push([option, path]);
   }
 }
+
+/** Where a file of this package lies: modules of `src` and of `dist` are as deep. */
+export const packageFile = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));

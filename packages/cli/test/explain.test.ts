@@ -190,3 +190,9 @@ function writePythonWay(file: string): void {
   length.writeBigUInt64LE(BigInt(header.length));
   writeFileSync(file, Buffer.concat([length, header, data]));
 }
+
+it('the help names the file that says how to write a dump', async () => {
+  const { out } = await cli('explain', '--help');
+  const path = /How to write a dump: (.*)\n/.exec(out)![1]!;
+  expect(readFileSync(path, 'utf8')).toContain('safetensors');
+});

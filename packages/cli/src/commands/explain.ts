@@ -2,6 +2,7 @@ import { SafetensorsFile } from '@megamoe/checkpoint';
 import { explainSteps, type Dump, type DumpTensor, type Explanation, type FoundMistake } from '@megamoe/reference';
 import { Command } from 'commander';
 import { setImmediate } from 'node:timers/promises';
+import { packageFile } from '../files';
 import type { CliIo } from '../io';
 import { table } from '../table';
 
@@ -13,7 +14,8 @@ export function explainCommand(io: CliIo): Command {
     .option('--json', 'print {op, agrees, mistakes, nearest}')
     .addHelpText(
       'after',
-      '\nExample:\n  megamoe explain gemm-out.safetensors\n\nHow to write a dump: docs/dumps.md beside this package.' +
+      '\nExample:\n  megamoe explain gemm-out.safetensors\n\nHow to write a dump: ' +
+        packageFile('docs/dumps.md') +
         '\nExit code 0: there is an answer, whatever it is; 1: the dump cannot be read.',
     )
     .action(async (file: string, { json }: { json?: boolean }) => {
