@@ -28,7 +28,11 @@ class Packed {
 
   /** Whether it was made by a packer: not an object that looks like one. */
   static is(v: unknown): v is Packed {
-    return typeof v === 'object' && v !== null && #storage in v;
+    try {
+      return (v as Packed).#storage !== undefined; // #storage in v takes several times as long in a running model
+    } catch {
+      return false;
+    }
   }
 
   /** Of a weight that holds its own and has not been disposed. */

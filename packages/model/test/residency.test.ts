@@ -111,7 +111,7 @@ describe.each(BACKENDS)('%s backend, experts on the disk', (backend) => {
     m.dispose();
     expect(open()).toBe(0);
     expect(() => m.forward([{ sequence, tokenIds: [1] }])).toThrow('Model.forward: the model has been disposed');
-    await expect(m.generate({ prompt: 'x', maxTokens: 1 }).next()).rejects.toThrow('the model has been disposed');
+    expect(() => m.generate({ prompt: 'x', maxTokens: 1 })).toThrow('generate: the model has been disposed'); // at once
   });
 
   it('frees what it has packed when a load is aborted', async () => {

@@ -64,7 +64,7 @@ function scalarCheck(op, name, kind) {
 function tensorCheck(op, name, kind) {
   const at = `${quoted(op)}, ${quoted(name)}, a.${name}`;
   const lines = [
-    `k.tensor(${at}, ${quoted(kind.dtype)}, ${quoted(kind.shape)}, ${kind.shape === '' ? 0 : code(kind.shape)});`,
+    `tensor(${at}, ${quoted(kind.dtype)}, ${quoted(kind.shape)}, ${kind.shape === '' ? 0 : code(kind.shape)});`,
   ];
   if (kind.below !== undefined)
     lines.push(`k.indices(${at}, ${used(name, kind)}, ${code(kind.min)}, ${code(kind.below)});`);
@@ -107,6 +107,7 @@ function checks() {
     const scalars = all.filter(([, kind]) => kind.kind !== 'handle' && kind.kind !== 'tensor');
     return method(op, [
       `checkArguments(${quoted(op)}, a);`,
+      ...(tensorsOf(args).length > 0 ? ['const tensor = Unwrapped.is(a) ? k.held : k.tensor;'] : []),
       ...all.filter(([, kind]) => kind.kind === 'handle').flatMap(([name, kind]) => scalarCheck(op, name, kind)),
       ...scalars.flatMap(([name, kind]) => scalarCheck(op, name, kind)),
       ...tensorsOf(args).flatMap(([name, kind]) => tensorCheck(op, name, kind)),
@@ -122,6 +123,7 @@ import { checkArguments, checkFlag, checkLimit, type KindChecks } from '../kind-
 import type { HostArrays } from '../host';
 import type { OpName } from '../table';
 import type { OpArgs } from '../types';
+import { Unwrapped } from '../unwrapped';
 
 /** A check of the arguments of each operation. */
 export type OpChecks = { readonly [N in OpName]: (a: OpArgs<N, HostArrays>) => void };
@@ -218,13 +220,14 @@ function unwrap() {
     );
     return `${op}(a) {\ncheckArguments(${quoted(op)}, a);\nconst { ${names(args)} } = a;\n${arrays.join('\n')}\nconst u = scratch.${op};\n${lines.join('\n')}\nkernels.${op}(u);\n},`;
   });
-  const scratch = Object.keys(OPS).map((op) => `${op}: {} as Scratch<'${op}'>,`);
+  const scratch = Object.keys(OPS).map((op) => `${op}: new Unwrapped() as Unwrapped & Scratch<'${op}'>,`);
   return `${HEADER}import type { Tensors } from '../backend';
 import type { HostArrays } from '../host';
 import { checkArguments } from '../kind-checks';
 import type { OpName } from '../table';
 import { hostArray } from '../tensor';
 import type { OpArgs, Operations } from '../types';
+import { Unwrapped } from '../unwrapped';
 
 type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]: OpArgs<N, HostArrays>[A] };
 
@@ -246,13 +249,14 @@ ${bodies.join('\n')}
 function takers() {
   const bodies = Object.entries(OPS).map(([op, { args }]) => {
     const lines = Object.keys(args).map((name) => `u.${name} = ${name};`);
-    return `${op}(a) {\ncheckArguments(${quoted(op)}, a);\nconst { ${names(args)} } = a;\nconst u = scratch.${op};\n${lines.join('\n')}\nreturn u;\n},`;
+    return `${op}(a) {\ncheckArguments(${quoted(op)}, a);\nif (Unwrapped.is(a)) return a;\nconst { ${names(args)} } = a;\nconst u = scratch.${op};\n${lines.join('\n')}\nreturn u;\n},`;
   });
   const scratch = Object.keys(OPS).map((op) => `${op}: {} as Scratch<'${op}'>,`);
   return `${HEADER}import type { HostArrays } from '../host';
 import { checkArguments } from '../kind-checks';
 import type { OpName } from '../table';
 import type { OpArgs } from '../types';
+import { Unwrapped } from '../unwrapped';
 
 type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]: OpArgs<N, HostArrays>[A] };
 

@@ -15,6 +15,8 @@ import type { HostArray } from './tensor';
 export interface KindChecks {
   /** Throws unless `v` is a tensor of `dtype` with at least `want` elements. */
   tensor(fn: string, arg: string, v: unknown, dtype: Dtype, formula: string, want: number): void;
+  /** Throws unless `v`, a tensor of `dtype` as is known already, has at least `want` elements. */
+  held(fn: string, arg: string, v: unknown, dtype: Dtype, formula: string, want: number): void;
   /** Throws unless `v` is a usable handle. */
   handle(fn: string, arg: string, v: unknown, of: HandleName): void;
   /** Throws unless the first `n` values lie in `[min, below)`; nothing where values are out of reach. */
@@ -84,6 +86,10 @@ export function arrayChecks(handle: KindChecks['handle']): KindChecks {
     tensor(fn, arg, v, dtype, formula, want) {
       checkKind<HostArray>(fn, arg, v, ARRAYS[dtype]);
       checkCapacity(fn, arg, v, formula, want);
+    },
+    held(fn, arg, v, _dtype, formula, want) {
+      const array = v as HostArray;
+      if (array.length < want) checkCapacity(fn, arg, array, formula, want);
     },
     indices(fn, arg, v, n, min, below) {
       const end = Math.floor(below); // a last row that is not whole cannot be asked for

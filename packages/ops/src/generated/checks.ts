@@ -5,6 +5,7 @@ import { checkArguments, checkFlag, checkLimit, type KindChecks } from '../kind-
 import type { HostArrays } from '../host';
 import type { OpName } from '../table';
 import type { OpArgs } from '../types';
+import { Unwrapped } from '../unwrapped';
 
 /** A check of the arguments of each operation. */
 export type OpChecks = { readonly [N in OpName]: (a: OpArgs<N, HostArrays>) => void };
@@ -19,137 +20,149 @@ export function makeValueChecks(k: KindChecks): OpChecks {
   return {
     embed(a) {
       checkArguments('embed', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('embed', 'table', a.table, 'linear');
       checkInteger('embed', 'rows', a.rows, 0);
       checkInteger('embed', 'repeat', a.repeat, 1);
-      k.tensor('embed', 'ids', a.ids, 'i32', 'rows', a.rows);
+      tensor('embed', 'ids', a.ids, 'i32', 'rows', a.rows);
       k.indices('embed', 'ids', a.ids, a.rows, 0, a.table.n);
-      k.tensor('embed', 'out', a.out, 'f32', 'rows*repeat*table.k', a.rows * a.repeat * a.table.k);
+      tensor('embed', 'out', a.out, 'f32', 'rows*repeat*table.k', a.rows * a.repeat * a.table.k);
     },
     rmsNorm(a) {
       checkArguments('rmsNorm', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('rmsNorm', 'rows', a.rows, 0);
       checkInteger('rmsNorm', 'd', a.d, 1);
       checkNumber('rmsNorm', 'eps', a.eps, 0);
-      k.tensor('rmsNorm', 'x', a.x, 'f32', 'rows*d', a.rows * a.d);
+      tensor('rmsNorm', 'x', a.x, 'f32', 'rows*d', a.rows * a.d);
       if (a.weight !== null) {
-        k.tensor('rmsNorm', 'weight', a.weight, 'f32', 'd', a.d);
+        tensor('rmsNorm', 'weight', a.weight, 'f32', 'd', a.d);
       }
-      k.tensor('rmsNorm', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
+      tensor('rmsNorm', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
     },
     linear(a) {
       checkArguments('linear', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('linear', 'w', a.w, 'linear');
       checkInteger('linear', 'rows', a.rows, 0);
       checkOneOf('linear', 'inputs', a.inputs, CHOICE_1);
-      k.tensor('linear', 'x', a.x, 'f32', 'rows*w.groups*w.k', a.rows * a.w.groups * a.w.k);
-      k.tensor('linear', 'out', a.out, 'f32', 'rows*w.groups*w.n', a.rows * a.w.groups * a.w.n);
+      tensor('linear', 'x', a.x, 'f32', 'rows*w.groups*w.k', a.rows * a.w.groups * a.w.k);
+      tensor('linear', 'out', a.out, 'f32', 'rows*w.groups*w.n', a.rows * a.w.groups * a.w.n);
     },
     swiglu(a) {
       checkArguments('swiglu', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('swiglu', 'rows', a.rows, 0);
       checkInteger('swiglu', 'i', a.i, 1);
       checkLimit('swiglu', 'limit', a.limit);
-      k.tensor('swiglu', 'gateUp', a.gateUp, 'f32', 'rows*2*i', a.rows * 2 * a.i);
-      k.tensor('swiglu', 'out', a.out, 'f32', 'rows*i', a.rows * a.i);
+      tensor('swiglu', 'gateUp', a.gateUp, 'f32', 'rows*2*i', a.rows * 2 * a.i);
+      tensor('swiglu', 'out', a.out, 'f32', 'rows*i', a.rows * a.i);
     },
     add(a) {
       checkArguments('add', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('add', 'n', a.n, 0);
-      k.tensor('add', 'out', a.out, 'f32', 'n', a.n);
-      k.tensor('add', 'x', a.x, 'f32', 'n', a.n);
+      tensor('add', 'out', a.out, 'f32', 'n', a.n);
+      tensor('add', 'x', a.x, 'f32', 'n', a.n);
     },
     gatherRows(a) {
       checkArguments('gatherRows', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('gatherRows', 'd', a.d, 1);
       checkInteger('gatherRows', 'rows', a.rows, 0);
-      k.tensor('gatherRows', 'x', a.x, 'f32', '', 0);
-      k.tensor('gatherRows', 'index', a.index, 'i32', 'rows', a.rows);
+      tensor('gatherRows', 'x', a.x, 'f32', '', 0);
+      tensor('gatherRows', 'index', a.index, 'i32', 'rows', a.rows);
       k.indices('gatherRows', 'index', a.index, a.rows, 0, a.x.length / a.d);
-      k.tensor('gatherRows', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
+      tensor('gatherRows', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
     },
     hcPre(a) {
       checkArguments('hcPre', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('hcPre', 'rows', a.rows, 0);
       checkInteger('hcPre', 'hc', a.hc, 1, 16);
       checkInteger('hcPre', 'd', a.d, 1);
       checkNumber('hcPre', 'rmsNormEps', a.rmsNormEps, 0);
       checkNumber('hcPre', 'hcEps', a.hcEps, 0);
       checkInteger('hcPre', 'iters', a.iters, 1, 10000);
-      k.tensor('hcPre', 'streams', a.streams, 'f32', 'rows*hc*d', a.rows * a.hc * a.d);
-      k.tensor('hcPre', 'fn', a.fn, 'f32', '(2+hc)*hc*hc*d', (2 + a.hc) * a.hc * a.hc * a.d);
-      k.tensor('hcPre', 'base', a.base, 'f32', '(2+hc)*hc', (2 + a.hc) * a.hc);
-      k.tensor('hcPre', 'gain', a.gain, 'f32', '3', 3);
-      k.tensor('hcPre', 'post', a.post, 'f32', 'rows*hc', a.rows * a.hc);
-      k.tensor('hcPre', 'comb', a.comb, 'f32', 'rows*hc*hc', a.rows * a.hc * a.hc);
-      k.tensor('hcPre', 'collapsed', a.collapsed, 'f32', 'rows*d', a.rows * a.d);
+      tensor('hcPre', 'streams', a.streams, 'f32', 'rows*hc*d', a.rows * a.hc * a.d);
+      tensor('hcPre', 'fn', a.fn, 'f32', '(2+hc)*hc*hc*d', (2 + a.hc) * a.hc * a.hc * a.d);
+      tensor('hcPre', 'base', a.base, 'f32', '(2+hc)*hc', (2 + a.hc) * a.hc);
+      tensor('hcPre', 'gain', a.gain, 'f32', '3', 3);
+      tensor('hcPre', 'post', a.post, 'f32', 'rows*hc', a.rows * a.hc);
+      tensor('hcPre', 'comb', a.comb, 'f32', 'rows*hc*hc', a.rows * a.hc * a.hc);
+      tensor('hcPre', 'collapsed', a.collapsed, 'f32', 'rows*d', a.rows * a.d);
     },
     hcPost(a) {
       checkArguments('hcPost', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('hcPost', 'rows', a.rows, 0);
       checkInteger('hcPost', 'hc', a.hc, 1, 16);
       checkInteger('hcPost', 'd', a.d, 1);
-      k.tensor('hcPost', 'streams', a.streams, 'f32', 'rows*hc*d', a.rows * a.hc * a.d);
-      k.tensor('hcPost', 'blockOut', a.blockOut, 'f32', 'rows*d', a.rows * a.d);
-      k.tensor('hcPost', 'post', a.post, 'f32', 'rows*hc', a.rows * a.hc);
-      k.tensor('hcPost', 'comb', a.comb, 'f32', 'rows*hc*hc', a.rows * a.hc * a.hc);
+      tensor('hcPost', 'streams', a.streams, 'f32', 'rows*hc*d', a.rows * a.hc * a.d);
+      tensor('hcPost', 'blockOut', a.blockOut, 'f32', 'rows*d', a.rows * a.d);
+      tensor('hcPost', 'post', a.post, 'f32', 'rows*hc', a.rows * a.hc);
+      tensor('hcPost', 'comb', a.comb, 'f32', 'rows*hc*hc', a.rows * a.hc * a.hc);
     },
     hcHead(a) {
       checkArguments('hcHead', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('hcHead', 'rows', a.rows, 0);
       checkInteger('hcHead', 'hc', a.hc, 1, 16);
       checkInteger('hcHead', 'd', a.d, 1);
       checkNumber('hcHead', 'rmsNormEps', a.rmsNormEps, 0);
       checkNumber('hcHead', 'hcEps', a.hcEps, 0);
-      k.tensor('hcHead', 'streams', a.streams, 'f32', 'rows*hc*d', a.rows * a.hc * a.d);
-      k.tensor('hcHead', 'fn', a.fn, 'f32', 'hc*hc*d', a.hc * a.hc * a.d);
-      k.tensor('hcHead', 'base', a.base, 'f32', 'hc', a.hc);
-      k.tensor('hcHead', 'gain', a.gain, 'f32', '1', 1);
-      k.tensor('hcHead', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
+      tensor('hcHead', 'streams', a.streams, 'f32', 'rows*hc*d', a.rows * a.hc * a.d);
+      tensor('hcHead', 'fn', a.fn, 'f32', 'hc*hc*d', a.hc * a.hc * a.d);
+      tensor('hcHead', 'base', a.base, 'f32', 'hc', a.hc);
+      tensor('hcHead', 'gain', a.gain, 'f32', '1', 1);
+      tensor('hcHead', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
     },
     route(a) {
       checkArguments('route', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('route', 'router', a.router, 'router');
       checkInteger('route', 'rows', a.rows, 0);
-      k.tensor('route', 'logits', a.logits, 'f32', 'rows*router.numExperts', a.rows * a.router.numExperts);
+      tensor('route', 'logits', a.logits, 'f32', 'rows*router.numExperts', a.rows * a.router.numExperts);
       if (a.bias !== null) {
-        k.tensor('route', 'bias', a.bias, 'f32', 'router.numExperts', a.router.numExperts);
+        tensor('route', 'bias', a.bias, 'f32', 'router.numExperts', a.router.numExperts);
       }
       if (a.tokenIds !== null) {
-        k.tensor('route', 'tokenIds', a.tokenIds, 'i32', 'rows', a.rows);
+        tensor('route', 'tokenIds', a.tokenIds, 'i32', 'rows', a.rows);
       }
       if (a.tid2eid !== null) {
-        k.tensor('route', 'tid2eid', a.tid2eid, 'i32', 'router.topk', a.router.topk);
+        tensor('route', 'tid2eid', a.tid2eid, 'i32', 'router.topk', a.router.topk);
       }
-      k.tensor('route', 'topkIds', a.topkIds, 'i32', 'rows*router.topk', a.rows * a.router.topk);
-      k.tensor('route', 'topkWeights', a.topkWeights, 'f32', 'rows*router.topk', a.rows * a.router.topk);
+      tensor('route', 'topkIds', a.topkIds, 'i32', 'rows*router.topk', a.rows * a.router.topk);
+      tensor('route', 'topkWeights', a.topkWeights, 'f32', 'rows*router.topk', a.rows * a.router.topk);
     },
     assignSlots(a) {
       checkArguments('assignSlots', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('assignSlots', 'rows', a.rows, 0);
       checkInteger('assignSlots', 'topk', a.topk, 1);
       checkInteger('assignSlots', 'numExperts', a.numExperts, 1);
-      k.tensor('assignSlots', 'topkIds', a.topkIds, 'i32', 'rows*topk', a.rows * a.topk);
+      tensor('assignSlots', 'topkIds', a.topkIds, 'i32', 'rows*topk', a.rows * a.topk);
       k.indices('assignSlots', 'topkIds', a.topkIds, a.rows * a.topk, -1, a.numExperts);
-      k.tensor('assignSlots', 'expertOffsets', a.expertOffsets, 'i32', 'numExperts', a.numExperts);
-      k.tensor('assignSlots', 'slotToken', a.slotToken, 'i32', 'rows*topk', a.rows * a.topk);
-      k.tensor('assignSlots', 'tokenSlots', a.tokenSlots, 'i32', 'rows*topk', a.rows * a.topk);
+      tensor('assignSlots', 'expertOffsets', a.expertOffsets, 'i32', 'numExperts', a.numExperts);
+      tensor('assignSlots', 'slotToken', a.slotToken, 'i32', 'rows*topk', a.rows * a.topk);
+      tensor('assignSlots', 'tokenSlots', a.tokenSlots, 'i32', 'rows*topk', a.rows * a.topk);
     },
     stage(a) {
       checkArguments('stage', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('stage', 'staged', a.staged, 'staged');
       checkInteger('stage', 'k', a.k, 1);
       checkInteger('stage', 'slots', a.slots, 0);
       checkOneOf('stage', 'inputs', a.inputs, CHOICE_1);
-      k.tensor('stage', 'x', a.x, 'f32', '', 0);
+      tensor('stage', 'x', a.x, 'f32', '', 0);
       if (a.slotToken !== null) {
-        k.tensor('stage', 'slotToken', a.slotToken, 'i32', 'slots', a.slots);
+        tensor('stage', 'slotToken', a.slotToken, 'i32', 'slots', a.slots);
         k.indices('stage', 'slotToken', a.slotToken, a.slots, -1, a.x.length / a.k);
       }
-      k.tensor('stage', 'expertOffsets', a.expertOffsets, 'i32', '', 0);
+      tensor('stage', 'expertOffsets', a.expertOffsets, 'i32', '', 0);
       k.ends('stage', 'expertOffsets', a.expertOffsets, a.slots);
       if (a.globalDecodeScale !== null) {
-        k.tensor(
+        tensor(
           'stage',
           'globalDecodeScale',
           a.globalDecodeScale,
@@ -161,16 +174,17 @@ export function makeValueChecks(k: KindChecks): OpChecks {
     },
     swigluStage(a) {
       checkArguments('swigluStage', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('swigluStage', 'staged', a.staged, 'staged');
       checkInteger('swigluStage', 'slots', a.slots, 0);
       checkInteger('swigluStage', 'i', a.i, 1);
       checkLimit('swigluStage', 'limit', a.limit);
       checkOneOf('swigluStage', 'inputs', a.inputs, CHOICE_1);
-      k.tensor('swigluStage', 'gateUp', a.gateUp, 'f32', 'slots*2*i', a.slots * 2 * a.i);
-      k.tensor('swigluStage', 'expertOffsets', a.expertOffsets, 'i32', '', 0);
+      tensor('swigluStage', 'gateUp', a.gateUp, 'f32', 'slots*2*i', a.slots * 2 * a.i);
+      tensor('swigluStage', 'expertOffsets', a.expertOffsets, 'i32', '', 0);
       k.ends('swigluStage', 'expertOffsets', a.expertOffsets, a.slots);
       if (a.globalDecodeScale !== null) {
-        k.tensor(
+        tensor(
           'swigluStage',
           'globalDecodeScale',
           a.globalDecodeScale,
@@ -182,58 +196,64 @@ export function makeValueChecks(k: KindChecks): OpChecks {
     },
     groupedGemm(a) {
       checkArguments('groupedGemm', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('groupedGemm', 'w', a.w, 'experts');
       k.handle('groupedGemm', 'staged', a.staged, 'staged');
       checkInteger('groupedGemm', 'slots', a.slots, 0);
-      k.tensor('groupedGemm', 'expertOffsets', a.expertOffsets, 'i32', 'w.numExperts', a.w.numExperts);
+      tensor('groupedGemm', 'expertOffsets', a.expertOffsets, 'i32', 'w.numExperts', a.w.numExperts);
       k.ends('groupedGemm', 'expertOffsets', a.expertOffsets, a.slots);
       if (a.alpha !== null) {
-        k.tensor('groupedGemm', 'alpha', a.alpha, 'f32', 'w.numExperts*w.parts', a.w.numExperts * a.w.parts);
+        tensor('groupedGemm', 'alpha', a.alpha, 'f32', 'w.numExperts*w.parts', a.w.numExperts * a.w.parts);
       }
-      k.tensor('groupedGemm', 'out', a.out, 'f32', 'slots*w.n', a.slots * a.w.n);
+      tensor('groupedGemm', 'out', a.out, 'f32', 'slots*w.n', a.slots * a.w.n);
     },
     scatterExperts(a) {
       checkArguments('scatterExperts', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('scatterExperts', 'd', a.d, 1);
       checkInteger('scatterExperts', 'rows', a.rows, 0);
       checkInteger('scatterExperts', 'topk', a.topk, 1);
-      k.tensor('scatterExperts', 'y', a.y, 'f32', '', 0);
-      k.tensor('scatterExperts', 'tokenSlots', a.tokenSlots, 'i32', 'rows*topk', a.rows * a.topk);
+      tensor('scatterExperts', 'y', a.y, 'f32', '', 0);
+      tensor('scatterExperts', 'tokenSlots', a.tokenSlots, 'i32', 'rows*topk', a.rows * a.topk);
       k.indices('scatterExperts', 'tokenSlots', a.tokenSlots, a.rows * a.topk, -1, a.y.length / a.d);
-      k.tensor('scatterExperts', 'topkWeights', a.topkWeights, 'f32', 'rows*topk', a.rows * a.topk);
-      k.tensor('scatterExperts', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
+      tensor('scatterExperts', 'topkWeights', a.topkWeights, 'f32', 'rows*topk', a.rows * a.topk);
+      tensor('scatterExperts', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
     },
     ropeTables(a) {
       checkArguments('ropeTables', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('ropeTables', 'rope', a.rope, 'rope');
       checkInteger('ropeTables', 'rows', a.rows, 0);
-      k.tensor('ropeTables', 'positions', a.positions, 'i32', 'rows', a.rows);
+      tensor('ropeTables', 'positions', a.positions, 'i32', 'rows', a.rows);
       k.indices('ropeTables', 'positions', a.positions, a.rows, 0, 2147483647);
-      k.tensor('ropeTables', 'cos', a.cos, 'f32', 'rows*rope.ropeDim/2', (a.rows * a.rope.ropeDim) / 2);
-      k.tensor('ropeTables', 'sin', a.sin, 'f32', 'rows*rope.ropeDim/2', (a.rows * a.rope.ropeDim) / 2);
+      tensor('ropeTables', 'cos', a.cos, 'f32', 'rows*rope.ropeDim/2', (a.rows * a.rope.ropeDim) / 2);
+      tensor('ropeTables', 'sin', a.sin, 'f32', 'rows*rope.ropeDim/2', (a.rows * a.rope.ropeDim) / 2);
     },
     rope(a) {
       checkArguments('rope', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       checkInteger('rope', 'rows', a.rows, 0);
       checkInteger('rope', 'heads', a.heads, 1);
       checkInteger('rope', 'd', a.d, 1);
       checkInteger('rope', 'ropeDim', a.ropeDim, 0, a.d);
       checkMultiple('rope', 'ropeDim', a.ropeDim, 2);
       checkFlag('rope', 'inverse', a.inverse);
-      k.tensor('rope', 'x', a.x, 'f32', 'rows*heads*d', a.rows * a.heads * a.d);
-      k.tensor('rope', 'cos', a.cos, 'f32', 'rows*ropeDim/2', (a.rows * a.ropeDim) / 2);
-      k.tensor('rope', 'sin', a.sin, 'f32', 'rows*ropeDim/2', (a.rows * a.ropeDim) / 2);
+      tensor('rope', 'x', a.x, 'f32', 'rows*heads*d', a.rows * a.heads * a.d);
+      tensor('rope', 'cos', a.cos, 'f32', 'rows*ropeDim/2', (a.rows * a.ropeDim) / 2);
+      tensor('rope', 'sin', a.sin, 'f32', 'rows*ropeDim/2', (a.rows * a.ropeDim) / 2);
     },
     writeWindow(a) {
       checkArguments('writeWindow', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('writeWindow', 'cache', a.cache, 'cache');
       k.handle('writeWindow', 'step', a.step, 'step');
       checkInteger('writeWindow', 'layer', a.layer, 0, a.cache.layers - 1);
       checkInteger('writeWindow', 'd', a.d, 1);
-      k.tensor('writeWindow', 'kv', a.kv, 'f32', 'step.rows*d', a.step.rows * a.d);
+      tensor('writeWindow', 'kv', a.kv, 'f32', 'step.rows*d', a.step.rows * a.d);
     },
     compress(a) {
       checkArguments('compress', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('compress', 'cache', a.cache, 'cache');
       k.handle('compress', 'step', a.step, 'step');
       k.handle('compress', 'weights', a.weights, 'compressor');
@@ -241,23 +261,25 @@ export function makeValueChecks(k: KindChecks): OpChecks {
       checkFlag('compress', 'indexer', a.indexer);
       checkInteger('compress', 'width', a.width, 1);
       checkNumber('compress', 'eps', a.eps, 0);
-      k.tensor('compress', 'kv', a.kv, 'f32', 'step.rows*width', a.step.rows * a.width);
-      k.tensor('compress', 'gate', a.gate, 'f32', 'step.rows*width', a.step.rows * a.width);
+      tensor('compress', 'kv', a.kv, 'f32', 'step.rows*width', a.step.rows * a.width);
+      tensor('compress', 'gate', a.gate, 'f32', 'step.rows*width', a.step.rows * a.width);
     },
     indexSelect(a) {
       checkArguments('indexSelect', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('indexSelect', 'cache', a.cache, 'cache');
       k.handle('indexSelect', 'step', a.step, 'step');
       checkInteger('indexSelect', 'layer', a.layer, 0, a.cache.layers - 1);
       checkInteger('indexSelect', 'heads', a.heads, 1);
       checkInteger('indexSelect', 'dim', a.dim, 1);
       checkInteger('indexSelect', 'topk', a.topk, 0);
-      k.tensor('indexSelect', 'q', a.q, 'f32', 'step.rows*heads*dim', a.step.rows * a.heads * a.dim);
-      k.tensor('indexSelect', 'headWeights', a.headWeights, 'f32', 'step.rows*heads', a.step.rows * a.heads);
-      k.tensor('indexSelect', 'selected', a.selected, 'i32', 'step.rows*topk', a.step.rows * a.topk);
+      tensor('indexSelect', 'q', a.q, 'f32', 'step.rows*heads*dim', a.step.rows * a.heads * a.dim);
+      tensor('indexSelect', 'headWeights', a.headWeights, 'f32', 'step.rows*heads', a.step.rows * a.heads);
+      tensor('indexSelect', 'selected', a.selected, 'i32', 'step.rows*topk', a.step.rows * a.topk);
     },
     attend(a) {
       checkArguments('attend', a);
+      const tensor = Unwrapped.is(a) ? k.held : k.tensor;
       k.handle('attend', 'cache', a.cache, 'cache');
       k.handle('attend', 'step', a.step, 'step');
       checkInteger('attend', 'layer', a.layer, 0, a.cache.layers - 1);
@@ -265,12 +287,12 @@ export function makeValueChecks(k: KindChecks): OpChecks {
       checkInteger('attend', 'd', a.d, 1);
       checkInteger('attend', 'topk', a.topk, 0);
       checkNumber('attend', 'softmaxScale', a.softmaxScale, -Infinity);
-      k.tensor('attend', 'q', a.q, 'f32', 'step.rows*heads*d', a.step.rows * a.heads * a.d);
+      tensor('attend', 'q', a.q, 'f32', 'step.rows*heads*d', a.step.rows * a.heads * a.d);
       if (a.selected !== null) {
-        k.tensor('attend', 'selected', a.selected, 'i32', 'step.rows*topk', a.step.rows * a.topk);
+        tensor('attend', 'selected', a.selected, 'i32', 'step.rows*topk', a.step.rows * a.topk);
       }
-      k.tensor('attend', 'sinks', a.sinks, 'f32', 'heads', a.heads);
-      k.tensor('attend', 'out', a.out, 'f32', 'step.rows*heads*d', a.step.rows * a.heads * a.d);
+      tensor('attend', 'sinks', a.sinks, 'f32', 'heads', a.heads);
+      tensor('attend', 'out', a.out, 'f32', 'step.rows*heads*d', a.step.rows * a.heads * a.d);
     },
   };
 }

@@ -6,6 +6,7 @@ import { checkArguments } from '../kind-checks';
 import type { OpName } from '../table';
 import { hostArray } from '../tensor';
 import type { OpArgs, Operations } from '../types';
+import { Unwrapped } from '../unwrapped';
 
 type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]: OpArgs<N, HostArrays>[A] };
 
@@ -15,27 +16,27 @@ type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]:
  */
 export function onHost(kernels: Operations<HostArrays>): Operations<Tensors> {
   const scratch = {
-    embed: {} as Scratch<'embed'>,
-    rmsNorm: {} as Scratch<'rmsNorm'>,
-    linear: {} as Scratch<'linear'>,
-    swiglu: {} as Scratch<'swiglu'>,
-    add: {} as Scratch<'add'>,
-    gatherRows: {} as Scratch<'gatherRows'>,
-    hcPre: {} as Scratch<'hcPre'>,
-    hcPost: {} as Scratch<'hcPost'>,
-    hcHead: {} as Scratch<'hcHead'>,
-    route: {} as Scratch<'route'>,
-    assignSlots: {} as Scratch<'assignSlots'>,
-    stage: {} as Scratch<'stage'>,
-    swigluStage: {} as Scratch<'swigluStage'>,
-    groupedGemm: {} as Scratch<'groupedGemm'>,
-    scatterExperts: {} as Scratch<'scatterExperts'>,
-    ropeTables: {} as Scratch<'ropeTables'>,
-    rope: {} as Scratch<'rope'>,
-    writeWindow: {} as Scratch<'writeWindow'>,
-    compress: {} as Scratch<'compress'>,
-    indexSelect: {} as Scratch<'indexSelect'>,
-    attend: {} as Scratch<'attend'>,
+    embed: new Unwrapped() as Unwrapped & Scratch<'embed'>,
+    rmsNorm: new Unwrapped() as Unwrapped & Scratch<'rmsNorm'>,
+    linear: new Unwrapped() as Unwrapped & Scratch<'linear'>,
+    swiglu: new Unwrapped() as Unwrapped & Scratch<'swiglu'>,
+    add: new Unwrapped() as Unwrapped & Scratch<'add'>,
+    gatherRows: new Unwrapped() as Unwrapped & Scratch<'gatherRows'>,
+    hcPre: new Unwrapped() as Unwrapped & Scratch<'hcPre'>,
+    hcPost: new Unwrapped() as Unwrapped & Scratch<'hcPost'>,
+    hcHead: new Unwrapped() as Unwrapped & Scratch<'hcHead'>,
+    route: new Unwrapped() as Unwrapped & Scratch<'route'>,
+    assignSlots: new Unwrapped() as Unwrapped & Scratch<'assignSlots'>,
+    stage: new Unwrapped() as Unwrapped & Scratch<'stage'>,
+    swigluStage: new Unwrapped() as Unwrapped & Scratch<'swigluStage'>,
+    groupedGemm: new Unwrapped() as Unwrapped & Scratch<'groupedGemm'>,
+    scatterExperts: new Unwrapped() as Unwrapped & Scratch<'scatterExperts'>,
+    ropeTables: new Unwrapped() as Unwrapped & Scratch<'ropeTables'>,
+    rope: new Unwrapped() as Unwrapped & Scratch<'rope'>,
+    writeWindow: new Unwrapped() as Unwrapped & Scratch<'writeWindow'>,
+    compress: new Unwrapped() as Unwrapped & Scratch<'compress'>,
+    indexSelect: new Unwrapped() as Unwrapped & Scratch<'indexSelect'>,
+    attend: new Unwrapped() as Unwrapped & Scratch<'attend'>,
   };
   return {
     embed(a) {

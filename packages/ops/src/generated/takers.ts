@@ -4,6 +4,7 @@ import type { HostArrays } from '../host';
 import { checkArguments } from '../kind-checks';
 import type { OpName } from '../table';
 import type { OpArgs } from '../types';
+import { Unwrapped } from '../unwrapped';
 
 type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]: OpArgs<N, HostArrays>[A] };
 
@@ -38,6 +39,7 @@ export function makeTakers(): Takers {
   return {
     embed(a) {
       checkArguments('embed', a);
+      if (Unwrapped.is(a)) return a;
       const { table, ids, rows, repeat, out } = a;
       const u = scratch.embed;
       u.table = table;
@@ -49,6 +51,7 @@ export function makeTakers(): Takers {
     },
     rmsNorm(a) {
       checkArguments('rmsNorm', a);
+      if (Unwrapped.is(a)) return a;
       const { x, rows, d, weight, eps, out } = a;
       const u = scratch.rmsNorm;
       u.x = x;
@@ -61,6 +64,7 @@ export function makeTakers(): Takers {
     },
     linear(a) {
       checkArguments('linear', a);
+      if (Unwrapped.is(a)) return a;
       const { w, x, rows, inputs, out } = a;
       const u = scratch.linear;
       u.w = w;
@@ -72,6 +76,7 @@ export function makeTakers(): Takers {
     },
     swiglu(a) {
       checkArguments('swiglu', a);
+      if (Unwrapped.is(a)) return a;
       const { gateUp, rows, i, limit, out } = a;
       const u = scratch.swiglu;
       u.gateUp = gateUp;
@@ -83,6 +88,7 @@ export function makeTakers(): Takers {
     },
     add(a) {
       checkArguments('add', a);
+      if (Unwrapped.is(a)) return a;
       const { out, x, n } = a;
       const u = scratch.add;
       u.out = out;
@@ -92,6 +98,7 @@ export function makeTakers(): Takers {
     },
     gatherRows(a) {
       checkArguments('gatherRows', a);
+      if (Unwrapped.is(a)) return a;
       const { x, d, index, rows, out } = a;
       const u = scratch.gatherRows;
       u.x = x;
@@ -103,6 +110,7 @@ export function makeTakers(): Takers {
     },
     hcPre(a) {
       checkArguments('hcPre', a);
+      if (Unwrapped.is(a)) return a;
       const { streams, rows, hc, d, fn, base, gain, rmsNormEps, hcEps, iters, post, comb, collapsed } = a;
       const u = scratch.hcPre;
       u.streams = streams;
@@ -122,6 +130,7 @@ export function makeTakers(): Takers {
     },
     hcPost(a) {
       checkArguments('hcPost', a);
+      if (Unwrapped.is(a)) return a;
       const { streams, blockOut, rows, hc, d, post, comb } = a;
       const u = scratch.hcPost;
       u.streams = streams;
@@ -135,6 +144,7 @@ export function makeTakers(): Takers {
     },
     hcHead(a) {
       checkArguments('hcHead', a);
+      if (Unwrapped.is(a)) return a;
       const { streams, rows, hc, d, fn, base, gain, rmsNormEps, hcEps, out } = a;
       const u = scratch.hcHead;
       u.streams = streams;
@@ -151,6 +161,7 @@ export function makeTakers(): Takers {
     },
     route(a) {
       checkArguments('route', a);
+      if (Unwrapped.is(a)) return a;
       const { router, logits, rows, bias, tokenIds, tid2eid, topkIds, topkWeights } = a;
       const u = scratch.route;
       u.router = router;
@@ -165,6 +176,7 @@ export function makeTakers(): Takers {
     },
     assignSlots(a) {
       checkArguments('assignSlots', a);
+      if (Unwrapped.is(a)) return a;
       const { topkIds, rows, topk, numExperts, expertOffsets, slotToken, tokenSlots } = a;
       const u = scratch.assignSlots;
       u.topkIds = topkIds;
@@ -178,6 +190,7 @@ export function makeTakers(): Takers {
     },
     stage(a) {
       checkArguments('stage', a);
+      if (Unwrapped.is(a)) return a;
       const { x, k, slotToken, slots, expertOffsets, inputs, globalDecodeScale, staged } = a;
       const u = scratch.stage;
       u.x = x;
@@ -192,6 +205,7 @@ export function makeTakers(): Takers {
     },
     swigluStage(a) {
       checkArguments('swigluStage', a);
+      if (Unwrapped.is(a)) return a;
       const { gateUp, slots, i, limit, expertOffsets, inputs, globalDecodeScale, staged } = a;
       const u = scratch.swigluStage;
       u.gateUp = gateUp;
@@ -206,6 +220,7 @@ export function makeTakers(): Takers {
     },
     groupedGemm(a) {
       checkArguments('groupedGemm', a);
+      if (Unwrapped.is(a)) return a;
       const { w, staged, slots, expertOffsets, alpha, out } = a;
       const u = scratch.groupedGemm;
       u.w = w;
@@ -218,6 +233,7 @@ export function makeTakers(): Takers {
     },
     scatterExperts(a) {
       checkArguments('scatterExperts', a);
+      if (Unwrapped.is(a)) return a;
       const { y, d, tokenSlots, topkWeights, rows, topk, out } = a;
       const u = scratch.scatterExperts;
       u.y = y;
@@ -231,6 +247,7 @@ export function makeTakers(): Takers {
     },
     ropeTables(a) {
       checkArguments('ropeTables', a);
+      if (Unwrapped.is(a)) return a;
       const { rope, positions, rows, cos, sin } = a;
       const u = scratch.ropeTables;
       u.rope = rope;
@@ -242,6 +259,7 @@ export function makeTakers(): Takers {
     },
     rope(a) {
       checkArguments('rope', a);
+      if (Unwrapped.is(a)) return a;
       const { x, rows, heads, d, ropeDim, cos, sin, inverse } = a;
       const u = scratch.rope;
       u.x = x;
@@ -256,6 +274,7 @@ export function makeTakers(): Takers {
     },
     writeWindow(a) {
       checkArguments('writeWindow', a);
+      if (Unwrapped.is(a)) return a;
       const { cache, step, layer, d, kv } = a;
       const u = scratch.writeWindow;
       u.cache = cache;
@@ -267,6 +286,7 @@ export function makeTakers(): Takers {
     },
     compress(a) {
       checkArguments('compress', a);
+      if (Unwrapped.is(a)) return a;
       const { cache, step, layer, indexer, width, kv, gate, weights, eps } = a;
       const u = scratch.compress;
       u.cache = cache;
@@ -282,6 +302,7 @@ export function makeTakers(): Takers {
     },
     indexSelect(a) {
       checkArguments('indexSelect', a);
+      if (Unwrapped.is(a)) return a;
       const { cache, step, layer, q, headWeights, heads, dim, topk, selected } = a;
       const u = scratch.indexSelect;
       u.cache = cache;
@@ -297,6 +318,7 @@ export function makeTakers(): Takers {
     },
     attend(a) {
       checkArguments('attend', a);
+      if (Unwrapped.is(a)) return a;
       const { cache, step, layer, q, heads, d, selected, topk, sinks, softmaxScale, out } = a;
       const u = scratch.attend;
       u.cache = cache;
