@@ -3,9 +3,10 @@ import type {
   HostArray,
   HostArrays,
   Kind,
+  KindChecks,
+  OPS,
   OpArgs,
   OpName,
-  OPS,
   Tensor,
   TensorKind,
   Tensors,
@@ -49,8 +50,9 @@ const uncalled = (): never => {
 /** Takes the place of the checks of the list, which work out how many elements of each tensor an operation uses. */
 class Sizes {
   readonly of = new Map<string, number>();
+  readonly #note: KindChecks['tensor'] = (_fn, arg, _v, _dtype, _formula, want) => void this.of.set(arg, want);
   readonly check = makeValueChecks({
-    tensor: (_fn, arg, _v, _dtype, _formula, want) => void this.of.set(arg, want),
+    ...{ tensor: this.#note, held: this.#note },
     ...{ handle: ignored, indices: ignored, ends: ignored },
     ...{ place: uncalled, unshared: uncalled, apart: uncalled, apartOrSame: uncalled },
   });
