@@ -15,6 +15,9 @@ const getter = (name: string | symbol): ((this: unknown) => unknown) =>
   Object.getOwnPropertyDescriptor(ARRAY, name)!.get!;
 const tagGetter = getter(Symbol.toStringTag);
 const lengthGetter = getter('length');
+const bufferGetter = getter('buffer');
+const byteOffsetGetter = getter('byteOffset');
+const byteLengthGetter = getter('byteLength');
 
 /** The class of a typed array of any realm, as `Float32Array`; undefined for everything else. */
 function arrayTag(v: unknown): string | undefined {
@@ -53,6 +56,17 @@ export function checkKind<T>(fn: string, arg: string, v: unknown, kind: TypedArr
   throw new KindError(`${fn}: "${arg}" must be a ${kind.name}, got ${got}`);
 }
 
+/**
+ * The elements of `v`, which {@link checkKind} has passed, in a view whose properties and methods are those of its class: what somebody wrote
+ * over them, or a class derived from it, does not count. For functions that call methods of an array or lay another view over it.
+ */
+export function plainView<T>(v: T, kind: TypedArrayClass<T>): T {
+  const Class = kind as unknown as new (buffer: unknown, byteOffset: unknown, length: unknown) => T;
+  const [buffer, at] = [Reflect.apply(bufferGetter, v, []), Reflect.apply(byteOffsetGetter, v, [])];
+  const length = Reflect.apply(lengthGetter, v, []);
+  return length === 0 ? new kind(0) : new Class(buffer, at, length); // a buffer that has gone takes no view
+}
+
 /** Throws {@link KindError} unless `v` is an object, as those are that hold shapes or options. */
 export function checkObject(fn: string, arg: string, v: unknown): asserts v is object {
   if (typeof v === 'object' && v !== null) return;
@@ -89,7 +103,7 @@ export function isShared(buffer: ArrayBufferLike): buffer is SharedArrayBuffer {
   return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
 }
 
-/** A typed array and how many of its elements count. */
+/** A typed array. Where it lies is asked of the engine: that is right whatever is written over it, and quicker than its properties. */
 interface Part {
   readonly buffer: ArrayBufferLike;
   readonly byteOffset: number;
@@ -97,11 +111,19 @@ interface Part {
   readonly length: number;
 }
 
+const offsetOf = (v: Part): number => Reflect.apply(byteOffsetGetter, v, []) as number;
+const elementBytes = (v: Part): number => {
+  const length = Reflect.apply(lengthGetter, v, []) as number;
+  return length === 0 ? 0 : (Reflect.apply(byteLengthGetter, v, []) as number) / length;
+};
+
 function overlap(a: Part, na: number, b: Part, nb: number): boolean {
-  const aEnd = a.byteOffset + na * a.BYTES_PER_ELEMENT;
-  const bEnd = b.byteOffset + nb * b.BYTES_PER_ELEMENT;
-  if (Math.max(a.byteOffset, b.byteOffset) >= Math.min(aEnd, bEnd)) return false;
-  return sameBuffer(a.buffer, b.buffer);
+  const [aAt, bAt] = [offsetOf(a), offsetOf(b)];
+  if (Math.max(aAt, bAt) >= Math.min(aAt + na * elementBytes(a), bAt + nb * elementBytes(b))) return false;
+  return sameBuffer(
+    Reflect.apply(bufferGetter, a, []) as ArrayBufferLike,
+    Reflect.apply(bufferGetter, b, []) as ArrayBufferLike,
+  );
 }
 
 /**
@@ -131,6 +153,6 @@ export function checkApartOrSame(
   nOut: number = out.length,
   nOther: number = other.length,
 ): void {
-  const isSame = out.byteOffset === other.byteOffset && out.BYTES_PER_ELEMENT === other.BYTES_PER_ELEMENT;
+  const isSame = offsetOf(out) === offsetOf(other) && elementBytes(out) === elementBytes(other);
   if (!isSame) checkApart(fn, outArg, out, otherArg, other, nOut, nOther);
 }

@@ -20,6 +20,7 @@ export {
   describe,
   isShared,
   newArray,
+  plainView,
   sameBuffer,
 } from './arrays';
 export type { TypedArrayClass } from './arrays';

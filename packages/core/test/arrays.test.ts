@@ -1,6 +1,15 @@
 import { runInNewContext } from 'node:vm';
 import { describe as group, expect, it } from 'vitest';
-import { checkApart, checkApartOrSame, checkKind, checkObject, describe, namedError, newArray } from '../src/index';
+import {
+  checkApart,
+  checkApartOrSame,
+  checkKind,
+  checkObject,
+  describe,
+  namedError,
+  newArray,
+  plainView,
+} from '../src/index';
 
 /** What `f` throws, as `code message`. */
 function thrown(f: () => unknown): string {
@@ -52,7 +61,41 @@ group('checkKind', () => {
   });
 });
 
+group('plainView', () => {
+  it('is the same elements, with the methods and properties of the class', () => {
+    class Odd extends Uint8Array {
+      static get [Symbol.species](): typeof Uint8Array {
+        return Float64Array as never;
+      }
+      override fill(): this {
+        return this;
+      }
+    }
+    const odd = new Odd(new ArrayBuffer(8), 3, 4);
+    Object.defineProperty(odd, 'buffer', { value: new ArrayBuffer(8) });
+    const plain = plainView<Uint8Array>(odd, Uint8Array);
+    plain.fill(7);
+    expect([...odd]).toEqual([7, 7, 7, 7]);
+    expect([plain.byteOffset, plain.length, plain.slice(1) instanceof Uint8Array]).toEqual([3, 4, true]);
+  });
+
+  it('of an array whose buffer has gone is empty', () => {
+    const x = new Float32Array(4);
+    structuredClone(x.buffer, { transfer: [x.buffer] });
+    expect(plainView(x, Float32Array).length).toBe(0);
+  });
+});
+
 group('checkApart', () => {
+  it('asks the engine where arrays lie, not their properties', () => {
+    const x = new Float32Array(8);
+    const out = x.subarray(4);
+    Object.defineProperty(out, 'buffer', { value: new ArrayBuffer(64) });
+    Object.defineProperty(out, 'byteOffset', { value: 64 });
+    Object.defineProperty(out, 'BYTES_PER_ELEMENT', { value: 0 });
+    expect(() => checkApart('f', 'out', out, 'x', x)).toThrow('f: "out" must not overlap "x"');
+    expect(() => checkApartOrSame('f', 'out', out, 'x', x)).toThrow('f: "out" must not overlap "x"');
+  });
   const apart = (a: Float32Array, b: Float32Array, n?: number): string =>
     thrown(() => checkApart('f', 'out', a, 'x', b, a.length, n));
 
