@@ -6,13 +6,14 @@ import {
   checkLength,
   checkObject,
   newArray,
+  plainView,
   roundUp,
 } from '@megamoe/core';
 import { fromTiles, memoryOf, tileRowOffset, toTiles } from './copy';
-import { createSfGeometry, padKSf, rowsPerTile } from './geometry';
+import { geometryOf, paddedKSf, tileRows } from './geometry';
 import type { SfLayout } from './geometry';
-import { checkEndOffsets, firstEndAbove, paddedSfOffsets, sfCapacityRows } from './offsets';
-import { swizzleScales } from './swizzle';
+import { capacityRows, checkEndOffsets, firstEndAbove, paddedEnds } from './offsets';
+import { swizzle } from './swizzle';
 import type { SfStrides } from './swizzle';
 
 /** Assembled scales of a grouped GEMM. */
@@ -76,9 +77,9 @@ export function assembleScales2d3d(
   checkInteger(fn, 'kSf', kSf, 1);
   checkKind(fn, 'sf', sf, Uint8Array);
   checkEndOffsets(fn, 'expertOffsets', expertOffsets, Math.floor(sf.length / kSf));
-  const ends = paddedSfOffsets(expertOffsets, undefined, layout);
+  const ends = paddedEnds(fn, expertOffsets, undefined, layout);
   const numExperts = expertOffsets.length;
-  const kSfPad = padKSf(layout, kSf);
+  const kSfPad = paddedKSf(layout, kSf);
   const bytes = (ends[numExperts - 1] ?? 0) * kSfPad;
   const sfSwizzled = out ?? newArray(fn, 'out', Uint8Array, 'sfOffsets[E-1]*kSfPad', bytes);
   checkKind(fn, 'out', sfSwizzled, Uint8Array);
@@ -95,7 +96,7 @@ export function assembleScales2d3d(
     givenOffsets,
     checkCapacity,
   );
-  sfOffsets.set(ends);
+  plainView(sfOffsets, Int32Array).set(ends);
   const memory = memoryOf(sf);
   const tiles = memoryOf(sfSwizzled);
   let row = 0;
@@ -127,9 +128,9 @@ export function disassembleScales2d3d(
   const { kSf, layout = '128x4' } = shape;
   checkInteger(fn, 'kSf', kSf, 1);
   checkKind(fn, 'sfSwizzled', sfSwizzled, Uint8Array);
-  const sfOffsets = paddedSfOffsets(expertOffsets, undefined, layout);
+  const sfOffsets = paddedEnds(fn, expertOffsets, undefined, layout);
   const numExperts = expertOffsets.length;
-  const kSfPad = padKSf(layout, kSf);
+  const kSfPad = paddedKSf(layout, kSf);
   const rows = numExperts === 0 ? 0 : expertOffsets[numExperts - 1]!;
   const out = sf ?? newArray(fn, 'sf', Uint8Array, 'R*kSf', rows * kSf);
   checkKind(fn, 'sf', out, Uint8Array);
@@ -189,9 +190,9 @@ export function assembleScales2d3dFixed(
   checkKind(fn, 'expertOffsets', expertOffsets, Int32Array);
   checkCapacity(fn, 'sf', sf, 'rows*kSf', rows * kSf);
   const numExperts = expertOffsets.length;
-  const capacity = sfCapacityRows(rows, numExperts, layout);
-  const tile = rowsPerTile(layout);
-  const kSfPad = padKSf(layout, kSf);
+  const tile = tileRows(fn, layout);
+  const capacity = capacityRows(rows, numExperts, tile);
+  const kSfPad = paddedKSf(layout, kSf);
   const sfSwizzled = out ?? newArray(fn, 'out', Uint8Array, 'sfCapacityRows(rows, E)*kSfPad', capacity * kSfPad);
   checkKind(fn, 'out', sfSwizzled, Uint8Array);
   checkLength(fn, 'out', sfSwizzled, 'sfCapacityRows(rows, E)*kSfPad', capacity * kSfPad);
@@ -237,9 +238,12 @@ export function assembleScales3d(
   out?: Uint8Array,
   strides?: SfStrides,
 ): Uint8Array {
-  checkObject('assembleScales3d', 'shape', shape);
+  const fn = 'assembleScales3d';
+  checkObject(fn, 'shape', shape);
   const { numExperts, n, kSf, layout = '128x4' } = shape;
-  return swizzleScales(sf, createSfGeometry({ rows: n, kSf, l: numExperts, layout }), out, strides);
+  checkInteger(fn, 'numExperts', numExperts, 0);
+  checkInteger(fn, 'n', n, 0);
+  return swizzle(fn, sf, geometryOf(fn, { rows: n, kSf, l: numExperts, layout }), out, strides);
 }
 
 /** Shape of {@link assembleScales2d2d}: `rows` of M or N, which every expert has in full. */
@@ -277,15 +281,17 @@ export function assembleScales2d2d(
   checkEndOffsets(fn, 'kSfOffsets', kSfOffsets, 2 ** 31 - 1 - 4 * numExperts);
   const kSfTotal = numExperts === 0 ? 0 : kSfOffsets[numExperts - 1]!;
   checkLength(fn, 'sf', sf, 'rows*kSfOffsets[E-1]', rows * kSfTotal);
-  const rowsPad = roundUp(rows, rowsPerTile(layout));
+  const rowsPad = roundUp(rows, tileRows(fn, layout));
   let padded = 0;
-  const ends = kSfOffsets.map((end, e) => (padded += padKSf(layout, end - (e === 0 ? 0 : kSfOffsets[e - 1]!))));
+  const ends = Int32Array.from({ length: numExperts }, (_, e) => {
+    return (padded += paddedKSf(layout, kSfOffsets[e]! - (e === 0 ? 0 : kSfOffsets[e - 1]!)));
+  });
   const bytes = rowsPad * padded;
   const sfSwizzled = out ?? newArray(fn, 'out', Uint8Array, 'rowsPad*sfOffsets[E-1]', bytes);
   checkKind(fn, 'out', sfSwizzled, Uint8Array);
   checkCapacity(fn, 'out', sfSwizzled, 'rowsPad*sfOffsets[E-1]', bytes);
   const sfOffsets = checkAssembly(fn, sf, sf.length, 'kSfOffsets', kSfOffsets, sfSwizzled, bytes, givenOffsets);
-  sfOffsets.set(ends);
+  plainView(sfOffsets, Int32Array).set(ends);
   const memory = memoryOf(sf);
   const tiles = memoryOf(sfSwizzled);
   for (let e = 0; e < numExperts; e++) {

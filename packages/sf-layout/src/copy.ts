@@ -1,5 +1,5 @@
-import { roundUp } from '@megamoe/core';
-import { padKSf, rowsPerTile } from './geometry';
+import { plainView, roundUp } from '@megamoe/core';
+import { paddedKSf, TILE_ROWS } from './geometry';
 import type { SfLayout } from './geometry';
 
 /**
@@ -11,8 +11,9 @@ export interface Memory {
   readonly words: Uint32Array | null;
 }
 
-/** A {@link Memory} over `bytes`. */
-export function memoryOf(bytes: Uint8Array): Memory {
+/** A {@link Memory} over `bytes`, as the engine sees them. */
+export function memoryOf(given: Uint8Array): Memory {
+  const bytes = plainView(given, Uint8Array);
   const aligned = bytes.byteOffset % 4 === 0;
   return { bytes, words: aligned ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2) : null };
 }
@@ -27,8 +28,8 @@ export interface Strided {
 
 /** Writes `rows` by `kSf` scales as tiles to `out[start..)`, padding zero. */
 export function toTiles(src: Strided, rows: number, kSf: number, layout: SfLayout, out: Memory, start: number): void {
-  const tile = rowsPerTile(layout);
-  const kSfPad = padKSf(layout, kSf);
+  const tile = TILE_ROWS[layout];
+  const kSfPad = paddedKSf(layout, kSf);
   if (kSf !== kSfPad || rows % tile !== 0) out.bytes.fill(0, start, start + roundUp(rows, tile) * kSfPad);
   const from = src.memory.bytes;
   const words = tile > 1 && wordPath(src, kSf, out, start);
@@ -61,8 +62,8 @@ export function fromTiles(
   layout: SfLayout,
   dst: Strided,
 ): void {
-  const tile = rowsPerTile(layout);
-  const kSfPad = padKSf(layout, kSf);
+  const tile = TILE_ROWS[layout];
+  const kSfPad = paddedKSf(layout, kSf);
   const to = dst.memory.bytes;
   const words = tile > 1 && wordPath(dst, kSf, tiles, start);
   let row = 0;

@@ -61,12 +61,27 @@ export interface SfCoordinate {
 
 /** Rows of one tile: each expert's rows are padded to a multiple of this. 1 for `linear`. */
 export function rowsPerTile(layout: SfLayout): number {
-  checkOneOf('rowsPerTile', 'layout', layout, SF_LAYOUTS);
-  return layout === '128x4' ? 128 : layout === '8x4' ? 8 : 1;
+  return tileRows('rowsPerTile', layout);
 }
 
-/** `kSf` rounded up to whole tiles (of 4 columns; `linear` has none). */
+/** Rows of a tile of each layout. */
+export const TILE_ROWS: Readonly<Record<SfLayout, number>> = { '128x4': 128, '8x4': 8, linear: 1 };
+
+/** {@link rowsPerTile}, for errors of the function that was called. */
+export function tileRows(fn: string, layout: SfLayout): number {
+  checkOneOf(fn, 'layout', layout, SF_LAYOUTS);
+  return TILE_ROWS[layout];
+}
+
+/** `kSf` rounded up to whole tiles (of 4 columns; `linear` has none). Throws `ValueError` on a negative or fractional `kSf`. */
 export function padKSf(layout: SfLayout, kSf: number): number {
+  checkOneOf('padKSf', 'layout', layout, SF_LAYOUTS);
+  checkInteger('padKSf', 'kSf', kSf, 0);
+  return paddedKSf(layout, kSf);
+}
+
+/** {@link padKSf} without checks. */
+export function paddedKSf(layout: SfLayout, kSf: number): number {
   return layout === 'linear' ? kSf : roundUp(kSf, 4);
 }
 
@@ -82,16 +97,20 @@ export function kSfOf(k: number, sfVecSize: SfVecSize = 16): number {
 
 /** Derives sizes and strides of a layout. Throws `ValueError` on a negative or fractional shape or an unknown layout. */
 export function createSfGeometry(shape: SfShape): SfGeometry {
-  checkObject('createSfGeometry', 'shape', shape);
+  return geometryOf('createSfGeometry', shape);
+}
+
+/** {@link createSfGeometry}, for errors of the function that was called. */
+export function geometryOf(fn: string, shape: SfShape): SfGeometry {
+  checkObject(fn, 'shape', shape);
   const { rows, kSf, l = 1, layout = '128x4' } = shape;
-  checkInteger('createSfGeometry', 'rows', rows, 0);
-  checkInteger('createSfGeometry', 'kSf', kSf, 0);
-  checkInteger('createSfGeometry', 'l', l, 0);
-  checkOneOf('createSfGeometry', 'layout', layout, SF_LAYOUTS);
-  const rowsPad = roundUp(rows, rowsPerTile(layout));
-  const kSfPad = padKSf(layout, kSf);
+  checkInteger(fn, 'rows', rows, 0);
+  checkInteger(fn, 'kSf', kSf, 0);
+  checkInteger(fn, 'l', l, 0);
+  const rowsPad = roundUp(rows, tileRows(fn, layout));
+  const kSfPad = paddedKSf(layout, kSf);
   const batchStrideBytes = rowsPad * kSfPad;
-  checkInteger('createSfGeometry', 'allocationBytes', batchStrideBytes * l, 0);
+  checkInteger(fn, 'allocationBytes', batchStrideBytes * l, 0);
   return { layout, rows, kSf, l, rowsPad, kSfPad, batchStrideBytes, allocationBytes: batchStrideBytes * l };
 }
 
@@ -105,27 +124,31 @@ export function offsetOf(g: SfGeometry, row: number, kSf: number, l: number): nu
   return l * g.batchStrideBytes + (row - inner) * g.kSfPad + Math.floor(kSf / 4) * tile * 4 + inTile + (kSf % 4);
 }
 
-/** Throws unless `g` is a geometry whose numbers belong together, as {@link createSfGeometry} makes them. */
-export function checkGeometry(fn: string, g: SfGeometry): void {
+/**
+ * The geometry that a caller passed, its numbers read once: what is checked is what is used. Throws unless they belong together, as those of
+ * {@link createSfGeometry} do.
+ */
+export function takeGeometry(fn: string, g: SfGeometry): SfGeometry {
   checkObject(fn, 'geometry', g);
   const { rows, kSf, l, layout, batchStrideBytes, allocationBytes, rowsPad, kSfPad } = g;
   checkInteger(fn, 'geometry.rows', rows, 0);
   checkInteger(fn, 'geometry.kSf', kSf, 0);
   checkInteger(fn, 'geometry.l', l, 0);
   checkOneOf(fn, 'geometry.layout', layout, SF_LAYOUTS);
-  const tile = layout === '128x4' ? 128 : layout === '8x4' ? 8 : 1;
+  const tile = TILE_ROWS[layout];
   const isOne =
     rowsPad === roundUp(rows, tile) &&
-    kSfPad === padKSf(layout, kSf) &&
+    kSfPad === paddedKSf(layout, kSf) &&
     batchStrideBytes === rowsPad * kSfPad &&
     allocationBytes === batchStrideBytes * l;
   if (!isOne)
     throw new ShapeError(`${fn}: "geometry" must come from createSfGeometry: its numbers do not belong together`);
+  return { layout, rows, kSf, l, rowsPad, kSfPad, batchStrideBytes, allocationBytes };
 }
 
 /** Byte offset of one scale. Throws `ValueError` when the coordinate lies outside the matrix. */
-export function sfOffset(g: SfGeometry, row: number, kSf: number, l = 0): number {
-  checkGeometry('sfOffset', g);
+export function sfOffset(geometry: SfGeometry, row: number, kSf: number, l = 0): number {
+  const g = takeGeometry('sfOffset', geometry);
   checkInteger('sfOffset', 'row', row, 0, g.rows - 1);
   checkInteger('sfOffset', 'kSf', kSf, 0, g.kSf - 1);
   checkInteger('sfOffset', 'l', l, 0, g.l - 1);
@@ -133,9 +156,14 @@ export function sfOffset(g: SfGeometry, row: number, kSf: number, l = 0): number
 }
 
 /** The inverse of {@link sfOffset}, for padding too. Throws `ValueError` when `offset` lies outside the allocation. */
-export function sfCoordinate(g: SfGeometry, offset: number): SfCoordinate {
-  checkGeometry('sfCoordinate', g);
+export function sfCoordinate(geometry: SfGeometry, offset: number): SfCoordinate {
+  const g = takeGeometry('sfCoordinate', geometry);
   checkInteger('sfCoordinate', 'offset', offset, 0, g.allocationBytes - 1);
+  return coordinateOf(g, offset);
+}
+
+/** {@link sfCoordinate} without checks. */
+export function coordinateOf(g: SfGeometry, offset: number): SfCoordinate {
   const l = Math.floor(offset / g.batchStrideBytes);
   const inBatch = offset - l * g.batchStrideBytes;
   if (g.layout === 'linear') return { l, row: Math.floor(inBatch / g.kSf), kSf: inBatch % g.kSf, padding: false };
@@ -153,9 +181,9 @@ export function sfCoordinate(g: SfGeometry, offset: number): SfCoordinate {
  * Offsets of all scales in `[l][row][kSf]` order. Throws `ShapeError` when the allocation passes 2^32 bytes.
  * @param given [l * rows * kSf] u32, where the offsets go
  */
-export function sfOffsetTable(g: SfGeometry, given?: Uint32Array): Uint32Array {
+export function sfOffsetTable(geometry: SfGeometry, given?: Uint32Array): Uint32Array {
   const fn = 'sfOffsetTable';
-  checkGeometry(fn, g);
+  const g = takeGeometry(fn, geometry);
   const count = g.l * g.rows * g.kSf;
   if (g.allocationBytes > 2 ** 32) {
     throw new ShapeError(`sfOffsetTable: allocation must be at most 2^32 = ${2 ** 32} bytes, got ${g.allocationBytes}`);

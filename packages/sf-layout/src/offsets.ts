@@ -8,7 +8,7 @@ import {
   roundUp,
   ValueError,
 } from '@megamoe/core';
-import { rowsPerTile } from './geometry';
+import { tileRows } from './geometry';
 import type { SfLayout } from './geometry';
 
 /** Throws `ValueError` unless `offsets` are cumulative ends: not negative, never decreasing, the last at most `max`. */
@@ -48,10 +48,20 @@ export function endsToWrite(
  * @param given         the output, [E] i32; may be `expertOffsets` itself, and overlap it in no other way
  */
 export function paddedSfOffsets(expertOffsets: Int32Array, given?: Int32Array, layout: SfLayout = '128x4'): Int32Array {
-  const tile = rowsPerTile(layout);
-  checkKind('paddedSfOffsets', 'expertOffsets', expertOffsets, Int32Array);
-  checkEndOffsets('paddedSfOffsets', 'expertOffsets', expertOffsets, 2 ** 31 - 1 - tile * expertOffsets.length);
-  const sfOffsets = endsToWrite('paddedSfOffsets', 'sfOffsets', expertOffsets, given);
+  return paddedEnds('paddedSfOffsets', expertOffsets, given, layout);
+}
+
+/** {@link paddedSfOffsets}, for errors of the function that was called. */
+export function paddedEnds(
+  fn: string,
+  expertOffsets: Int32Array,
+  given: Int32Array | undefined,
+  layout: SfLayout,
+): Int32Array {
+  const tile = tileRows(fn, layout);
+  checkKind(fn, 'expertOffsets', expertOffsets, Int32Array);
+  checkEndOffsets(fn, 'expertOffsets', expertOffsets, 2 ** 31 - 1 - tile * expertOffsets.length);
+  const sfOffsets = endsToWrite(fn, 'sfOffsets', expertOffsets, given);
   let start = 0;
   let padded = 0;
   for (let e = 0; e < expertOffsets.length; e++) {
@@ -83,7 +93,11 @@ export function firstEndAbove(ends: Int32Array, row: number): number {
 export function sfCapacityRows(rows: number, numExperts: number, layout: SfLayout = '128x4'): number {
   checkInteger('sfCapacityRows', 'rows', rows, 0);
   checkInteger('sfCapacityRows', 'numExperts', numExperts, 0);
-  const tile = rowsPerTile(layout);
+  return capacityRows(rows, numExperts, tileRows('sfCapacityRows', layout));
+}
+
+/** {@link sfCapacityRows} without checks. */
+export function capacityRows(rows: number, numExperts: number, tile: number): number {
   const bound = numExperts === 0 ? 0 : rows + Math.min(rows, numExperts) * (tile - 1);
   return bound - (bound % tile);
 }

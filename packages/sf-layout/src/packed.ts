@@ -7,6 +7,7 @@ import {
   checkObject,
   checkOneOf,
   newArray,
+  plainView,
   roundUp,
 } from '@megamoe/core';
 
@@ -65,13 +66,14 @@ export function packedSfLength(shape: PackedShape): number {
 export function packSfWords(sf: Uint8Array, shape: PackedShape, given?: Uint32Array): Uint32Array {
   const { rows, kSf, words, rowStride, wordStride, lStride, l } = stridesOf('packSfWords', shape);
   checkKind('packSfWords', 'sf', sf, Uint8Array);
-  const out = given ?? newArray('packSfWords', 'out', Uint32Array, 'packedSfLength', lStride * l);
-  checkKind('packSfWords', 'out', out, Uint32Array);
+  const result = given ?? newArray('packSfWords', 'out', Uint32Array, 'packedSfLength', lStride * l);
+  checkKind('packSfWords', 'out', result, Uint32Array);
+  const out = plainView(result, Uint32Array);
   checkCapacity('packSfWords', 'sf', sf, 'L*rows*kSf', l * rows * kSf);
   checkCapacity('packSfWords', 'out', out, 'packedSfLength', lStride * l);
   checkApart('packSfWords', 'out', out, 'sf', sf, lStride * l, l * rows * kSf);
   out.fill(0, 0, lStride * l);
-  for (let b = 0; b < l; b++) {
+  for (let b = 0; b < (lStride === 0 ? 0 : l); b++) {
     for (let row = 0; row < rows; row++) {
       const s = (b * rows + row) * kSf;
       const o = b * lStride + row * rowStride;
@@ -82,7 +84,7 @@ export function packSfWords(sf: Uint8Array, shape: PackedShape, given?: Uint32Ar
       }
     }
   }
-  return out;
+  return result;
 }
 
 /**
@@ -98,7 +100,7 @@ export function unpackSfWords(words: Uint32Array, shape: PackedShape, given?: Ui
   checkCapacity('unpackSfWords', 'words', words, 'packedSfLength', lStride * l);
   checkCapacity('unpackSfWords', 'sf', sf, 'L*rows*kSf', l * rows * kSf);
   checkApart('unpackSfWords', 'sf', sf, 'words', words, l * rows * kSf, lStride * l);
-  for (let b = 0; b < l; b++) {
+  for (let b = 0; b < (lStride === 0 ? 0 : l); b++) {
     for (let row = 0; row < rows; row++) {
       const s = (b * rows + row) * kSf;
       const o = b * lStride + row * rowStride;

@@ -1,6 +1,6 @@
 import { checkApart, checkCapacity, checkInteger, checkKind, checkObject, newArray } from '@megamoe/core';
 import { fromTiles, memoryOf, toTiles } from './copy';
-import { checkGeometry, type SfGeometry } from './geometry';
+import { takeGeometry, type SfGeometry } from './geometry';
 
 /**
  * Strides of a linear array of scales, in bytes: scale (l, row, kSf) is at `l * strides.l + row * strides.row + kSf *
@@ -13,18 +13,29 @@ export interface SfStrides {
   readonly l: number;
 }
 
-/** Strides of a row-major `[l, rows, kSf]` array. */
-export function rowMajor({ rows, kSf }: { readonly rows: number; readonly kSf: number }): SfStrides {
+/** Strides of a row-major `[l, rows, kSf]` array. Throws `ValueError` on a negative or fractional shape. */
+export function rowMajor(shape: { readonly rows: number; readonly kSf: number }): SfStrides {
+  checkObject('rowMajor', 'shape', shape);
+  const { rows, kSf } = shape;
+  checkInteger('rowMajor', 'rows', rows, 0);
+  checkInteger('rowMajor', 'kSf', kSf, 0);
   return { row: kSf, kSf: 1, l: rows * kSf };
 }
 
-/** Checks strides and that `sf` reaches to the last scale they address; gives how many bytes that takes. */
+/** The strides that a caller passed, each read once and checked; row-major where none are given. */
+export function takeStrides(fn: string, given: SfStrides | undefined, g: SfGeometry): SfStrides {
+  if (given === undefined) return { row: g.kSf, kSf: 1, l: g.rows * g.kSf };
+  checkObject(fn, 'strides', given);
+  const { row, kSf, l } = given;
+  checkInteger(fn, 'strides.row', row, 0);
+  checkInteger(fn, 'strides.kSf', kSf, 0);
+  checkInteger(fn, 'strides.l', l, 0);
+  return { row, kSf, l };
+}
+
+/** Checks that `sf` reaches to the last scale that strides address; gives how many bytes that takes. */
 export function checkStrided(fn: string, sf: Uint8Array, g: SfGeometry, strides: SfStrides): number {
-  checkObject(fn, 'strides', strides);
   checkKind(fn, 'sf', sf, Uint8Array);
-  checkInteger(fn, 'strides.row', strides.row, 0);
-  checkInteger(fn, 'strides.kSf', strides.kSf, 0);
-  checkInteger(fn, 'strides.l', strides.l, 0);
   const empty = g.rows === 0 || g.kSf === 0 || g.l === 0;
   const last = (g.l - 1) * strides.l + (g.rows - 1) * strides.row + (g.kSf - 1) * strides.kSf;
   checkCapacity(fn, 'sf', sf, '(L-1)*strides.l + (rows-1)*strides.row + (kSf-1)*strides.kSf + 1', empty ? 0 : last + 1);
@@ -43,9 +54,19 @@ export function swizzleScales(
   given?: Uint8Array,
   givenStrides?: SfStrides,
 ): Uint8Array {
-  const fn = 'swizzleScales';
-  checkGeometry(fn, geometry);
-  const strides = givenStrides ?? rowMajor(geometry);
+  return swizzle('swizzleScales', sf, geometry, given, givenStrides);
+}
+
+/** {@link swizzleScales}, for errors of the function that was called. */
+export function swizzle(
+  fn: string,
+  sf: Uint8Array,
+  givenGeometry: SfGeometry,
+  given?: Uint8Array,
+  givenStrides?: SfStrides,
+): Uint8Array {
+  const geometry = takeGeometry(fn, givenGeometry);
+  const strides = takeStrides(fn, givenStrides, geometry);
   const used = checkStrided(fn, sf, geometry, strides);
   const out = given ?? newArray(fn, 'out', Uint8Array, 'allocationBytes', geometry.allocationBytes);
   checkKind(fn, 'out', out, Uint8Array);
@@ -54,7 +75,7 @@ export function swizzleScales(
   const { rows, kSf, layout } = geometry;
   const memory = memoryOf(sf);
   const tiles = memoryOf(out);
-  for (let l = 0; l < geometry.l; l++) {
+  for (let l = 0; l < (used === 0 ? 0 : geometry.l); l++) {
     const src = { memory, start: l * strides.l, rowStride: strides.row, kSfStride: strides.kSf };
     toTiles(src, rows, kSf, layout, tiles, l * geometry.batchStrideBytes);
   }
@@ -69,13 +90,13 @@ export function swizzleScales(
  */
 export function unswizzleScales(
   sfSwizzled: Uint8Array,
-  geometry: SfGeometry,
+  givenGeometry: SfGeometry,
   given?: Uint8Array,
   givenStrides?: SfStrides,
 ): Uint8Array {
   const fn = 'unswizzleScales';
-  checkGeometry(fn, geometry);
-  const strides = givenStrides ?? rowMajor(geometry);
+  const geometry = takeGeometry(fn, givenGeometry);
+  const strides = takeStrides(fn, givenStrides, geometry);
   const sf = given ?? newArray(fn, 'sf', Uint8Array, 'L*rows*kSf', geometry.l * geometry.rows * geometry.kSf);
   const used = checkStrided(fn, sf, geometry, strides);
   checkKind(fn, 'sfSwizzled', sfSwizzled, Uint8Array);
@@ -84,7 +105,7 @@ export function unswizzleScales(
   const { rows, kSf, layout } = geometry;
   const memory = memoryOf(sf);
   const tiles = memoryOf(sfSwizzled);
-  for (let l = 0; l < geometry.l; l++) {
+  for (let l = 0; l < (used === 0 ? 0 : geometry.l); l++) {
     const dst = { memory, start: l * strides.l, rowStride: strides.row, kSfStride: strides.kSf };
     fromTiles(tiles, l * geometry.batchStrideBytes, rows, kSf, layout, dst);
   }

@@ -1,7 +1,7 @@
-import { checkCapacity, checkInteger, checkKind, checkObject, KindError } from '@megamoe/core';
-import { checkGeometry, offsetOf, sfCoordinate } from './geometry';
+import { checkCapacity, checkInteger, checkKind, checkObject, describe, KindError } from '@megamoe/core';
+import { coordinateOf, offsetOf, takeGeometry } from './geometry';
 import type { SfCoordinate, SfGeometry } from './geometry';
-import { checkStrided, rowMajor } from './swizzle';
+import { checkStrided, takeStrides } from './swizzle';
 import type { SfStrides } from './swizzle';
 
 /** The first byte that is wrong. */
@@ -38,11 +38,11 @@ export interface SfMismatch {
 export function checkSwizzled(
   sfSwizzled: Uint8Array,
   sf: Uint8Array,
-  geometry: SfGeometry,
+  givenGeometry: SfGeometry,
   given?: SfStrides,
 ): SfMismatch | undefined {
-  checkGeometry('checkSwizzled', geometry);
-  const strides = given ?? rowMajor(geometry);
+  const geometry = takeGeometry('checkSwizzled', givenGeometry);
+  const strides = takeStrides('checkSwizzled', given, geometry);
   checkStrided('checkSwizzled', sf, geometry, strides);
   checkKind('checkSwizzled', 'sfSwizzled', sfSwizzled, Uint8Array);
   checkCapacity('checkSwizzled', 'sfSwizzled', sfSwizzled, 'allocationBytes', geometry.allocationBytes);
@@ -60,7 +60,7 @@ export function checkSwizzled(
   for (let offset = 0; offset < geometry.allocationBytes; offset++) {
     const got = sfSwizzled[offset]!;
     if (got === 0) continue;
-    const { l, row, kSf, padding } = sfCoordinate(geometry, offset);
+    const { l, row, kSf, padding } = coordinateOf(geometry, offset);
     if (padding) return mismatch({ kind: 'padding', l, row, kSf, offset, got, want: 0 });
   }
   return undefined;
@@ -84,14 +84,14 @@ export interface VerifyOptions {
  */
 export function verifySwizzle(
   swizzle: Swizzler,
-  geometry: SfGeometry,
+  givenGeometry: SfGeometry,
   options: VerifyOptions = {},
 ): SfMismatch | undefined {
   checkObject('verifySwizzle', 'options', options);
-  checkGeometry('verifySwizzle', geometry);
+  const geometry = takeGeometry('verifySwizzle', givenGeometry);
   const { seed = 1, unswizzle } = options;
-  if (typeof swizzle !== 'function')
-    throw new KindError(`verifySwizzle: "swizzle" must be a function, got ${typeof swizzle}`);
+  for (const [arg, f] of Object.entries({ swizzle, ...(unswizzle !== undefined && { unswizzle }) }))
+    if (typeof f !== 'function') throw new KindError(`verifySwizzle: "${arg}" must be a function, got ${describe(f)}`);
   checkInteger('verifySwizzle', 'seed', seed, 0);
   const count = geometry.l * geometry.rows * geometry.kSf;
   const sf = randomScales(count, seed);
@@ -125,6 +125,7 @@ export function verifySwizzle(
   for (let digit = 1; digit < Math.max(count, 2); digit *= 255) {
     const digits = Uint8Array.from({ length: count }, (_, i) => 1 + (Math.floor(i / digit) % 255)); // never 0, which padding has
     const probe = swizzle(digits, geometry);
+    checkKind('verifySwizzle', 'swizzle(...)', probe, Uint8Array);
     indexed ??= checkSwizzled(probe, digits, geometry);
     for (let o = 0; o < sources.length; o++)
       sources[o] = sources[o]! + (probe[o] === 0 ? NaN : (probe[o]! - 1) * digit);

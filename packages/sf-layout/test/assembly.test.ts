@@ -312,7 +312,7 @@ describe('errors', () => {
       () => assembleScales2d2d(sf, Int32Array.of(4), { rows: 10 }, undefined, new Int32Array(0)),
     ],
     [
-      'createSfGeometry: "rows" must be an integer at least 0, got -1',
+      'assembleScales3d: "n" must be an integer at least 0, got -1',
       () => assembleScales3d(sf, { numExperts: 1, n: -1, kSf: 1 }),
     ],
     ['raggedKSfOffsets: "sfVecSize" must be one of 16, 32, got 8', () => raggedKSfOffsets(Int32Array.of(1), 8 as 16)],

@@ -124,4 +124,26 @@ describe('swizzleScales and unswizzleScales', () => {
     expect(() => unswizzleScales(floats, g)).toThrow('unswizzleScales: "sfSwizzled" must be a Uint8Array');
     expect(() => unswizzleScales(new Uint8Array(2048), g, sf.subarray(1))).toThrow('unswizzleScales: "sf" must hold');
   });
+
+  it('reads a geometry and strides once, and takes arrays for what they are', () => {
+    const g = createSfGeometry({ rows: 7, kSf: 3, l: 2 });
+    const sf = seeded(5).bytes(42);
+    let asked = 0;
+    const changing = Object.defineProperty({ ...g }, 'l', { get: () => (asked++ === 0 ? 2 : 9) });
+    expectBytes(swizzleScales(sf, changing), swizzleScales(sf, g));
+    const strides = Object.defineProperty({ row: 3, kSf: 1, l: 21 }, 'row', { get: () => (asked++ === 1 ? 3 : 1) });
+    expectBytes(swizzleScales(sf, g, undefined, strides), swizzleScales(sf, g));
+    class Odd extends Uint8Array {
+      override fill(): this {
+        return this;
+      }
+    }
+    const out = new Odd(g.allocationBytes).map(() => 9);
+    expect(swizzleScales(sf, g, out)).toBe(out);
+    expectBytes(Uint8Array.from(out), swizzleScales(sf, g));
+  });
+
+  it('ends at once on many matrices of nothing', () => {
+    expect(swizzleScales(new Uint8Array(0), createSfGeometry({ rows: 0, kSf: 4, l: 2 ** 40 })).length).toBe(0);
+  });
 });
