@@ -98,6 +98,7 @@ export default tseslint.config(
           'setInterval',
           'clearInterval',
           'AbortController',
+          'structuredClone',
         ].map((name) => [name, 'readonly']),
       ),
     },

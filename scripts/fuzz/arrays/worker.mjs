@@ -1,0 +1,51 @@
+/**
+ * One process that calls the functions of one package for a while. Where it is stands in the file `current`, so that a signal or a hang can be told;
+ * findings and counts go to files too.
+ */
+import { appendFileSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { mix } from './random.mjs';
+import { startRacer } from './racer.mjs';
+import { makeFuzzer } from './round.mjs';
+import { gaps, load } from './surface.mjs';
+
+const { name, milliseconds, rounds, seed, first, work, replay, skip, only } = JSON.parse(process.argv[2]);
+const { module, table, surface } = await load(name);
+const { missing, gone } = gaps(surface, table);
+if (missing.length + gone.length > 0) {
+  const text = [
+    ...missing.map((n) => `${n} has no calls in the table`),
+    ...gone.map((n) => `${n} is not there any more`),
+  ];
+  process.stderr.write(`${name}: ${text.join('; ')}\n`);
+  process.exit(3);
+}
+const current = openSync(join(work, 'current'), 'w');
+const before = (id, f) => writeSync(current, JSON.stringify({ id, name: f }).padEnd(160), 0);
+const fuzzer = makeFuzzer({ module, table, surface, racer: startRacer(), root: work, only, before });
+
+if (replay !== undefined) {
+  const found = await fuzzer.round(replay);
+  for (const { name: f, text, fault } of found) process.stdout.write(`${f}, ${text}\n  ${fault}\n`);
+  process.exit(0);
+}
+const known = new Set(skip);
+let [spent, last, saved, i] = [0, performance.now(), 0, first];
+const save = () => writeFileSync(join(work, 'counts'), JSON.stringify({ ...fuzzer.counts, spent, next: i }));
+while (rounds === undefined ? spent < milliseconds : i < rounds) {
+  for (const finding of await fuzzer.round(mix(seed, i))) {
+    if (known.has(finding.key)) continue;
+    known.add(finding.key);
+    appendFileSync(join(work, 'findings'), `${JSON.stringify(finding)}\n`);
+  }
+  i++;
+  const now = performance.now();
+  spent += Math.min(now - last, 1000); // while the process was stopped, nothing was tried
+  last = now;
+  if (now - saved > 1000) {
+    saved = now;
+    save();
+  }
+}
+save();
+process.exit(0);
