@@ -103,53 +103,88 @@ export function isShared(buffer: ArrayBufferLike): buffer is SharedArrayBuffer {
   return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
 }
 
-/** A typed array. Where it lies is asked of the engine: that is right whatever is written over it, and quicker than its properties. */
-interface Part {
+/** A typed array, as far as memory goes. */
+export interface Memory {
   readonly buffer: ArrayBufferLike;
   readonly byteOffset: number;
   readonly BYTES_PER_ELEMENT: number;
-  readonly length: number;
 }
 
-const offsetOf = (v: Part): number => Reflect.apply(byteOffsetGetter, v, []) as number;
-const elementBytes = (v: Part): number => {
+/** Where the first elements of an argument lie: bytes [begin, end) of a buffer. */
+export interface Place {
+  readonly arg: string;
+  readonly buffer: ArrayBufferLike;
+  readonly begin: number;
+  readonly end: number;
+}
+
+// Where an array lies is asked of the engine: that is right whatever is written over it, and quicker than its properties.
+const bufferOf = (v: Memory): ArrayBufferLike => Reflect.apply(bufferGetter, v, []) as ArrayBufferLike;
+const offsetOf = (v: Memory): number => Reflect.apply(byteOffsetGetter, v, []) as number;
+const elementBytes = (v: Memory): number => {
   const length = Reflect.apply(lengthGetter, v, []) as number;
   return length === 0 ? 0 : (Reflect.apply(byteLengthGetter, v, []) as number) / length;
 };
 
-function overlap(a: Part, na: number, b: Part, nb: number): boolean {
-  const [aAt, bAt] = [offsetOf(a), offsetOf(b)];
-  if (Math.max(aAt, bAt) >= Math.min(aAt + na * elementBytes(a), bAt + nb * elementBytes(b))) return false;
-  return sameBuffer(
-    Reflect.apply(bufferGetter, a, []) as ArrayBufferLike,
-    Reflect.apply(bufferGetter, b, []) as ArrayBufferLike,
-  );
+/** Where the first `n` elements of an argument lie. To be asked once a call: it takes longer than small work on the array. */
+export function placeOf(arg: string, v: Memory, n: number): Place {
+  const begin = offsetOf(v);
+  return { arg, buffer: bufferOf(v), begin, end: begin + n * elementBytes(v) };
+}
+
+/** Places of an argument that is nearly always the array of the call before: where that begins does not change. */
+export class ArgPlaces {
+  #v: Memory | null = null;
+  #buffer: ArrayBufferLike | null = null;
+  #begin = 0;
+  #bytes = 0;
+
+  constructor(readonly arg: string) {}
+
+  /** As {@link placeOf}. Keeps the last array alive. */
+  of(v: Memory, n: number): Place {
+    if (v !== this.#v || this.#bytes === 0) {
+      this.#buffer = bufferOf(v);
+      this.#begin = offsetOf(v);
+      this.#bytes = elementBytes(v);
+      this.#v = v;
+    }
+    return { arg: this.arg, buffer: this.#buffer!, begin: this.#begin, end: this.#begin + n * this.#bytes };
+  }
+}
+
+function overlap(a: Place, b: Place): boolean {
+  return Math.max(a.begin, b.begin) < Math.min(a.end, b.end) && sameBuffer(a.buffer, b.buffer);
 }
 
 /**
- * Throws {@link ShapeError} when the first `nOut` elements of an output share memory with the first `nOther` of another argument: what is
- * read would depend on the order of the work.
+ * Throws {@link ShapeError} when an output shares memory with another argument: what is read would depend on the order of the work. Nothing
+ * lies nowhere.
  */
+export function checkPlacesApart(fn: string, out: Place, other: Place): void {
+  if (overlap(out, other)) throw new ShapeError(`${fn}: "${out.arg}" must not overlap "${other.arg}"`);
+}
+
+/** {@link checkPlacesApart} for the first `nOut` elements of an output and the first `nOther` of another argument. */
 export function checkApart(
   fn: string,
   outArg: string,
-  out: Part,
+  out: Memory & { readonly length: number },
   otherArg: string,
-  other: Part,
+  other: Memory & { readonly length: number },
   nOut: number = out.length,
   nOther: number = other.length,
 ): void {
-  if (!overlap(out, nOut, other, nOther)) return;
-  throw new ShapeError(`${fn}: "${outArg}" must not overlap "${otherArg}"`);
+  checkPlacesApart(fn, placeOf(outArg, out, nOut), placeOf(otherArg, other, nOther));
 }
 
 /** {@link checkApart}, but `out` may be `other`: the very same elements, read before they are written. */
 export function checkApartOrSame(
   fn: string,
   outArg: string,
-  out: Part,
+  out: Memory & { readonly length: number },
   otherArg: string,
-  other: Part,
+  other: Memory & { readonly length: number },
   nOut: number = out.length,
   nOther: number = other.length,
 ): void {

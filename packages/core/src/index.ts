@@ -13,17 +13,20 @@ export {
   roundUp,
 } from './checks';
 export {
+  ArgPlaces,
   checkApart,
   checkApartOrSame,
   checkKind,
   checkObject,
+  checkPlacesApart,
   describe,
   isShared,
   newArray,
   plainView,
+  placeOf,
   sameBuffer,
 } from './arrays';
-export type { TypedArrayClass } from './arrays';
+export type { Memory, Place, TypedArrayClass } from './arrays';
 export {
   decodeBf16,
   decodeBf16Array,
@@ -39,5 +42,6 @@ export {
   encodeE2m1,
   encodeE4m3,
 } from './codecs';
+export { firstNonFinite } from './logits-scan';
 export type { LogitsScan } from './logits-scan';
 export type { YarnParameters } from './yarn';

@@ -3,6 +3,8 @@
  * zeros mean nothing.
  */
 export interface LogitsScan {
+  /** The first i of [begin, end) whose value is NaN or infinite; -1 when all are finite. */
+  firstNonFinite(logits: Float32Array, begin: number, end: number): number;
   /**
    * Index of the largest of the first n, ties to the lowest index.
    * @returns -1 - i when `logits[i]` is the first NaN or +Infinity
@@ -24,4 +26,24 @@ export interface LogitsScan {
    * @param floor a float32 number
    */
   atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number;
+}
+
+/** Index of the first of `x[begin, end)` that is NaN or infinite; -1 when all are finite. Quick where they are. */
+export function firstNonFinite(x: Float32Array, begin: number, end: number): number {
+  // Zero times a number is a zero, times NaN or infinity it is NaN. Four sums, which do not wait for each other.
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  let i = begin;
+  for (; i + 4 <= end; i += 4) {
+    a += x[i]! * 0;
+    b += x[i + 1]! * 0;
+    c += x[i + 2]! * 0;
+    d += x[i + 3]! * 0;
+  }
+  for (; i < end; i++) a += x[i]! * 0;
+  if (a + b + c + d === 0) return -1;
+  for (i = begin; i < end; i++) if (!Number.isFinite(x[i])) return i;
+  return -1;
 }

@@ -156,6 +156,7 @@ export interface GemmAddon extends KernelAddon, Readonly<Record<ListedFunction, 
   ): void;
 
   /** Scans of logits: see LogitsScan. */
+  scanFirstNonFinite(isa: number, x: F32, begin: number, end: number): number;
   scanArgmax(isa: number, x: F32, n: number): number;
   scanTop(isa: number, x: F32, n: number, k: number, temperature: number, ids: I32, values: F32): number;
   scanAtLeast(isa: number, x: F32, n: number, floor: number, ids: I32, values: F32): number;

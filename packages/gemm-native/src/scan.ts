@@ -17,6 +17,13 @@ export class CheckedScan implements LogitsScan {
     this.#engine = engine;
   }
 
+  firstNonFinite(logits: Float32Array, begin: number, end: number): number {
+    checkInteger('firstNonFinite', 'end', end, 0, 0x7fffffff);
+    checkInteger('firstNonFinite', 'begin', begin, 0, end);
+    ARRAYS.tensor('firstNonFinite', 'logits', logits, 'f32', 'end', end);
+    return this.#engine.firstNonFinite(logits, begin, end);
+  }
+
   argmax(logits: Float32Array, n: number): number {
     checkLogits('argmax', logits, n);
     return this.#engine.argmax(logits, n);
@@ -66,6 +73,9 @@ export function checkApart(fn: string, logits: Float32Array, n: number, ids: Int
 /** The scans of the addon with one instruction set. It compares addresses itself; see guard.ts. */
 export function nativeScan(addon: GemmAddon, isa: number): ScanEngine {
   return {
+    firstNonFinite(logits, begin, end) {
+      return addon.scanFirstNonFinite(isa, logits, begin, end);
+    },
     argmax(logits, n) {
       return addon.scanArgmax(isa, logits, n);
     },

@@ -65,6 +65,26 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
     }
   });
 
+  it.each(LENGTHS)(
+    'finds the first value that is not finite of %i, -Infinity too, in the part that is asked for',
+    (n) => {
+      const x = seeded(n).floats(n);
+      x[0] = -3.4e38;
+      expect(scan.firstNonFinite(odd(x, NaN), 0, n)).toBe(-1);
+      for (const at of new Set([0, n >> 1, n - 1])) {
+        for (const bad of [NaN, Infinity, -Infinity]) {
+          const y = x.slice();
+          y[at] = bad;
+          y[n - 1] = bad;
+          expect(scan.firstNonFinite(y, 0, n)).toBe(at);
+          expect(scan.firstNonFinite(y, at, n)).toBe(at);
+          expect(scan.firstNonFinite(y, 0, at)).toBe(-1);
+          expect(scan.firstNonFinite(y, n, n)).toBe(-1);
+        }
+      }
+    },
+  );
+
   it('finds nothing above the largest, and all at -Infinity', () => {
     const x = Float32Array.of(1, -Infinity, 3);
     const ids = new Int32Array(3);
@@ -102,6 +122,8 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
     const x = Float32Array.of(1, 2);
     const ids = new Int32Array(2);
     const values = new Float32Array(2);
+    expect(() => scan.firstNonFinite(x, 0, 3)).toThrow('firstNonFinite: "logits" must hold at least end = 3 elements');
+    expect(() => scan.firstNonFinite(x, 2, 1)).toThrow('firstNonFinite: "begin" must be an integer in [0, 1], got 2');
     expect(() => scan.argmax(x, 3)).toThrow('argmax: "logits" must hold at least n = 3 elements, got 2');
     expect(() => scan.argmax(x, 0)).toThrow('argmax: "n" must be an integer in [1, 2147483647], got 0');
     expect(() => scan.argmax([1] as unknown as Float32Array, 1)).toThrow('"logits" must be a Float32Array, got Array');

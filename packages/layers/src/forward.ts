@@ -1,9 +1,9 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
+import { firstNonFinite } from '@megamoe/core';
 import type { Backend, KvCache, RopeHandle, Step, StepRows } from '@megamoe/ops';
 import { attentionBlock } from './attention-block';
 import { exactLinear, type Inputs } from './dense';
 import { moeBlock } from './moe-block';
-import { firstNonFinite } from './non-finite';
 import type { Place, Probe } from './probe';
 import type { ModelWeights } from './weights';
 import { createWorkspace, type Workspace } from './workspace';
@@ -142,6 +142,11 @@ export class Forward {
     }
   }
 
+  /** Index of the first of `x[begin, end)`, on the host, that is NaN or infinite; -1 when there is none. */
+  nonFiniteIn(x: Float32Array, begin: number, end: number): number {
+    return this.o.backend.logitsScan?.firstNonFinite(x, begin, end) ?? firstNonFinite(x, begin, end);
+  }
+
   /**
    * The first row of the step that ran whose hidden state, as the head takes it, is not finite, of rows `[row0, rows)`; -1 when there is
    * none. Waits for the backend.
@@ -153,7 +158,7 @@ export class Forward {
     for (let at = row0; at < rows; at += HIDDEN_ROWS) {
       const n = Math.min(HIDDEN_ROWS, rows - at);
       backend.download(this.ws.normed, at * d, n * d, scratch, 0);
-      const bad = firstNonFinite(scratch, 0, n * d);
+      const bad = this.nonFiniteIn(scratch, 0, n * d);
       if (bad >= 0) return at + Math.floor(bad / d);
     }
     return -1;

@@ -6,7 +6,7 @@ export type { Activations, FloatInputs, Inputs } from './dense';
 export type { Place, Probe } from './probe';
 export { Trace } from './trace';
 export type { TracedTensor } from './trace';
-export { firstNonFinite, FirstNonFinite } from './non-finite';
+export { FirstNonFinite } from './non-finite';
 export type { NonFiniteValue } from './non-finite';
 export { ExpertRanges } from './calibrate';
 export type { ExpertAmax } from './calibrate';

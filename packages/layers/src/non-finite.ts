@@ -1,25 +1,6 @@
+import { firstNonFinite } from '@megamoe/core';
 import type { Backend, Tensor } from '@megamoe/ops';
 import type { Probe } from './probe';
-
-/** Index of the first of `x[from, to)` that is NaN or infinite; -1 when all are finite. Quick where they are. */
-export function firstNonFinite(x: Float32Array, from: number, to: number): number {
-  // Zero times a number is a zero, times NaN or infinity it is NaN. Four sums, which do not wait for each other.
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  let i = from;
-  for (; i + 4 <= to; i += 4) {
-    a += x[i]! * 0;
-    b += x[i + 1]! * 0;
-    c += x[i + 2]! * 0;
-    d += x[i + 3]! * 0;
-  }
-  for (; i < to; i++) a += x[i]! * 0;
-  if (a + b + c + d === 0) return -1;
-  for (i = from; i < to; i++) if (!Number.isFinite(x[i])) return i;
-  return -1;
-}
 
 /** A value of a step that is not finite, and the tensor that has it. */
 export interface NonFiniteValue {

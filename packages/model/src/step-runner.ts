@@ -1,5 +1,5 @@
 import { ValueError } from '@megamoe/core';
-import { FirstNonFinite, firstNonFinite, type Forward, type NonFiniteValue, type Probe } from '@megamoe/layers';
+import { FirstNonFinite, type Forward, type NonFiniteValue, type Probe } from '@megamoe/layers';
 import { StepRows, type Backend } from '@megamoe/ops';
 import { StepError, type StepFailure } from './errors';
 import type { KvMemory } from './kv';
@@ -183,7 +183,7 @@ export class StepRunner {
     if (wanted === 'all' || (wanted === 'last' && isLast)) {
       const rows = wanted === 'all' ? n : 1;
       const at = (this.#base[share.item]! + (wanted === 'all' ? from : 0)) * v;
-      const i = firstNonFinite(out, at, at + rows * v);
+      const i = this.forward.nonFiniteIn(out, at, at + rows * v);
       if (i >= 0) return { what: 'logits', value: String(out[i]), token: token0 + n - rows + Math.floor((i - at) / v) };
       if (rows === n) return undefined;
     }

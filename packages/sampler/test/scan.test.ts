@@ -6,6 +6,10 @@ import { type LogitsScan, Sampler, type SamplingParams } from '../src/index';
 /** A scan by definition, which counts its calls. */
 class NaiveScan implements LogitsScan {
   calls = 0;
+  firstNonFinite(logits: Float32Array, begin: number, end: number): number {
+    const i = logits.subarray(begin, end).findIndex((x) => !Number.isFinite(x));
+    return i < 0 ? -1 : begin + i;
+  }
   argmax(logits: Float32Array, n: number): number {
     this.calls++;
     const x = [...logits.subarray(0, n)];
@@ -140,6 +144,7 @@ describe('a scan', () => {
     const logits = seeded(8).floats(50_000, 3);
     const copy = logits.slice();
     const scan: LogitsScan = {
+      firstNonFinite: () => -1,
       argmax: () => 0,
       top: (x, n, _k, _t, ids, values) => new NaiveScan().atLeast(x, n, 2.999, ids, values),
       atLeast: () => 0,

@@ -7,7 +7,7 @@ namespace megamoe::gemm {
 
 namespace {
 
-// name(isa, x, n, ...): the kernels and the logits.
+// name(isa, x, n, ...): the kernels and the logits, of those that look at all from the first on.
 class Scan : public NapiArgs {
  public:
   Scan(const Napi::CallbackInfo& info, const char* name, std::size_t count)
@@ -20,6 +20,14 @@ class Scan : public NapiArgs {
   const std::int64_t n;
   const float* const x;
 };
+
+Napi::Value scanFirstNonFinite(const Napi::CallbackInfo& info) {
+  const NapiArgs args(info, "scanFirstNonFinite", 4);
+  const ScanKernels& kernels = tableArgument(args, 0, availableTables()).scan;
+  const std::int64_t end = args.integer(3, "end", 0, 0x7fffffff), begin = args.integer(2, "begin", 0, end);
+  const float* const x = args.f32(1, "x", end);
+  return Napi::Number::New(info.Env(), static_cast<double>(kernels.firstNonFinite(x, begin, end)));
+}
 
 Napi::Value scanArgmax(const Napi::CallbackInfo& info) {
   const Scan scan(info, "scanArgmax", 3);
@@ -52,6 +60,7 @@ Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void exportScan(Napi::Object exports) {
+  exportFunction<scanFirstNonFinite>(exports, "scanFirstNonFinite");
   exportFunction<scanArgmax>(exports, "scanArgmax");
   exportFunction<scanTop>(exports, "scanTop");
   exportFunction<scanAtLeast>(exports, "scanAtLeast");

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 namespace megamoe::gemm {
 
 // x [n], n >= 1, may hold -infinity. NaN and +infinity are found, not followed.
 struct ScanKernels {
+  // The first i of [begin, end) whose x[i] is NaN or infinite; -1 when there is none.
+  std::int64_t (*firstNonFinite)(const float* x, std::int64_t begin, std::int64_t end);
   // Index of the largest, ties to the lowest; -1 - i when x[i] is the first NaN or +infinity.
   std::int64_t (*argmax)(const float* x, std::int64_t n);
   // How many have f32(x[i]/temperature) >= f32(kth/temperature), kth being the k-th largest, 1 <= k <= n, ties counted
@@ -18,6 +21,13 @@ struct ScanKernels {
   std::int64_t (*atLeast)(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids,
                           float* values);
 };
+
+// The exponent of a value that is NaN or infinite is all ones: adding one to it carries into the top bit.
+inline std::uint32_t exponentCarry(float v) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &v, sizeof bits);
+  return (bits & 0x7fffffffu) + 0x00800000u;
+}
 
 // The smallest float32 whose quotient by temperature (above 0) is that of kth, rounded: division may round smaller
 // logits to one value. False when it is more than 64 floats away (overflow, underflow).

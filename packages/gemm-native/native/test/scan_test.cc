@@ -51,6 +51,17 @@ void badCase(const ScanKernels& scan, std::vector<float> x, std::size_t at, floa
   CHECK(scan.top(x.data(), static_cast<std::int64_t>(x.size()), 1, 1.f, 0, nullptr, nullptr) == -1);
 }
 
+// -infinity too, and nothing before `begin` or from `end` on.
+void nonFiniteCase(const ScanKernels& scan, std::vector<float> x, std::int64_t at, float bad) {
+  const std::int64_t n = static_cast<std::int64_t>(x.size());
+  CHECK(scan.firstNonFinite(x.data(), 0, n) == -1);
+  x[static_cast<std::size_t>(at)] = bad;
+  CHECK(scan.firstNonFinite(x.data(), 0, n) == at);
+  CHECK(scan.firstNonFinite(x.data(), at, n) == at);
+  CHECK(scan.firstNonFinite(x.data(), 0, at) == -1);
+  CHECK(scan.firstNonFinite(x.data(), at + 1, n) == -1);
+}
+
 }  // namespace
 
 int main() {
@@ -64,6 +75,12 @@ int main() {
         for (const float bad : {std::nanf(""), -std::nanf(""), std::numeric_limits<float>::infinity()})
           for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1})
             badCase(table.scan, x, static_cast<std::size_t>(at), bad);
+        if (kind == 2) continue;  // holds -infinity already
+        std::vector<float> large = x;
+        large[0] = -std::numeric_limits<float>::max();
+        for (const float bad : {std::nanf(""), -std::nanf("1"), std::numeric_limits<float>::infinity(),
+                                -std::numeric_limits<float>::infinity()})
+          for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) nonFiniteCase(table.scan, large, at, bad);
       }
   return megamoe::test::finish();
 }

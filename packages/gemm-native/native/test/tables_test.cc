@@ -36,12 +36,12 @@ constexpr std::size_t stagePairs() {
   return assignablePairs(typesOf(amaxBits, row, swigluRow));
 }
 constexpr std::size_t scanPairs() {
-  const auto [argmax, top, atLeast] = ScanKernels{};
-  return assignablePairs(typesOf(argmax, top, atLeast));
+  const auto [firstNonFinite, argmax, top, atLeast] = ScanKernels{};
+  return assignablePairs(typesOf(firstNonFinite, argmax, top, atLeast));
 }
 static_assert(groupedPairs<nvfp4::W4A4Kernels>() == 4);
 static_assert(groupedPairs<nvfp4::A16Kernels<GroupedW4A16Params>>() == 4);
-static_assert(stagePairs() == 3 && scanPairs() == 3);
+static_assert(stagePairs() == 3 && scanPairs() == 4);
 
 // The operations whose entry is empty.
 std::string missing(const KernelTable& t) {
@@ -70,11 +70,12 @@ int main() {
   CHECK(std::string(generic.isa) == "generic");
   for (const KernelTable& t : tables()) {
     CHECK(missing(t).empty());
-    CHECK(t.scan.argmax != nullptr && t.scan.top != nullptr && t.scan.atLeast != nullptr);
+    CHECK(t.scan.firstNonFinite != nullptr && t.scan.argmax != nullptr && t.scan.top != nullptr &&
+          t.scan.atLeast != nullptr);
     if (&t == &generic) continue;
     CHECK(shared(t, generic) == "gatherRows embed ");
-    CHECK(t.scan.argmax != generic.scan.argmax && t.scan.top != generic.scan.top &&
-          t.scan.atLeast != generic.scan.atLeast);
+    CHECK(t.scan.firstNonFinite != generic.scan.firstNonFinite && t.scan.argmax != generic.scan.argmax &&
+          t.scan.top != generic.scan.top && t.scan.atLeast != generic.scan.atLeast);
   }
   return megamoe::test::finish();
 }

@@ -1,3 +1,4 @@
+import { firstNonFinite } from '@megamoe/core';
 import { checkApart, type ScanEngine } from '../scan';
 
 /** Floats that {@link floorOf} tries before it gives up. */
@@ -27,6 +28,8 @@ export function createJsScan(): ScanEngine {
   }
 
   return {
+    firstNonFinite,
+
     argmax(logits, n) {
       let best = 0;
       for (let i = 0; i < n; i++) {

@@ -36,6 +36,14 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct ScanTag {};
 
+std::int64_t firstNonFinite(const float* x, std::int64_t begin, std::int64_t end) {
+  std::uint32_t all = 0;
+  for (std::int64_t i = begin; i < end; i++) all |= exponentCarry(x[i]);
+  if (all >> 31 == 0) return -1;
+  while (exponentCarry(x[begin]) >> 31 == 0) begin++;
+  return begin;
+}
+
 std::int64_t argmax(const float* x, std::int64_t n) {
   std::int64_t best = 0;
   for (std::int64_t i = 0; i < n; i++) {
@@ -73,6 +81,6 @@ std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperatu
 
 }  // namespace
 
-const ScanKernels kScan = {argmax, top, atLeast};
+const ScanKernels kScan = {firstNonFinite, argmax, top, atLeast};
 
 }  // namespace megamoe::gemm::generic

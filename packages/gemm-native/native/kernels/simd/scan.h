@@ -95,6 +95,16 @@ static bool groupMaxima(const float* x, std::int64_t blocks, float* maxima) {
   return bad == 0;
 }
 
+// The compiler makes vectors of this one.
+template <class V>
+static std::int64_t firstNonFinite(const float* x, std::int64_t begin, std::int64_t end) {
+  std::uint32_t all = 0;
+  for (std::int64_t i = begin; i < end; i++) all |= exponentCarry(x[i]);
+  if (all >> 31 == 0) return -1;
+  while (exponentCarry(x[begin]) >> 31 == 0) begin++;
+  return begin;
+}
+
 template <class V>
 static std::int64_t argmax(const float* x, std::int64_t n) {
   const std::int64_t width = kGroup * V::kLanes, blocks = n / width;
@@ -204,7 +214,7 @@ static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float te
 
 template <class V>
 static void setScan(KernelTable& t) {
-  t.scan = {argmax<V>, top<V>, atLeast<V>};
+  t.scan = {firstNonFinite<V>, argmax<V>, top<V>, atLeast<V>};
 }
 
 }  // namespace megamoe::gemm::simd
