@@ -1,4 +1,5 @@
-import { checkInteger, checkOneOf, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
+import { checkInteger, checkOneOf, placeOf, sameBuffer, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
+import type { Memory } from '@megamoe/core';
 import { checkLayerSpec, hostTensor, pageKindsOf, PAGES } from '@megamoe/ops';
 import type { CachePart, KvCache, LayerSpec, PageKind, HostTensor } from '@megamoe/ops';
 
@@ -92,6 +93,11 @@ function partsOf({ window, compressor: c, indexer: i }: LayerMemory): Partial<Re
   };
 }
 
+/** Arguments of operations that must lie outside the memory of the cache. */
+export const USES = { windowKv: 0, compressKv: 1, compressGate: 2, selected: 3, out: 4 } as const;
+/** One of {@link USES}. */
+export type CacheUse = (typeof USES)[keyof typeof USES];
+
 /** What all sequences remember, in typed arrays. */
 export class HostCache implements KvCache {
   readonly specs: readonly LayerSpec[];
@@ -105,7 +111,8 @@ export class HostCache implements KvCache {
   readonly memory: readonly LayerMemory[];
   readonly #parts: readonly Partial<Record<CachePart, PartMemory>>[];
   readonly #pages = new Map<PageKind, number>();
-  #buffers: (readonly ArrayBufferLike[])[] = [];
+  /** By place of use, the array that was last found to lie outside: it does until memory grows. */
+  readonly #outside: (Memory | null)[] = [null, null, null, null, null];
   #disposed = false;
 
   /** @throws ValueError naming the layer and field that is out of range, or a window that is not that of the first layer */
@@ -137,12 +144,13 @@ export class HostCache implements KvCache {
     }
   }
 
-  /** Where the memory of a layer lies: until it grows. */
-  buffersOf(layer: number): readonly ArrayBufferLike[] {
-    const known = this.#buffers[layer];
-    if (known) return known;
-    const parts: readonly PartMemory[] = Object.values(this.#parts[layer]!);
-    return (this.#buffers[layer] = parts.map((part) => part.data.buffer));
+  /** Whether an array lies outside the memory of all layers. `use` is who asks: the same arrays come there again and again. */
+  isOutside(use: CacheUse, v: Memory): boolean {
+    if (this.#outside[use] === v) return true;
+    const { buffer } = placeOf('', v, 0);
+    if (this.#all().some((part) => sameBuffer(part.data.buffer, buffer))) return false;
+    this.#outside[use] = v;
+    return true;
   }
 
   get disposed(): boolean {
@@ -184,7 +192,7 @@ export class HostCache implements KvCache {
         });
       }
     }
-    this.#buffers = [];
+    this.#outside.fill(null);
     this.#pages.set(kind, Math.max(pages, this.pages(kind)));
   }
 

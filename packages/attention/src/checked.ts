@@ -1,7 +1,7 @@
-import { describe, KindError, sameBuffer, ShapeError, ValueError } from '@megamoe/core';
+import { describe, KindError, ShapeError, ValueError } from '@megamoe/core';
 import { arrayChecks, makeChecks, makeMemoryChecks, makeTakers, makeValueChecks, RECHECKED } from '@megamoe/ops';
 import type { FamilyOp, HostArrays, Operations } from '@megamoe/ops';
-import { HostCache } from './cache';
+import { type CacheUse, HostCache, USES } from './cache';
 import { Compressor } from './compressor';
 import { compressorOf } from './layer-parts';
 import type { AttentionOp, Own, OwnOperations } from './own';
@@ -9,20 +9,23 @@ import { Rope } from './rope';
 import { HostStep } from './step';
 
 /** What makes each handle, by its name in the list of operations. */
-const MAKERS: Readonly<Record<string, { readonly of: { is(v: unknown): boolean }; readonly by: string }>> = {
-  rope: { of: Rope, by: 'createRope' },
-  compressor: { of: Compressor, by: 'packCompressor' },
-  cache: { of: HostCache, by: 'createCache' },
-  step: { of: HostStep, by: 'createStep' },
-};
+const MAKERS = { rope: 'createRope', compressor: 'packCompressor', cache: 'createCache', step: 'createStep' } as const;
+
+/** Whether `v` is a handle made here, and whether it has been disposed. A branch for each kind: none is asked through another's shape. */
+function stateOf(v: unknown, of: string): 'good' | 'disposed' | 'foreign' {
+  if (of === 'step') return HostStep.is(v) ? (v.disposed ? 'disposed' : 'good') : 'foreign';
+  if (of === 'cache') return HostCache.is(v) ? (v.disposed ? 'disposed' : 'good') : 'foreign';
+  if (of === 'compressor') return Compressor.is(v) ? 'good' : 'foreign';
+  return Rope.is(v) ? 'good' : 'foreign';
+}
 
 /** Throws unless `v` is a handle that these kernels made and that has not been disposed. */
 export function checkHandle(fn: string, arg: string, v: unknown, of: string): void {
-  const maker = MAKERS[of]!;
-  if (!maker.of.is(v))
-    throw new KindError(`${fn}: "${arg}" must be what ${maker.by} of the attention kernels made, got ${describe(v)}`);
-  if ((v as { readonly disposed?: boolean }).disposed === true)
-    throw new KindError(`${fn}: "${arg}" has been disposed`);
+  const state = stateOf(v, of);
+  if (state === 'good') return;
+  if (state === 'disposed') throw new KindError(`${fn}: "${arg}" has been disposed`);
+  const by = MAKERS[of as keyof typeof MAKERS];
+  throw new KindError(`${fn}: "${arg}" must be what ${by} of the attention kernels made, got ${describe(v)}`);
 }
 
 /** Throws unless the step is planned for the cache. Returns whether it has rows. */
@@ -32,16 +35,9 @@ function planned(fn: string, { cache, step }: { readonly cache: HostCache; reado
   throw new ValueError(`${fn}: "step" ${what}: call planStep with this cache first`);
 }
 
-/** Throws when an argument lies in the memory of its layer, which is read or written while it is. */
-function apartFromCache(
-  fn: string,
-  { cache, layer }: { readonly cache: HostCache; readonly layer: number },
-  arg: string,
-  v: Float32Array | Int32Array,
-): void {
-  const { buffer } = v;
-  for (const memory of cache.buffersOf(layer))
-    if (sameBuffer(memory, buffer)) throw new ShapeError(`${fn}: "${arg}" must not lie in "cache"`);
+/** Throws when an argument lies in the memory of the cache, which is read or written while it is. */
+function apartFromCache(fn: string, cache: HostCache, use: CacheUse, arg: string, v: Float32Array | Int32Array): void {
+  if (!cache.isOutside(use, v)) throw new ShapeError(`${fn}: "${arg}" must not lie in "cache"`);
 }
 
 function checkWidth(fn: string, arg: string, got: number, layer: number, formula: string, want: number): void {
@@ -110,50 +106,50 @@ export function checkedOperations(
   return {
     ropeTables(given) {
       const args = take.ropeTables(given);
-      all.ropeTables(args); // TypeScript on every backend
+      all.ropeTables(args, args === given); // TypeScript on every backend
       ops.ropeTables(args as Own<'ropeTables'>);
     },
     rope(given) {
       const args = take.rope(given);
-      check.rope(args);
+      check.rope(args, args === given);
       if (args.rows > 0) ops.rope(args);
     },
     writeWindow(given) {
       const args = take.writeWindow(given);
-      check.writeWindow(args);
+      check.writeWindow(args, args === given);
       const a = args as Own<'writeWindow'>;
       const any = planned('writeWindow', a);
       checkWidth('writeWindow', 'd', a.d, a.layer, 'headDim', a.cache.specs[a.layer]!.headDim);
-      apartFromCache('writeWindow', a, 'kv', a.kv);
+      apartFromCache('writeWindow', a.cache, USES.windowKv, 'kv', a.kv);
       if (any) ops.writeWindow(a);
     },
     compress(given) {
       const args = take.compress(given);
-      check.compress(args);
+      check.compress(args, args === given);
       const a = args as Own<'compress'>;
       const any = planned('compress', a);
       checkCompress(a);
-      apartFromCache('compress', a, 'kv', a.kv);
-      apartFromCache('compress', a, 'gate', a.gate);
+      apartFromCache('compress', a.cache, USES.compressKv, 'kv', a.kv);
+      apartFromCache('compress', a.cache, USES.compressGate, 'gate', a.gate);
       if (any) ops.compress(a);
     },
     indexSelect(given) {
       const args = take.indexSelect(given);
-      check.indexSelect(args);
+      check.indexSelect(args, args === given);
       const a = args as Own<'indexSelect'>;
       const any = planned('indexSelect', a);
       const { dim } = compressorOf(a.cache, a.layer, true, 'indexSelect');
       checkWidth('indexSelect', 'dim', a.dim, a.layer, 'indexHeadDim', dim);
-      apartFromCache('indexSelect', a, 'selected', a.selected);
+      apartFromCache('indexSelect', a.cache, USES.selected, 'selected', a.selected);
       if (any) ops.indexSelect(a);
     },
     attend(given) {
       const args = take.attend(given);
-      check.attend(args);
+      check.attend(args, args === given);
       const a = args as Own<'attend'>;
       const any = planned('attend', a);
       checkAttend(a);
-      apartFromCache('attend', a, 'out', a.out);
+      apartFromCache('attend', a.cache, USES.out, 'out', a.out);
       if (any) ops.attend(a);
     },
   };

@@ -62,7 +62,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
 
     embed(given) {
       const a = take.embed(given);
-      check.embed(a);
+      check.embed(a, a === given);
       const { table } = a;
       if (table.groups !== 1) throw new ShapeError(`embed: "table" must have one group, got ${table.groups}`);
       if (table.dtype === 'nvfp4') throw new ValueError('embed: "table" must be one of fp8, bf16, f32, got nvfp4');
@@ -71,13 +71,13 @@ export function checkedKernels(bare: Engine): GemmKernels {
 
     rmsNorm(given) {
       const a = take.rmsNorm(given);
-      check.rmsNorm(a);
+      check.rmsNorm(a, a === given);
       if (a.rows > 0) engine.rmsNorm(a);
     },
 
     linear(given) {
       const a = take.linear(given);
-      check.linear(a);
+      check.linear(a, a === given);
       const { w } = a;
       if (a.inputs === 'nvfp4' && w.inputGlobalDecodeScale === null)
         throw new ValueError(
@@ -88,44 +88,44 @@ export function checkedKernels(bare: Engine): GemmKernels {
 
     swiglu(given) {
       const a = take.swiglu(given);
-      check.swiglu(a);
+      check.swiglu(a, a === given);
       if (a.rows > 0) engine.swiglu(a);
     },
 
     add(given) {
       const a = take.add(given);
-      check.add(a);
+      check.add(a, a === given);
       if (a.n > 0) engine.add(a);
     },
 
     gatherRows(given) {
       const a = take.gatherRows(given);
-      check.gatherRows(a);
+      check.gatherRows(a, a === given);
       if (a.rows > 0) engine.gatherRows(a);
     },
 
     hcPre(given) {
       const a = take.hcPre(given);
-      check.hcPre(a);
+      check.hcPre(a, a === given);
       if (a.rows > 0) engine.hcPre(a);
     },
 
     hcPost(given) {
       const a = take.hcPost(given);
-      check.hcPost(a);
+      check.hcPost(a, a === given);
       if (a.rows > 0) engine.hcPost(a);
     },
 
     hcHead(given) {
       const a = take.hcHead(given);
-      check.hcHead(a);
+      check.hcHead(a, a === given);
       if (a.rows > 0) engine.hcHead(a);
     },
 
     stage(given) {
       const a = take.stage(given);
       const fn = 'stage';
-      check.stage(a);
+      check.stage(a, a === given);
       const { x, k, slotToken, slots, expertOffsets, inputs, globalDecodeScale } = a;
       const rows = rowsOf(expertOffsets);
       if (slotToken === null) checkCapacity(fn, 'x', x, 'R*k', rows * k);
@@ -140,7 +140,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
     swigluStage(given) {
       const a = take.swigluStage(given);
       const fn = 'swigluStage';
-      check.swigluStage(a);
+      check.swigluStage(a, a === given);
       const { slots, i, inputs, globalDecodeScale } = a;
       const rows = rowsOf(a.expertOffsets);
       const staged = a.staged as HostStaged;
@@ -153,7 +153,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
     groupedGemm(given) {
       const a = take.groupedGemm(given);
       const fn = 'groupedGemm';
-      check.groupedGemm(a);
+      check.groupedGemm(a, a === given);
       const { expertOffsets, alpha, out } = a;
       const w = a.w as PackedExpertsWeight;
       const staged = a.staged as HostStaged;
@@ -199,7 +199,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
 
     scatterExperts(given) {
       const a = take.scatterExperts(given);
-      check.scatterExperts(a);
+      check.scatterExperts(a, a === given);
       if (a.rows > 0) engine.scatterExperts(a);
     },
 

@@ -1,5 +1,5 @@
 import {
-  checkApart,
+  ArgPlaces,
   checkCapacity,
   checkInteger,
   checkKind,
@@ -7,10 +7,12 @@ import {
   checkMultiple,
   checkObject,
   checkOneOf,
+  checkPlacesApart,
   checkPositive,
   describe,
   KindError,
   newArray,
+  placeOf,
   ValueError,
 } from '@megamoe/core';
 import { checkLogits, type Scoring, SCORINGS, scoreRow } from './scores';
@@ -89,6 +91,12 @@ class ExpertRouter implements Router {
   readonly #scores: Float32Array; // [E] of the token at hand
   readonly #best: Float32Array; // [topk] biased scores of the chosen, best first
   readonly #factor: number;
+  readonly #placeOf = {
+    logits: new ArgPlaces('logits'),
+    tokenIds: new ArgPlaces('tokenIds'),
+    topkIds: new ArgPlaces('topkIds'),
+    topkWeights: new ArgPlaces('topkWeights'),
+  };
 
   constructor(spec: RouterSpec) {
     const fn = 'createRouter';
@@ -128,8 +136,9 @@ class ExpertRouter implements Router {
       for (let e = 0; e < numExperts; e++) {
         if (Number.isNaN(bias[e])) throw new ValueError(`route: "bias" must not be NaN, got NaN at expert ${e}`);
       }
-      checkApart('route', 'topkIds', topkIds, 'bias', bias, t * topk);
-      checkApart('route', 'topkWeights', topkWeights, 'bias', bias, t * topk);
+      const read = placeOf('bias', bias, numExperts);
+      checkPlacesApart('route', this.#placeOf.topkIds.of(topkIds, t * topk), read);
+      checkPlacesApart('route', this.#placeOf.topkWeights.of(topkWeights, t * topk), read);
     }
     for (let row = 0; row < t; row++) {
       scoreRow(scoring, logits, row * numExperts, numExperts, this.#scores, 0);
@@ -152,11 +161,12 @@ class ExpertRouter implements Router {
     checkKind('routeHash', 'tid2eid', tid2eid, Int32Array);
     checkCapacity('routeHash', 'tokenIds', tokenIds, 'T', t);
     checkMultiple('routeHash', 'tid2eid.length', tid2eid.length, topk);
-    const n = t * topk;
-    checkApart('routeHash', 'topkIds', topkIds, 'tokenIds', tokenIds, n, t);
-    checkApart('routeHash', 'topkIds', topkIds, 'tid2eid', tid2eid, n);
-    checkApart('routeHash', 'topkWeights', topkWeights, 'tokenIds', tokenIds, n, t);
-    checkApart('routeHash', 'topkWeights', topkWeights, 'tid2eid', tid2eid, n);
+    const ids = this.#placeOf.topkIds.of(topkIds, t * topk);
+    const weights = this.#placeOf.topkWeights.of(topkWeights, t * topk);
+    for (const read of [this.#placeOf.tokenIds.of(tokenIds, t), placeOf('tid2eid', tid2eid, tid2eid.length)]) {
+      checkPlacesApart('routeHash', ids, read);
+      checkPlacesApart('routeHash', weights, read);
+    }
     const vocab = tid2eid.length / topk;
     for (let row = 0; row < t; row++) {
       const token = tokenIds[row]!;
@@ -188,9 +198,12 @@ class ExpertRouter implements Router {
     checkCapacity(fn, 'logits', logits, 'T*E', t * numExperts);
     checkCapacity(fn, 'topkIds', topkIds, 'T*topk', t * topk);
     checkCapacity(fn, 'topkWeights', topkWeights, 'T*topk', t * topk);
-    checkApart(fn, 'topkIds', topkIds, 'logits', logits, t * topk, t * numExperts);
-    checkApart(fn, 'topkWeights', topkWeights, 'logits', logits, t * topk, t * numExperts);
-    checkApart(fn, 'topkIds', topkIds, 'topkWeights', topkWeights, t * topk, t * topk);
+    const read = this.#placeOf.logits.of(logits, t * numExperts);
+    const ids = this.#placeOf.topkIds.of(topkIds, t * topk);
+    const weights = this.#placeOf.topkWeights.of(topkWeights, t * topk);
+    checkPlacesApart(fn, ids, read);
+    checkPlacesApart(fn, weights, read);
+    checkPlacesApart(fn, ids, weights);
     checkLogits(fn, logits, t, numExperts);
   }
 

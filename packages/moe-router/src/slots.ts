@@ -1,4 +1,4 @@
-import { checkApart, checkCapacity, checkInteger, checkKind, ValueError } from '@megamoe/core';
+import { checkCapacity, checkInteger, checkKind, checkPlacesApart, placeOf, ValueError } from '@megamoe/core';
 import { checkIds, checkOffsets } from './offsets';
 
 /**
@@ -25,12 +25,16 @@ export function assignSlots(
   checkSlotShapes('assignSlots', topkIds, t, topk, numExperts, expertOffsets, slotToken, tokenSlots);
   const n = t * topk;
   const fn = 'assignSlots';
-  checkApart(fn, 'expertOffsets', expertOffsets, 'topkIds', topkIds, numExperts, n);
-  checkApart(fn, 'slotToken', slotToken, 'topkIds', topkIds, n, n);
-  checkApart(fn, 'tokenSlots', tokenSlots, 'topkIds', topkIds, n, n);
-  checkApart(fn, 'expertOffsets', expertOffsets, 'slotToken', slotToken, numExperts, n);
-  checkApart(fn, 'expertOffsets', expertOffsets, 'tokenSlots', tokenSlots, numExperts, n);
-  checkApart(fn, 'slotToken', slotToken, 'tokenSlots', tokenSlots, n, n);
+  const ids = placeOf('topkIds', topkIds, n);
+  const ends = placeOf('expertOffsets', expertOffsets, numExperts);
+  const tokens = placeOf('slotToken', slotToken, n);
+  const slots = placeOf('tokenSlots', tokenSlots, n);
+  checkPlacesApart(fn, ends, ids);
+  checkPlacesApart(fn, tokens, ids);
+  checkPlacesApart(fn, slots, ids);
+  checkPlacesApart(fn, ends, tokens);
+  checkPlacesApart(fn, ends, slots);
+  checkPlacesApart(fn, tokens, slots);
   for (let e = 0; e < numExperts; e++) expertOffsets[e] = 0;
   for (let i = 0; i < n; i++) {
     const e = topkIds[i]!;

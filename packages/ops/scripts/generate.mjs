@@ -63,9 +63,10 @@ function scalarCheck(op, name, kind) {
 
 function tensorCheck(op, name, kind) {
   const at = `${quoted(op)}, ${quoted(name)}, a.${name}`;
-  const lines = [
-    `tensor(${at}, ${quoted(kind.dtype)}, ${quoted(kind.shape)}, ${kind.shape === '' ? 0 : code(kind.shape)});`,
-  ];
+  const size = `${quoted(kind.shape)}, ${kind.shape === '' ? 0 : code(kind.shape)}`;
+  const whole = `k.tensor(${at}, ${quoted(kind.dtype)}, ${size});`;
+  const held = `if (a.${name}.length < ${code(kind.shape)}) k.tooShort(${at}, ${size});`;
+  const lines = kind.shape === '' ? [`if (!held) ${whole}`] : [`if (!held) ${whole}`, `else ${held}`];
   if (kind.below !== undefined)
     lines.push(`k.indices(${at}, ${used(name, kind)}, ${code(kind.min)}, ${code(kind.below)});`);
   if (kind.ends !== undefined) lines.push(`k.ends(${at}, ${code(kind.ends)});`);
@@ -99,34 +100,31 @@ function memoryChecks(op, tensors) {
   return [...places, ...checks];
 }
 
-function checks() {
-  const tensorsOf = (args) => Object.entries(args).filter(([, kind]) => kind.kind === 'tensor');
-  const method = (op, lines) => `${op}(a) {\n${lines.join('\n')}\n},`;
-  const kinds = Object.entries(OPS).map(([op, { args }]) => {
+const tensorsOf = (args) => Object.entries(args).filter(([, kind]) => kind.kind === 'tensor');
+const method = (op, held, lines) => `${op}(a${held ? ', held = false' : ''}) {\n${lines.join('\n')}\n},`;
+
+function valueChecks() {
+  const bodies = Object.entries(OPS).map(([op, { args }]) => {
     const all = Object.entries(args);
     const scalars = all.filter(([, kind]) => kind.kind !== 'handle' && kind.kind !== 'tensor');
-    return method(op, [
+    return method(op, tensorsOf(args).length > 0, [
       `checkArguments(${quoted(op)}, a);`,
-      ...(tensorsOf(args).length > 0 ? ['const tensor = Unwrapped.is(a) ? k.held : k.tensor;'] : []),
       ...all.filter(([, kind]) => kind.kind === 'handle').flatMap(([name, kind]) => scalarCheck(op, name, kind)),
       ...scalars.flatMap(([name, kind]) => scalarCheck(op, name, kind)),
       ...tensorsOf(args).flatMap(([name, kind]) => tensorCheck(op, name, kind)),
     ]);
   });
-  const memory = Object.entries(OPS).map(([op, { args }]) => {
-    const lines = memoryChecks(op, tensorsOf(args));
-    return lines.length === 0 ? `${op}() {\n// nothing in reach\n},` : method(op, lines);
-  });
-  const both = Object.keys(OPS).map((op) => method(op, [`kinds.${op}(a);`, `memory.${op}(a);`]));
   return `${HEADER}import { checkInteger, checkMultiple, checkNumber, checkOneOf } from '@megamoe/core';
 import { checkArguments, checkFlag, checkLimit, type KindChecks } from '../kind-checks';
 import type { HostArrays } from '../host';
 import type { OpName } from '../table';
 import type { OpArgs } from '../types';
-import { Unwrapped } from '../unwrapped';
 
-/** A check of the arguments of each operation. */
-export type OpChecks = { readonly [N in OpName]: (a: OpArgs<N, HostArrays>) => void };
+/**
+ * A check of the arguments of each operation. \`held\`: its arrays are those of tensors, which were asked what they are when they were made;
+ * only their lengths are looked at.
+ */
+export type OpChecks = { readonly [N in OpName]: (a: OpArgs<N, HostArrays>, held?: boolean) => void };
 
 ${[...choices].map(([words, name]) => `const ${name} = ${words};\n`).join('')}
 /**
@@ -135,14 +133,25 @@ ${[...choices].map(([words, name]) => `const ${name} = ${words};\n`).join('')}
  */
 export function makeValueChecks(k: KindChecks): OpChecks {
   return {
-${kinds.join('\n')}
+${bodies.join('\n')}
   };
 }
+`;
+}
+
+function placeChecks() {
+  const bodies = Object.entries(OPS).map(([op, { args }]) => {
+    const lines = memoryChecks(op, tensorsOf(args));
+    return lines.length === 0 ? `${op}() {\n// nothing in reach\n},` : method(op, false, lines);
+  });
+  const both = Object.keys(OPS).map((op) => method(op, true, [`kinds.${op}(a, held);`, `memory.${op}(a);`]));
+  return `${HEADER}import type { KindChecks } from '../kind-checks';
+import { makeValueChecks, type OpChecks } from './value-checks';
 
 /** Checks of where memory lies, for arguments that passed the others: outputs are apart, indices in memory of this thread. */
 export function makeMemoryChecks(k: KindChecks): OpChecks {
   return {
-${memory.join('\n')}
+${bodies.join('\n')}
   };
 }
 
@@ -278,7 +287,8 @@ ${bodies.join('\n')}
 const config = (await prettier.resolveConfig(join(HOME, 'package.json'))) ?? {};
 let stale = false;
 for (const [name, text] of Object.entries({
-  checks: checks(),
+  'value-checks': valueChecks(),
+  'memory-checks': placeChecks(),
   positional: positional(),
   rechecked: rechecked(),
   'on-host': unwrap(),

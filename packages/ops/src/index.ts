@@ -16,9 +16,11 @@ export type { ArgOf, Carrier, FamilyOp, InputPrecision, OpArgs, Operations } fro
 export type { Backend, CachePart, KvCache, StagedRows, Step, Tensors } from './backend';
 export type { HostArrays } from './host';
 export { arrayChecks } from './kind-checks';
-export type { KindChecks, Memory, Place } from './kind-checks';
-export { makeChecks, makeMemoryChecks, makeValueChecks } from './generated/checks';
-export type { OpChecks } from './generated/checks';
+export type { KindChecks } from './kind-checks';
+export type { Memory, Place } from '@megamoe/core';
+export { makeChecks, makeMemoryChecks } from './generated/memory-checks';
+export { makeValueChecks } from './generated/value-checks';
+export type { OpChecks } from './generated/value-checks';
 export { POSITIONAL } from './generated/positional';
 export { RECHECKED } from './generated/rechecked';
 export type { Rechecked } from './generated/rechecked';

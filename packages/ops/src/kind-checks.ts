@@ -1,22 +1,29 @@
 import {
   checkCapacity,
   checkKind,
+  checkPlacesApart,
   describe,
   isShared,
   KindError,
+  placeOf,
   sameBuffer,
-  ShapeError,
   ValueError,
 } from '@megamoe/core';
+import type { Memory, Place } from '@megamoe/core';
 import type { Dtype, HandleName } from './kinds';
 import type { HostArray } from './tensor';
+
+/** What has a length. */
+interface Lengthy {
+  readonly length: number;
+}
 
 /** What the checks of the list ask of one side of the border: `fn` and `arg` are for messages. */
 export interface KindChecks {
   /** Throws unless `v` is a tensor of `dtype` with at least `want` elements. */
   tensor(fn: string, arg: string, v: unknown, dtype: Dtype, formula: string, want: number): void;
-  /** Throws unless `v`, a tensor of `dtype` as is known already, has at least `want` elements. */
-  held(fn: string, arg: string, v: unknown, dtype: Dtype, formula: string, want: number): void;
+  /** Throws that `v`, which is known to be a tensor of the right type, has not the `want` elements that it must. */
+  tooShort(fn: string, arg: string, v: Lengthy, formula: string, want: number): void;
   /** Throws unless `v` is a usable handle. */
   handle(fn: string, arg: string, v: unknown, of: HandleName): void;
   /** Throws unless the first `n` values lie in `[min, below)`; nothing where values are out of reach. */
@@ -31,21 +38,6 @@ export interface KindChecks {
   apart(fn: string, out: Place, other: Place): void;
   /** The same, but they may be the same memory, from its first element on. */
   apartOrSame(fn: string, out: Place, other: Place): void;
-}
-
-/** A typed array, as far as memory goes. */
-export interface Memory {
-  readonly buffer: ArrayBufferLike;
-  readonly byteOffset: number;
-  readonly BYTES_PER_ELEMENT: number;
-}
-
-/** Where an argument lies. Its `buffer` is read once, for that is what takes time. */
-export interface Place {
-  readonly arg: string;
-  readonly v: Memory;
-  readonly n: number;
-  readonly buffer: ArrayBufferLike;
 }
 
 const ARRAYS = { f32: Float32Array, i32: Int32Array, u8: Uint8Array, bf16: Uint16Array, e4m3: Uint8Array } as const;
@@ -68,29 +60,16 @@ export function checkLimit(fn: string, arg: string, v: unknown): void {
   if (Math.fround(v) === 0) throw new ValueError(`${fn}: "${arg}" must be above 0 in float32, got ${v}`);
 }
 
-/** Elements of both lie in the same place. Nothing lies nowhere. */
-function overlap(a: Place, b: Place): boolean {
-  const aEnd = a.v.byteOffset + a.n * a.v.BYTES_PER_ELEMENT;
-  const bEnd = b.v.byteOffset + b.n * b.v.BYTES_PER_ELEMENT;
-  return Math.max(a.v.byteOffset, b.v.byteOffset) < Math.min(aEnd, bEnd) && sameBuffer(a.buffer, b.buffer);
-}
-
 /** Checks for typed arrays; `handle` is the kernels' own, who know what they made. */
 export function arrayChecks(handle: KindChecks['handle']): KindChecks {
-  const apart: KindChecks['apart'] = (fn, out, other) => {
-    if (overlap(out, other)) throw new ShapeError(`${fn}: "${out.arg}" must not overlap "${other.arg}"`);
-  };
   return {
     handle,
-    apart,
+    apart: checkPlacesApart,
     tensor(fn, arg, v, dtype, formula, want) {
       checkKind<HostArray>(fn, arg, v, ARRAYS[dtype]);
       checkCapacity(fn, arg, v, formula, want);
     },
-    held(fn, arg, v, _dtype, formula, want) {
-      const array = v as HostArray;
-      if (array.length < want) checkCapacity(fn, arg, array, formula, want);
-    },
+    tooShort: checkCapacity,
     indices(fn, arg, v, n, min, below) {
       const end = Math.floor(below); // a last row that is not whole cannot be asked for
       for (let i = 0; i < n; i++) {
@@ -112,7 +91,7 @@ export function arrayChecks(handle: KindChecks['handle']): KindChecks {
       }
       if (last > most) throw new ValueError(`${fn}: "${arg}" must end at or below slots = ${most}, got ${last}`);
     },
-    place: (arg, v, n) => ({ arg, v, n, buffer: v.buffer }),
+    place: placeOf,
     unshared(fn, { arg, buffer }) {
       if (!isShared(buffer)) return;
       throw new KindError(
@@ -120,8 +99,8 @@ export function arrayChecks(handle: KindChecks['handle']): KindChecks {
       );
     },
     apartOrSame(fn, out, other) {
-      if (out.v.byteOffset === other.v.byteOffset && sameBuffer(out.buffer, other.buffer)) return;
-      apart(fn, out, other);
+      if (out.begin === other.begin && sameBuffer(out.buffer, other.buffer)) return;
+      checkPlacesApart(fn, out, other);
     },
   };
 }

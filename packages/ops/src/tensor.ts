@@ -43,7 +43,8 @@ function product(shape: readonly number[]): number {
 export class HostTensor<D extends Dtype = Dtype> implements Tensor {
   #data: HostArrayOf[D];
   #disposed = false;
-  readonly #dtype: D;
+  /** Of what it holds, whatever has been written over `dtype`; null once disposed. */
+  #held: D | null;
   readonly length: number;
 
   /** @throws KindError when `data` is no array of `dtype`; ShapeError when it has not the product of `shape` elements. */
@@ -59,12 +60,18 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor {
       throw new ShapeError(`tensor: "data" must have length ${shape.join('*')} = ${this.length}, got ${data.length}`);
     }
     this.#data = data;
-    this.#dtype = dtype;
+    this.#held = dtype;
   }
 
-  /** Whether its elements are of a type, whatever has been written over `dtype`. */
-  holds(dtype: Dtype): boolean {
-    return this.#dtype === dtype;
+  /** The memory of `x` when it is one of `dtype` that has not been disposed; else undefined. */
+  static arrayOf<T extends Dtype>(x: unknown, dtype: T): HostArrayOf[T] | undefined {
+    try {
+      const tensor = x as HostTensor;
+      if (tensor.#held === dtype) return tensor.#data as HostArrayOf[T];
+    } catch {
+      // no tensor of the host
+    }
+    return undefined;
   }
 
   /** Whether it is one: made by this class, not an object that looks like one. */
@@ -95,6 +102,7 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor {
   dispose(): void {
     if (this.isView || this.#disposed) return;
     this.#disposed = true;
+    this.#held = null;
     this.#data = new ARRAYS[this.dtype](0) as HostArrayOf[D];
   }
 
@@ -133,8 +141,12 @@ export function adoptTensor(
 
 /** The typed array of a host tensor. @throws KindError when it is none, naming operation and argument */
 export function hostArray<D extends Dtype>(fn: string, arg: string, x: unknown, dtype: D): HostArrayOf[D] {
+  return HostTensor.arrayOf(x, dtype) ?? noHostArray(fn, arg, x, dtype);
+}
+
+function noHostArray(fn: string, arg: string, x: unknown, dtype: Dtype): never {
   const isTensor = HostTensor.is(x);
-  if (isTensor && x.holds(dtype)) return x.data as HostArrayOf[D];
+  if (isTensor) void x.data; // throws when it has been disposed
   const got = isTensor ? `a tensor of ${x.dtype}` : describe(x);
   throw new KindError(`${fn}: "${arg}" must be a host tensor of ${dtype}, got ${got}`);
 }

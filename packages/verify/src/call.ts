@@ -52,7 +52,7 @@ class Sizes {
   readonly of = new Map<string, number>();
   readonly #note: KindChecks['tensor'] = (_fn, arg, _v, _dtype, _formula, want) => void this.of.set(arg, want);
   readonly check = makeValueChecks({
-    ...{ tensor: this.#note, held: this.#note },
+    ...{ tensor: this.#note, tooShort: ignored },
     ...{ handle: ignored, indices: ignored, ends: ignored },
     ...{ place: uncalled, unshared: uncalled, apart: uncalled, apartOrSame: uncalled },
   });
