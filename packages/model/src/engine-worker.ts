@@ -5,7 +5,7 @@ import { factsOf } from './engine/local';
 import { limitsFor } from './engine/options';
 import {
   flattenError,
-  type Happening,
+  Happenings,
   type Order,
   type Report,
   type WorkerSetup,
@@ -27,7 +27,7 @@ async function serve({ directory, id, load, limits: asked, reports }: WorkerSetu
   const core = new EngineCore(model, limits);
   const jobs = new Map<number, Job>();
   let seen = 0;
-  let happened: Happening[] = [];
+  const happened = new Happenings();
   let isFlushing = false;
 
   const state = (): WorkerState => ({ seen, load: core.load, stats: core.stats() });
@@ -37,26 +37,25 @@ async function serve({ directory, id, load, limits: asked, reports }: WorkerSetu
     isFlushing = true;
     queueMicrotask(() => {
       isFlushing = false;
-      const all = happened;
-      happened = [];
-      send({ type: 'served', happened: all, state: state() });
+      send({ type: 'served', happened: happened.take(), state: state() });
     });
   };
   const sinkOf = (request: number): Sink => {
-    const note = (what: Happening): void => {
-      happened.push(what);
-      report();
-    };
     return {
       wants: true,
-      push: (chunk) => note({ id: request, chunk }),
+      push: (chunk) => {
+        happened.chunk(request, chunk);
+        report();
+      },
       end: () => {
         jobs.delete(request);
-        note({ id: request, ended: true });
+        happened.add({ id: request, ended: true });
+        report();
       },
       fail: (error) => {
         jobs.delete(request);
-        note({ id: request, error: flattenError(error) });
+        happened.add({ id: request, error: flattenError(error) });
+        report();
       },
     };
   };

@@ -22,11 +22,66 @@ export type Order =
   | { readonly type: 'add'; readonly id: number; readonly request: CoreRequest }
   | { readonly type: 'cancel'; readonly id: number };
 
-/** What happened to a request. */
+/**
+ * Chunks of one token and its text, of many requests: there is one for each sequence in every step, and as objects they would take ten times
+ * as long to pass between threads.
+ */
+export interface TokenBatch {
+  /** Three numbers each: the request, which of its answers, the token. */
+  readonly tokens: Float64Array;
+  readonly texts: readonly string[];
+}
+
+/** What happened to a request, or to many. */
 export type Happening =
+  | TokenBatch
   | { readonly id: number; readonly chunk: EngineChunk }
   | { readonly id: number; readonly ended: true }
   | { readonly id: number; readonly error: FlatError };
+
+/** Gathers what happens in a step, in order. */
+export class Happenings {
+  #all: Happening[] = [];
+  #tokens: number[] = [];
+  #texts: string[] = [];
+
+  chunk(id: number, chunk: EngineChunk): void {
+    if (!isPlain(chunk)) return this.add({ id, chunk });
+    this.#tokens.push(id, chunk.index, chunk.tokenIds[0]!);
+    this.#texts.push(chunk.text);
+  }
+
+  add(what: Happening): void {
+    this.#close();
+    this.#all.push(what);
+  }
+
+  take(): readonly Happening[] {
+    this.#close();
+    const all = this.#all;
+    this.#all = [];
+    return all;
+  }
+
+  #close(): void {
+    if (this.#texts.length === 0) return;
+    this.#all.push({ tokens: Float64Array.from(this.#tokens), texts: this.#texts });
+    this.#tokens = [];
+    this.#texts = [];
+  }
+}
+
+/** Whether a chunk is one token and its text and nothing else. */
+function isPlain(chunk: EngineChunk): boolean {
+  if (chunk.tokenIds.length !== 1) return false;
+  for (const name in chunk) if (name !== 'index' && name !== 'tokenIds' && name !== 'text') return false;
+  return true;
+}
+
+/** Hands on the chunks of a batch, each with the number of its request. */
+export function eachToken({ tokens, texts }: TokenBatch, take: (id: number, chunk: EngineChunk) => void): void {
+  texts.forEach((text, i) => take(tokens[3 * i]!, { index: tokens[3 * i + 1]!, tokenIds: [tokens[3 * i + 2]!], text }));
+}
 
 /** How an engine stands after the orders that it has seen. */
 export interface WorkerState {

@@ -56,11 +56,11 @@ export class ChunkStream implements EngineStream, Sink {
   }
 
   /** A stream that has failed or ended stays so. */
-  cancel(reason: unknown = new DOMException('The request was cancelled', 'AbortError')): void {
+  cancel(reason?: unknown): void {
     if (this.#ended || this.#error) return;
     this.#chunks.length = 0; // what nobody has read is of no use any more
     this.#read = 0;
-    this.onCancel(reason);
+    this.onCancel(reason ?? new DOMException('The request was cancelled', 'AbortError'));
   }
 
   next(): Promise<IteratorResult<EngineChunk, undefined>> {

@@ -8,7 +8,7 @@ import type { LoadOptions } from '../load';
 import type { RequestContext } from '../request';
 import { admits } from './core';
 import { checkRequest } from './options';
-import { restoreError, type Order, type Report, type WorkerSetup, type WorkerState } from './protocol';
+import { eachToken, restoreError, type Order, type Report, type WorkerSetup, type WorkerState } from './protocol';
 import { ChunkStream, followSignal } from './stream';
 import type { CloseOptions, Engine, EngineHealth, EngineRequest, EngineStats, EngineStream, ModelFacts } from './types';
 
@@ -243,6 +243,10 @@ export class WorkerEngine implements Engine {
   #hear({ happened, state }: Extract<Report, { readonly type: 'served' }>): void {
     this.#state = state;
     for (const what of happened) {
+      if ('tokens' in what) {
+        eachToken(what, (id, chunk) => this.#streams.get(id)?.push(chunk));
+        continue;
+      }
       const stream = this.#streams.get(what.id);
       if (stream === undefined) continue; // cancelled here before the worker knew
       if ('chunk' in what) stream.push(what.chunk);
