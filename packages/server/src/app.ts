@@ -41,7 +41,7 @@ export function createApp(context: ServerContext): Hono<AppEnv> {
   app.use(async (c, next) => {
     begin(context, c);
     await next();
-    c.res.headers.set('x-request-id', c.get('requestId'));
+    for (const [name, value] of Object.entries(c.get('headers'))) c.res.headers.set(name, value);
     if (!c.get('isStreaming')) c.get('ended')(c.res.status);
   });
   app.use(async (c, next) => {
@@ -49,12 +49,12 @@ export function createApp(context: ServerContext): Hono<AppEnv> {
     guard.checkHost(named);
     const origin = guard.checkOrigin(c.req.header('origin'), named);
     if (origin !== undefined && c.req.method === 'OPTIONS') return preflight(origin);
-    await next();
-    if (origin === undefined) return undefined;
-    c.res.headers.set('access-control-allow-origin', origin);
-    c.res.headers.append('vary', 'origin');
-    c.res.headers.set('access-control-expose-headers', 'x-request-id, retry-after');
-    return undefined;
+    if (origin !== undefined) {
+      c.get('headers')['access-control-allow-origin'] = origin;
+      c.get('headers')['vary'] = 'origin';
+      c.get('headers')['access-control-expose-headers'] = 'x-request-id, retry-after';
+    }
+    return next();
   });
   app.use(async (c, next) => {
     const needed = !OPEN.has(c.req.path);
@@ -109,6 +109,7 @@ function begin(context: ServerContext, c: AppContext): void {
       : 'other';
   let isEnded = false;
   c.set('requestId', id);
+  c.set('headers', { 'x-request-id': id });
   c.set('keyId', '');
   c.set('notes', {});
   c.set('isStreaming', false);

@@ -17,6 +17,8 @@ export interface AppEnv {
     requestId: string;
     /** Name of the API key; empty when none is needed. */
     keyId: string;
+    /** Headers of the response, whatever it is. */
+    headers: Record<string, string>;
     /** For the log: what a handler has found out. */
     notes: Record<string, unknown>;
     /** Set by a handler whose response goes on after it has returned: it calls `ended` itself. */

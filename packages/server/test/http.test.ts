@@ -225,6 +225,84 @@ describe('broken and hostile clients', () => {
   });
 });
 
+/** The body of a response that came in chunks of HTTP, and what came after it. */
+function unchunk(text: string): { readonly body: string; readonly rest: string } {
+  let bytes = Buffer.from(text);
+  let body = '';
+  for (;;) {
+    const end = bytes.indexOf('\r\n');
+    const length = parseInt(bytes.toString('latin1', 0, end), 16);
+    const next = end + 2 + length;
+    expect(bytes.toString('latin1', next, next + 2)).toBe('\r\n');
+    body += bytes.toString('utf8', end + 2, next);
+    bytes = bytes.subarray(next + 2);
+    if (length === 0) return { body, rest: bytes.toString() };
+  }
+}
+
+describe('a stream over the wire', () => {
+  const says = (): string => 'Grüße, 世界 😀!';
+  const content = (body: string): string =>
+    body
+      .split('\n\n')
+      .filter((line) => line.startsWith('data: {'))
+      .map((line) => (JSON.parse(line.slice(6)) as Chunk).choices[0]!.delta.content ?? '')
+      .join('');
+
+  it('two that are asked for at once on one connection come one after the other, whole', async () => {
+    await start({}, { says, tokenMs: 5 });
+    const streamedAnswer = JSON.stringify({ messages: user('Hi'), stream: true, thinking: false });
+    const got = await raw(request(streamedAnswer) + request(streamedAnswer, 'connection: close\r\n'));
+    const heads = got.split('\r\n\r\n');
+    expect(heads[0]).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*transfer-encoding: chunked/i);
+    const first = unchunk(got.slice(got.indexOf('\r\n\r\n') + 4));
+    expect(first.rest).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*connection: close/i);
+    const second = unchunk(first.rest.slice(first.rest.indexOf('\r\n\r\n') + 4));
+    expect(second.rest).toBe('');
+    for (const { body } of [first, second]) {
+      expect(content(body)).toBe(says());
+      expect(body).toMatch(/data: \[DONE\]\n\n$/);
+    }
+  });
+
+  it('to a client of HTTP/1.0 has no chunks and ends with the connection', async () => {
+    await start({}, { says });
+    const streamedAnswer = JSON.stringify({ messages: user('Hi'), stream: true, thinking: false });
+    const got = await raw(request(streamedAnswer).replace('HTTP/1.1', 'HTTP/1.0'));
+    const body = got.slice(got.indexOf('\r\n\r\n') + 4);
+    expect(got).not.toMatch(/transfer-encoding/i);
+    expect(body).toMatch(/^data: \{[^]*\n\ndata: \[DONE\]\n\n$/);
+    expect(content(body)).toBe(says());
+  });
+
+  it('has the headers of the request id and of CORS, and the same events without a socket', async () => {
+    await start({ cors: ['https://chat.example.com'] }, { says });
+    const init = {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        host: 'localhost',
+        origin: 'https://chat.example.com',
+        'x-request-id': 'abc-1',
+      },
+      body: JSON.stringify({ messages: user('Hi'), stream: true, thinking: false }),
+    };
+    const path = '/v1/chat/completions';
+    const plain = (text: string): string => text.replace(/("id":")[^"]*/g, '$1').replace(/("created":)\d+/g, '$10');
+    const responses = [await fetch(running.url + path, init), await running.server.fetch(new Request(`http://localhost${path}`, init))]; // prettier-ignore
+    const bodies: string[] = [];
+    for (const response of responses) {
+      expect(response.headers.get('x-request-id')).toBe('abc-1');
+      expect(response.headers.get('access-control-allow-origin')).toBe('https://chat.example.com');
+      expect(response.headers.get('vary')).toBe('origin');
+      expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+      bodies.push(plain(await response.text()));
+    }
+    expect(content(bodies[0]!)).toBe(says());
+    expect(bodies[1]).toBe(bodies[0]);
+  });
+});
+
 describe('streams over a slow prompt', () => {
   it('have a comment now and then until the first token, and none after', async () => {
     await start({ keepAliveMs: 20 }, { prefillMs: 200, tokenMs: 30 });

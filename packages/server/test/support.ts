@@ -48,8 +48,11 @@ export async function readEvents(response: Response): Promise<{ data: Chunk[]; c
   const text = await response.text();
   const lines = text.split('\n\n').filter((line) => line !== '');
   const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
+  const objects = data.filter((line) => line !== '[DONE]');
+  // Chunks are put together from text: each must be what JSON.stringify writes.
+  for (const line of objects) if (JSON.stringify(JSON.parse(line)) !== line) throw new Error(`no plain JSON: ${line}`);
   return {
-    data: data.filter((line) => line !== '[DONE]').map((line) => JSON.parse(line) as Chunk),
+    data: objects.map((line) => JSON.parse(line) as Chunk),
     comments: lines.filter((line) => line.startsWith(':')),
     done: data.at(-1) === '[DONE]',
   };

@@ -1,7 +1,7 @@
 import type { Engine, EngineChunk } from '@megamoe/model';
 import { Answer } from './answer';
 import type { OutputVocabulary } from './decoder';
-import { openSource, type Source } from './source';
+import { openSource, type Source, type SourceChunk } from './source';
 import type { AnswerEvent, AnswerRequest, AnswerUsage } from './types';
 
 /** Tokens that are waited for after all has been said, in which the model ends its turn: then its state is kept, and its figures are exact. */
@@ -41,25 +41,30 @@ export class AnswerRun {
     this.#source = openSource(engine, request, vocabulary, signal);
   }
 
-  /** All that comes, the figures last. Leaving the loop cancels the rest. */
-  async *events(): AsyncGenerator<AnswerEvent> {
+  /** Hands on all that comes, the figures last. @throws what the engine throws; what is left of the request has been cancelled then */
+  async each(take: (event: AnswerEvent) => void): Promise<void> {
     try {
-      for (const answer of this.answers) yield* answer.started();
-      for await (const chunk of this.#source) {
+      for (const answer of this.answers) for (const event of answer.started()) take(event);
+      await this.#source.each((chunk) => {
         const answer = this.answers[chunk.index]!;
-        if ('inserted' in chunk) yield* answer.insert(chunk.inserted, chunk.text);
-        else {
-          this.#note(chunk);
-          if (chunk.prefill) yield { type: 'prefill', ...chunk.prefill };
-          yield* answer.push(chunk);
-          if (this.#isEnough(answer, chunk)) yield* answer.finish('stop');
-        }
-        if (this.answers.every((one) => one.end !== undefined)) break;
-      }
-      yield { type: 'usage', usage: this.usage };
+        const had = answer.end;
+        for (const event of this.#take(answer, chunk)) take(event);
+        return had === undefined && answer.end !== undefined;
+      });
+      take({ type: 'usage', usage: this.usage });
     } finally {
       this.#source.cancel();
     }
+  }
+
+  /** What a chunk adds to its answer. */
+  #take(answer: Answer, chunk: SourceChunk): AnswerEvent[] {
+    if ('inserted' in chunk) return answer.insert(chunk.inserted, chunk.text);
+    this.#note(chunk);
+    const events = answer.push(chunk);
+    if (chunk.prefill) events.unshift({ type: 'prefill', ...chunk.prefill });
+    if (this.#isEnough(answer, chunk)) events.push(...answer.finish('stop'));
+    return events;
   }
 
   get usage(): AnswerUsage {

@@ -2,7 +2,6 @@ import type { Engine, EngineChunk, EngineRequest, EngineStream } from '@megamoe/
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OutputVocabulary } from './decoder';
-import { merge } from './merge';
 import type { AnswerRequest } from './types';
 
 /** A chunk of the engine, or ids that were put after what was sampled. */
@@ -10,8 +9,9 @@ export type SourceChunk =
   EngineChunk | { readonly index: number; readonly inserted: readonly number[]; readonly text: string };
 
 /** Chunks of all answers to a request. */
-export interface Source extends AsyncIterable<SourceChunk> {
-  /** Ends what still runs. */
+export interface Source {
+  /** Hands chunks on as they come; of an answer no more once `take` has said that it ended with this one. */
+  each(take: (chunk: SourceChunk) => boolean): Promise<void>;
   cancel(): void;
 }
 
@@ -38,7 +38,11 @@ export function openSource(
   const inPhases = stage === 'thinking' && (thinkingBudget !== undefined || afterThinking !== '');
   if (!inPhases || vocabulary.endThink === undefined) {
     const stream = engine.submit({ ...engineRequest(request, signal), n });
-    return { [Symbol.asyncIterator]: () => stream, cancel: () => stream.cancel() };
+    const each: Source['each'] = async (take) => {
+      let open = n;
+      for await (const chunk of stream) if (take(chunk) && --open === 0) break;
+    };
+    return { each, cancel: () => stream.cancel() };
   }
   const seed = request.sampling.seed ?? randomBytes(8).readBigInt64LE();
   const phases: Phases[] = [];
@@ -49,7 +53,7 @@ export function openSource(
     throw error;
   }
   return {
-    [Symbol.asyncIterator]: () => merge(phases.map((one) => one.chunks())),
+    each: async (take) => void (await Promise.all(phases.map((one) => one.each(take)))),
     cancel: () => phases.forEach((one) => one.cancel()),
   };
 }
@@ -92,7 +96,7 @@ class Phases {
     this.#stream.cancel();
   }
 
-  async *chunks(): AsyncGenerator<SourceChunk> {
+  async each(take: (chunk: SourceChunk) => boolean): Promise<void> {
     const { index, request, vocabulary } = this;
     const { maxTokens, minTokens, thinkingBudget = Infinity, tools, afterThinking } = request;
     const endThink = vocabulary.endThink!;
@@ -100,8 +104,8 @@ class Phases {
     let last: EngineChunk | undefined;
     for await (const chunk of this.#stream) {
       sampled.push(...chunk.tokenIds);
-      if (chunk.finishReason === undefined) yield { ...chunk, index };
-      else last = chunk;
+      if (chunk.finishReason !== undefined) last = chunk;
+      else if (take({ ...chunk, index })) return;
     }
     if (last === undefined) return;
     const closed = last.stop?.tokenId === endThink;
@@ -109,14 +113,14 @@ class Phases {
     const called = tools.length > 0 && vocabulary.dsml !== undefined && sampled.includes(vocabulary.dsml);
     const gaveUp = last.finishReason === 'stop' && !closed && afterThinking !== '' && !called;
     const room = maxTokens - sampled.length;
-    if (room <= 0 || !(closed || cut || gaveUp)) return void (yield { ...last, index });
+    if (room <= 0 || !(closed || cut || gaveUp)) return void take({ ...last, index });
     // The reasoning is over: `</think>` was sampled, or is put there.
     const { finishReason, stop, usage, ...report } = last;
     if (gaveUp) sampled.pop();
-    yield { ...report, index, ...(gaveUp ? { tokenIds: [], text: '' } : {}), ...(usage ? { usage } : {}) };
+    if (take({ ...report, index, ...(gaveUp ? { tokenIds: [], text: '' } : {}), ...(usage ? { usage } : {}) })) return;
     const open = called ? '' : `${closed ? '' : '</think>'}${afterThinking}`;
     const inserted = open === '' ? [] : vocabulary.encodeMarked(open);
-    if (inserted.length > 0) yield { index, inserted, text: open };
+    if (inserted.length > 0 && take({ index, inserted, text: open })) return;
     void finishReason;
     void stop;
     const promptIds = [...request.promptIds, ...sampled, ...inserted];
@@ -127,7 +131,7 @@ class Phases {
       priority: -1,
     });
     for await (const chunk of this.#stream) {
-      if (chunk.prefill === undefined) yield { ...chunk, index };
+      if (chunk.prefill === undefined && take({ ...chunk, index })) return;
     }
   }
 

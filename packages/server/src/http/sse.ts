@@ -1,3 +1,5 @@
+import type { Outlet } from './outlet';
+
 /** When a stream is given up whose client does not read. */
 export interface SseLimits {
   /** Most bytes that wait for the client. */
@@ -6,52 +8,31 @@ export interface SseLimits {
   readonly stallMs: number;
 }
 
-/** Bytes that are handed on before waiting begins. */
-const HIGH_WATER = 16 * 1024;
 const NOT_READ = 'the client does not read';
 
 /** Server-sent events to one client, who may read slowly, stop reading, or go away. */
 export class SseWriter {
-  readonly body: ReadableStream<Uint8Array>;
-  readonly #encoder = new TextEncoder();
-  readonly #abort = new AbortController();
-  #controller!: ReadableStreamDefaultController<Uint8Array>;
-  #taken = performance.now();
   #closed = false;
-  #written = performance.now();
+  /** What waited after the last write, and when some of it was taken last. */
+  #waited = 0;
+  #taken = performance.now();
+  #written = this.#taken;
 
-  /** @param drop closes the connection of a client who is given up */
+  /** @param onGivenUp called once with the reason when nobody reads any more */
   constructor(
+    private readonly outlet: Outlet,
     private readonly limits: SseLimits,
-    private readonly drop: () => void = () => this.#controller.error(new Error(NOT_READ)),
-  ) {
-    this.body = new ReadableStream<Uint8Array>(
-      {
-        start: (controller) => {
-          this.#controller = controller;
-        },
-        pull: () => {
-          this.#taken = performance.now();
-        },
-        cancel: () => this.#end('the client went away'),
-      },
-      new ByteLengthQueuingStrategy({ highWaterMark: HIGH_WATER }),
-    );
-  }
-
-  /** Fires when nobody reads any more. */
-  get signal(): AbortSignal {
-    return this.#abort.signal;
-  }
+    private readonly onGivenUp: (reason: Error) => void,
+  ) {}
 
   /** Milliseconds since something was written. */
   get idleMs(): number {
     return performance.now() - this.#written;
   }
 
-  /** An event: `data: ` and one line of JSON. */
-  event(value: unknown): void {
-    this.#write(`data: ${typeof value === 'string' ? value : JSON.stringify(value)}\n\n`);
+  /** An event: `data: ` and one line, JSON as a rule. */
+  event(line: string): void {
+    this.#write(`data: ${line}\n\n`);
   }
 
   /** A comment, which clients ignore. */
@@ -62,24 +43,27 @@ export class SseWriter {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#controller.close();
+    this.outlet.end();
+  }
+
+  /** Nothing more is written: the client is gone. */
+  abandon(): void {
+    this.#closed = true;
   }
 
   #write(text: string): void {
     if (this.#closed) return;
+    const { outlet, limits } = this;
+    const { waiting } = outlet;
     this.#written = performance.now();
-    const room = this.#controller.desiredSize ?? 0;
-    const stalled = room <= 0 && this.#written - this.#taken > this.limits.stallMs;
-    if (stalled || HIGH_WATER - room > this.limits.maxUnsentBytes) {
-      this.#end(NOT_READ);
-      this.drop();
+    if (waiting === 0 || waiting < this.#waited) this.#taken = this.#written;
+    if (waiting > limits.maxUnsentBytes || this.#written - this.#taken > limits.stallMs) {
+      this.abandon();
+      this.onGivenUp(new Error(NOT_READ));
+      outlet.drop();
       return;
     }
-    this.#controller.enqueue(this.#encoder.encode(text));
-  }
-
-  #end(reason: string): void {
-    this.#closed = true;
-    this.#abort.abort(new Error(reason));
+    outlet.write(text);
+    this.#waited = outlet.waiting;
   }
 }

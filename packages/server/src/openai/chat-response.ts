@@ -50,6 +50,9 @@ export interface ChatChoice {
 /** Writes what a client of Chat Completions gets. */
 export class ChatWriter {
   readonly #common;
+  /** How the JSON of every chunk begins. */
+  readonly #head: string;
+  readonly #effort: string;
   readonly #tokenizer;
   readonly #hasLogprobs: boolean;
   readonly #withUsage: boolean;
@@ -64,7 +67,11 @@ export class ChatWriter {
     const { fields } = request;
     const named = fields.model ?? '';
     const model = served.names.includes(named) ? named : served.name;
-    this.#common = { id, created, model, system_fingerprint: served.fingerprint };
+    const system_fingerprint = served.fingerprint;
+    this.#common = { id, created, model, system_fingerprint };
+    const head = JSON.stringify({ id, object: 'chat.completion.chunk', created, model, system_fingerprint });
+    this.#head = `${head.slice(0, -1)},`;
+    this.#effort = `,"reasoning_effort":${JSON.stringify(this.effort)}`;
     this.#tokenizer = served.engine.tokenizer;
     this.#hasLogprobs = fields.logprobs === true;
     this.#withUsage = fields.stream_options?.include_usage === true;
@@ -93,65 +100,64 @@ export class ChatWriter {
     };
   }
 
-  role(index: number) {
-    return { ...this.#chunk(index, { role: 'assistant', content: '' }), reasoning_effort: this.effort };
+  /** The first chunk of an answer, as JSON; so are the others below. */
+  role(index: number): string {
+    return this.#chunk(index, '{"role":"assistant","content":""}', [], OPEN, undefined, this.#effort);
   }
 
-  /** @param usage the figures so far, for who wants them with every chunk */
-  delta(index: number, delta: Delta, scores: readonly ScoredToken[], usage: AnswerUsage) {
-    return this.#chunk(index, deltaOf(delta), scores, { finish_reason: null }, usage);
+  /** @param run has the figures so far, for who wants them with every chunk */
+  delta(index: number, delta: Delta, scores: readonly ScoredToken[], run: Figures): string {
+    return this.#chunk(index, deltaOf(delta), scores, OPEN, run);
   }
 
-  end(index: number, end: AnswerEnd, scores: readonly ScoredToken[], usage: AnswerUsage) {
-    return this.#chunk(index, {}, scores, { finish_reason: end.finishReason, ...stopFields(end) }, usage);
+  end(index: number, end: AnswerEnd, scores: readonly ScoredToken[], run: Figures): string {
+    const fields = JSON.stringify({ finish_reason: end.finishReason, ...stopFields(end) });
+    return this.#chunk(index, '{}', scores, fields.slice(1, -1), run);
   }
 
   /** The chunk of the figures, for who asked for it. */
-  usage(usage: AnswerUsage) {
+  usage(usage: AnswerUsage): string | undefined {
     if (!this.#withUsage) return undefined;
-    const { id, created, model, system_fingerprint } = this.#common;
-    return {
-      ...{ id, object: 'chat.completion.chunk', created, model, system_fingerprint },
-      choices: [],
-      usage: usageOf(usage),
-      timings: timingsOf(usage),
-    };
+    const figures = JSON.stringify({ usage: usageOf(usage), timings: timingsOf(usage) });
+    return `${this.#head}"choices":[],${figures.slice(1)}`;
   }
 
   #logprobs(scores: readonly ScoredToken[], always: boolean) {
     return this.#hasLogprobs && (always || scores.length > 0) ? chatLogprobs(this.#tokenizer, scores) : null;
   }
 
-  #chunk(
-    index: number,
-    delta: object,
-    scores: readonly ScoredToken[] = [],
-    end: object = { finish_reason: null },
-    usage?: AnswerUsage,
-  ) {
-    const { id, created, model, system_fingerprint } = this.#common;
-    return {
-      ...{ id, object: 'chat.completion.chunk', created, model, system_fingerprint },
-      choices: [{ index, delta, logprobs: this.#logprobs(scores, false), ...end }],
-      ...(this.#withUsage ? { usage: this.#always && usage ? usageOf(usage) : null } : {}),
-    };
+  /** A chunk of a stream. There is one for each token: what all have alike is written once, the rest put between. */
+  #chunk(index: number, delta: string, scores: readonly ScoredToken[], end: string, run?: Figures, more = ''): string {
+    const logprobs = this.#hasLogprobs ? JSON.stringify(this.#logprobs(scores, false)) : 'null';
+    const usage = !this.#withUsage
+      ? ''
+      : `,"usage":${this.#always && run ? JSON.stringify(usageOf(run.usage)) : 'null'}`;
+    return `${this.#head}"choices":[{"index":${index},"delta":${delta},"logprobs":${logprobs},${end}}]${usage}${more}}`;
   }
 }
 
-/** A delta of OpenAI's; reasoning goes under both of the names that clients read. */
-function deltaOf(delta: Delta): object {
+/** Has the figures of an answer so far. */
+interface Figures {
+  readonly usage: AnswerUsage;
+}
+
+/** What a choice says of its end as long as there is none. */
+const OPEN = '"finish_reason":null';
+
+/** A delta of OpenAI's, as JSON; reasoning goes under both of the names that clients read. */
+function deltaOf(delta: Delta): string {
   switch (delta.kind) {
     case 'content':
-      return { content: delta.text };
-    case 'reasoning':
-      return { reasoning_content: delta.text, reasoning: delta.text };
-    case 'call':
-      return {
-        tool_calls: [
-          { index: delta.call, id: delta.id, type: 'function', function: { name: delta.name, arguments: '' } },
-        ],
-      };
+      return `{"content":${JSON.stringify(delta.text)}}`;
+    case 'reasoning': {
+      const text = JSON.stringify(delta.text);
+      return `{"reasoning_content":${text},"reasoning":${text}}`;
+    }
+    case 'call': {
+      const { call: index, id, name } = delta;
+      return JSON.stringify({ tool_calls: [{ index, id, type: 'function', function: { name, arguments: '' } }] });
+    }
     case 'arguments':
-      return { tool_calls: [{ index: delta.call, function: { arguments: delta.text } }] };
+      return JSON.stringify({ tool_calls: [{ index: delta.call, function: { arguments: delta.text } }] });
   }
 }

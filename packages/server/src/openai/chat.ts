@@ -51,9 +51,9 @@ class ChatAnswer {
     const { run, writer } = this;
     const scores = run.answers.map(() => [] as Extract<AnswerEvent, { type: 'delta' }>['scores'][number][]);
     try {
-      for await (const event of run.events()) {
+      await run.each((event) => {
         if (event.type === 'delta' || event.type === 'end') scores[event.index]!.push(...event.scores);
-      }
+      });
     } catch (error) {
       this.context.host.check();
       this.context.metrics.brokenOff(signal.aborted ? 'abort' : 'error');
@@ -72,26 +72,22 @@ class ChatAnswer {
 
   stream(abort: AbortController): Response {
     const { context, c, run, writer } = this;
-    return streamResponse(context, c, abort, async function* (this: ChatAnswer) {
+    return streamResponse(context, c, abort, ({ send, prefill }) => {
       const open = new Set<number>();
-      for await (const event of run.events()) {
-        if (event.type === 'prefill') yield { prefill: event };
-        else if (event.type === 'usage') {
+      return run.each((event) => {
+        if (event.type === 'prefill') return prefill(event);
+        if (event.type === 'usage') {
           this.#ended();
-          yield { data: writer.usage(event.usage) };
-        } else {
-          if (!open.has(event.index)) yield { data: writer.role(event.index) };
-          open.add(event.index);
-          const { index, scores } = event;
-          yield {
-            data:
-              event.type === 'delta'
-                ? writer.delta(index, event.delta, scores, run.usage)
-                : writer.end(index, event.end, scores, run.usage),
-          };
+          const json = writer.usage(event.usage);
+          return json === undefined ? undefined : send(json);
         }
-      }
-    }.call(this)); // prettier-ignore
+        const { index, scores } = event;
+        if (!open.has(index)) send(writer.role(index));
+        open.add(index);
+        if (event.type === 'delta') send(writer.delta(index, event.delta, scores, run));
+        else send(writer.end(index, event.end, scores, run));
+      });
+    });
   }
 
   /** All answers are there: they are counted, and remembered so that they find their KV when they come back. */

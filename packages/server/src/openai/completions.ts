@@ -1,12 +1,11 @@
 import type { EngineChunk, EngineStream, EngineUsage } from '@megamoe/model';
 import { randomUUID } from 'node:crypto';
-import { merge } from '../answer/merge';
 import type { AnswerUsage } from '../answer/types';
 import type { AppContext, ServerContext } from '../context';
 import { requestError, serverError } from '../errors';
 import { ClientGone } from '../http/body';
 import { clientSignal } from '../http/client';
-import { streamResponse, type StreamItem } from '../http/stream';
+import { streamResponse } from '../http/stream';
 import type { Served } from '../served';
 import {
   checkCompletion,
@@ -50,16 +49,6 @@ interface Choice {
   tokenAt: number | undefined;
 }
 
-/** A chunk, and which of the prompts it belongs to. */
-interface Piece {
-  readonly prompt: number;
-  readonly chunk: EngineChunk;
-}
-
-async function* pieces(stream: EngineStream, prompt: number): AsyncGenerator<Piece> {
-  for await (const chunk of stream) yield { prompt, chunk };
-}
-
 /** The answer to one request, whole or as a stream. */
 class Completion {
   readonly #started = performance.now();
@@ -101,16 +90,15 @@ class Completion {
   async whole(signal: AbortSignal): Promise<Response> {
     const logprobs = this.#choices.map(({ scores }) => scores?.take());
     try {
-      for await (const piece of this.#pieces()) {
-        const part = this.#take(piece);
-        if (!part) continue;
-        const all = logprobs[part.index];
-        if (!all || !part.logprobs) continue;
+      await this.#each((prompt, chunk) => {
+        const part = this.#take(prompt, chunk);
+        const all = part && logprobs[part.index];
+        if (!all || !part.logprobs) return;
         all.tokens.push(...part.logprobs.tokens);
         all.token_logprobs.push(...part.logprobs.token_logprobs);
         all.top_logprobs.push(...part.logprobs.top_logprobs);
         all.text_offset.push(...part.logprobs.text_offset);
-      }
+      });
     } catch (error) {
       this.context.host.check();
       this.context.metrics.brokenOff(signal.aborted ? 'abort' : 'error');
@@ -129,32 +117,37 @@ class Completion {
   }
 
   stream(abort: AbortController): Response {
-    return streamResponse(this.context, this.c, abort, this.#items());
+    const common = JSON.stringify(this.#common).slice(0, -1);
+    const usageLater = this.#withUsage ? ',"usage":null' : '';
+    return streamResponse(this.context, this.c, abort, async ({ send, prefill }) => {
+      await this.#each((prompt, chunk) => {
+        if (chunk.prefill) prefill(chunk.prefill);
+        const part = this.#take(prompt, chunk);
+        if (!part) return;
+        const choice = JSON.stringify({ ...part, logprobs: part.logprobs ?? null });
+        send(`${common},"choices":[${choice}]${usageLater}}`);
+      });
+      const usage = this.#ended();
+      if (!this.#withUsage) return;
+      const figures = JSON.stringify({ usage: usageOf(usage), timings: timingsOf(usage) });
+      send(`${common},"choices":[],${figures.slice(1)}`);
+    });
   }
 
-  async *#items(): AsyncGenerator<StreamItem> {
-    for await (const piece of this.#pieces()) {
-      if (piece.chunk.prefill) yield { prefill: piece.chunk.prefill };
-      const part = this.#take(piece);
-      if (!part) continue;
-      const choices = [{ ...part, logprobs: part.logprobs ?? null }];
-      yield { data: { ...this.#common, choices, ...(this.#withUsage ? { usage: null } : {}) } };
-    }
-    const usage = this.#ended();
-    if (!this.#withUsage) return;
-    yield { data: { ...this.#common, choices: [], usage: usageOf(usage), timings: timingsOf(usage) } };
-  }
-
-  async *#pieces(): AsyncGenerator<Piece> {
+  /** Hands on the chunks of all prompts as they come. @throws what the engine throws; all are cancelled then */
+  async #each(take: (prompt: number, chunk: EngineChunk) => void): Promise<void> {
+    const read = async (stream: EngineStream, prompt: number): Promise<void> => {
+      for await (const chunk of stream) take(prompt, chunk);
+    };
     try {
-      yield* merge(this.streams.map((stream, i) => pieces(stream, i)));
+      await Promise.all(this.streams.map(read));
     } finally {
       for (const stream of this.streams) stream.cancel();
     }
   }
 
   /** What a chunk adds to its choice; undefined when nothing is to be said. */
-  #take({ prompt, chunk }: Piece) {
+  #take(prompt: number, chunk: EngineChunk) {
     const { n, echo, prompts, logprobs } = this.request;
     const index = prompt * n + chunk.index;
     if (chunk.usage) this.#usages[prompt] = chunk.usage;
