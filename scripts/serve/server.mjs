@@ -1,6 +1,6 @@
 /** Starts `megamoe serve` in a process of its own, for the scripts beside this. */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { ROOT } from '../lib/run.mjs';
@@ -21,9 +21,25 @@ export async function startServer(args = []) {
   });
   await ready;
   const url = /Listening on (\S+),/.exec(out)[1];
+  /** Seconds of processor time of each thread. */
+  const cpu = () => {
+    const tasks = `/proc/${child.pid}/task`;
+    const seconds = (thread) => Number(readFileSync(`${tasks}/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e9;
+    return new Map(readdirSync(tasks).map((thread) => [thread, seconds(thread)]));
+  };
   return {
     url,
     banner: out,
+    cpu,
+    /** The thread that answers requests, once it has been looked for. */
+    httpThread: undefined,
+    /** Finds it: it works most while nothing is asked but /health. */
+    async findHttpThread() {
+      const before = cpu();
+      for (let i = 0; i < 300; i++) await (await fetch(`${url}/health`)).text();
+      const spent = [...cpu()].map(([thread, seconds]) => [thread, seconds - (before.get(thread) ?? 0)]);
+      this.httpThread = spent.sort((a, b) => b[1] - a[1])[0][0];
+    },
     errors: () => err,
     /** Whether the process still lives. */
     alive: () => child.exitCode === null && child.signalCode === null,
