@@ -5,9 +5,11 @@ import { defineConfig } from 'tsup';
 /** The largest packages of pure TypeScript go without spaces; names stay and lines end, so that a stack trace still says where. */
 const compact = ['checkpoint', 'reference', 'cli'].includes(basename(process.cwd()));
 
+const WORKERS = ['src/engine-worker.ts', 'src/tokenizer-worker.ts'];
+
 /** One build for every package: ESM and types, no source maps (the output has names and lines, and maps double a package); run from the package's folder. */
 export default defineConfig({
-  entry: ['src/index.ts', ...(existsSync('src/engine-worker.ts') ? ['src/engine-worker.ts'] : [])], // what runs in a worker is a file of its own
+  entry: ['src/index.ts', ...WORKERS.filter((file) => existsSync(file))], // what runs in a worker is a file of its own
   format: ['esm'],
   target: 'node20',
   dts: { entry: 'src/index.ts' },

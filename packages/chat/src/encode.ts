@@ -199,7 +199,7 @@ function tokenize(
   { memory, scope, tokenizer }: EncodeOptions,
   isOpen: boolean,
 ): Tokenized {
-  const tokenIds: number[] = [];
+  let tokenIds: number[] = [];
   const texts: string[] = [];
   let plain = '';
   let answerStart: number | undefined;
@@ -212,8 +212,12 @@ function tokenize(
     return id;
   };
   const flush = (): void => {
-    if (plain !== '') for (const id of tokenizer.encode(plain, { parseSpecial: false })) tokenIds.push(id);
+    if (plain === '') return;
+    const ids = tokenizer.encode(plain, { parseSpecial: false });
     plain = '';
+    // Hundreds of thousands are not pushed one by one.
+    if (ids.length > tokenIds.length) tokenIds = tokenIds.concat(ids);
+    else for (const id of ids) tokenIds.push(id);
   };
   /** An answer as it was sampled, if that is known and its place is the one it had. */
   const remembered = (answer: Answer): Known | undefined => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import fc from 'fast-check';
 import { repositoryFile } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
@@ -53,6 +53,11 @@ describe('models/tiny', () => {
         .update(readFileSync(new URL('./goldens/prompts.json', import.meta.url)))
         .digest('hex'),
     ).toBe(sha256);
+  });
+
+  it('says where it was loaded from, so that another thread can load the same', () => {
+    expect(tokenizer.directory).toBe(TINY);
+    expect(loadTokenizer(relative(process.cwd(), TINY)).directory).toBe(TINY);
   });
 
   it.each(PROMPTS)('$id encodes as Hugging Face does and decodes to itself', ({ text, inputIds }) => {

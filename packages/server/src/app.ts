@@ -1,8 +1,7 @@
 import { Hono } from 'hono';
 import { randomUUID } from 'node:crypto';
 import type { AppContext, AppEnv, ServerContext } from './context';
-import { ApiError, serverError } from './errors';
-import { ClientGone } from './http/body';
+import { ApiError, ClientGone, serverError } from './errors';
 import { ApiKeys, HostGuard } from './http/guard';
 import { chatCompletions } from './openai/chat';
 import { completions } from './openai/completions';

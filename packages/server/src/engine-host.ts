@@ -2,7 +2,7 @@ import type { Engine, EngineStats } from '@megamoe/model';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stopping, unavailable } from './errors';
 import type { Logger } from './log';
-import { Served, type ServedModel } from './served';
+import { Served, type ServedModel, type ServedOptions } from './served';
 
 /** Where a server stands. */
 export type ServerStatus = 'loading' | 'ready' | 'restarting' | 'stopping' | 'stopped';
@@ -33,6 +33,7 @@ export class EngineHost {
   constructor(
     private readonly open: () => Promise<ServedModel>,
     private readonly log: Logger,
+    private readonly options: Omit<ServedOptions, 'log'>,
   ) {}
 
   get status(): ServerStatus {
@@ -51,7 +52,7 @@ export class EngineHost {
       await opened.engine.close();
       throw stopping();
     }
-    this.#served = new Served(opened);
+    this.#served = new Served(opened, { log: this.log, ...this.options });
     this.#status = 'ready';
     this.#watch = setInterval(() => this.check(), WATCH_MS);
     this.#watch.unref();
@@ -128,6 +129,7 @@ export class EngineHost {
     this.#status = 'stopping';
     clearInterval(this.#watch);
     await this.#served?.engine.close({ drain: true, timeoutMs });
+    await this.#served?.tokens.close();
     this.#status = 'stopped';
   }
 }

@@ -40,6 +40,11 @@ export class ApiError extends Error {
   }
 }
 
+/** The client is gone: there is nobody to answer. */
+export class ClientGone extends Error {
+  override readonly name = 'ClientGone';
+}
+
 /** 400: a request that cannot be served as it is. */
 export function badRequest(message: string, param?: string, code = 'invalid_value', cause?: unknown): ApiError {
   return new ApiError(400, 'invalid_request_error', message, { param, code, cause });
@@ -95,7 +100,8 @@ export function contextLength(promptTokens: number, maxTokens: number, message?:
 }
 
 /** An error of checking or encoding a request, or of submitting it: what is wrong with it is the client's. */
-export function requestError(error: unknown): ApiError {
+export function requestError(error: unknown): ApiError | ClientGone {
+  if (error instanceof ClientGone) return error;
   const known = error instanceof Error ? refusal(error) : undefined;
   if (known) return known;
   if (!(error instanceof Error) || !BAD_INPUT.has(String(codeOf(error)))) return serverError(error);

@@ -3,7 +3,9 @@ import type { Engine } from '@megamoe/model';
 import { UnsupportedError } from '@megamoe/core';
 import { createHash } from 'node:crypto';
 import { OutputVocabulary } from './answer/decoder';
-import { EncodeCache } from './encode-cache';
+import type { Logger } from './log';
+import { PromptEncoder } from './tokens/prompts';
+import { TokenizerThread } from './tokens/thread';
 
 /** What a server serves. */
 export interface ServedModel {
@@ -12,6 +14,15 @@ export interface ServedModel {
   readonly encoding?: Encoding | undefined;
   /** Names under which the model is asked for, the first is the one that is shown. Default: the engine's id. `default` is always one. */
   readonly names?: readonly string[] | undefined;
+}
+
+/** What a {@link Served} is made with. */
+export interface ServedOptions {
+  readonly log: Logger;
+  /** Most characters of texts that wait to be encoded. */
+  readonly maxCharacters: number;
+  /** What runs in the tokenizer's thread; default: what has been built beside this. */
+  readonly tokenizerWorker?: URL | undefined;
 }
 
 /** An id that stands for the model whatever it is called. */
@@ -24,7 +35,9 @@ export class Served {
   readonly names: readonly string[];
   readonly vocabulary: OutputVocabulary;
   readonly memory = new AnswerMemory();
-  readonly encodeCache: EncodeCache;
+  /** Answers long texts in a thread of its own. */
+  readonly tokens: TokenizerThread;
+  readonly prompts: PromptEncoder;
   /** Changes when answers may change: model, formats, backend. */
   readonly fingerprint: string;
   /** Seconds since 1970 at which it was ready. */
@@ -33,7 +46,7 @@ export class Served {
   readonly longestToken: number;
 
   /** @throws UnsupportedError for a model without a tokenizer */
-  constructor({ engine, encoding, names }: ServedModel) {
+  constructor({ engine, encoding, names }: ServedModel, { log, maxCharacters, tokenizerWorker }: ServedOptions) {
     if (!engine.hasTokenizer) {
       throw new UnsupportedError(
         'createServer: the model has no tokenizer.json; a server needs one to read and write text',
@@ -43,7 +56,9 @@ export class Served {
     this.engine = engine;
     this.encoding = encoding;
     this.names = names && names.length > 0 ? names : [id];
-    this.encodeCache = new EncodeCache(engine.tokenizer);
+    const limits = { maxOrders: engine.stats().maxQueue, maxCharacters };
+    this.tokens = new TokenizerThread(engine.tokenizer, limits, log, tokenizerWorker);
+    this.prompts = new PromptEncoder(engine.tokenizer, this.tokens);
     this.vocabulary = new OutputVocabulary(engine.tokenizer);
     const print = createHash('sha256')
       .update(JSON.stringify([id, backend, formats]))

@@ -32,10 +32,11 @@ export class MegamoeServer {
   readonly #http: Server;
   #closing: Promise<void> | undefined;
 
-  constructor(options: ServerOptions) {
+  /** @param tokenizerWorker what runs in the tokenizer's thread; default: what has been built beside this module */
+  constructor(options: ServerOptions, tokenizerWorker?: URL) {
     this.#settings = resolveOptions(options);
-    const { open, log } = this.#settings;
-    this.#host = new EngineHost(open, log);
+    const { open, log, maxBodyBytes } = this.#settings;
+    this.#host = new EngineHost(open, log, { maxCharacters: 8 * maxBodyBytes, tokenizerWorker });
     this.#app = createApp(new ServerContext(this.#settings, this.#host, new Metrics(this.#host)));
     this.#http = this.#createHttp();
   }

@@ -1,7 +1,8 @@
 import { readEncoding } from '@megamoe/chat';
 import { openEngine, type Engine, type EngineLimits } from '@megamoe/model';
 import { repositoryFile } from '@megamoe/testkit';
-import { createServer, type LogFields, type MegamoeServer, type ServerOptions } from '../src/index';
+import type { LogFields, ServerOptions } from '../src/index';
+import { MegamoeServer } from '../src/server';
 
 /** The shipped model. */
 export const TINY = repositoryFile('models/tiny');
@@ -18,14 +19,17 @@ export interface Running {
 type Options = Omit<ServerOptions, 'open'>;
 
 /** Serves an engine on a free port. */
-export async function serveEngine(engine: Engine, options: Options = {}): Promise<Running> {
+export async function serveEngine(engine: Engine, options: Options = {}, tokenizerWorker?: URL): Promise<Running> {
   const events: Running['events'] = [];
-  const server = createServer({
-    port: 0,
-    ...options,
-    log: (_, event, fields) => events.push({ event, ...fields }),
-    open: async () => ({ engine, encoding: await readEncoding(TINY), names: ['tiny'] }),
-  });
+  const server = new MegamoeServer(
+    {
+      port: 0,
+      ...options,
+      log: (_, event, fields) => events.push({ event, ...fields }),
+      open: async () => ({ engine, encoding: await readEncoding(TINY), names: ['tiny'] }),
+    },
+    tokenizerWorker,
+  );
   const { url, port } = await server.listen();
   await server.load();
   const post: Running['post'] = (path, body, headers = {}, signal) =>

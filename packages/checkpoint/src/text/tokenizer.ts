@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { checkInteger, KindError } from '@megamoe/core';
 import { badFile, quote, reasonOf } from '../fail';
@@ -33,6 +33,8 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** Ids of the added tokens (BOS, turn markers, ...) by their text. */
   readonly specialIds: ReadonlyMap<string, number>;
+  /** The folder that it was loaded from: another thread can load the same. Undefined where there is none. */
+  readonly directory?: string | undefined;
   /** Token ids of a text. Nothing is added, BOS neither. Lone surrogates become U+FFFD. */
   encode(text: string, options?: EncodeOptions): number[];
   /** The text of token ids; bytes that are no UTF-8 become U+FFFD, ids without a token (vocabulary padding) nothing. */
@@ -101,7 +103,11 @@ class BpeTokenizer implements Tokenizer {
   readonly #markers: RegExp | undefined;
   readonly #library: LibraryTokenizer;
 
-  constructor(json: TokenizerJson, file: string) {
+  constructor(
+    json: TokenizerJson,
+    file: string,
+    readonly directory: string,
+  ) {
     this.specialIds = new Map(json.added_tokens.map((t) => [t.content, t.id]));
     this.#tokens = tokenTable(json, file);
     this.vocabSize = this.#tokens.length;
@@ -173,5 +179,5 @@ class BpeTokenizer implements Tokenizer {
 export function loadTokenizer(dir: string): Tokenizer {
   settle(dir);
   const file = join(dir, 'tokenizer.json');
-  return new BpeTokenizer(readTokenizerJson(file), file);
+  return new BpeTokenizer(readTokenizerJson(file), file, resolve(dir));
 }

@@ -1,11 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import { ApiError, badRequest } from '../errors';
+import { ApiError, badRequest, ClientGone } from '../errors';
 import { tooLarge } from './json';
-
-/** The client is gone: there is nobody to answer. */
-export class ClientGone extends Error {
-  override readonly name = 'ClientGone';
-}
 
 /** Bytes of bodies that are being read, of all requests: many large ones at a time must not take all memory. */
 export class BodyReader {

@@ -10,6 +10,8 @@ const MAX_VALUES = 4 << 20;
 export interface JsonBody {
   readonly json: JsonObject;
   readonly plain: Readonly<Record<string, unknown>>;
+  /** Its length. */
+  readonly bytes: number;
 }
 
 /** Refuses what would take much more memory than its bytes, before anything is made of it. */
@@ -60,7 +62,7 @@ export function parseBody(bytes: Uint8Array): JsonBody {
     );
   }
   if (!(json instanceof Map)) throw badRequest('The body must be a JSON object.');
-  return { json, plain: toPlain(json) as Readonly<Record<string, unknown>> };
+  return { json, plain: toPlain(json) as Readonly<Record<string, unknown>>, bytes: bytes.length };
 }
 
 /** A value as JSON.parse gives it, but for objects without a prototype, and bigints for integers that a number does not hold. */

@@ -87,23 +87,23 @@ export function conversationOf({ json }: JsonBody): JsonObject {
   return new Map([...json].filter(([name]) => Object.hasOwn(promptFields, name)));
 }
 
-/** Encodes a conversation. @throws ApiError 400 */
-export function encode(
+/** Encodes a conversation. @throws ApiError 400, 429; ClientGone */
+export async function encode(
   served: Served,
   body: JsonBody,
-  options: { readonly thinking: boolean; readonly scope: string },
-): EncodedConversation {
-  const { encoding, encodeCache, memory } = served;
+  options: { readonly thinking: boolean; readonly scope: string; readonly signal: AbortSignal },
+): Promise<EncodedConversation> {
+  const { encoding, prompts, memory } = served;
+  const { thinking, scope, signal } = options;
   checkLength(served, body.plain['messages']);
+  const conversation = conversationOf(body);
   try {
-    return encodeConversation(conversationOf(body), {
-      tokenizer: encodeCache.of(options.scope),
-      encoding,
-      thinking: options.thinking,
-      generationPrompt: 'always',
-      memory,
-      scope: options.scope,
-    });
+    return await prompts.with({ scope, signal, bytes: body.bytes }, (tokenizer, isDry) =>
+      encodeConversation(conversation, {
+        ...{ tokenizer, encoding, thinking, scope, generationPrompt: 'always' },
+        ...(isDry ? {} : { memory }),
+      }),
+    );
   } catch (error) {
     throw requestError(error);
   }
@@ -134,15 +134,16 @@ const invoke = (name: string): string => `<${CHAT_TOKENS.dsml}invoke name="${nam
 const CALLS_END = 'tool_calls>\n';
 const CALLS = `\n\n<${CHAT_TOKENS.dsml}${CALLS_END}`;
 
-/** A chat request from its checked fields. @throws ApiError 400 */
-export function readChat(
+/** A chat request from its checked fields. @throws ApiError 400, 429; ClientGone */
+export async function readChat(
   served: Served,
   body: JsonBody,
   fields: ChatFields,
-  options: { readonly thinking: boolean; readonly cacheKey: string },
-): ChatRequest {
+  options: { readonly thinking: boolean; readonly cacheKey: string; readonly signal: AbortSignal },
+): Promise<ChatRequest> {
   const { engine, vocabulary } = served;
-  const encoded = encode(served, body, { thinking: options.thinking, scope: options.cacheKey });
+  const { thinking, cacheKey, signal } = options;
+  const encoded = await encode(served, body, { thinking, signal, scope: cacheKey });
   const { stage, tokenIds } = encoded;
   const choice = fields.tool_choice ?? 'auto';
   const forced = choice === 'required' || typeof choice === 'object';
@@ -170,7 +171,7 @@ export function readChat(
       maxTokens: Math.min(fields.max_completion_tokens ?? fields.max_tokens ?? Infinity, limit - promptIds.length),
       minTokens: fields.min_tokens ?? 0,
       stop: stopsOf(fields),
-      cacheKey: options.cacheKey,
+      cacheKey,
       reusePrefix: fields.cache_prompt ?? true,
       stage,
       opened,

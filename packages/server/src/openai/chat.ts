@@ -2,8 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { AnswerRun } from '../answer/run';
 import type { AnswerEvent } from '../answer/types';
 import type { AppContext, ServerContext } from '../context';
-import { requestError, serverError } from '../errors';
-import { ClientGone } from '../http/body';
+import { ClientGone, requestError, serverError } from '../errors';
 import { clientSignal } from '../http/client';
 import { streamResponse } from '../http/stream';
 import type { Served } from '../served';
@@ -19,10 +18,11 @@ export async function chatCompletions(context: ServerContext, c: AppContext): Pr
   context.checkModel(served, fields.model);
   context.noteUnknown(unknownFields(body.plain, chatFields));
   const cacheKey = context.cacheKey(c, fields.cache_salt);
-  const request = readChat(served, body, fields, { thinking: context.settings.thinking, cacheKey });
+  const abort = clientSignal(c);
+  const { thinking } = context.settings;
+  const request = await readChat(served, body, fields, { thinking, cacheKey, signal: abort.signal });
   if (context.settings.logContent)
     context.settings.log('info', 'prompt', { id: c.get('requestId'), text: request.encoded.text });
-  const abort = clientSignal(c);
   let run: AnswerRun;
   try {
     run = new AnswerRun(served.engine, request.answer, served.vocabulary, abort.signal, context.metrics);

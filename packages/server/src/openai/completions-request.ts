@@ -70,14 +70,15 @@ export function checkCompletion({ plain }: JsonBody): CompletionFields {
   return fields;
 }
 
-/** Makes requests to the engine of checked fields. @throws ApiError 400 */
-export function readCompletion(
+/** Makes requests to the engine of checked fields. @throws ApiError 400, 429; ClientGone */
+export async function readCompletion(
   served: Served,
+  { bytes }: JsonBody,
   fields: CompletionFields,
   options: { readonly cacheKey: string; readonly signal: AbortSignal },
-): CompletionRequest {
+): Promise<CompletionRequest> {
   const { engine } = served;
-  const { tokenizer, model } = engine;
+  const { model } = engine;
   const { bosTokenId } = model.config;
   const n = fields.n ?? 1;
   const echo = fields.echo ?? false;
@@ -87,9 +88,16 @@ export function readCompletion(
   const given = fields.prompt;
   const isOne = typeof given === 'string' || typeof given[0] === 'number';
   const list = (isOne ? [given] : given) as readonly (string | readonly number[])[];
-  const prompts = list.map((prompt): CompletionPrompt => {
-    if (typeof prompt === 'string') checkLength(served, prompt);
-    const own = typeof prompt === 'string' ? tokenizer.encode(prompt) : [...prompt];
+  for (const prompt of list) if (typeof prompt === 'string') checkLength(served, prompt);
+  const { cacheKey: scope, signal } = options;
+  const encoded = await served.prompts.with({ scope, bytes, signal }, ({ encode }) =>
+    list.map((prompt) => (typeof prompt === 'string' ? encode(prompt) : [...prompt])),
+  );
+  const texts = await Promise.all(
+    list.map((prompt) => (typeof prompt === 'string' ? prompt : echo ? served.tokens.decode(prompt, signal) : '')),
+  );
+  const prompts = list.map((prompt, i): CompletionPrompt => {
+    const own = encoded[i]!;
     const hasBos = typeof prompt === 'string' && (fields.add_special_tokens ?? true) && own[0] !== bosTokenId;
     const tokenIds = hasBos ? [bosTokenId, ...own] : own;
     const bad = tokenIds.find((id) => id >= model.config.vocabSize);
@@ -101,7 +109,7 @@ export function readCompletion(
     }
     if (tokenIds.length === 0) throw badRequest('"prompt" has no tokens.', 'prompt');
     return {
-      text: typeof prompt === 'string' ? prompt : tokenizer.decode(prompt),
+      text: texts[i]!,
       hasBos,
       request: {
         ...sampling,

@@ -2,8 +2,7 @@ import type { EngineChunk, EngineStream, EngineUsage } from '@megamoe/model';
 import { randomUUID } from 'node:crypto';
 import type { AnswerUsage } from '../answer/types';
 import type { AppContext, ServerContext } from '../context';
-import { requestError, serverError } from '../errors';
-import { ClientGone } from '../http/body';
+import { ClientGone, requestError, serverError } from '../errors';
 import { clientSignal } from '../http/client';
 import { streamResponse } from '../http/stream';
 import type { Served } from '../served';
@@ -27,7 +26,7 @@ export async function completions(context: ServerContext, c: AppContext): Promis
   context.noteUnknown(unknownFields(body.plain, completionFields));
   const abort = clientSignal(c);
   const cacheKey = context.cacheKey(c, fields.cache_salt);
-  const request = readCompletion(served, fields, { cacheKey, signal: abort.signal });
+  const request = await readCompletion(served, body, fields, { cacheKey, signal: abort.signal });
   const streams: EngineStream[] = [];
   try {
     for (const prompt of request.prompts) streams.push(served.engine.submit(prompt.request));

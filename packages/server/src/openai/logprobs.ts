@@ -1,16 +1,12 @@
 import type { Tokenizer } from '@megamoe/checkpoint';
 import type { ScoredToken, TokenLogprob } from '@megamoe/model';
+import { tokenText } from '../tokens/orders';
 
 /** JSON has no -Infinity; vLLM writes this. */
 const LOWEST = -9999;
 
 const logprobOf = (x: number): number => (x === -Infinity ? LOWEST : x);
 const decoder = new TextDecoder();
-
-/** A token's bytes as text; what is no UTF-8 by itself has U+FFFD in it, `bytes` has it whole. */
-export function tokenText(tokenizer: Tokenizer, id: number): string {
-  return decoder.decode(tokenizer.tokenBytes(id));
-}
 
 function entry(tokenizer: Tokenizer, { tokenId, logprob }: TokenLogprob) {
   const bytes = tokenizer.tokenBytes(tokenId);

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import type { AppContext, ServerContext } from '../context';
 import { badRequest, requestError } from '../errors';
+import { clientSignal } from '../http/client';
 import { checkLength, encode } from './chat-request';
 import { checkFields } from './fields';
-import { tokenText } from './logprobs';
 import { checkConversation, checkTools, messages, tools } from './messages';
 
 const text = z.string();
@@ -30,7 +30,8 @@ export async function tokenize(context: ServerContext, c: AppContext): Promise<R
   const body = await context.body(c);
   const fields = checkFields(tokenizeFields, body.plain);
   context.checkModel(served, fields.model);
-  const { tokenizer, model } = served.engine;
+  const { model } = served.engine;
+  const { signal } = clientSignal(c);
   const given = [fields.prompt, fields.content, fields.messages].filter((v) => v !== undefined && v !== null);
   if (given.length !== 1) {
     throw badRequest('Give exactly one of "prompt", "messages" and "content".', 'prompt');
@@ -39,22 +40,28 @@ export async function tokenize(context: ServerContext, c: AppContext): Promise<R
   if (fields.messages) {
     checkConversation(fields.messages);
     checkTools(fields.tools ?? []);
-    ids = encode(served, body, { thinking: context.settings.thinking, scope: context.cacheKey(c, undefined) }).tokenIds;
+    const { thinking } = context.settings;
+    ids = (await encode(served, body, { thinking, scope: context.cacheKey(c, undefined), signal })).tokenIds;
   } else {
     // llama.cpp adds no BOS unless it is told to, vLLM does unless it is told not to.
     const isContent = fields.content !== undefined && fields.content !== null;
     const bos = (isContent ? fields.add_special : fields.add_special_tokens) ?? !isContent;
     const source = fields.content ?? fields.prompt!;
     checkLength(served, source);
-    ids = tokenizer.encode(source, { parseSpecial: fields.parse_special ?? true });
+    const [encoded] = await served.tokens.encode(
+      [{ text: source, parseSpecial: fields.parse_special ?? true }],
+      signal,
+    );
+    ids = [...encoded!];
     if (bos && ids[0] !== model.config.bosTokenId) ids.unshift(model.config.bosTokenId);
   }
-  const pieces = (): { id: number; piece: string }[] => ids.map((id) => ({ id, piece: tokenText(tokenizer, id) }));
+  const wanted = fields.with_pieces === true || fields.return_token_strs === true;
+  const pieces = wanted ? await served.tokens.pieces(ids, signal) : [];
   return c.json({
     count: ids.length,
     max_model_len: model.maxTokens,
-    tokens: fields.with_pieces ? pieces() : ids,
-    token_strs: fields.return_token_strs ? ids.map((id) => tokenText(tokenizer, id)) : null,
+    tokens: fields.with_pieces ? ids.map((id, i) => ({ id, piece: pieces[i]! })) : ids,
+    token_strs: fields.return_token_strs ? pieces : null,
   });
 }
 
@@ -64,13 +71,13 @@ export async function detokenize(context: ServerContext, c: AppContext): Promise
   const { plain } = await context.body(c);
   const { model, tokens } = checkFields(detokenizeFields, plain);
   context.checkModel(served, model);
-  const { tokenizer, model: facts } = served.engine;
+  const { model: facts } = served.engine;
   const bad = tokens.findIndex((id) => id >= facts.config.vocabSize);
   if (bad >= 0) {
     throw badRequest(`"tokens[${bad}]": ${tokens[bad]} is no token id below ${facts.config.vocabSize}.`, 'tokens');
   }
   try {
-    const prompt = tokenizer.decode(tokens);
+    const prompt = await served.tokens.decode(tokens, clientSignal(c).signal);
     return c.json({ prompt, content: prompt });
   } catch (error) {
     throw requestError(error);

@@ -1,6 +1,6 @@
 import { loadTokenizer } from '@megamoe/checkpoint';
 import { expect, it } from 'vitest';
-import { EncodeCache } from '../src/encode-cache';
+import { EncodeCache } from '../src/tokens/encode-cache';
 import { TINY } from './support';
 
 const tokenizer = loadTokenizer(TINY);

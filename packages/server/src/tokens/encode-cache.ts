@@ -5,6 +5,8 @@ const LEAST_CHARACTERS = 200;
 /** Most characters of all texts that are kept, and as many token ids at most. */
 const MAX_CHARACTERS = 16 << 20;
 
+const keyOf = (scope: string, text: string): string => `${scope}\n${text}`;
+
 /**
  * Token ids of long texts that came before: a conversation comes back with all that was said, and encoding it again and again would hold up
  * others. Kept by scope, so that nobody learns from the time an answer takes what others have sent. The least recently used go first.
@@ -25,22 +27,32 @@ export class EncodeCache {
       specialIds: tokenizer.specialIds,
       encode: (text, options) => {
         const plain = options?.parseSpecial === false && text.length >= LEAST_CHARACTERS;
-        return plain ? this.#encode(`${scope}\n${text}`, text) : tokenizer.encode(text, options);
+        return plain ? this.#encode(scope, text) : tokenizer.encode(text, options);
       },
     };
   }
 
-  #encode(key: string, text: string): number[] {
-    const known = this.#ids.get(key);
-    const ids = known ?? this.tokenizer.encode(text, { parseSpecial: false });
-    if (known) this.#ids.delete(key);
-    else this.#characters += key.length;
+  /** Whether the ids of a text without special tokens are there. */
+  has(scope: string, text: string): boolean {
+    return this.#ids.has(keyOf(scope, text));
+  }
+
+  /** Keeps the ids of a text without special tokens. */
+  put(scope: string, text: string, ids: readonly number[]): void {
+    if (text.length < LEAST_CHARACTERS) return;
+    const key = keyOf(scope, text);
+    if (!this.#ids.delete(key)) this.#characters += key.length;
     this.#ids.set(key, ids); // the last in a Map is the most recent
     for (const oldest of this.#ids.keys()) {
       if (this.#characters <= this.maxCharacters) break;
       this.#ids.delete(oldest);
       this.#characters -= oldest.length;
     }
+  }
+
+  #encode(scope: string, text: string): number[] {
+    const ids = this.#ids.get(keyOf(scope, text)) ?? this.tokenizer.encode(text, { parseSpecial: false });
+    this.put(scope, text, ids);
     return ids.slice();
   }
 }
