@@ -14,17 +14,26 @@ export interface JsonBody {
   readonly bytes: number;
 }
 
+/** Where the quote is that ends a string: one with an even number of backslashes before it. The length of the text where there is none. */
+function endOfString(text: Buffer, start: number): number {
+  for (let from = start; ;) {
+    const quote = text.indexOf(0x22, from);
+    if (quote < 0) return text.length;
+    let first = quote;
+    while (first > from && text[first - 1] === 0x5c) first--;
+    if ((quote - first) % 2 === 0) return quote;
+    from = quote + 1;
+  }
+}
+
 /** Refuses what would take much more memory than its bytes, before anything is made of it. */
 function checkShape(bytes: Uint8Array): void {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   let depth = 0;
   let values = 0;
-  let inString = false;
-  for (let i = 0; i < bytes.length; i++) {
-    const c = bytes[i];
-    if (inString) {
-      if (c === 0x5c) i++;
-      else if (c === 0x22) inString = false;
-    } else if (c === 0x22) inString = true;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (c === 0x22) i = endOfString(text, i + 1);
     else if (c === 0x5b || c === 0x7b) {
       values++;
       if (++depth > MAX_DEPTH) throw badRequest(`The body is nested deeper than ${MAX_DEPTH} levels.`);
