@@ -2,7 +2,7 @@
  * Checks of typed arrays. They ask the array itself, not its class: an array of another realm (Jest, vm) is one, a plain object with the
  * prototype of an array is none, and a length is what the engine says, not what somebody wrote over it.
  */
-import { KindError, ShapeError } from './errors';
+import { KindError, ShapeError, ValueError } from './errors';
 
 /** A typed-array class, as {@link checkKind} takes it. */
 export interface TypedArrayClass<T> {
@@ -18,6 +18,9 @@ const lengthGetter = getter('length');
 const bufferGetter = getter('buffer');
 const byteOffsetGetter = getter('byteOffset');
 const byteLengthGetter = getter('byteLength');
+
+const ownBytes = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')!.get!;
+const sharedBytes = Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, 'byteLength')!.get!;
 
 /** The class of a typed array of any realm, as `Float32Array`; undefined for everything else. */
 function arrayTag(v: unknown): string | undefined {
@@ -57,10 +60,11 @@ export function checkKind<T>(fn: string, arg: string, v: unknown, kind: TypedArr
 }
 
 /**
- * The elements of `v`, which {@link checkKind} has passed, in a view whose properties and methods are those of its class: what somebody wrote
+ * The elements of `v`, a typed array of the class `kind`, in a view whose properties and methods are those of its class: what somebody wrote
  * over them, or a class derived from it, does not count. For functions that call methods of an array or lay another view over it.
  */
 export function plainView<T>(v: T, kind: TypedArrayClass<T>): T {
+  if (arrayTag(v) !== kind.name) checkKind('plainView', 'v', v, kind);
   const Class = kind as unknown as new (buffer: unknown, byteOffset: unknown, length: unknown) => T;
   const [buffer, at] = [Reflect.apply(bufferGetter, v, []), Reflect.apply(byteOffsetGetter, v, [])];
   const length = Reflect.apply(lengthGetter, v, []);
@@ -75,6 +79,10 @@ export function checkObject(fn: string, arg: string, v: unknown): asserts v is o
 
 /** A new array of zeros; throws {@link ShapeError} that names it where no memory can hold it. */
 export function newArray<T>(fn: string, arg: string, kind: TypedArrayClass<T>, formula: string, length: number): T {
+  if (!Number.isSafeInteger(length) || length < 0)
+    throw new ShapeError(
+      `${fn}: "${arg}" of length ${formula} must be an integer of at least 0, got ${describe(length)}`,
+    );
   try {
     return new kind(length);
   } catch (cause) {
@@ -82,10 +90,36 @@ export function newArray<T>(fn: string, arg: string, kind: TypedArrayClass<T>, f
   }
 }
 
+/**
+ * A copy of token ids, each read once: what is checked is what is used. Throws {@link KindError} for what is no list, {@link ValueError} that names the
+ * first id that is no integer in `[0, below)`.
+ */
+export function takeIds(fn: string, arg: string, ids: ArrayLike<number>, below = 0x7fffffff): Int32Array {
+  let length: unknown;
+  try {
+    length = arrayTag(ids) === undefined ? ids.length : Reflect.apply(lengthGetter, ids, []);
+  } catch {
+    // null, or something that pretends
+  }
+  if (typeof ids !== 'object' || !Number.isSafeInteger(length) || (length as number) < 0)
+    throw new KindError(`${fn}: "${arg}" must be an array of token ids, got ${describe(ids)}`);
+  const own = newArray(fn, arg, Int32Array, 'length', length as number);
+  for (let i = 0; i < own.length; i++) {
+    const id: unknown = ids[i];
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= below) {
+      throw new ValueError(`${fn}: "${arg}" must hold token ids in [0, ${below}), got ${describe(id)} at index ${i}`);
+    }
+    own[i] = id;
+  }
+  return own;
+}
+
 /** Whether two arrays lie in the same memory, if not at the same place of it. */
 export function sameBuffer(a: ArrayBufferLike, b: ArrayBufferLike): boolean {
   if (a === b) return true;
-  if (!isShared(a) || !isShared(b) || a.byteLength !== b.byteLength || a.byteLength === 0) return false;
+  if (!isShared(a) || !isShared(b)) return false;
+  const size = Reflect.apply(sharedBytes, a, []) as number;
+  if (size === 0 || size !== Reflect.apply(sharedBytes, b, [])) return false;
   // Shared memory may come as two objects (structuredClone, postMessage): a byte is changed, and looked for through the other.
   const [x, y] = [new Uint8Array(a, 0, 1), new Uint8Array(b, 0, 1)];
   const before = Atomics.load(x, 0);
@@ -97,10 +131,19 @@ export function sameBuffer(a: ArrayBufferLike, b: ArrayBufferLike): boolean {
   return isSame;
 }
 
-/** Whether memory is shared between threads; of any realm. */
+/** Whether memory is shared between threads; of any realm, whatever prototype it has been given. */
 export function isShared(buffer: ArrayBufferLike): buffer is SharedArrayBuffer {
-  if (buffer instanceof ArrayBuffer) return false; // nearly always
-  return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
+  return !isOf(ownBytes, buffer) && isOf(sharedBytes, buffer);
+}
+
+/** Whether a getter of a kind of buffer takes it for one. */
+function isOf(bytes: (this: unknown) => unknown, buffer: unknown): boolean {
+  try {
+    Reflect.apply(bytes, buffer, []);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** A typed array, as far as memory goes. */
@@ -125,6 +168,8 @@ const elementBytes = (v: Memory): number => {
   const length = Reflect.apply(lengthGetter, v, []) as number;
   return length === 0 ? 0 : (Reflect.apply(byteLengthGetter, v, []) as number) / length;
 };
+
+const lengthOf = (v: Memory): number => Reflect.apply(lengthGetter, v, []) as number;
 
 /** Where the first `n` elements of an argument lie. To be asked once a call: it takes longer than small work on the array. */
 export function placeOf(arg: string, v: Memory, n: number): Place {
@@ -172,10 +217,16 @@ export function checkApart(
   out: Memory & { readonly length: number },
   otherArg: string,
   other: Memory & { readonly length: number },
-  nOut: number = out.length,
-  nOther: number = other.length,
+  nOut?: number,
+  nOther?: number,
 ): void {
-  checkPlacesApart(fn, placeOf(outArg, out, nOut), placeOf(otherArg, other, nOther));
+  let places: readonly [Place, Place];
+  try {
+    places = [placeOf(outArg, out, nOut ?? lengthOf(out)), placeOf(otherArg, other, nOther ?? lengthOf(other))];
+  } catch (cause) {
+    throw new KindError(`${fn}: "${outArg}" and "${otherArg}" must be typed arrays`, { cause });
+  }
+  checkPlacesApart(fn, places[0], places[1]);
 }
 
 /** {@link checkApart}, but `out` may be `other`: the very same elements, read before they are written. */
@@ -185,9 +236,14 @@ export function checkApartOrSame(
   out: Memory & { readonly length: number },
   otherArg: string,
   other: Memory & { readonly length: number },
-  nOut: number = out.length,
-  nOther: number = other.length,
+  nOut?: number,
+  nOther?: number,
 ): void {
-  const isSame = offsetOf(out) === offsetOf(other) && elementBytes(out) === elementBytes(other);
+  let isSame = false;
+  try {
+    isSame = offsetOf(out) === offsetOf(other) && elementBytes(out) === elementBytes(other);
+  } catch {
+    // checkApart says what is wrong
+  }
   if (!isSame) checkApart(fn, outArg, out, otherArg, other, nOut, nOther);
 }

@@ -2,11 +2,17 @@
  * Exact codecs for the small number formats of NVFP4 checkpoints. Every decode is exact in float32; every encode rounds to
  * nearest, ties to even. Sources: OCP Microscaling Formats v1.0 (E2M1, E8M0), OCP 8-bit Floating Point v1.0 (E4M3).
  */
-import { checkApart, checkKind } from './arrays';
+import { checkApart, checkKind, describe, plainView } from './arrays';
 import { checkLength } from './checks';
+import { KindError } from './errors';
 
 const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
+
+/** The error of a codec that was given something else; a check of the type alone costs nothing in compiled code. */
+function noNumber(fn: string, arg: string, v: unknown): KindError {
+  return new KindError(`${fn}: "${arg}" must be a number, got ${describe(v)}`);
+}
 
 /** Values of the 16 E2M1 codes: 0, .5, 1, 1.5, 2, 3, 4, 6 and, from code 8, their negatives (code 8 is -0). */
 export const E2M1_VALUES: Float32Array = Float32Array.of(
@@ -56,6 +62,7 @@ export const E8M0_VALUES: Float32Array = Float32Array.from({ length: 256 }, (_, 
  * negative number code 8, as in ModelOpt. `x` must not be NaN.
  */
 export function encodeE2m1(x: number): number {
+  if (typeof x !== 'number') throw noNumber('encodeE2m1', 'x', x);
   const a = Math.abs(x);
   // A tie goes to the even code: .25 -> 0, .75 -> 1 (code 2), 1.25 -> 1, 1.75 -> 2 (code 4), 2.5 -> 2, 3.5 -> 4 (code 6), 5 -> 4.
   const code =
@@ -68,6 +75,7 @@ export function encodeE2m1(x: number): number {
  * published quantizer does, and the two agree). NaN gives 0x7F; the sign of zero is kept.
  */
 export function encodeE4m3(x: number): number {
+  if (typeof x !== 'number') throw noNumber('encodeE4m3', 'x', x);
   if (Number.isNaN(x)) return 0x7f;
   const sign = x < 0 || Object.is(x, -0) ? 0x80 : 0;
   const a = Math.abs(x);
@@ -86,12 +94,14 @@ export function encodeE4m3(x: number): number {
 
 /** The float32 value of one BF16 bit pattern. */
 export function decodeBf16(bits: number): number {
+  if (typeof bits !== 'number') throw noNumber('decodeBf16', 'bits', bits);
   u32[0] = bits << 16;
   return f32[0]!;
 }
 
 /** The BF16 bit pattern nearest to `x` (first rounded to float32), ties to even; NaN stays NaN. */
 export function encodeBf16(x: number): number {
+  if (typeof x !== 'number') throw noNumber('encodeBf16', 'x', x);
   f32[0] = x;
   const u = u32[0]!;
   if ((u & 0x7fffffff) > 0x7f800000) return (u >>> 16) | 0x40;
@@ -100,6 +110,7 @@ export function encodeBf16(x: number): number {
 
 /** The float32 value of one IEEE half (F16) bit pattern. */
 export function decodeF16(bits: number): number {
+  if (typeof bits !== 'number') throw noNumber('decodeF16', 'bits', bits);
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const mantissa = bits & 1023;
@@ -115,7 +126,8 @@ export function decodeBf16Array(bits: Uint16Array, given?: Float32Array): Float3
   checkKind(fn, 'out', out, Float32Array);
   checkApart(fn, 'out', out, 'bits', bits);
   checkLength(fn, 'out', out, 'bits.length', bits.length);
-  const words = new Uint32Array(out.buffer, out.byteOffset, out.length);
+  const { buffer, byteOffset } = plainView(out, Float32Array);
+  const words = new Uint32Array(buffer, byteOffset, bits.length);
   for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
   return out;
 }

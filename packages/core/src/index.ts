@@ -4,12 +4,14 @@ export {
   ceilDiv,
   checkCapacity,
   checkFinite,
+  checkFunction,
   checkInteger,
   checkLength,
   checkMultiple,
   checkNumber,
   checkOneOf,
   checkPositive,
+  checkString,
   roundUp,
 } from './checks';
 export {
@@ -25,6 +27,7 @@ export {
   plainView,
   placeOf,
   sameBuffer,
+  takeIds,
 } from './arrays';
 export type { Memory, Place, TypedArrayClass } from './arrays';
 export {
