@@ -1,4 +1,5 @@
-import type { AddonInfo } from './load-addon';
+import { checkObject, checkString } from '@megamoe/core';
+import { takeStrings, type AddonInfo } from './load-addon';
 
 type Needs = readonly (readonly [isa: string, features: readonly string[]])[];
 
@@ -22,8 +23,14 @@ const NEEDS: Readonly<Record<string, Needs>> = { x64: X64, arm64: ARM64 };
  * not save, or `MEGAMOE_CPU_WITHOUT` hides.
  * @returns undefined when the addon is not loaded or does not say what it chose
  */
-export function explainIsa({ loaded, isa, cpuFeatures }: AddonInfo, arch: string = process.arch): string | undefined {
-  if (!loaded || isa === undefined || cpuFeatures === undefined) return undefined;
+export function explainIsa(info: AddonInfo, arch: string = process.arch): string | undefined {
+  const fn = 'explainIsa';
+  checkObject(fn, 'info', info);
+  checkString(fn, 'arch', arch);
+  const { loaded, isa, cpuFeatures: given } = info;
+  if (!loaded || isa === undefined || given === undefined) return undefined;
+  checkString(fn, 'info.isa', isa);
+  const cpuFeatures = takeStrings(fn, 'info.cpuFeatures', given);
   const lacks: string[] = [];
   for (const [better, needed] of NEEDS[arch] ?? []) {
     if (better === isa) break;

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { checkInteger, checkOneOf, KindError, UnsupportedError } from '@megamoe/core';
+import { checkFunction, checkInteger, checkObject, checkOneOf, UnsupportedError } from '@megamoe/core';
 import type { AddonBase, AddonResult } from './load-addon';
 
 /** Where kernels run: TypeScript, or a C++ addon. */
@@ -52,14 +52,17 @@ export function chooseKernels<A extends KernelAddon>(
   options: KernelOptions,
   load: () => AddonResult<A>,
 ): ChosenKernels<A> {
-  if (typeof options !== 'object' || options === null) throw new KindError(`${fn}: "options" must be an object`);
+  checkObject(fn, 'options', options);
   const { backend = 'auto', threads: wanted, isa = 'auto' } = options;
   checkOneOf(fn, 'backend', backend, ['auto', 'js', 'native']);
   checkOneOf(fn, 'isa', isa, KERNEL_ISAS);
   if (wanted !== undefined) checkInteger(fn, 'threads', wanted, 1, MAX_THREADS);
   const threads = wanted ?? Math.min(availableParallelism(), MAX_THREADS);
   if (backend === 'js') return { native: null, threads };
-  const { addon, info } = load();
+  checkFunction(fn, 'load', load);
+  const result = load();
+  checkObject(fn, 'load()', result);
+  const { addon, info } = result;
   if (addon === undefined) {
     if (backend === 'auto') return { native: null, threads };
     throw new UnsupportedError(

@@ -1,3 +1,4 @@
+import { checkInteger, checkObject, checkString, describe, KindError } from '@megamoe/core';
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -79,6 +80,7 @@ export function platformPackage(
   platform: string = process.platform,
   arch: string = process.arch,
 ): string {
+  for (const [arg, v] of Object.entries({ packageName, platform, arch })) checkString('platformPackage', arg, v);
   return `${packageName}-${platform}-${arch}${platform === 'linux' ? '-gnu' : ''}`;
 }
 
@@ -188,10 +190,11 @@ const loaded = new Map<string, AddonResult<object>>();
 
 /**
  * Loads the native addon of a package: the one built from source in `build/Release`, else the prebuilt one of its
- * {@link platformPackage}; or answers with the one that it has loaded. Never throws: a missing, damaged or outdated file, or
+ * {@link platformPackage}; or answers with the one that it has loaded. Never throws but for options that are none (KindError): a missing, damaged or outdated file, or
  * `MEGAMOE_DISABLE_NATIVE` set to anything but 0 in the environment, gives no addon and a reason.
  */
-export function loadAddon<T extends object>(options: LoadAddonOptions): AddonResult<T> {
+export function loadAddon<T extends object>(given: LoadAddonOptions): AddonResult<T> {
+  const options = takeOptions(given);
   const { packageUrl, name, interfaceVersion } = options;
   const disabled = process.env['MEGAMOE_DISABLE_NATIVE'];
   if (disabled !== undefined && disabled !== '' && disabled !== '0')
@@ -200,6 +203,31 @@ export function loadAddon<T extends object>(options: LoadAddonOptions): AddonRes
   const found = loaded.get(key) ?? findAddon(options);
   if (found.addon !== undefined) loaded.set(key, found);
   return found as AddonResult<T>;
+}
+
+/** Options read once, so that what is checked is what is used. */
+function takeOptions(options: LoadAddonOptions): LoadAddonOptions {
+  const fn = 'loadAddon';
+  checkObject(fn, 'options', options);
+  const { packageUrl, packageName, dependents, name, interfaceVersion } = options;
+  if (packageUrl !== undefined) checkString(fn, 'packageUrl', packageUrl);
+  if (packageName !== undefined) checkString(fn, 'packageName', packageName);
+  checkString(fn, 'name', name);
+  if (interfaceVersion !== undefined) checkInteger(fn, 'interfaceVersion', interfaceVersion, 0);
+  const through = dependents === undefined ? [] : takeStrings(fn, 'dependents', dependents);
+  return {
+    ...{ packageUrl, name, dependents: through },
+    ...(packageName !== undefined && { packageName }),
+    ...(interfaceVersion !== undefined && { interfaceVersion }),
+  };
+}
+
+/** A copy of a list of strings. */
+export function takeStrings(fn: string, arg: string, list: readonly string[]): readonly string[] {
+  if (!Array.isArray(list)) throw new KindError(`${fn}: "${arg}" must be an array of strings, got ${describe(list)}`);
+  const own: readonly unknown[] = [...(list as readonly unknown[])];
+  own.forEach((v, i) => checkString(fn, `${arg}[${i}]`, v));
+  return own as readonly string[];
 }
 
 function findAddon(options: LoadAddonOptions): AddonResult<object> {
