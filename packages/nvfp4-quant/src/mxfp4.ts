@@ -112,6 +112,7 @@ export function castMxfp4ToNvfp4(
 ): Mxfp4Cast {
   const fn = 'castMxfp4ToNvfp4';
   const { m, k } = checkShape(fn, shape, 32);
+  const { maxExponent: wanted } = shape;
   checkKind(fn, 'mxCodes', mxCodes, Uint8Array);
   checkKind(fn, 'e8m0', e8m0, Uint8Array);
   checkLength(fn, 'mxCodes', mxCodes, 'M*K/2', (m * k) / 2);
@@ -122,7 +123,7 @@ export function castMxfp4ToNvfp4(
   checkApart(fn, 'sf', sf, 'mxCodes', mxCodes);
   checkApart(fn, 'sf', sf, 'e8m0', e8m0);
   checkE8m0(fn, e8m0, e8m0.length);
-  const maxExponent = shape.maxExponent ?? mxfp4MaxExponent(e8m0);
+  const maxExponent = wanted ?? mxfp4MaxExponent(e8m0);
   checkInteger(fn, 'maxExponent', maxExponent, -126, 127);
   const exponent = maxExponent - 8;
   const g = globalDecodeScale(2 ** exponent);
