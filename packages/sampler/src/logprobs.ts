@@ -1,6 +1,6 @@
 import { checkInteger, checkKind, checkLength, ValueError } from '@megamoe/core';
 import { expNegative } from './exp';
-import type { SamplerScratch } from './scratch';
+import { checkScratch, type SamplerScratch } from './scratch';
 import { kthLargest } from './select';
 
 /** A token and its log-probability (natural logarithm). */
@@ -34,6 +34,7 @@ export function logSum(x: Float32Array, max: number): number {
  */
 export function scoreToken(logits: Float32Array, tokenId: number, n: number, scratch: SamplerScratch): ScoredToken {
   const fn = 'scoreToken';
+  checkScratch(fn, scratch);
   const { all, vocabSize } = scratch;
   const { work } = all;
   checkKind(fn, 'logits', logits, Float32Array);

@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkPositive, describe, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkNumber, checkPositive, describe, KindError, takeIds, ValueError } from '@megamoe/core';
 import { checkSeed } from './seed';
 
 /** The knobs of one request, under vLLM's meanings (docs/formats.md C1). Every knob left out is off. */
@@ -122,15 +122,17 @@ export function resolveSamplingParams(
     checkNumber(fn, `logitBias of ${id}`, bias, -MAX_BIAS, MAX_BIAS);
   }
   if (!Array.isArray(badWords)) throw new KindError(`${fn}: "badWords" must be an array of token id arrays`);
+  const words: number[][] = [];
   for (let i = 0; i < badWords.length; i++) {
     if (!Array.isArray(badWords[i])) throw new KindError(`${fn}: "badWords[${i}]" must be an array of token ids`);
     if (badWords[i]!.length === 0) throw new ValueError(`${fn}: "badWords[${i}]" must not be empty`);
-    checkIds(fn, `badWords[${i}]`, badWords[i]!, vocabSize);
+    words.push([...takeIds(fn, `badWords[${i}]`, badWords[i]!, vocabSize)]);
   }
+  let allowed: readonly number[] | undefined;
   if (allowedTokenIds !== undefined) {
     if (!Array.isArray(allowedTokenIds)) throw new KindError(`${fn}: "allowedTokenIds" must be an array of token ids`);
     if (allowedTokenIds.length === 0) throw new ValueError(`${fn}: "allowedTokenIds" must not be empty`);
-    checkIds(fn, 'allowedTokenIds', allowedTokenIds, vocabSize);
+    allowed = [...takeIds(fn, 'allowedTokenIds', allowedTokenIds, vocabSize)];
   }
   const greedy = temperature < GREEDY_BELOW;
   return {
@@ -144,20 +146,9 @@ export function resolveSamplingParams(
     frequencyPenalty,
     seed: seed === undefined ? undefined : checkSeed(fn, seed),
     logitBias: new Map(logitBias),
-    badWords: badWords.map((word) => [...word]),
-    allowedTokenIds: allowedTokenIds === undefined ? undefined : [...allowedTokenIds],
+    badWords: words,
+    allowedTokenIds: allowed,
     minTokens,
     logprobs,
   };
-}
-
-/** Throws {@link ValueError} naming the first of `ids` that is no integer in [0, vocabSize). */
-export function checkIds(fn: string, arg: string, ids: ArrayLike<number>, vocabSize: number): void {
-  if (typeof ids !== 'object' || typeof (ids as ArrayLike<number> | null)?.length !== 'number')
-    throw new KindError(`${fn}: "${arg}" must be an array of token ids, got ${describe(ids)}`);
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i]!;
-    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
-    throw new ValueError(`${fn}: "${arg}" must hold token ids in [0, ${vocabSize}), got ${id} at index ${i}`);
-  }
 }

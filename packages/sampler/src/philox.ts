@@ -1,3 +1,5 @@
+import { checkCapacity, checkInteger, checkKind } from '@megamoe/core';
+
 const M0 = 0xd2511f53 | 0;
 const M1 = 0xcd9e8d57 | 0;
 const W0 = 0x9e3779b9;
@@ -31,6 +33,15 @@ export function philox4x32(
   k1: number,
   out: Uint32Array,
 ): void {
+  const fn = 'philox4x32';
+  for (const [arg, v] of Object.entries({ c0, c1, c2, c3, k0, k1 })) checkInteger(fn, arg, v, -(2 ** 31), 2 ** 32 - 1);
+  checkKind(fn, 'out', out, Uint32Array);
+  checkCapacity(fn, 'out', out, '4', 4);
+  philox(c0, c1, c2, c3, k0, k1, out);
+}
+
+/** {@link philox4x32} without checks. */
+export function philox(c0: number, c1: number, c2: number, c3: number, k0: number, k1: number, out: Uint32Array): void {
   for (let round = 0; round < ROUNDS; round++) {
     const high0 = mulHigh(M0, c0);
     const high1 = mulHigh(M1, c2);

@@ -1,5 +1,14 @@
-import { checkCapacity, checkKind, checkLength, checkObject, checkOneOf, ValueError } from '@megamoe/core';
-import { checkIds, type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
+import {
+  checkCapacity,
+  checkKind,
+  checkLength,
+  checkObject,
+  checkOneOf,
+  plainView,
+  takeIds,
+  ValueError,
+} from '@megamoe/core';
+import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { type Candidates, createSamplerScratch, type SamplerScratch, tokenOf } from './scratch';
 import { type Cut, cutMinP, cutTopP, kthLargest } from './select';
 
@@ -12,6 +21,8 @@ const fround = Math.fround;
 export class LogitsPipeline {
   readonly params: ResolvedSamplingParams;
   readonly scratch: SamplerScratch;
+  /** Tokens of the prompt. */
+  readonly promptLength: number;
   /** Set by {@link truncate}. */
   readonly cut: Cut = { floor: -Infinity, lastTie: 0x7fffffff };
   readonly #stopIds: Int32Array;
@@ -34,11 +45,10 @@ export class LogitsPipeline {
     scratch: SamplerScratch,
   ) {
     const { vocabSize } = scratch;
-    checkIds(fn, 'promptIds', promptIds, vocabSize);
-    checkIds(fn, 'stopIds', stopIds, vocabSize);
+    const prompt = takeIds(fn, 'promptIds', promptIds, vocabSize);
     this.params = params;
     this.scratch = scratch;
-    this.#stopIds = Int32Array.from(stopIds);
+    this.#stopIds = takeIds(fn, 'stopIds', stopIds, vocabSize);
     this.#biasIds = Int32Array.from(params.logitBias.keys());
     this.#biases = Float32Array.from(params.logitBias.values());
     this.#badWords = params.badWords.map((word) => Int32Array.from(word));
@@ -48,7 +58,8 @@ export class LogitsPipeline {
       this.#isSeen = new Uint8Array(vocabSize);
       this.#seen = new Int32Array(vocabSize);
     }
-    for (let i = 0; i < promptIds.length; i++) this.#see(promptIds[i]!);
+    this.promptLength = prompt.length;
+    for (let i = 0; i < prompt.length; i++) this.#see(prompt[i]!);
   }
 
   /** Takes in a token of the output. */
@@ -217,18 +228,18 @@ export interface ProcessOptions {
  */
 export function processLogits(logits: Float32Array, options: ProcessOptions, into?: Float32Array): Float32Array {
   const fn = 'processLogits';
-  checkKind(fn, 'logits', logits, Float32Array);
   checkObject(fn, 'options', options);
   const { params, promptIds, outputIds = [], stopIds = [], stage = 'truncation' } = options;
+  checkKind(fn, 'logits', logits, Float32Array);
   const out = into ?? new Float32Array(logits.length);
   checkKind(fn, 'out', out, Float32Array);
   checkOneOf(fn, 'stage', stage, STAGES);
   const vocabSize = logits.length;
   checkCapacity(fn, 'out', out, 'V', vocabSize);
   const resolved = resolveSamplingParams(params, vocabSize, fn);
-  checkIds(fn, 'outputIds', outputIds, vocabSize);
+  const output = takeIds(fn, 'outputIds', outputIds, vocabSize);
   const pipeline = new LogitsPipeline(fn, resolved, promptIds, stopIds, createSamplerScratch(vocabSize));
-  for (let i = 0; i < outputIds.length; i++) pipeline.accept(outputIds[i]!);
+  for (let i = 0; i < output.length; i++) pipeline.accept(output[i]!);
   pipeline.load(fn, logits);
   pipeline.adjust(logits);
   const { all } = pipeline.scratch;
@@ -247,6 +258,6 @@ export function processLogits(logits: Float32Array, options: ProcessOptions, int
   } else {
     pipeline.best(fn, all);
   }
-  out.set(work);
+  plainView(out, Float32Array).set(work);
   return out;
 }

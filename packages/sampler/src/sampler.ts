@@ -5,7 +5,7 @@ import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams
 import { LogitsPipeline } from './process';
 import { findFew } from './scan';
 import { randomSeed, seedWords, type SeedWords } from './seed';
-import { type Candidates, createSamplerScratch, type SamplerScratch } from './scratch';
+import { type Candidates, checkScratch, createSamplerScratch, type SamplerScratch } from './scratch';
 
 /** What {@link Sampler.sample} answers. */
 export interface SampleResult {
@@ -60,7 +60,7 @@ export class Sampler {
     const fn = 'Sampler';
     checkObject(fn, 'options', options);
     const { vocabSize, params, promptIds, sequence = 0, stopIds = [], scratch, scan } = options;
-    if (scratch !== undefined) checkObject(fn, 'scratch', scratch);
+    if (scratch !== undefined) checkScratch(fn, scratch);
     this.params = resolveSamplingParams(params, vocabSize, fn);
     checkInteger(fn, 'sequence', sequence, 0, MAX_U32);
     if (scratch && scratch.vocabSize !== vocabSize) {
@@ -77,7 +77,7 @@ export class Sampler {
     this.seed = this.params.seed ?? randomSeed();
     this.#key = seedWords(this.seed);
     this.sequence = sequence;
-    this.#position = promptIds.length;
+    this.#position = this.#pipeline.promptLength;
   }
 
   /** Position of the token that is sampled next: prompt and accepted tokens before it. */

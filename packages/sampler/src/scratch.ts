@@ -1,4 +1,4 @@
-import { checkInteger } from '@megamoe/core';
+import { checkInteger, describe, KindError, newArray } from '@megamoe/core';
 
 /** Logits that a step works on: of the whole vocabulary, or of a few tokens of it, ids ascending. */
 export interface Candidates {
@@ -48,16 +48,37 @@ export const BUCKETS = 2048;
  */
 export function createSamplerScratch(vocabSize: number): SamplerScratch {
   checkInteger('createSamplerScratch', 'vocabSize', vocabSize, 1, 0x7fffffff);
-  const work = new Float32Array(vocabSize);
-  const few = new Float32Array(Math.min(FEW, vocabSize));
-  return {
-    vocabSize,
-    all: { count: vocabSize, work, bits: new Int32Array(work.buffer), tokens: undefined },
-    few: { count: 0, work: few, bits: new Int32Array(few.buffer), tokens: new Int32Array(few.length) },
-    ids: new Int32Array(vocabSize),
-    weights: new Float64Array(vocabSize),
-    counts: new Int32Array(BUCKETS),
-    masses: new Float64Array(BUCKETS),
-    words: new Uint32Array(4),
-  };
+  return new Scratch(vocabSize);
+}
+
+/** The one kind of scratch that is taken: what it holds belongs together, and nothing of it lies in an argument. */
+class Scratch implements SamplerScratch {
+  readonly all: Candidates;
+  readonly few: Candidates & { readonly tokens: Int32Array };
+  readonly ids: Int32Array;
+  readonly weights: Float64Array;
+  readonly counts = new Int32Array(BUCKETS);
+  readonly masses = new Float64Array(BUCKETS);
+  readonly words = new Uint32Array(4);
+  readonly #isOne = true;
+
+  constructor(readonly vocabSize: number) {
+    const fn = 'createSamplerScratch';
+    const work = newArray(fn, 'work', Float32Array, 'vocabSize', vocabSize);
+    const few = new Float32Array(Math.min(FEW, vocabSize));
+    this.all = { count: vocabSize, work, bits: new Int32Array(work.buffer), tokens: undefined };
+    this.few = { count: 0, work: few, bits: new Int32Array(few.buffer), tokens: new Int32Array(few.length) };
+    this.ids = newArray(fn, 'ids', Int32Array, 'vocabSize', vocabSize);
+    this.weights = newArray(fn, 'weights', Float64Array, 'vocabSize', vocabSize);
+  }
+
+  static is(v: unknown): v is Scratch {
+    return typeof v === 'object' && v !== null && #isOne in v;
+  }
+}
+
+/** Throws unless `scratch` was made by {@link createSamplerScratch}. */
+export function checkScratch(fn: string, scratch: SamplerScratch): void {
+  if (Scratch.is(scratch)) return;
+  throw new KindError(`${fn}: "scratch" must be what createSamplerScratch made, got ${describe(scratch)}`);
 }
