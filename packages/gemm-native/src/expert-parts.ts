@@ -6,22 +6,55 @@ import {
   checkMultiple,
   checkOneOf,
   KindError,
+  plainView,
   ShapeError,
   ValueError,
 } from '@megamoe/core';
 import type { DenseRows, ExpertsSource, Fp8Rows, Nvfp4Rows, WeightFormat, WeightRows } from '@megamoe/ops';
 import { badScale, findBadScale, findNaNCode } from './checks';
-import type { ExpertsShape } from './engine';
+import type { Engine, ExpertsShape, WeightBuilder } from './engine';
 
 /** Formats that weights can be packed in. */
 export const FORMATS: readonly WeightFormat[] = ['nvfp4', 'fp8', 'bf16', 'f32'];
 
+/** Most experts of a projection. */
+const MAX_EXPERTS = 1 << 20;
+
+/** Most elements of a weight: more memory than any machine has, and sizes that every backend can still count. */
+const MAX_ELEMENTS = 2 ** 42;
+
+/** Throws unless a weight may have so many elements. */
+export function checkElements(fn: string, formula: string, size: number): void {
+  if (size > MAX_ELEMENTS)
+    throw new ShapeError(`${fn}: a weight must have at most 2^42 elements, ${formula} is ${size}`);
+}
+
+/** Room for a weight; throws ShapeError where no memory can hold it. */
+export function makeRoom(
+  fn: string,
+  engine: Engine,
+  format: WeightFormat,
+  matrices: number,
+  n: number,
+  k: number,
+): WeightBuilder {
+  try {
+    return engine.createWeight(format, matrices, n, k);
+  } catch (cause) {
+    const size = `${matrices} of [${n}, ${k}] in ${format}`;
+    throw new ShapeError(`${fn}: no memory for ${size}${messageOf(cause)}`, { cause });
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? ` (${error.message})` : '');
+
 /** Throws unless the shape is one that experts can have. */
 export function checkExpertsShape(fn: string, shape: ExpertsShape): ExpertsShape {
   const { numExperts, n, k, parts, format } = shape;
-  checkInteger(fn, 'numExperts', numExperts, 1);
+  checkInteger(fn, 'numExperts', numExperts, 1, MAX_EXPERTS);
   checkInteger(fn, 'n', n, 1);
   checkInteger(fn, 'k', k, 1);
+  checkElements(fn, 'numExperts*n*k', numExperts * n * k);
   if (parts !== 1 && parts !== 2) throw new ValueError(`${fn}: "parts" must be one of 1, 2, got ${String(parts)}`);
   if (n % parts !== 0) throw new ShapeError(`${fn}: "n" must be a multiple of parts = ${parts}, got ${n}`);
   checkOneOf(fn, 'format', format, FORMATS);
@@ -61,7 +94,7 @@ function checkFp8Rows(where: string, got: Partial<Fp8Rows>, formula: string, row
   const nan = findNaNCode(got.codes);
   if (nan >= 0)
     throw new ValueError(`${where}: "codes" must not hold NaN, got 0x${got.codes[nan]!.toString(16)} at index ${nan}`);
-  const bad = got.scales.findIndex((s) => !(s >= 0 && s < Infinity));
+  const bad = plainView(got.scales, Float32Array).findIndex((s) => !(s >= 0 && s < Infinity));
   if (bad >= 0)
     throw new ValueError(
       `${where}: "scales" must be finite numbers of at least 0, got ${got.scales[bad]} at index ${bad}`,
@@ -82,16 +115,19 @@ export function checkRows(
   if (format === 'nvfp4') {
     const { codes, sf } = got as Nvfp4Rows;
     checkNvfp4Rows(where, { codes, sf }, formula, rows, k);
-    return { codes, sf };
+    return { codes: plainView(codes, Uint8Array), sf: plainView(sf, Uint8Array) };
   }
   if (format === 'fp8') {
     const { codes, scales } = got as Fp8Rows;
     checkFp8Rows(where, { codes, scales }, formula, rows, k);
-    return { codes, scales };
+    return { codes: plainView(codes, Uint8Array), scales: plainView(scales, Float32Array) };
   }
   const { data } = got as DenseRows;
   checkDenseRows(where, format, { data }, formula, rows * k);
-  return { data };
+  return {
+    data:
+      format === 'f32' ? plainView(data as Float32Array, Float32Array) : plainView(data as Uint16Array, Uint16Array),
+  };
 }
 
 /** Reads one part of one expert and checks what came. */

@@ -6,6 +6,7 @@ import {
   checkMultiple,
   checkPositive,
   KindError,
+  plainView,
   ShapeError,
   ValueError,
 } from '@megamoe/core';
@@ -14,7 +15,7 @@ import type { HostArrays, OpArgs } from '@megamoe/ops';
 import { ARRAYS, checkAlpha, checkGlobalScales } from './checks';
 import { rowsOf } from './engine';
 import type { Engine, EngineArgs } from './engine';
-import { checkExpertsShape } from './expert-parts';
+import { checkElements, checkExpertsShape } from './expert-parts';
 import { guarded } from './guard';
 import { packExperts, packLinear } from './pack';
 import { SlotPool } from './pool';
@@ -57,6 +58,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
       const fn = 'packedBytes';
       checkInteger(fn, 'matrices', matrices, 1);
       checkExpertsShape(fn, { numExperts: 1, n, k, parts: 1, format });
+      checkElements(fn, 'matrices*n*k', matrices * n * k);
       return engine.packedBytes(format, matrices, n, k);
     },
 
@@ -132,6 +134,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
       else ARRAYS.indices(fn, 'slotToken', slotToken, rows, 0, x.length / k); // -1 stands beyond R alone
       const staged = a.staged as HostStaged;
       checkStaging(fn, a, 'k', k);
+      if (a !== given) checkUnshared(fn, a); // tensors of a step are their backend's own
       staged.empty(fn, slots, k, inputs);
       if (rows > 0) engine.stage(known<'stage'>(a));
       staged.fill(slots, rows, k, inputs, globalDecodeScale === null);
@@ -145,6 +148,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
       const rows = rowsOf(a.expertOffsets);
       const staged = a.staged as HostStaged;
       checkStaging(fn, a, 'i', i);
+      if (a !== given) checkUnshared(fn, a); // tensors of a step are their backend's own
       staged.empty(fn, slots, i, inputs);
       if (rows > 0) engine.swigluStage(known<'swigluStage'>(a));
       staged.fill(slots, rows, i, inputs, globalDecodeScale === null);
@@ -168,7 +172,8 @@ export function checkedKernels(bare: Engine): GemmKernels {
         engine.groupedGemm(known<'groupedGemm'>(a));
         return;
       }
-      const own: Args<'groupedGemm'> = { ...a, expertOffsets: expertOffsets.slice() };
+      const own: Args<'groupedGemm'> = { ...a, expertOffsets: plainView(expertOffsets, Int32Array).slice() };
+      const [to, scales] = [plainView(out, Float32Array), alpha === null ? null : plainView(alpha, Float32Array)];
       const { version } = staged;
       pool.eachExpert(w, own.expertOffsets, (turn) => {
         // Reading an expert ran code of the caller's, which may have done anything to the arguments.
@@ -191,8 +196,8 @@ export function checkedKernels(bare: Engine): GemmKernels {
           },
           slots: end - start,
           expertOffsets: turn.expertOffsets,
-          alpha: alpha?.subarray(expert * parts, (expert + 1) * parts) ?? null,
-          out: cut(out, n),
+          alpha: scales?.subarray(expert * parts, (expert + 1) * parts) ?? null,
+          out: cut(to, n),
         });
       });
     },
@@ -225,6 +230,11 @@ export function checkedKernels(bare: Engine): GemmKernels {
 }
 
 /** The name of a weight, for the end of a message. */
+/** Throws when other threads can write to the ends, of which the kernels for some inputs see nothing but their number. */
+function checkUnshared(fn: string, { expertOffsets }: Args<'stage'> | Args<'swigluStage'>): void {
+  ARRAYS.unshared(fn, ARRAYS.place('expertOffsets', expertOffsets, expertOffsets.length));
+}
+
 function called(name: string): string {
   return name === '' ? '' : ` (${name})`;
 }

@@ -1,3 +1,4 @@
+import { plainView } from '@megamoe/core';
 import type { ChosenKernels } from '@megamoe/native-kit';
 import { POSITIONAL } from '@megamoe/ops';
 import type { GemmAddon, NativeWeight } from './addon';
@@ -71,7 +72,8 @@ export function createNativeEngine(
       }
       const { x, k, slotToken, expertOffsets, staged } = a;
       const rows = rowsOf(expertOffsets);
-      if (slotToken === null) staged.rows.set(x.length === rows * k ? x : x.subarray(0, rows * k));
+      if (slotToken === null)
+        staged.rows.set(x.length === rows * k ? x : plainView(x, Float32Array).subarray(0, rows * k));
       else addon.gatherRows(isa, threads, x, k, slotToken, rows, staged.rows);
     },
     swigluStage(a) {

@@ -1,4 +1,5 @@
 import {
+  checkFunction,
   checkInteger,
   checkKind,
   checkLength,
@@ -7,13 +8,14 @@ import {
   checkPositive,
   describe,
   KindError,
+  plainView,
   ShapeError,
   ValueError,
 } from '@megamoe/core';
 import type { ExpertsSource, LinearSource, Nvfp4LinearSource, WeightFormat, WeightRows } from '@megamoe/ops';
 import { MIN_GLOBAL_DECODE_SCALE } from './checks';
 import type { Engine, Nvfp4LinearScales } from './engine';
-import { checkExpertsShape, checkRows, FORMATS, readPart } from './expert-parts';
+import { checkElements, checkExpertsShape, checkRows, FORMATS, makeRoom, readPart } from './expert-parts';
 import { slotPool } from './pool';
 import { PackedExpertsWeight, PackedLinearWeight } from './weights';
 
@@ -44,7 +46,7 @@ function nvfp4Scales(fn: string, source: Nvfp4LinearSource, groups: number): Nvf
   if (n % parts !== 0) throw new ShapeError(`${fn}: "n" must be a multiple of parts = ${parts}, got ${n}`);
   checkKind(fn, 'weightGlobalDecodeScale', weight, Float32Array);
   checkLength(fn, 'weightGlobalDecodeScale', weight, 'parts', parts);
-  weight.forEach((scale, i) => checkPositive(fn, `weightGlobalDecodeScale[${i}]`, scale));
+  plainView(weight, Float32Array).forEach((scale, i) => checkPositive(fn, `weightGlobalDecodeScale[${i}]`, scale));
   if (input !== null && input !== 'row' && !(input >= MIN_GLOBAL_DECODE_SCALE && input < Infinity))
     throw new ValueError(
       `${fn}: "inputGlobalDecodeScale" must be "row" or a finite number of at least 2^-117, got ${describe(input)}`,
@@ -66,13 +68,14 @@ export function packLinear(engine: Engine, given: LinearSource): PackedLinearWei
   checkInteger(fn, 'n', n, 1);
   checkInteger(fn, 'k', k, 1);
   checkInteger(fn, 'groups', groups, 1);
+  checkElements(fn, 'groups*n*k', groups * n * k);
   checkOneOf(fn, 'dtype', dtype, FORMATS);
   if (dtype === 'nvfp4') checkMultiple(fn, 'k', k, 16);
   const scales = source.dtype === 'nvfp4' ? nvfp4Scales(fn, source, groups) : null;
   // f32 and bf16 come as bare arrays.
   const rowsOf = (got: unknown): unknown => (dtype === 'f32' || dtype === 'bf16' ? { data: got } : got);
   const whole = typeof data === 'function' ? null : checkRows(fn, dtype, rowsOf(data), 'groups*n', groups * n, k);
-  const builder = engine.createWeight(dtype, groups, n, k);
+  const builder = makeRoom(fn, engine, dtype, groups, n, k);
   const most = typeof data === 'function' ? Math.max(1, Math.floor(READ_BYTES / (k * ELEMENT_BYTES[dtype]))) : n;
   for (let g = 0; g < groups; g++) {
     for (let row = 0; row < n; row += most) {
@@ -102,14 +105,14 @@ function cutRows(source: WeightRows, row0: number, rows: number, all: number): W
 export function packExperts(engine: Engine, source: ExpertsSource): PackedExpertsWeight {
   const fn = 'packExperts';
   if (typeof source !== 'object' || source === null) throw new KindError(`${fn}: "source" must be an ExpertsSource`);
-  const name = nameOf(fn, source);
-  const { numExperts, n, k, parts = 1, format, pool } = source;
+  const { name: given, numExperts, n, k, parts = 1, format, pool, read: reader } = source;
+  const name = nameOf(fn, { name: given });
   const shape = checkExpertsShape(fn, { numExperts, n, k, parts, format });
-  if (typeof source.read !== 'function') throw new KindError(`${fn}: "read" must be a function`);
-  const read: ExpertsSource['read'] = (expert, part) => source.read(expert, part);
+  checkFunction(fn, 'read', reader);
+  const read: ExpertsSource['read'] = (expert, part) => reader.call(source, expert, part);
   if (pool !== undefined)
     return new PackedExpertsWeight(engine, name, shape, null, slotPool(fn, pool, shape, engine), read);
-  const builder = engine.createWeight(format, numExperts, n, k);
+  const builder = makeRoom(fn, engine, format, numExperts, n, k);
   const rows = n / parts;
   for (let e = 0; e < numExperts; e++)
     for (let p = 0; p < parts; p++) builder.put(e, p * rows, rows, readPart(fn, shape, read, e, p));

@@ -6,6 +6,7 @@ import {
   checkObject,
   checkOneOf,
   KindError,
+  plainView,
   roundUp,
   sameBuffer,
   ShapeError,
@@ -194,21 +195,19 @@ export function stageFrom(args: StageFromArgs): void {
     checkKind(fn, 'rowScale', rowScale, Float32Array);
     checkCapacity(fn, 'rowScale', rowScale, 'rows', rows);
   }
-  for (const [arg, v] of [
-    ['codes', codes],
-    ['sf', sf],
-    ['rowScale', rowScale],
-  ] as const)
+  const from = { codes: plainView(codes, Uint8Array), sf: plainView(sf, Uint8Array) };
+  const scales = rowScale === null ? null : plainView(rowScale, Float32Array);
+  for (const [arg, v] of Object.entries({ ...from, rowScale: scales }))
     if (v !== null && sameBuffer(v.buffer, staged.buffer))
       throw new ShapeError(`${fn}: "${arg}" must not lie in "staged"`);
   staged.empty(fn, rows, k, 'nvfp4');
-  staged.codes.set(codes.subarray(0, (rows * k) / 2));
-  staged.sf.set(sf.subarray(0, (rows * k) / 16));
+  staged.codes.set(from.codes.subarray(0, (rows * k) / 2));
+  staged.sf.set(from.sf.subarray(0, (rows * k) / 16));
   const bad = findBadScale(staged.sf, (rows * k) / 16);
   if (bad >= 0) throw badScale(fn, 'sf', staged.sf[bad]!, bad);
-  if (rowScale !== null) {
-    staged.rowScale.set(rowScale.subarray(0, rows));
+  if (scales !== null) {
+    staged.rowScale.set(scales.subarray(0, rows));
     checkRowScale(fn, staged.rowScale, rows);
   }
-  staged.fill(rows, rows, k, 'nvfp4', rowScale !== null);
+  staged.fill(rows, rows, k, 'nvfp4', scales !== null);
 }

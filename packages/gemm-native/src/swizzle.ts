@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { checkInteger, checkObject, newArray, roundUp } from '@megamoe/core';
+import { checkInteger, checkObject, checkOneOf, newArray, plainView, roundUp } from '@megamoe/core';
 import { MAX_THREADS } from '@megamoe/native-kit';
 import { loadGemmAddon } from './binding';
 import { ARRAYS } from './checks';
@@ -44,6 +44,7 @@ export function swizzleScales128x4(sf: Uint8Array, options: SwizzleOptions, give
   const { rows, kSf, backend = 'auto', threads = Math.min(availableParallelism(), MAX_THREADS) } = options;
   checkInteger(fn, 'rows', rows, 0);
   checkInteger(fn, 'kSf', kSf, 0);
+  checkOneOf(fn, 'backend', backend, ['auto', 'js']);
   checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   const size = roundUp(rows, 128) * roundUp(kSf, 4);
   ARRAYS.tensor(fn, 'sf', sf, 'u8', 'rows*kSf', rows * kSf);
@@ -59,7 +60,7 @@ export function swizzleScales128x4(sf: Uint8Array, options: SwizzleOptions, give
 /** The rule, scale by scale. */
 function swizzleJs(sf: Uint8Array, rows: number, kSf: number, out: Uint8Array, size: number): void {
   const bandBytes = 128 * roundUp(kSf, 4);
-  out.fill(0, 0, size);
+  plainView(out, Uint8Array).fill(0, 0, size);
   for (let m = 0; m < rows; m++) {
     const base = Math.floor(m / 128) * bandBytes + (m % 32) * 16 + Math.floor((m % 128) / 32) * 4;
     for (let k = 0; k < kSf; k++) out[base + (k >> 2) * 512 + (k & 3)] = sf[m * kSf + k]!;

@@ -37,7 +37,7 @@ describe('createGemmKernels', () => {
       'ERR_VALUE createGemmKernels: "isa" must be one of auto, generic, avx2, avx512, neon, neon-dotprod, got mmx',
     );
     expect(make({ threads: 0 })).toBe('ERR_VALUE createGemmKernels: "threads" must be an integer in [1, 256], got 0');
-    expect(make(null)).toBe('ERR_KIND createGemmKernels: "options" must be an object');
+    expect(make(null)).toBe('ERR_KIND createGemmKernels: "options" must be an object, got null');
     expect(createGemmKernels({ backend: 'js', threads: 9 }).threads).toBe(1);
     expect(createGemmKernels({ threads: 1 }).threads).toBe(1);
   });
@@ -132,7 +132,7 @@ describe.each(BACKENDS)('packing on $name', ({ kernels }) => {
     [
       'no reader',
       () => k.packExperts({ ...expertsSource, read: undefined as never }),
-      'ERR_KIND packExperts: "read" must be a function',
+      'ERR_KIND packExperts: "read" must be a function, got undefined',
     ],
     [
       'reader of nothing',

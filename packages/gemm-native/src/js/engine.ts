@@ -1,3 +1,4 @@
+import { plainView } from '@megamoe/core';
 import type { DenseRows, Fp8Rows, Nvfp4Rows, WeightFormat } from '@megamoe/ops';
 import { badScale, findBadScale, notFinite, swigluNotFinite } from '../checks';
 import { rowsOf } from '../engine';
@@ -147,7 +148,7 @@ export function createJsEngine(): Engine {
       }
       const { x, k, slotToken: index, expertOffsets, staged } = a;
       const rows = rowsOf(expertOffsets);
-      if (index === null) staged.rows.set(x.subarray(0, rows * k));
+      if (index === null) staged.rows.set(plainView(x, Float32Array).subarray(0, rows * k));
       else gatherRows({ x, d: k, index, rows, out: staged.rows });
     },
     swigluStage(a) {
