@@ -1,4 +1,15 @@
-import { checkInteger, checkOneOf, placeOf, sameBuffer, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
+import {
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  describe,
+  KindError,
+  placeOf,
+  sameBuffer,
+  ShapeError,
+  UnsupportedError,
+  ValueError,
+} from '@megamoe/core';
 import type { Memory } from '@megamoe/core';
 import { checkLayerSpec, hostTensor, pageKindsOf, PAGES } from '@megamoe/ops';
 import type { CachePart, KvCache, LayerSpec, PageKind, HostTensor } from '@megamoe/ops';
@@ -98,6 +109,16 @@ export const USES = { windowKv: 0, compressKv: 1, compressGate: 2, selected: 3, 
 /** One of {@link USES}. */
 export type CacheUse = (typeof USES)[keyof typeof USES];
 
+/** The layers that a caller passed, each field read once: what is checked is what is used. */
+function takeLayers(fn: string, layers: readonly LayerSpec[]): readonly LayerSpec[] {
+  if (!Array.isArray(layers)) throw new KindError(`${fn}: "layers" must be an array, got ${describe(layers)}`);
+  return Array.from(layers as readonly LayerSpec[], (layer, i) => {
+    checkObject(fn, `layers[${i}]`, layer);
+    const { ratio, window, headDim, indexHeadDim } = layer;
+    return { ratio, window, headDim, ...(indexHeadDim !== undefined && { indexHeadDim }) };
+  });
+}
+
 /** What all sequences remember, in typed arrays. */
 export class HostCache implements KvCache {
   readonly specs: readonly LayerSpec[];
@@ -116,8 +137,9 @@ export class HostCache implements KvCache {
   #disposed = false;
 
   /** @throws ValueError naming the layer and field that is out of range, or a window that is not that of the first layer */
-  constructor(layers: readonly LayerSpec[]) {
+  constructor(given: readonly LayerSpec[]) {
     const fn = 'createCache';
+    const layers = takeLayers(fn, given);
     layers.forEach((layer, i) => {
       checkLayerSpec(fn, `layers[${i}]`, layer);
       if (layer.window === layers[0]!.window) return;
@@ -220,6 +242,6 @@ export class HostCache implements KvCache {
 
   #checkKind(fn: string, kind: PageKind): void {
     if (this.kinds.includes(kind)) return;
-    throw new ShapeError(`${fn}: no layer has pages of kind ${kind}; there are ${this.kinds.join(', ')}`);
+    throw new ShapeError(`${fn}: no layer has pages of kind ${describe(kind)}; there are ${this.kinds.join(', ')}`);
   }
 }

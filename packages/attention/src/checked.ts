@@ -140,6 +140,7 @@ export function checkedOperations(
       const any = planned('indexSelect', a);
       const { dim } = compressorOf(a.cache, a.layer, true, 'indexSelect');
       checkWidth('indexSelect', 'dim', a.dim, a.layer, 'indexHeadDim', dim);
+      if (args !== given) kinds.unshared('indexSelect', kinds.place('selected', a.selected, a.selected.length));
       apartFromCache('indexSelect', a.cache, USES.selected, 'selected', a.selected);
       if (any) ops.indexSelect(a);
     },

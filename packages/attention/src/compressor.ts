@@ -1,4 +1,4 @@
-import { checkKind } from '@megamoe/core';
+import { checkKind, plainView } from '@megamoe/core';
 import type { CompressorHandle } from '@megamoe/ops';
 
 /** Weights of one compressor, float32. */
@@ -29,5 +29,5 @@ export class Compressor implements CompressorHandle {
 export function packCompressor(ape: Float32Array, norm: Float32Array): Compressor {
   checkKind('packCompressor', 'ape', ape, Float32Array);
   checkKind('packCompressor', 'norm', norm, Float32Array);
-  return new Compressor(ape.slice(), norm.slice());
+  return new Compressor(plainView(ape, Float32Array).slice(), plainView(norm, Float32Array).slice());
 }

@@ -3,6 +3,8 @@ import type { Own } from '../own';
 import type { RowLists } from '../plan/row-lists';
 
 const f = Math.fround;
+/** Of the class, whatever an array has in its place. */
+const { fill } = Float32Array.prototype;
 
 /** Keys taken together: scored, then folded into the running softmax. Part of the numeric contract of this backend. */
 export const KEY_BLOCK = 32;
@@ -51,7 +53,7 @@ export function attend(scratch: AttendScratch, a: Own<'attend'>): void {
   const scale = f(a.softmaxScale);
   for (let r = 0; r < step.rows; r++) {
     const at = r * heads * d;
-    out.fill(0, at, at + heads * d);
+    fill.call(out, 0, at, at + heads * d);
     max.fill(-Infinity);
     sum.fill(0);
     const windowKeys = near.count[r]!;
@@ -147,7 +149,7 @@ function dot(a: Float32Array, at: number, b: Float32Array, bt: number, d: number
 /** Adds the sink to the denominator and divides. */
 function finish(max: number, sum: number, sink: number, out: Float32Array, at: number, d: number): void {
   if (sum === 0 || sink === Infinity) {
-    out.fill(0, at, at + d); // no keys, or a sink that takes everything
+    fill.call(out, 0, at, at + d); // no keys, or a sink that takes everything
     return;
   }
   const top = sink > max ? sink : max;
