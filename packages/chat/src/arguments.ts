@@ -1,5 +1,5 @@
 import { isObject } from './fields';
-import { readJson, writeJson } from './json';
+import { NAMED, readJson, writeJson } from './json';
 
 /** One argument of a call, as the prompt writes it. */
 export interface Argument {
@@ -23,12 +23,14 @@ export function escapeArguments(given: unknown): Argument[] {
     }
     if (!isObject(object)) return [{ key: 'arguments', isString: true, value: given }];
   }
-  if (!isObject(object)) return [{ key: 'arguments', isString: false, value: writeJson(given) }];
+  if (!isObject(object)) return [{ key: 'arguments', isString: false, value: writeJson(given, NAMED) }];
   const entries: [string, unknown][] =
     object instanceof Map ? [...(object as Map<string, unknown>)] : Object.entries(object);
   return entries
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) =>
-      typeof value === 'string' ? { key, isString: true, value } : { key, isString: false, value: writeJson(value) },
+      typeof value === 'string'
+        ? { key, isString: true, value }
+        : { key, isString: false, value: writeJson(value, NAMED) },
     );
 }

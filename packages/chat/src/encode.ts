@@ -1,9 +1,18 @@
-import { KindError, UnsupportedError, ValueError } from '@megamoe/core';
-import type { Contract, Effort, Encoding } from './encoding';
+import {
+  checkFunction,
+  checkObject,
+  checkOneOf,
+  checkString,
+  describe,
+  KindError,
+  UnsupportedError,
+  ValueError,
+} from '@megamoe/core';
+import { takeEncoding, type Contract, type Effort, type Encoding } from './encoding';
 import { field, isObject, kindOf, optionalFlag, optionalList } from './fields';
 import type { JsonObject } from './json';
 import { CALLS_BLOCK, CHAT_TOKENS } from './markers';
-import { IdsHash, type AnswerMemory, type RecalledAnswer } from './memory';
+import { AnswerMemory, IdsHash, type RecalledAnswer } from './memory';
 import { PromptWriter, renderTurns, type Open, type Segment } from './render';
 import { resolveThinking } from './thinking';
 import {
@@ -110,6 +119,24 @@ function withoutTools(turn: Turn): Turn {
   return { ...turn, tools: [], blocks };
 }
 
+/** Options read once: what is checked is what is used. */
+function takeOptions(options: EncodeOptions): EncodeOptions {
+  checkObject(FN, 'options', options);
+  const { tokenizer, encoding, thinking, generationPrompt, memory, scope } = options;
+  checkObject(FN, 'tokenizer', tokenizer);
+  const { specialIds } = tokenizer;
+  if (!(specialIds instanceof Map)) throw new KindError(`${FN}: "tokenizer.specialIds" must be a Map`);
+  checkFunction(FN, 'tokenizer.encode', tokenizer.encode);
+  if (thinking !== undefined && typeof thinking !== 'boolean')
+    throw new KindError(`${FN}: "thinking" must be a boolean, got ${describe(thinking)}`);
+  if (generationPrompt !== undefined) checkOneOf(FN, 'generationPrompt', generationPrompt, ['encoder', 'always']);
+  if (memory !== undefined && !(memory instanceof AnswerMemory))
+    throw new KindError(`${FN}: "memory" must be an AnswerMemory, got ${describe(memory)}`);
+  if (scope !== undefined) checkString(FN, 'scope', scope);
+  const wording = encoding === undefined ? undefined : takeEncoding(FN, encoding);
+  return { tokenizer, encoding: wording, thinking, generationPrompt, memory, scope };
+}
+
 /** Marks the last turn as one to go on with, when the request says so. */
 function withPrefix(turns: Turn[], request: unknown): Turn[] {
   const early = turns.slice(0, -1).findIndex((turn) => turn.prefix);
@@ -138,8 +165,9 @@ export function encodeConversation(
 ): EncodedConversation {
   if (!isObject(request))
     throw new KindError(`${FN}: "request" must be an object with messages, got ${kindOf(request)}`);
-  const { encoding } = options;
-  const { thinking, effort, effortText } = resolveThinking(request, encoding, options.thinking ?? true);
+  const own = takeOptions(options);
+  const { encoding } = own;
+  const { thinking, effort, effortText } = resolveThinking(request, encoding, own.thinking ?? true);
   const { tools, none, forced } = chosenTools(request);
   const { jsonObject, schema } = responseFormat(field(request, 'response_format'));
 
@@ -165,12 +193,12 @@ export function encodeConversation(
   const bos = optionalFlag(FN, 'add_default_bos_token', field(request, 'add_default_bos_token')) ?? true;
   if (bos && !inMemory) writer.mark(CHAT_TOKENS.bos);
   const wanted = optionalFlag(FN, 'add_generation_prompt', field(request, 'add_generation_prompt'));
-  const generation = wanted === undefined ? (options.generationPrompt ?? 'encoder') : wanted ? 'always' : 'never';
+  const generation = wanted === undefined ? (own.generationPrompt ?? 'encoder') : wanted ? 'always' : 'never';
   const open = renderTurns(writer, all, { encoding, thinking, drop, effortText, from: context.length, generation });
   const stage = forced ? forceCalls(writer, all, open, described.length) : (open ?? 'content');
 
   return {
-    ...tokenize(writer.segments, options, open !== undefined),
+    ...tokenize(writer.segments, own, open !== undefined),
     thinking,
     effort,
     contract: encoding?.contract ?? null,

@@ -1,4 +1,4 @@
-import { checkOneOf, KindError, UnsupportedError, ValueError } from '@megamoe/core';
+import { checkObject, checkOneOf, checkString, describe, KindError, UnsupportedError, ValueError } from '@megamoe/core';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CALLS_BLOCK, CHAT_TOKENS, TASK_TOKENS } from './markers';
@@ -71,7 +71,8 @@ const TOOLS_FIELDS = ['dsml_token', 'thinking_start_token', 'thinking_end_token'
  */
 export function parseEncoding(text: string, source: string, options: EncodingOptions = {}): Encoding {
   if (typeof text !== 'string') throw new KindError(`parseEncoding: "text" must be a string, got ${typeof text}`);
-  if (options.contract !== undefined) checkOneOf('parseEncoding', 'contract', options.contract, CONTRACTS);
+  checkString('parseEncoding', 'source', source);
+  const { contract: wanted } = takeOptions('parseEncoding', options);
   const module = readPythonLiterals(text);
   checkSyntax(module, source);
   const own = contractOf(module);
@@ -80,14 +81,65 @@ export function parseEncoding(text: string, source: string, options: EncodingOpt
       `parseEncoding: ${source} has neither REASONING_EFFORT_MAX nor REASONING_EFFORT_PROMPTS as plain text; it is no encoding_dsv4.py of DeepSeek-V4`,
     );
   }
-  const contract = options.contract ?? own;
-  return {
+  const contract = wanted ?? own;
+  return keep({
     contract,
     source,
     tools: template(module, source, 'TOOLS_TEMPLATE', TOOLS_FIELDS),
     responseFormat: template(module, source, 'response_format_template', ['schema']),
     effortText: effortTexts(module, source, own, contract),
-  };
+  });
+}
+
+/** What was read here, and cannot have changed since. */
+const kept = new WeakSet<Encoding>();
+
+function keep(encoding: Encoding): Encoding {
+  for (const part of [...encoding.tools, ...encoding.responseFormat]) Object.freeze(part);
+  for (const inner of [encoding.tools, encoding.responseFormat, encoding.effortText]) Object.freeze(inner);
+  kept.add(Object.freeze(encoding));
+  return encoding;
+}
+
+/** Throws unless it is the wording that {@link parseEncoding} gave, or a copy of it. */
+export function takeEncoding(fn: string, encoding: Encoding): Encoding {
+  checkObject(fn, 'encoding', encoding);
+  if (kept.has(encoding)) return encoding;
+  const { contract, source, tools, responseFormat, effortText } = encoding;
+  checkOneOf(fn, 'encoding.contract', contract, CONTRACTS);
+  checkString(fn, 'encoding.source', source);
+  checkObject(fn, 'encoding.effortText', effortText);
+  const { low, high, max } = effortText;
+  for (const [tier, text] of Object.entries({ low, high, max })) checkString(fn, `encoding.effortText.${tier}`, text);
+  return keep({
+    contract,
+    source,
+    tools: takeParts(fn, 'encoding.tools', tools, TOOLS_FIELDS),
+    responseFormat: takeParts(fn, 'encoding.responseFormat', responseFormat, ['schema']),
+    effortText: { low, high, max },
+  });
+}
+
+/** A template that a caller passed, each part read once. */
+function takeParts(fn: string, arg: string, parts: readonly TemplatePart[], fields: readonly string[]): TemplatePart[] {
+  if (!Array.isArray(parts)) throw new KindError(`${fn}: "${arg}" must be an array, got ${describe(parts)}`);
+  return Array.from(parts as readonly unknown[], (part, i) => {
+    checkObject(fn, `${arg}[${i}]`, part);
+    const { text, field } = part as { readonly text?: unknown; readonly field?: unknown };
+    if (field === undefined) {
+      checkString(fn, `${arg}[${i}].text`, text);
+      return { text };
+    }
+    checkOneOf(fn, `${arg}[${i}].field`, field, fields);
+    return { field };
+  });
+}
+
+function takeOptions(fn: string, options: EncodingOptions): EncodingOptions {
+  checkObject(fn, 'options', options);
+  const { contract } = options;
+  if (contract !== undefined) checkOneOf(fn, 'contract', contract, CONTRACTS);
+  return { contract };
 }
 
 /** Refuses a format that our code does not write. What a file does not have as a literal is not compared. */
@@ -183,7 +235,9 @@ function template(
  * @returns undefined for a folder without it: prompts then go without tools, schemas and efforts above low
  * @throws ValueError for a file that cannot be read, is over 1 MiB or no UTF-8; what {@link parseEncoding} throws
  */
-export async function readEncoding(path: string, options: EncodingOptions = {}): Promise<Encoding | undefined> {
+export async function readEncoding(path: string, given: EncodingOptions = {}): Promise<Encoding | undefined> {
+  checkString('readEncoding', 'path', path);
+  const options = takeOptions('readEncoding', given);
   let file = path;
   try {
     let info = await stat(file);

@@ -1,4 +1,4 @@
-import { describe, KindError, ValueError } from '@megamoe/core';
+import { checkObject, checkString, describe, KindError, ValueError } from '@megamoe/core';
 
 /** A number of a JSON text, as it was written: no digit is lost. */
 export class JsonNumber {
@@ -6,6 +6,7 @@ export class JsonNumber {
   readonly source: string;
 
   constructor(source: string) {
+    checkString('JsonNumber', 'source', source);
     this.source = source;
   }
 
@@ -142,7 +143,11 @@ class Reader {
  */
 export function readJson(text: string, options: ReadJsonOptions = {}): JsonValue {
   if (typeof text !== 'string') throw new KindError(`readJson: "text" must be a string, got ${describe(text)}`);
-  const reader = new Reader(text, options);
+  checkObject('readJson', 'options', options);
+  const { nan = true, name = 'readJson' } = options;
+  if (typeof nan !== 'boolean') throw new KindError(`readJson: "nan" must be a boolean, got ${describe(nan)}`);
+  checkString('readJson', 'name', name);
+  const reader = new Reader(text, { nan, name });
   const open: { readonly into: JsonValue[] | JsonObject; key: string }[] = [];
   for (;;) {
     let value: JsonValue;
@@ -195,7 +200,12 @@ export function tryReadJson(text: string): JsonValue | undefined {
 export interface WriteJsonOptions {
   /** For comparison instead of for the model: keys sorted, numbers as their double prints. Default false. */
   readonly canonical?: boolean;
+  /** What a message of an error begins with. Default `writeJson`. */
+  readonly name?: string;
 }
+
+/** Options of what is written into prompts. */
+export const NAMED: WriteJsonOptions = { name: 'encodeConversation' };
 
 // eslint-disable-next-line no-control-regex -- what Python's json escapes with ensure_ascii=False
 const ESCAPED = /["\\\u0000-\u001f]/g;
@@ -231,7 +241,7 @@ export function pythonNumber(source: string): string {
   return `${sign}${digits.slice(0, e + 1).padEnd(e + 1, '0')}.${digits.slice(e + 1) || '0'}`;
 }
 
-function scalarText(value: unknown, canonical: boolean): string | undefined {
+function scalarText(value: unknown, canonical: boolean, name: string): string | undefined {
   if (value === null) return 'null';
   if (typeof value === 'string') return `"${escapeJson(value)}"`;
   if (value instanceof JsonNumber) return canonical ? String(Number(value.source)) : pythonNumber(value.source);
@@ -245,7 +255,7 @@ function scalarText(value: unknown, canonical: boolean): string | undefined {
     case 'object':
       return undefined;
     default:
-      throw new ValueError(`writeJson: JSON has no ${typeof value}`);
+      throw new ValueError(`${name}: JSON has no ${typeof value}`);
   }
 }
 
@@ -261,7 +271,12 @@ function entriesOf(value: object, canonical: boolean): [string, unknown][] {
  * objects and arrays, and any mixture. A plain object has its integer-like keys first, because JavaScript has; only a Map keeps their place.
  * @throws ValueError for what JSON has not (functions, symbols, an object within itself)
  */
-export function writeJson(value: unknown, { canonical = false }: WriteJsonOptions = {}): string {
+export function writeJson(value: unknown, options: WriteJsonOptions = {}): string {
+  checkObject('writeJson', 'options', options);
+  const { canonical = false, name = 'writeJson' } = options;
+  if (typeof canonical !== 'boolean')
+    throw new KindError(`writeJson: "canonical" must be a boolean, got ${describe(canonical)}`);
+  checkString('writeJson', 'name', name);
   interface Frame {
     readonly value: object;
     readonly items: [string, unknown][] | readonly unknown[];
@@ -271,13 +286,13 @@ export function writeJson(value: unknown, { canonical = false }: WriteJsonOption
   const within = new Set<object>();
   const out: string[] = [];
   const begin = (v: unknown): void => {
-    const text = scalarText(v, canonical);
+    const text = scalarText(v, canonical, name);
     if (text !== undefined) {
       out.push(text);
       return;
     }
     const object = v as object;
-    if (within.has(object)) throw new ValueError('writeJson: an object contains itself');
+    if (within.has(object)) throw new ValueError(`${name}: an object contains itself`);
     within.add(object);
     out.push(Array.isArray(object) ? '[' : '{');
     open.push({ value: object, items: Array.isArray(object) ? object : entriesOf(object, canonical), at: 0 });

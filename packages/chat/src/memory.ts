@@ -1,4 +1,4 @@
-import { checkInteger } from '@megamoe/core';
+import { checkInteger, checkObject, checkString, describe, KindError, takeIds } from '@megamoe/core';
 import { createHash } from 'node:crypto';
 import { readJson, writeJson } from './json';
 
@@ -57,7 +57,9 @@ export class AnswerMemory {
   #answers = 0;
   #tokens = 0;
 
-  constructor({ maxAnswers = 1024, maxTokens = 1 << 20 }: AnswerMemoryOptions = {}) {
+  constructor(options: AnswerMemoryOptions = {}) {
+    checkObject('AnswerMemory', 'options', options);
+    const { maxAnswers = 1024, maxTokens = 1 << 20 } = options;
     checkInteger('AnswerMemory', 'maxAnswers', maxAnswers, 0);
     checkInteger('AnswerMemory', 'maxTokens', maxTokens, 0);
     this.#maxAnswers = maxAnswers;
@@ -75,11 +77,17 @@ export class AnswerMemory {
   }
 
   /** Keeps an answer; one that is larger than the memory is not kept. Remember only answers that ended by themselves, whole. */
-  remember({ before, ids, answer, scope = '' }: RememberedAnswer): void {
-    const keys = keysOfAnswer(scope, new IdsHash().extend(before).value, answer);
+  remember(remembered: RememberedAnswer): void {
+    const fn = 'AnswerMemory.remember';
+    checkObject(fn, 'remembered', remembered);
+    const { before, ids: sampled, answer: said, scope = '' } = remembered;
+    checkString(fn, 'scope', scope);
+    const answer = takeAnswer(fn, said);
+    const ids = takeIds(fn, 'ids', sampled);
+    const keys = keysOfAnswer(fn, scope, new IdsHash().extend(takeIds(fn, 'before', before)).value, answer);
     for (const key of keys) this.#forget(this.#entries.get(key));
     if (ids.length > this.#maxTokens || this.#maxAnswers === 0) return;
-    const entry: Entry = { ids: Int32Array.from(ids), answer, keys };
+    const entry: Entry = { ids, answer, keys };
     for (const key of keys) this.#entries.set(key, entry);
     this.#answers++;
     this.#tokens += ids.length;
@@ -90,12 +98,23 @@ export class AnswerMemory {
 
   /** The answer that came after these ids, if it is remembered and was not edited. */
   recall(before: ArrayLike<number>, answer: VisibleAnswer, scope = ''): RecalledAnswer | undefined {
-    return this.#answers === 0 ? undefined : this.recallAfter(new IdsHash().extend(before).value, answer, scope);
+    const fn = 'AnswerMemory.recall';
+    const ids = takeIds(fn, 'before', before);
+    return this.#recall(fn, () => new IdsHash().extend(ids).value, answer, scope);
   }
 
   /** The same with the hash of the ids before, as `IdsHash` makes it. */
   recallAfter(before: string, answer: VisibleAnswer, scope = ''): RecalledAnswer | undefined {
-    for (const key of keysOfAnswer(scope, before, answer)) {
+    const fn = 'AnswerMemory.recallAfter';
+    checkString(fn, 'before', before);
+    return this.#recall(fn, () => before, answer, scope);
+  }
+
+  #recall(fn: string, before: () => string, given: VisibleAnswer, scope: string): RecalledAnswer | undefined {
+    checkString(fn, 'scope', scope);
+    const answer = takeAnswer(fn, given);
+    if (this.#answers === 0) return undefined;
+    for (const key of keysOfAnswer(fn, scope, before(), answer)) {
       const entry = this.#entries.get(key);
       if (!entry || !(sameContent(answer, entry.answer) || (key.startsWith('ids') && trimmed(answer.content) === '')))
         continue;
@@ -141,9 +160,29 @@ export class IdsHash {
   }
 }
 
+/** The answer that a caller passed, each field read once and checked. */
+function takeAnswer(fn: string, given: VisibleAnswer): VisibleAnswer {
+  checkObject(fn, 'answer', given);
+  const { content, reasoning, toolCalls } = given;
+  for (const [arg, v] of Object.entries({ content, reasoning }))
+    if (v !== undefined && v !== null) checkString(fn, `answer.${arg}`, v);
+  if (toolCalls === undefined) return { content, reasoning };
+  if (!Array.isArray(toolCalls))
+    throw new KindError(`${fn}: "answer.toolCalls" must be an array, got ${describe(toolCalls)}`);
+  const calls = Array.from(toolCalls as NonNullable<VisibleAnswer['toolCalls']>, (call, i) => {
+    const where = `answer.toolCalls[${i}]`;
+    checkObject(fn, where, call);
+    const { id, name, arguments: args } = call;
+    checkString(fn, `${where}.name`, name);
+    if (id !== undefined) checkString(fn, `${where}.id`, id);
+    return { id, name, arguments: args };
+  });
+  return { content, reasoning, toolCalls: calls };
+}
+
 /** Arguments as a value: order, escapes and spelling of numbers do not count. */
-function canonical(given: unknown): string {
-  if (typeof given !== 'string') return writeJson(given ?? null, { canonical: true });
+function canonical(fn: string, given: unknown): string {
+  if (typeof given !== 'string') return writeJson(given ?? null, { canonical: true, name: fn });
   try {
     return writeJson(readJson(given), { canonical: true });
   } catch {
@@ -152,8 +191,8 @@ function canonical(given: unknown): string {
 }
 
 /** Keys under which an answer is found: what is visible, and where all calls have ids, those with the calls. */
-function keysOfAnswer(scope: string, before: string, { content, toolCalls = [] }: VisibleAnswer): string[] {
-  const calls = toolCalls.map((call) => [call.name, canonical(call.arguments)]);
+function keysOfAnswer(fn: string, scope: string, before: string, { content, toolCalls = [] }: VisibleAnswer): string[] {
+  const calls = toolCalls.map((call) => [call.name, canonical(fn, call.arguments)]);
   const hash = (parts: unknown): string => createHash('sha256').update(JSON.stringify(parts)).digest('base64');
   const keys = [`all ${hash([scope, before, trimmed(content), calls])}`];
   const ids = toolCalls.map((call) => call.id ?? '');

@@ -1,6 +1,6 @@
 import { escapeArguments } from './arguments';
 import type { Encoding } from './encoding';
-import { writeJson } from './json';
+import { NAMED, writeJson } from './json';
 import { ANY_MARKER, CALLS_BLOCK, CHAT_TOKENS, TASK_TOKENS } from './markers';
 import type { TemplatePart } from './python-format';
 import { lastUserIndex, needsWording, type Attachments, type Block, type Turn } from './turns';
@@ -132,12 +132,12 @@ function attach(writer: PromptWriter, { tools, schema }: Attachments, encoding: 
       dsml_token: (w) => w.mark(CHAT_TOKENS.dsml),
       thinking_start_token: (w) => w.mark(CHAT_TOKENS.think),
       thinking_end_token: (w) => w.mark(CHAT_TOKENS.endThink),
-      tool_schemas: (w) => w.text(tools.map((f) => writeJson(f)).join('\n')),
+      tool_schemas: (w) => w.text(tools.map((f) => writeJson(f, NAMED)).join('\n')),
     });
   }
   if (schema !== undefined) {
     if (!encoding) throw needsWording('response formats');
-    writer.text('\n\n').template(encoding.responseFormat, { schema: (w) => w.text(writeJson(schema)) });
+    writer.text('\n\n').template(encoding.responseFormat, { schema: (w) => w.text(writeJson(schema, NAMED)) });
   }
 }
 

@@ -1,4 +1,4 @@
-import { checkOneOf, KindError, UnsupportedError } from '@megamoe/core';
+import { checkObject, checkOneOf, describe, KindError, UnsupportedError } from '@megamoe/core';
 import type { JsonObject } from '../json';
 import { CHAT_TOKENS } from '../markers';
 import type { Stage } from '../encode';
@@ -82,10 +82,13 @@ export class OutputParser {
   #finish: OutputFinish | null = null;
 
   constructor(options: OutputParserOptions = {}) {
-    const { stage = 'content', tools, jsonObject = false, parallelToolCalls = true } = options;
+    checkObject(FN, 'options', options);
+    const { stage = 'content', tools, jsonObject = false, parallelToolCalls = true, stop } = options;
+    for (const [arg, v] of Object.entries({ jsonObject, parallelToolCalls }))
+      if (typeof v !== 'boolean') throw new KindError(`${FN}: "${arg}" must be a boolean, got ${describe(v)}`);
     checkOneOf(FN, 'stage', stage, ['thinking', 'content', 'tool_calls']);
     this.#schemas = new ToolSchemas(FN, tools);
-    this.#stops = new StopTexts(checkStopTexts(FN, options.stop));
+    this.#stops = new StopTexts(checkStopTexts(FN, stop));
     this.#json = jsonObject ? new JsonOnly() : undefined;
     this.#parallel = parallelToolCalls;
     const { declared } = this.#schemas;

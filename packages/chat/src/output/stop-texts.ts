@@ -14,7 +14,8 @@ export function heldLength(text: string, wanted: readonly string[]): number {
 
 /** Stop texts of a request: one text or several. */
 export function checkStopTexts(fn: string, stop: unknown): readonly string[] {
-  const texts: readonly unknown[] = stop === undefined || stop === null ? [] : Array.isArray(stop) ? stop : [stop];
+  const texts: readonly unknown[] =
+    stop === undefined || stop === null ? [] : Array.isArray(stop) ? [...(stop as unknown[])] : [stop];
   for (const text of texts) {
     if (typeof text !== 'string')
       throw new KindError(`${fn}: "stop" must be a text or a list of texts, got ${typeof text}`);
