@@ -1,3 +1,4 @@
+import { checkObject } from '@megamoe/core';
 import { HubError, PassingError, printable } from './errors';
 import { persist, waitOf, watchdog, type RetryPolicy } from './retry';
 
@@ -73,6 +74,7 @@ export class HubClient {
         // Identity: a range of a compressed body is no range of the file.
         const sent = { 'accept-encoding': 'identity', 'user-agent': 'megamoe', ...headers, ...authorization };
         response = await this.fetcher(url, { headers: sent, redirect: 'manual', signal });
+        checkObject('pullModel', 'fetch(...)', response);
       } catch (e) {
         if (signal.aborted) throw signal.reason;
         throw networkError(url, e);

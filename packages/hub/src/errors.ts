@@ -1,3 +1,5 @@
+import { checkObject, checkString } from '@megamoe/core';
+
 /** What went wrong with a model of the Hub: not in the cache, not to be had from the server, or not what it should be. `code` is `ERR_HUB`. */
 export class HubError extends Error {
   readonly code = 'ERR_HUB';
@@ -5,8 +7,10 @@ export class HubError extends Error {
   /** HTTP status of the answer that was the reason, where there was one. */
   readonly status: number | undefined;
 
-  constructor(message: string, { status, ...options }: ErrorOptions & { readonly status?: number } = {}) {
-    super(message, options);
+  constructor(message: string, options: ErrorOptions & { readonly status?: number } = {}) {
+    checkObject('HubError', 'options', options);
+    const { status, ...rest } = options;
+    super(message, rest);
     this.status = status;
   }
 }
@@ -24,6 +28,7 @@ export class PassingError extends Error {
 
 /** Text from a server or a file name, for people: what a terminal would obey, and what would not fit a line, is escaped or cut. */
 export function printable(text: string): string {
+  checkString('printable', 'text', text);
   // eslint-disable-next-line no-control-regex -- these are what must not reach a terminal
   const safe = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => {
     return `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`;

@@ -1,9 +1,9 @@
-import { ValueError } from '@megamoe/core';
+import { checkObject, ValueError } from '@megamoe/core';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { HubError, listText, printable } from './errors';
 import { ModelFolder } from './layout';
-import { checkRevision, isCommit, isModelName } from './names';
+import { checkPath, checkRevision, isCommit, isModelName } from './names';
 import { cacheFolder, type Environment } from './settings';
 
 /** Where to look for a model. */
@@ -36,9 +36,10 @@ const SINGLE = 'model.safetensors';
  * @throws HubError that says what was looked for and where, when there is neither, when the cache has another revision only, and when files
  * of the snapshot are missing
  */
-export function findModel(model: string, o: FindOptions = {}): FoundModel {
+export function findModel(model: string, options: FindOptions = {}): FoundModel {
   if (typeof model !== 'string' || model === '' || model.includes('\0'))
     throw new ValueError('findModel: "model" must be a folder or a name as ORG/NAME');
+  const o = takeOptions('findModel', options);
   if (o.revision !== undefined) checkRevision('findModel', o.revision);
   const cwd = resolve(o.cwd ?? '.');
   if (existsSync(resolve(cwd, model))) {
@@ -53,6 +54,16 @@ export function findModel(model: string, o: FindOptions = {}): FoundModel {
       `findModel: there is no folder "${printable(model)}" in ${cwd}, and a model on the Hub would be called ORG/NAME`,
     );
   return findInCache(model, cwd, o);
+}
+
+/** Options read once: what is checked is what is used. */
+function takeOptions(fn: string, options: FindOptions): FindOptions {
+  checkObject(fn, 'options', options);
+  const { revision, cacheDir, cwd, env } = options;
+  checkPath(fn, 'cacheDir', cacheDir);
+  checkPath(fn, 'cwd', cwd);
+  if (env !== undefined) checkObject(fn, 'env', env);
+  return { revision, cacheDir, cwd, env };
 }
 
 function findInCache(name: string, cwd: string, { revision = 'main', cacheDir, env }: FindOptions): FoundModel {

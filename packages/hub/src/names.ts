@@ -1,4 +1,4 @@
-import { ValueError } from '@megamoe/core';
+import { checkString, describe, ValueError } from '@megamoe/core';
 import { printable } from './errors';
 
 /** A part of a name on the Hub. */
@@ -15,11 +15,14 @@ export function isModelName(text: string): boolean {
   );
 }
 
+/** What came in the place of a text, for a message. */
+const shown = (v: unknown): string => (typeof v === 'string' ? `"${printable(v)}"` : describe(v));
+
 /** @throws ValueError unless {@link isModelName} */
 export function checkModelName(fn: string, name: string): void {
   if (typeof name === 'string' && isModelName(name)) return;
   throw new ValueError(
-    `${fn}: "name" must be ORG/NAME, a model on the Hub (letters, digits, "-", "_" and "."), got "${printable(String(name))}"`,
+    `${fn}: "name" must be ORG/NAME, a model on the Hub (letters, digits, "-", "_" and "."), got ${shown(name)}`,
   );
 }
 
@@ -33,7 +36,7 @@ export function checkRevision(fn: string, revision: string): void {
     !/[\u0000-\u0020\u007f~^:?*[\]\\]|\.\.|@\{/.test(revision);
   if (good) return;
   throw new ValueError(
-    `${fn}: "revision" must be a branch, a tag or a commit of 40 hexadecimal digits, got "${printable(String(revision))}"`,
+    `${fn}: "revision" must be a branch, a tag or a commit of 40 hexadecimal digits, got ${shown(revision)}`,
   );
 }
 
@@ -51,4 +54,11 @@ export function isUnsafePath(path: string): boolean {
     path.split(/[/\\]/).some((part) => part === '..' || /^[a-zA-Z]:/.test(part)) ||
     parts.some((part) => part.startsWith('\\'))
   );
+}
+
+/** @throws KindError, ValueError unless it is left out or a path that a system can have */
+export function checkPath(fn: string, arg: string, path: string | undefined): void {
+  if (path === undefined) return;
+  checkString(fn, arg, path);
+  if (path.includes('\0')) throw new ValueError(`${fn}: "${arg}" must be a path, got one with a NUL in it`);
 }

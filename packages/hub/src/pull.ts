@@ -1,4 +1,13 @@
-import { ValueError } from '@megamoe/core';
+import {
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkObject,
+  checkString,
+  describe,
+  KindError,
+  ValueError,
+} from '@megamoe/core';
 import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { HubClient } from './client';
@@ -8,7 +17,7 @@ import { byGlobs, indexOf, whatLoads } from './include';
 import { ModelFolder } from './layout';
 import { listModel, type Listing, type RepoFile } from './listing';
 import { lock } from './lock';
-import { checkModelName, checkRevision, isCommit } from './names';
+import { checkModelName, checkPath, checkRevision, isCommit } from './names';
 import type { RetryOptions, RetryPolicy } from './retry';
 import { hubSettings, type Environment } from './settings';
 import { bytesLeft, freeBytes, isWhole, place, writeRef } from './store';
@@ -79,6 +88,37 @@ export interface PulledModel extends PullPlan {
   readonly fetchedBytes: number;
 }
 
+/** Options read once: what is checked is what is used. */
+function takeOptions(fn: string, options: PullOptions): PullOptions {
+  checkObject(fn, 'options', options);
+  const { revision, include, cacheDir, env, concurrency, retry, signal } = options;
+  const { fetch: fetcher, onPlan, onProgress, onNotice } = options;
+  checkPath(fn, 'cacheDir', cacheDir);
+  if (env !== undefined) checkObject(fn, 'env', env);
+  if (include !== undefined && !Array.isArray(include))
+    throw new KindError(`${fn}: "include" must be an array of patterns, got ${describe(include)}`);
+  const patterns = include === undefined ? undefined : Array.from(include as readonly string[]);
+  patterns?.forEach((pattern, i) => checkString(fn, `include[${i}]`, pattern));
+  for (const [arg, f] of Object.entries({ fetch: fetcher, onPlan, onProgress, onNotice }))
+    if (f !== undefined) checkFunction(fn, arg, f);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(signal)}`);
+  return {
+    ...{ revision, include: patterns, cacheDir, env, concurrency, retry: takeRetry(fn, retry), signal },
+    ...{ fetch: fetcher, onPlan, onProgress, onNotice },
+  };
+}
+
+function takeRetry(fn: string, retry: RetryOptions | undefined): RetryOptions | undefined {
+  if (retry === undefined) return undefined;
+  checkObject(fn, 'retry', retry);
+  const { attempts, baseMs, maxWaitMs, stallMs } = retry;
+  if (attempts !== undefined) checkInteger(fn, 'retry.attempts', attempts, 1);
+  for (const [arg, ms] of Object.entries({ baseMs, maxWaitMs, stallMs }))
+    if (ms !== undefined) checkNumber(fn, `retry.${arg}`, ms, 0, 2 ** 31 - 1);
+  return { attempts, baseMs, maxWaitMs, stallMs };
+}
+
 /**
  * Downloads a model of the Hub into the Hugging Face cache, where the Python library and {@link findModel} find it. An interrupted pull goes on
  * where it was; every file is verified by its hash before it gets its name; a snapshot's links are made when all its files are whole, and the
@@ -86,12 +126,13 @@ export interface PulledModel extends PullPlan {
  * @param name `ORG/NAME`
  * @throws ValueError for wrong options; HubError for what the server, the network or the disk's space do not allow; the reason of `signal`
  */
-export async function pullModel(name: string, o: PullOptions = {}): Promise<PulledModel> {
+export async function pullModel(name: string, options: PullOptions = {}): Promise<PulledModel> {
   checkModelName('pullModel', name);
+  const o = takeOptions('pullModel', options);
   const { revision = 'main', concurrency = 4, include } = o;
   checkRevision('pullModel', revision);
   if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 64)
-    throw new ValueError(`pullModel: "concurrency" must be an integer from 1 to 64, got ${concurrency}`);
+    throw new ValueError(`pullModel: "concurrency" must be an integer from 1 to 64, got ${describe(concurrency)}`);
   if (include?.length === 0) throw new ValueError('pullModel: "include" is empty; leave it out for what loads');
   const { cacheDir, endpoint, token, offline } = hubSettings(o.env);
   if (offline !== undefined)

@@ -1,4 +1,4 @@
-import { ValueError } from '@megamoe/core';
+import { checkObject, checkString, ValueError } from '@megamoe/core';
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -20,8 +20,13 @@ export interface HubSettings {
   readonly offline: string | undefined;
 }
 
-/** A variable that is set to nothing is not set. */
-const value = (env: Environment, name: string): string | undefined => env[name]?.trim() || undefined;
+/** A variable that is set to nothing is not set. @throws KindError for what is no text */
+function value(env: Environment, name: string): string | undefined {
+  const text: unknown = env[name];
+  if (text === undefined) return undefined;
+  checkString('hubSettings', `env.${name}`, text);
+  return text.trim() || undefined;
+}
 
 const isTrue = (text: string | undefined): boolean => /^(?:1|on|yes|true)$/i.test(text ?? '');
 
@@ -30,7 +35,10 @@ function expand(path: string, env: Environment): string {
   const home = value(env, 'HOME') ?? homedir();
   return path
     .replace(/^~(?=$|[/\\])/, () => home)
-    .replace(/\$(?:(\w+)|\{(\w+)\})/g, (whole, a?: string, b?: string) => env[a ?? b!] ?? whole);
+    .replace(/\$(?:(\w+)|\{(\w+)\})/g, (whole, a?: string, b?: string) => {
+      const name = a ?? b!;
+      return env[name] === '' ? '' : (value(env, name) ?? whole);
+    });
 }
 
 /** The cache and the variable that named it. */
@@ -87,6 +95,7 @@ function endpointOf(env: Environment): string {
  * @throws ValueError for an endpoint or a token that cannot be used
  */
 export function hubSettings(env: Environment = process.env): HubSettings {
+  checkObject('hubSettings', 'env', env);
   const { dir, home, from } = cacheOf(env);
   const offline = ['HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE'].find((name) => isTrue(value(env, name)));
   return { cacheDir: dir, cacheFrom: from, endpoint: endpointOf(env), token: tokenOf(env, home), offline };
@@ -94,6 +103,7 @@ export function hubSettings(env: Environment = process.env): HubSettings {
 
 /** The cache alone: looking for a model needs neither token nor endpoint, so that a wrong one cannot stop it. */
 export function cacheFolder(env: Environment = process.env): Pick<HubSettings, 'cacheDir' | 'cacheFrom'> {
+  checkObject('hubSettings', 'env', env);
   const { dir, from } = cacheOf(env);
   return { cacheDir: dir, cacheFrom: from };
 }
