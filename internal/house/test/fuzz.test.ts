@@ -74,7 +74,7 @@ console.log(JSON.stringify({ found: Object.fromEntries(Object.entries(found).map
   expect(stdout, output).not.toBe('');
   const { found, gaps } = JSON.parse(stdout) as { found: Record<string, string[]>; gaps: unknown };
   const expected = {
-    overlaps: 'foreign result',
+    overlaps: 'taken, but byte # of "#" is',
     bare: 'a bare TypeError',
     writes: 'taken, but byte #, which is no output',
     species: 'foreign result',

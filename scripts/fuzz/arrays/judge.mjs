@@ -13,6 +13,7 @@ import {
   lengthOf,
   offsetOf,
   standsFor,
+  strange,
   tagOf,
 } from './typed.mjs';
 
@@ -45,8 +46,6 @@ export function digest(value, depth = 0, seen = new Map()) {
   if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
   if (typeof value === 'function') return 'function';
   if (typeof value !== 'object') return `${typeof value}:${String(value)}`;
-  if (seen.has(value)) return `again:${seen.get(value)}`;
-  seen.set(value, seen.size);
   if (isArray(value)) {
     const copy = copyArray(value);
     if (copy instanceof Float32Array || copy instanceof Float64Array)
@@ -54,6 +53,8 @@ export function digest(value, depth = 0, seen = new Map()) {
     return `${tagOf(value)}[${lengthOf(value)}]${createHash('sha1').update(new Uint8Array(copy.buffer)).digest('hex')}`;
   }
   if (depth > 6) return '...';
+  if (seen.has(value)) return `again:${seen.get(value)}`;
+  seen.set(value, seen.size);
   const inner = (v) => digest(v, depth + 1, seen);
   if (value instanceof Map) return `Map{${[...value].map(([k, v]) => `${inner(k)}=>${inner(v)}`).join()}}`;
   if (value instanceof Set) return `Set{${[...value].map(inner).join()}}`;
@@ -99,12 +100,14 @@ export function firstChange(before, written = new Map()) {
     const want = bytes.slice();
     for (const [path, view] of before.views) {
       const out = written.get(path);
-      if (view.buffer === buffer && out !== undefined) want.set(out.subarray(0, view.bytes), view.at);
+      if (view.buffer !== buffer || out?.length !== view.bytes) continue;
+      // Bytes that it changes: a buffer may be larger than its shape, and what lies behind may be another output's.
+      for (let i = 0; i < out.length; i++) if (out[i] !== view.was[i]) want[view.at + i] = out[i];
     }
     for (let i = 0; i < want.length; i++) {
       if (now[i] === want[i]) continue;
       const inOutput = [...before.views].find(([, v]) => v.buffer === buffer && i >= v.at && i < v.at + v.bytes);
-      const where = inOutput ? `byte ${i - inOutput[1].at} of "${inOutput[0]}"` : `byte ${i}, which is no output`;
+      const where = inOutput ? `byte ${i - inOutput[1].at} of "${inOutput[0]}"` : `byte ${i}, which is no output,`;
       return `${where} is ${hex(now[i])}, not ${hex(want[i])}`;
     }
   }
@@ -132,12 +135,16 @@ export function onCopies(call, fresh) {
 function mirror(a, b) {
   if (typeof a === 'function') return standsFor.has(a) ? b : a;
   if (typeof a !== 'object' || a === null) return a;
+  if (strange.has(a)) return a;
   if (standsFor.has(a)) return mirror(standsFor.get(a), b);
   if (isArray(a)) return copyArray(a);
   if (isOpen(a)) {
     const out = Array.isArray(a) ? [] : {};
-    for (const key of Object.keys(a)) out[key] = mirror(a[key], b?.[key]);
+    for (const key of Reflect.ownKeys(a))
+      if (key !== 'length' || !Array.isArray(a)) out[key] = mirror(a[key], b?.[key]);
     return out;
   }
-  return typeof b === 'object' && b !== null && Object.getPrototypeOf(b) === Object.getPrototypeOf(a) ? b : a;
+  return typeof b === 'object' && b !== null && !isArray(b) && Object.getPrototypeOf(b) === Object.getPrototypeOf(a)
+    ? b
+    : a;
 }

@@ -114,8 +114,7 @@ export function detached(call, r) {
   if (all.length === 0) return undefined;
   const { path, value } = r.pick(all);
   if (bytesOf(value) === 0) return undefined;
-  detach(bufferOf(value));
-  return path;
+  return detach(bufferOf(value)) ? path : undefined;
 }
 
 /** A buffer that can change its length, and has: a view that follows it, or one of a fixed length that it still holds or no longer. */

@@ -15,6 +15,7 @@ import {
   parts,
   put,
   standsFor,
+  strange,
   tagOf,
 } from './typed.mjs';
 
@@ -227,7 +228,7 @@ const OBJECTS = [
   () => Object('f32'),
   () => new Proxy({}, {}),
   () => new Proxy(() => 0, {}),
-  () => Map,
+  () => () => undefined,
   () => ({ toString: 1 }),
   () => ({ [Symbol.toPrimitive]: () => 3 }),
   () => new Error('an error'),
@@ -237,7 +238,6 @@ const OBJECTS = [
   () => new Uint8Array(8),
   () => Promise.resolve(1),
   () => new WeakMap(),
-  () => globalThis,
 ];
 const hostile = (r) => (r.below(3) === 0 ? r.pick(OBJECTS)() : r.pick(VALUES));
 
@@ -256,6 +256,7 @@ export function otherValue(call, r) {
   const scalars = all.filter(({ value }) => typeof value !== 'object' || value === null);
   const { path } = scalars.length > 0 && r.below(3) > 0 ? r.pick(scalars) : r.pick(all);
   const value = hostile(r);
+  if (typeof value === 'object' && value !== null) strange.add(value);
   put(call.args, path, value);
   return `${path} = ${shown(value)}`;
 }
@@ -310,11 +311,12 @@ export function otherKeys(call, r) {
 
 /** Frozen options, or such without a prototype, or of a class with getters. Must be taken. */
 export function otherObject(call, r) {
+  const kinds = call.isData ? 2 : 3; // of requests own fields count alone
   const all = parts(call.args).filter(({ value }) => isOpen(value) && !Array.isArray(value));
   if (all.length === 0) return undefined;
   const { path } = r.pick(all);
   const plain = { ...at(call.args, path) };
-  const how = r.below(3);
+  const how = r.below(kinds);
   const made = [
     () => Object.freeze({ ...plain }),
     () => Object.assign(Object.create(null), plain),

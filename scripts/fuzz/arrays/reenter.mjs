@@ -30,7 +30,7 @@ function onResizable(call, path, value) {
 /** Something that happens once, at the given time of asking. */
 function mischief(call, r) {
   const all = arraysIn(call.args).filter(({ value }) => bufferOf(value) instanceof ArrayBuffer);
-  const how = all.length === 0 ? 2 : r.below(3);
+  const how = all.length === 0 ? 2 : r.below(call.state ? 2 : 3);
   const when = r.below(4);
   let asked = 0;
   const once = (f) => () => {
@@ -45,7 +45,7 @@ function mischief(call, r) {
       isIn = true;
       try {
         const { fresh } = call;
-        if (fresh) fresh();
+        if (fresh && !call.state) fresh();
       } catch {
         // what matters is the call that is at work
       }
@@ -54,8 +54,7 @@ function mischief(call, r) {
     return { word: 'calls again', act: once(again) };
   }
   const { path, value } = r.pick(all);
-  if (how === 0)
-    return { word: `detaches ${path}`, act: once(() => bufferOf(value).byteLength > 0 && detach(bufferOf(value))) };
+  if (how === 0) return { word: `detaches ${path}`, act: once(() => bytesOf(value) > 0 && detach(bufferOf(value))) };
   const buffer = onResizable(call, path, value);
   const to = r.below(2) === 0 ? 0 : buffer.byteLength >> 1;
   return { word: `shrinks ${path}`, act: once(() => buffer.byteLength > to && buffer.resize(to)) };
@@ -88,6 +87,7 @@ export function getters(call, r) {
 
 /** Properties that are another value each time: the first is what counts. */
 export function fickle(call, r) {
+  if (call.isData) return undefined; // requests are what JSON gives: data without getters
   const all = parts(call.args).filter(
     ({ value }) => isOpen(value) && !Array.isArray(value) && Object.keys(value).length > 0,
   );
@@ -114,6 +114,7 @@ export function fickle(call, r) {
 
 /** A number that is an object, whose conversion does something. */
 export function conversions(call, r) {
+  if (call.anyObject) return undefined; // where an object is as right as a number
   const all = parts(call.args).filter(({ value }) => typeof value === 'number' || typeof value === 'string');
   if (all.length === 0) return undefined;
   const { word, act } = mischief(call, r);
@@ -135,6 +136,7 @@ export function conversions(call, r) {
 
 /** A function of the caller that does something before it answers. */
 export function callbacks(call, r) {
+  if (call.anyObject) return undefined;
   const all = parts(call.args).filter(
     ({ value }) => typeof value === 'function' && !/^class/.test(Function.prototype.toString.call(value)),
   );

@@ -17,7 +17,8 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
   function build(name, callSeed, backend) {
     const { isNew, of } = surface.get(name);
     const made = table.calls[name](random(callSeed), module, { backend, root });
-    return { isNew, writes: [], isNative: backend === 'native', ...made, name, f: made.f ?? of(made.self) };
+    made.writes ??= [];
+    return { isNew, isNative: backend === 'native', ...made, name, f: made.f ?? of(made.self) };
   }
 
   const breakCall = (call, breakSeed) => {
@@ -43,7 +44,7 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
     armed.on = true;
     try {
       let result = call.isNew ? Reflect.construct(call.f, call.args) : Reflect.apply(call.f, call.self, call.args);
-      if (call.isAsync) result = await result;
+      if (call.isAsync) result = await (call.patience === undefined ? result : within(call.patience, result));
       return { ok: true, result };
     } catch (error) {
       return { ok: false, error };
@@ -52,7 +53,14 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
     }
   }
 
-  const seen = (call, result) => (call.observe ? digest(call.observe(result, call)) : digest(result));
+  /** A text of what a call gave: what it returned, or what its table says to look at. */
+  const seen = (call, result) => {
+    try {
+      return digest(call.observe ? call.observe(result, call) : result);
+    } catch (error) {
+      return `looking at it throws ${error?.message}`;
+    }
+  };
 
   /** The call on memory that another thread rewrites: it may give anything, but in the right way. */
   async function raced(call, end) {
@@ -72,7 +80,9 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
     const call = build(name, callSeed, backend);
     call.fresh = () => {
       const again = build(name, callSeed, backend);
-      return Reflect.apply(again.f, call.self, again.args);
+      const result = Reflect.apply(again.f, call.self, again.args);
+      if (again.isAsync) Promise.resolve(result).catch(() => undefined);
+      return result;
     };
     const broken = breakCall(call, breakSeed);
     const found = { text: broken.text, words: broken.words, faults: [] };
@@ -105,7 +115,7 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
         found.faults.push(`refused though right: ${outcome.error?.message}`);
     }
     if (other !== undefined) {
-      const twin = build(name, callSeed, other);
+      const twin = { ...build(name, callSeed, other), isNative: call.isNative }; // so that it is broken alike
       breakCall(twin, breakSeed);
       const theirs = await attempt(twin);
       if (theirs.ok !== outcome.ok) {
@@ -137,17 +147,14 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
 
   async function difference(call, copies, before, { result }) {
     const reference = await attempt(copies);
-    if (!reference.ok && /cannot be allocated/.test(reference.error?.message)) return []; // the first one holds the memory
+    if (!reference.ok && /cannot be allocated|no memory/.test(reference.error?.message)) return []; // the first one holds the memory
     if (!reference.ok) return [`taken, though fresh copies are refused: ${reference.error?.message}`];
     const faults = [];
     const [got, want] = [outputs(call), outputs(copies)];
     for (const [path, bytes] of want) {
-      const mine = got.get(path);
-      if (mine === undefined || Buffer.compare(mine, bytes) === 0) continue;
-      const was = before.views.get(path)?.was;
-      if (mine.length !== bytes.length && was !== undefined && Buffer.compare(was, bytes) === 0) continue; // nothing was written
-      const i = bytes.findIndex((b, j) => mine[j] !== b);
-      faults.push(`foreign result: byte ${i} of "${path}" is ${mine[i]}, of separate copies ${bytes[i]}`);
+      const [mine, was] = [got.get(path), before.views.get(path)?.was];
+      if (mine === undefined || mine.length === bytes.length || was === undefined) continue;
+      if (Buffer.compare(was, bytes) !== 0) faults.push(`foreign result: "${path}" was written while it went away`);
     }
     const [a, b] = [seen(call, result), seen(copies, reference.result)];
     if (a !== b) faults.push(`foreign result: ${a.slice(0, 200)}, of separate copies ${b.slice(0, 200)}`);
@@ -175,6 +182,12 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
       });
     },
   };
+}
+
+/** Waits for a promise no longer than that; what takes longer is given up, which is no fault of it. */
+function within(ms, promise) {
+  const late = Object.assign(new Error('it takes longer'), { userMade: true });
+  return Promise.race([promise, new Promise((_, reject) => setTimeout(() => reject(late), ms))]);
 }
 
 /** What a finding is about, without what differs between two of a kind. */

@@ -4,7 +4,18 @@ import { pathToFileURL } from 'node:url';
 import { ROOT } from '../../lib/run.mjs';
 
 /** Packages that are called; each has a table of valid calls in `tables/`. */
-export const PACKAGES = ['sf-layout', 'moe-router'];
+export const PACKAGES = [
+  'core',
+  'native-kit',
+  'sf-layout',
+  'nvfp4-quant',
+  'moe-router',
+  'sampler',
+  'gemm-native',
+  'attention',
+  'chat',
+  'hub',
+];
 
 const isClass = (f) => typeof f === 'function' && /^class\b/.test(Function.prototype.toString.call(f));
 const keyName = (key) => (typeof key === 'symbol' ? `[${key.description}]` : key);

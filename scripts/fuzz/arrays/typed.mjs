@@ -45,10 +45,21 @@ export function copyBuffer(b) {
 /** What weird arguments stand for: the plain ones with which an accepted call must agree. */
 export const standsFor = new WeakMap();
 
+/** Objects that were put in the place of others, and stand for nothing but themselves. */
+export const strange = new WeakSet();
+
 /** While `on`, what lies in wait in an argument acts: it is off when we look at arguments ourselves. */
 export const armed = { on: false };
 
-export const detach = (b) => structuredClone(b, { transfer: [b] });
+/** Takes a buffer away; false where that cannot be: shared memory in the guise of a buffer, or one that is gone. */
+export function detach(b) {
+  try {
+    structuredClone(b, { transfer: [b] });
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Whether a walk goes on into `v`: plain objects and lists. */
 export function isOpen(v) {
