@@ -5,10 +5,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { mergeBase } from './lib/git.mjs';
 import { testedFolders, testPackages } from './lib/package-tests.mjs';
-import { mustRun, ROOT, run } from './lib/run.mjs';
+import { collect, mustRun, ROOT } from './lib/run.mjs';
 import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
 
 /** Files that belong to one package, or to none. */
@@ -33,15 +34,9 @@ if (outside !== undefined) {
 }
 
 const present = changed.filter((file) => existsSync(join(ROOT, file)));
-const tool = (...path) => join(ROOT, 'node_modules', ...path);
-const all = changed.every((file) => SOURCE.test(file));
-if (all) {
-  const code = present.filter((file) => /\.(ts|mjs)$/.test(file));
-  mustRun(process.execPath, [tool('eslint', 'bin', 'eslint.js'), '--max-warnings=0', ...code]);
-  mustRun(process.execPath, [tool('prettier', 'bin', 'prettier.cjs'), '--check', '--log-level=warn', ...code]);
-  mustRun(process.execPath, [tool('typescript', 'bin', 'tsc'), '-p', 'tsconfig.types.json']);
-  mustRun(process.execPath, [join('scripts', 'check-tree.mjs')]);
-}
+const tool = (...path) => JSON.stringify(join(ROOT, 'node_modules', ...path));
+const node = JSON.stringify(process.execPath);
+const isCode = changed.every((file) => SOURCE.test(file));
 
 const folders = testedFolders();
 const manifest = (folder) => JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8'));
@@ -61,13 +56,46 @@ function dependents(roots) {
   return [...found].filter((folder) => !roots.includes(folder));
 }
 
-const whole = all ? own : [...new Set(['internal/house', ...own])];
-let code = await testPackages(whole);
-const sources = present.filter((file) => SOURCE.test(file) && !file.includes('/test/')).map((file) => join(ROOT, file));
-for (const folder of sources.length > 0 ? dependents(own) : []) {
-  if (whole.includes(folder)) continue;
-  process.stderr.write(`\n== ${folder}, tests that reach what changed\n`);
-  const args = [tool('vitest', 'vitest.mjs'), 'related', '--run', '--passWithNoTests', ...sources];
-  code ||= run(process.execPath, args, { cwd: join(ROOT, folder) });
+/** Runs command lines one after the other until one fails. Resolves to the exit code, with all their output printed in one piece. */
+async function job(title, commands, cwd = ROOT) {
+  const printed = [`\n== ${title}\n`];
+  let code = 0;
+  for (const command of commands) {
+    if (code !== 0) break;
+    const done = await collect(command, { cwd });
+    code = done.code;
+    printed.push(done.output);
+  }
+  process.stderr.write(printed.join(''));
+  return code;
 }
-process.exit(code);
+
+const whole = isCode ? own : [...new Set(['internal/house', ...own])];
+const sources = present.filter((file) => SOURCE.test(file) && !file.includes('/test/'));
+const related = sources.map((file) => JSON.stringify(join(ROOT, file))).join(' ');
+const partly = sources.length > 0 ? dependents(own).filter((folder) => !whole.includes(folder)) : [];
+const jobs = partly.map((folder) => () => {
+  const vitest = `${node} ${tool('vitest', 'vitest.mjs')} related --run --passWithNoTests ${related}`;
+  return job(`${folder}, tests that reach what changed`, [vitest], join(ROOT, folder));
+});
+if (isCode) {
+  const code = present.filter((file) => /\.(ts|mjs)$/.test(file)).map((file) => JSON.stringify(file));
+  const checks = [
+    ...(code.length > 0 ? [`${node} ${tool('eslint', 'bin', 'eslint.js')} --max-warnings=0 ${code.join(' ')}`] : []),
+    ...(code.length > 0
+      ? [`${node} ${tool('prettier', 'bin', 'prettier.cjs')} --check --log-level=warn ${code.join(' ')}`]
+      : []),
+    `${node} ${tool('typescript', 'bin', 'tsc')} -p tsconfig.types.json`,
+    `${node} ${join('scripts', 'check-tree.mjs')}`,
+  ];
+  jobs.push(() => job('lint, formatting and types of what changed', checks));
+}
+jobs.push(() => testPackages(whole));
+
+// Dependents first: theirs are the longest.
+let failed = 0;
+const lane = async () => {
+  for (let next = jobs.shift(); next !== undefined; next = jobs.shift()) if ((await next()) !== 0) failed++;
+};
+await Promise.all(Array.from({ length: Math.max(2, availableParallelism()) }, lane));
+process.exit(failed === 0 ? 0 : 1);
