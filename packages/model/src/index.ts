@@ -33,6 +33,7 @@ export type {
   ScoredPrompt,
   StopCause,
 } from './engine/types';
+export { STEP_SIZES } from './engine/types';
 export type { Sequence } from './sequence';
 export type { SavedLayer, SavedSequence } from './saved';
 export type { MemoryPlan, PlanPart } from './plan';

@@ -101,10 +101,16 @@ describe('Engine', () => {
     for await (const { prefill } of stream) {
       if (prefill) {
         done.push(prefill.done);
+        expect(prefill).toMatchObject({ cached: 0, total: 40 });
         expect(engine.stats().promptTokens).toBeGreaterThanOrEqual(prefill.done);
       }
     }
     expect(done).toEqual([16, 32, 40]);
+    const { steps, stepSizes } = engine.stats();
+    expect(stepSizes).toEqual([steps - 3, 0, 3, ...Array.from({ length: 11 }, () => 0)]); // with the token after its end the last part has 9
+    for await (const { prefill } of engine.submit({ tokenIds: text(40), ...plain, progress: true })) {
+      if (prefill) expect(prefill).toEqual({ done: 40, cached: 39, total: 40 });
+    }
   });
 
   it('refuses what does not fit into the queue before any work, and says how many wait', async () => {

@@ -7,7 +7,7 @@ const LARGE = 2 ** 33; // numbers of requests go on beyond 32 bits
 const usage = { promptTokens: 1, cachedTokens: 0, completionTokens: 2, queueMs: 0, prefillMs: 1, decodeMs: 1 };
 
 const CHUNKS: readonly (readonly [number, EngineChunk])[] = [
-  [1, { index: 0, tokenIds: [], text: '', prefill: { done: 1, total: 1 } }],
+  [1, { index: 0, tokenIds: [], text: '', prefill: { done: 1, cached: 0, total: 1 } }],
   [1, { index: 0, tokenIds: [7], text: 'a' }],
   [LARGE, { index: 3, tokenIds: [129_279], text: '' }],
   [2, { index: 0, tokenIds: [9], text: '\ud83d\ude00\0' }],

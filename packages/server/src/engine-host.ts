@@ -1,4 +1,4 @@
-import type { Engine, EngineStats } from '@megamoe/model';
+import { STEP_SIZES, type Engine, type EngineStats } from '@megamoe/model';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stopping, unavailable } from './errors';
 import type { Logger } from './log';
@@ -19,6 +19,9 @@ const TOTALS = [
   'preemptions',
 ] as const;
 
+/** Counters, and steps by their tokens. */
+type Counted = Totals & { readonly stepSizes: number[] };
+
 const WATCH_MS = 250;
 const MAX_WAIT_MS = 30_000;
 
@@ -27,8 +30,8 @@ export class EngineHost {
   #status: ServerStatus = 'loading';
   #served: Served | undefined;
   #watch: NodeJS.Timeout | undefined;
-  readonly #before: Totals = zero();
-  #last: Totals = zero();
+  readonly #before: Counted = zero();
+  #last: Counted = zero();
 
   constructor(
     private readonly open: () => Promise<ServedModel>,
@@ -106,20 +109,17 @@ export class EngineHost {
   }
 
   /** How the engine stands, and its counters since the server started. */
-  stats(): { readonly now: EngineStats; readonly totals: Totals } | undefined {
+  stats(): { readonly now: EngineStats; readonly totals: Counted } | undefined {
     const now = this.#served?.engine.stats();
     if (!now) return undefined;
-    const totals = zero();
-    for (const name of TOTALS) {
-      this.#last[name] = now[name];
-      totals[name] = this.#before[name] + now[name];
-    }
-    return { now, totals };
+    this.#last = { ...zero(), stepSizes: [...now.stepSizes] };
+    for (const name of TOTALS) this.#last[name] = now[name];
+    return { now, totals: add(this.#before, this.#last) };
   }
 
   /** An engine that was started anew counts from 0. */
   #keepTotals(): void {
-    for (const name of TOTALS) this.#before[name] += this.#last[name];
+    Object.assign(this.#before, add(this.#before, this.#last));
     this.#last = zero();
   }
 
@@ -134,4 +134,14 @@ export class EngineHost {
   }
 }
 
-const zero = (): Totals => Object.fromEntries(TOTALS.map((name) => [name, 0])) as Totals;
+const zero = (): Counted => ({
+  ...(Object.fromEntries(TOTALS.map((name) => [name, 0])) as Totals),
+  stepSizes: [...STEP_SIZES.map(() => 0), 0],
+});
+
+function add(a: Counted, b: Counted): Counted {
+  const sum = zero();
+  for (const name of TOTALS) sum[name] = a[name] + b[name];
+  sum.stepSizes.forEach((_, i) => (sum.stepSizes[i] = (a.stepSizes[i] ?? 0) + (b.stepSizes[i] ?? 0)));
+  return sum;
+}

@@ -1,4 +1,5 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry, type Metric } from 'prom-client';
+import { STEP_SIZES } from '@megamoe/model';
 import type { AnswerUsage } from './answer/types';
 import type { EngineHost, Totals } from './engine-host';
 
@@ -17,6 +18,38 @@ export interface AnswerRecord {
   readonly maxTokens: number;
   readonly finishReasons: readonly string[];
   readonly seconds: number;
+}
+
+/** vLLM's histogram of the tokens of a step. The engine counts them; here they are only written. */
+class StepSizes {
+  readonly name = 'megamoe_iteration_tokens_total';
+  readonly help = 'Tokens of a step: of prompts, and sampled.';
+  readonly type = 'histogram';
+  readonly aggregator = 'sum';
+
+  constructor(private readonly host: EngineHost) {}
+
+  /** As prom-client asks its own metrics. */
+  get() {
+    const { name, help, type, aggregator } = this;
+    const totals = this.host.stats()?.totals;
+    let count = 0;
+    const buckets = [...STEP_SIZES, '+Inf'].map((le, i) => {
+      count += totals?.stepSizes[i] ?? 0;
+      return { metricName: `${name}_bucket`, labels: { le }, value: count };
+    });
+    const sum = totals ? totals.promptTokens + totals.completionTokens : 0;
+    const values = [
+      ...buckets,
+      { metricName: `${name}_sum`, labels: {}, value: sum },
+      { metricName: `${name}_count`, labels: {}, value: count },
+    ];
+    return Promise.resolve({ name, help, type, aggregator, values });
+  }
+
+  reset(): void {
+    // What it writes is the engine's.
+  }
 }
 
 /** Metrics in Prometheus' text format: vLLM's names with `megamoe_` for `vllm:`. */
@@ -69,6 +102,7 @@ export class Metrics {
     total('generation_tokens_total', 'Tokens sampled.', 'completionTokens');
     total('engine_steps_total', 'Steps of the model.', 'steps');
     total('num_preemptions_total', 'Times that a running sequence was put back.', 'preemptions');
+    this.#registry.registerMetric(new StepSizes(host) as unknown as Metric);
     this.#ended = new Counter({
       name: 'megamoe_request_success_total',
       help: 'Answers that ended, by how; requests that were broken off by abort and error.',

@@ -122,7 +122,8 @@ export class FakeEngine implements Engine {
       const started = performance.now();
       for (let i = 1; i <= 4 && prefillMs > 0; i++) {
         await wait(prefillMs / 4);
-        if (progress) yield { index: 0, tokenIds: [], text: '', prefill: { done: Math.floor((total * i) / 4), total } };
+        if (progress)
+          yield { index: 0, tokenIds: [], text: '', prefill: { done: Math.floor((total * i) / 4), cached: 2, total } };
       }
       const outputs = Array.from({ length: n }, (_, i) => [...idsOf(says(request, i)), ...(open ? [] : [1])]);
       const done = outputs.map(() => 0);
@@ -185,6 +186,7 @@ export class FakeEngine implements Engine {
       steps: 3,
       stepTokens: 1,
       stepMs: 1,
+      stepSizes: [1, 0, 2],
       preemptions: 0,
       finished: { stop: 0, length: 0, cancelled: 0, failed: 0, refused: 0 },
     };

@@ -356,8 +356,10 @@ describe('an engine that dies', () => {
         failAfter: { tokens: 20, error: Object.assign(new Error('killed'), { code: 'ERR_WORKER' }) },
       },
     );
+    let letGo = (): void => undefined;
+    const wait = new Promise<void>((resolve) => (letGo = resolve));
     engine.restart = async () => {
-      await sleep(200);
+      await wait;
       engine.restarts++;
       engine.status = 'ready';
     };
@@ -374,11 +376,19 @@ describe('an engine that dies', () => {
     const counted = async (): Promise<string> =>
       /\nmegamoe_prompt_tokens_total (\d+)/.exec(await (await fetch(`${running.url}/metrics`)).text())![1]!;
     expect(await counted()).toBe('7');
+    const steps = async (): Promise<string[]> =>
+      (await (await fetch(`${running.url}/metrics`)).text())
+        .split('\n')
+        .filter((line) => /^megamoe_iteration_tokens_total_(bucket\{le="(1|8|16|\+Inf)"|sum|count)/.test(line))
+        .map((line) => line.split(' ')[1]!);
+    expect(await steps()).toEqual(['1', '1', '3', '3', '16', '3']); // 7 of a prompt and 9 sampled
     engine.script = {};
+    letGo();
     await until(() => engine.restarts === 1);
     await sleep(10);
     expect(await health()).toBe(200);
     expect([await counted(), await counted()]).toEqual(['14', '14']);
+    expect(await steps()).toEqual(['2', '2', '6', '6', '32', '6']);
     expect((await running.post('/v1/chat/completions', hi)).status).toBe(200);
   });
 });

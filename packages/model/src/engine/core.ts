@@ -11,7 +11,7 @@ import { Job, KvCosts, Track, type CoreRequest, type Sink } from './job';
 import { Pace } from './pace';
 import { PrefixCache } from './prefix-cache';
 import { schedule, type Schedule } from './schedule';
-import type { EngineStats, EngineUsage } from './types';
+import { STEP_SIZES, type EngineStats, type EngineUsage } from './types';
 
 /** What the core runs on; a `Model` is one. */
 export interface CoreModel extends RequestContext {
@@ -79,6 +79,7 @@ export class EngineCore {
   #steps = 0;
   #stepTokens = 0;
   #stepMs = 0;
+  readonly #stepSizes = [...STEP_SIZES.map(() => 0), 0];
   #preemptions = 0;
 
   constructor(
@@ -161,6 +162,7 @@ export class EngineCore {
       steps: this.#steps,
       stepTokens: this.#stepTokens,
       stepMs: this.#stepMs,
+      stepSizes: [...this.#stepSizes],
       preemptions: this.#preemptions,
       finished: { ...this.#finished },
     };
@@ -265,6 +267,7 @@ export class EngineCore {
       if (answer === undefined) job.prefillMs += ms;
       else job.decodeMs += ms;
     }
+    const before = this.#promptTokens + this.#completionTokens;
     for (const track of batch) {
       track.lastStep = this.#steps;
       if (track.job.done) continue; // an answer beside it has failed
@@ -272,6 +275,9 @@ export class EngineCore {
       if (error !== undefined) this.#fail(track.job, error);
       else this.#took(track);
     }
+    const done = this.#promptTokens + this.#completionTokens - before;
+    const size = STEP_SIZES.findIndex((most) => done <= most);
+    this.#stepSizes[size < 0 ? STEP_SIZES.length : size]!++;
   }
 
   /** Runs a step; tracks that failed are named, the others have gone on. */
@@ -315,7 +321,7 @@ export class EngineCore {
       return this.#fail(job, error);
     }
     if (request.progress) {
-      const prefill = { done: track.fed, total: track.length };
+      const prefill = { done: track.fed, cached: job.cachedTokens, total: track.length };
       job.sink.push({ index: 0, tokenIds: [], text: '', prefill });
     }
     this.#keepPrompt(track);

@@ -64,12 +64,14 @@ export interface EngineChunk {
   readonly tokenIds: readonly number[];
   /** Text that may be shown now; held back while it could become a stop text or is half a character. */
   readonly text: string;
+  /** With `splitReasoning`: reasoning that may be shown now, which is not in `text` then. */
+  readonly reasoning?: string | undefined;
   /** With `logprobs`: one for each of `tokenIds`, from the raw logits. */
   readonly logprobs?: readonly ScoredToken[] | undefined;
   /** With `promptLogprobs`, once, before the first token: one for each token of the prompt. */
   readonly promptLogprobs?: readonly ScoredPrompt[] | undefined;
-  /** With `progress`: tokens of the prompt that are done (cached ones too), and all. */
-  readonly prefill?: { readonly done: number; readonly total: number } | undefined;
+  /** With `progress`: tokens of the prompt that are done, those of them whose KV was there already, and all. */
+  readonly prefill?: { readonly done: number; readonly cached: number; readonly total: number } | undefined;
   /** Set on the last chunk of each answer. */
   readonly finishReason?: EngineFinishReason | undefined;
   /** With `finishReason` `stop`. */
@@ -85,6 +87,9 @@ export interface EngineStream extends AsyncIterableIterator<EngineChunk> {
   /** Ends the request within one step; the loop then throws `reason`. Twice is fine, and after the end nothing happens. */
   cancel(reason?: unknown): void;
 }
+
+/** Bounds of {@link EngineStats.stepSizes}: tokens. */
+export const STEP_SIZES: readonly number[] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
 
 /** Counters since the engine was opened, and how things stand. Tokens count when their step is done, chunk by chunk. */
 export interface EngineStats {
@@ -111,6 +116,11 @@ export interface EngineStats {
   readonly stepTokens: number;
   /** Milliseconds in steps. */
   readonly stepMs: number;
+  /**
+   * Steps by the tokens of prompts that they took in and those that were sampled after them, together: the first counts those of at most
+   * `STEP_SIZES[0]`, and so on; the last those of more than all of these.
+   */
+  readonly stepSizes: readonly number[];
   /** Times that a running sequence was put back for want of memory or for a higher priority. */
   readonly preemptions: number;
   /** Requests that ended, by how; those refused at the door (`QueueFullError`) are `refused`. */

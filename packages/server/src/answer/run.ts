@@ -23,6 +23,8 @@ export class AnswerRun {
   #firstToken: number | undefined;
   #usage = { cachedTokens: 0, queueMs: 0, prefillMs: 0, decodeMs: 0 };
   #reported = 0;
+  /** Whether the engine has said how much of the prompt was there. */
+  #prefilled = false;
   /** When the last token of each answer came. */
   readonly #tokenAt: number[] = [];
   /** Tokens sampled since an answer was over. */
@@ -75,7 +77,12 @@ export class AnswerRun {
     const figures =
       this.#reported > 0
         ? this.#usage
-        : { ...this.#usage, cachedTokens: undefined, prefillMs: first - this.#started, decodeMs: now - first };
+        : {
+            ...this.#usage,
+            cachedTokens: this.#prefilled ? this.#usage.cachedTokens : undefined,
+            prefillMs: first - this.#started,
+            decodeMs: now - first,
+          };
     return {
       promptTokens: this.request.promptIds.length,
       completionTokens: sum((one) => one.sampledTokens),
@@ -84,7 +91,9 @@ export class AnswerRun {
     };
   }
 
-  #note({ index, tokenIds, usage }: EngineChunk): void {
+  #note({ index, tokenIds, prefill, usage }: EngineChunk): void {
+    if (prefill && !this.#prefilled) this.#usage.cachedTokens = prefill.cached;
+    if (prefill) this.#prefilled = true;
     if (tokenIds.length > 0) {
       const now = performance.now();
       const before = this.#tokenAt[index];
