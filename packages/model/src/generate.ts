@@ -37,6 +37,11 @@ export interface GenerateUsage {
 /** One step of a generation: a token, and the text that may be shown now (held back while it could become a stop text). */
 export interface GenerateChunk {
   readonly text: string;
+  /**
+   * Reasoning that may be shown now, where the prompt asks for it: with `messages` and `chat: { thinking: true }`. It is not in `text`, nor is the
+   * `</think>` between them.
+   */
+  readonly reasoning?: string | undefined;
   /** Undefined only where nothing was generated: `maxTokens` 0. */
   readonly tokenId: number | undefined;
   readonly logprob?: number | undefined;
@@ -105,10 +110,11 @@ export function generate(core: EngineCore, o: GenerateOptions): AsyncGenerator<G
   }
 }
 
-function chunkOf({ text, tokenIds, logprobs, finishReason, stop, usage }: EngineChunk): GenerateChunk {
+function chunkOf({ text, reasoning, tokenIds, logprobs, finishReason, stop, usage }: EngineChunk): GenerateChunk {
   const scored = logprobs?.[0];
   return {
     text,
+    ...(reasoning === undefined ? {} : { reasoning }),
     tokenId: tokenIds[0],
     ...(scored === undefined ? {} : { logprob: scored.logprob, topLogprobs: scored.topLogprobs }),
     ...(finishReason === undefined ? {} : { finishReason }),

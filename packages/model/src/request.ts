@@ -64,6 +64,11 @@ export interface RequestOptions extends Omit<SamplingParams, 'temperature'> {
    * Default true.
    */
   readonly skipSpecialTokens?: boolean | undefined;
+  /**
+   * Give reasoning that the prompt has begun apart from the answer, as `reasoning` of chunks, without the `</think>` between them; stop texts
+   * then count in the answer alone. Default: true for `messages`, whose answer it is; false for `prompt` and `tokenIds`, which go on as text.
+   */
+  readonly splitReasoning?: boolean | undefined;
   /** Index of this sequence among those of one seed; equal (seed, sequence, position) draw the same number. Default 0. */
   readonly sequenceIndex?: number | undefined;
 }
@@ -102,6 +107,7 @@ export const REQUEST_NAMES: readonly string[] = [
   'includeStop',
   'ignoreEos',
   'skipSpecialTokens',
+  'splitReasoning',
   'sequenceIndex',
 ];
 
@@ -139,6 +145,7 @@ export interface PreparedRequest {
   readonly stopTexts: readonly string[];
   readonly includeStop: boolean;
   readonly skipSpecialTokens: boolean;
+  readonly splitReasoning: boolean;
   readonly sequenceIndex: number;
 }
 
@@ -229,12 +236,13 @@ export function prepareRequest(
   o: Prompt & RequestOptions,
 ): PreparedRequest {
   const { maxTokens: asked, stop, stopIds: more = [], includeStop = false, ignoreEos = false } = o;
-  const { skipSpecialTokens = true, sequenceIndex = 0 } = o;
+  const { skipSpecialTokens = true, splitReasoning = o.messages !== undefined, sequenceIndex = 0 } = o;
   const { vocabSize } = model.config;
   if (asked !== undefined) checkInteger(fn, 'maxTokens', asked, 0);
   checkBoolean(fn, 'includeStop', includeStop);
   checkBoolean(fn, 'ignoreEos', ignoreEos);
   checkBoolean(fn, 'skipSpecialTokens', skipSpecialTokens);
+  checkBoolean(fn, 'splitReasoning', splitReasoning);
   checkInteger(fn, 'sequenceIndex', sequenceIndex, 0, 0xffffffff);
   checkNeedsTemperature(fn, o);
   const params: SamplingParams = { ...samplingOf(o), temperature: o.temperature ?? 0 };
@@ -260,6 +268,7 @@ export function prepareRequest(
     stopTexts,
     includeStop,
     skipSpecialTokens,
+    splitReasoning,
     sequenceIndex,
   };
 }

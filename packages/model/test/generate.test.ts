@@ -5,15 +5,16 @@ import { BACKENDS, MICRO_FLASH, model, TINY } from './support';
 async function collect(
   m: Model,
   o: GenerateOptions,
-): Promise<{ text: string; ids: number[]; last: GenerateChunk | undefined }> {
-  let [text, last] = ['', undefined as GenerateChunk | undefined];
+): Promise<{ text: string; reasoning: string; ids: number[]; last: GenerateChunk | undefined }> {
+  let [text, reasoning, last] = ['', '', undefined as GenerateChunk | undefined];
   const ids: number[] = [];
   for await (const chunk of m.generate(o)) {
     text += chunk.text;
+    reasoning += chunk.reasoning ?? '';
     if (chunk.tokenId !== undefined) ids.push(chunk.tokenId);
     last = chunk;
   }
-  return { text, ids, last };
+  return { text, reasoning, ids, last };
 }
 
 describe.each(BACKENDS)('generate on %s', (backend) => {
@@ -155,4 +156,29 @@ describe('bad input', () => {
     await expect(loadModel('no/such/folder')).rejects.toThrow(/no\/such\/folder/);
     await expect(loadModel(TINY, { signal: AbortSignal.abort(new Error('stop')) })).rejects.toThrow('stop');
   });
+});
+
+it('gives the reasoning of a conversation apart from the answer, in which alone stop texts count', async () => {
+  const m = await model(TINY, {});
+  const messages = [{ role: 'user' as const, content: 'What is 26 plus 38?' }];
+  const asked = { messages, chat: { thinking: true } };
+  const whole = await collect(m, asked);
+  expect([whole.reasoning, whole.text]).toEqual([
+    '6 plus 8 is 14, write 4, carry 1. 2 plus 3 plus 1 is 6, write 6. That is 64.',
+    '26 plus 38 is 64.',
+  ]);
+  expect(whole.last).toMatchObject({ finishReason: 'stop', stop: { tokenId: 1 } });
+  const prompt = '<｜User｜>What is 26 plus 38?<｜Assistant｜><think>';
+  const split = await collect(m, { prompt, splitReasoning: true });
+  expect([split.reasoning, split.text, split.ids]).toEqual([whole.reasoning, whole.text, whole.ids]);
+  const raw = await collect(m, { ...asked, splitReasoning: false });
+  expect([raw.reasoning, raw.text, raw.ids]).toEqual(['', `${whole.reasoning}</think>${whole.text}`, whole.ids]);
+  const stopped = await collect(m, { ...asked, stop: ['is 14', ' plus 3', 'is 6'] });
+  expect([stopped.reasoning, stopped.text]).toEqual([whole.reasoning, '26']);
+  expect(stopped.last?.stop).toEqual({ text: ' plus 3' });
+  const cut = await collect(m, { ...asked, maxTokens: 12 });
+  expect([cut.text, cut.reasoning]).toEqual(['', whole.reasoning.slice(0, cut.reasoning.length)]);
+  expect(cut.reasoning.length).toBeGreaterThan(5);
+  const wrong = { messages, splitReasoning: 1 as unknown as boolean };
+  expect(() => m.generate(wrong)).toThrow('generate: "splitReasoning" must be true or false, got number');
 });

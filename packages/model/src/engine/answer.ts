@@ -2,6 +2,7 @@ import { CHAT_TOKENS } from '@megamoe/chat';
 import type { TokenStream } from '@megamoe/checkpoint';
 import { Sampler, StopChecker, type LogitsScan, type SampleResult, type SamplerScratch } from '@megamoe/sampler';
 import type { PreparedRequest, RequestContext } from '../request';
+import { ReasoningSplitter, type SplitText } from './reasoning';
 import type { EngineChunk, EngineFinishReason, StopCause } from './types';
 
 /** What answers draw and write with: those of one engine share it. */
@@ -23,6 +24,8 @@ export class Answer {
   readonly #checker: StopChecker;
   readonly #stream: TokenStream | undefined;
   readonly #budget: number;
+  /** With `splitReasoning`, where the prompt has begun reasoning. */
+  readonly #splitter: ReasoningSplitter | undefined;
   /** Id of `</think>` while reasoning that the prompt began is open. */
   #closesThinking: number | undefined;
   #tokens = 0;
@@ -48,6 +51,8 @@ export class Answer {
     this.#checker = new StopChecker({ stopIds, stopStrings: stopTexts, includeStop, minTokens });
     this.#stream = model.hasTokenizer ? model.tokenizer.createStream({ skipSpecial: skipSpecialTokens }) : undefined;
     this.#closesThinking = closesThinking(model, request.promptIds);
+    const splits = request.splitReasoning && this.#closesThinking !== undefined;
+    this.#splitter = splits ? new ReasoningSplitter() : undefined;
   }
 
   /** The seed that its tokens are drawn with. */
@@ -61,16 +66,28 @@ export class Answer {
     const { tokenId } = sampled;
     this.#sampler.accept(tokenId);
     this.#tokens++;
-    const { text, stop } = this.#checker.push(tokenId, this.#textOf(tokenId));
+    const added = this.#split(this.#textOf(tokenId));
+    const { text, stop } = this.#checker.push(tokenId, added.text);
+    const shown = { ...added, text };
     if (stop !== undefined) {
       const cause: StopCause =
         stop.stopString === undefined ? { tokenId: stop.tokenId ?? tokenId } : { text: stop.stopString };
-      const rest = stop.stopString === undefined ? (this.#stream?.flush() ?? '') : '';
-      return { tokenId, chunk: this.#chunk(sampled, text + rest, 'stop', cause), ended: true };
+      const all = stop.stopString === undefined ? join(shown, this.#rest()) : shown;
+      return { tokenId, chunk: this.#chunk(sampled, all, 'stop', cause), ended: true };
     }
-    if (this.#tokens < this.#budget) return { tokenId, chunk: this.#chunk(sampled, text), ended: false };
-    const rest = this.#checker.flush() + (this.#stream?.flush() ?? '');
-    return { tokenId, chunk: this.#chunk(sampled, text + rest, 'length'), ended: true };
+    if (this.#tokens < this.#budget) return { tokenId, chunk: this.#chunk(sampled, shown), ended: false };
+    const held = { reasoning: '', text: this.#checker.flush() };
+    return { tokenId, chunk: this.#chunk(sampled, join(join(shown, held), this.#rest()), 'length'), ended: true };
+  }
+
+  #split(output: string): SplitText {
+    return this.#splitter === undefined ? { reasoning: '', text: output } : this.#splitter.push(output);
+  }
+
+  /** What is held back when nothing follows. */
+  #rest(): SplitText {
+    const output = this.#stream?.flush() ?? '';
+    return this.#splitter === undefined ? { reasoning: '', text: output } : this.#splitter.end(output);
   }
 
   /** What a token adds to the text. The marker that parts reasoning from the answer stays, special or not: the two would run together. */
@@ -83,7 +100,7 @@ export class Answer {
 
   #chunk(
     { tokenId, logprob, topLogprobs }: SampleResult,
-    text: string,
+    { reasoning, text }: SplitText,
     finishReason?: EngineFinishReason,
     stop?: StopCause,
   ): EngineChunk {
@@ -91,12 +108,18 @@ export class Answer {
       index: this.index,
       tokenIds: [tokenId],
       text,
+      ...(reasoning === '' ? {} : { reasoning }),
       ...(logprob === undefined ? {} : { logprobs: [{ tokenId, logprob, topLogprobs: topLogprobs! }] }),
       ...(finishReason === undefined ? {} : { finishReason }),
       ...(stop === undefined ? {} : { stop }),
     };
   }
 }
+
+const join = (a: SplitText, b: SplitText): SplitText => ({
+  reasoning: a.reasoning + b.reasoning,
+  text: a.text + b.text,
+});
 
 /** The id that ends the reasoning that a prompt has begun; undefined when it has begun none, or ended it. */
 function closesThinking(model: RequestContext, promptIds: Int32Array): number | undefined {
