@@ -4,7 +4,7 @@ import { repositoryFile } from '@megamoe/testkit';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { cli, MICRO, TINY } from './support';
+import { cli, MICRO, piped, TINY } from './support';
 
 const BACKENDS = addonInfos().every((info) => info.loaded) ? ['js', 'cpu', 'auto'] : ['js', 'auto'];
 
@@ -14,6 +14,31 @@ describe('megamoe generate', () => {
     expect([code, out]).toEqual([0, 'The capital of France is Paris.\n']);
     expect(err).toMatch(/ended by stop token 1/);
     expect(err).toMatch(/backend (js|cpu) \(/);
+  });
+  it('takes the prompt that is piped in, by - or in place of none, without the line end behind it', async () => {
+    const asked = 'What is the capital of Japan?';
+    const answer = [0, 'The capital of Japan is Tokyo.\n', ''] as const;
+    const chat = async (text: string, ...argv: string[]): Promise<readonly unknown[]> => {
+      const { code, out, err } = await piped(text, 'generate', ...argv, '--chat');
+      return [code, out, /usage|no prompt|standard input/.exec(err)?.[0] ?? ''];
+    };
+    expect(await chat(asked)).toEqual(answer);
+    expect(await chat(`${asked}\n`, '-')).toEqual(answer);
+    expect(await chat(`${asked}\r\n`)).toEqual(answer);
+    const raw = await piped('The capital of Japan is\n', 'generate', '--json', '--max-tokens', '1');
+    expect(JSON.parse(raw.out)).toMatchObject({ text: ' Tokyo' });
+    // What is given goes before what is piped in, and nothing piped in leaves the default.
+    const given = await cli('generate', asked, '--chat');
+    expect(given.out).toBe(answer[1]);
+    expect((await piped('', 'generate')).out).toBe('The capital of France is Paris.\n');
+  });
+  it('says where a prompt is missing that - asks for', async () => {
+    const none = await cli('generate', '-');
+    expect([none.code, none.out]).toEqual([2, '']);
+    expect(none.err).toMatch('generate: "-" takes a prompt from standard input: pipe one in');
+    const empty = await piped('\n', 'generate', '-');
+    expect([empty.code, empty.out]).toEqual([2, '']);
+    expect(empty.err).toMatch('generate: there is no prompt on standard input');
   });
   it('prints the contract as JSON', async () => {
     const { code, out } = await cli('generate', 'What is the capital of Japan?', '--chat', '--json', '--model', TINY);

@@ -1,8 +1,7 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { runCli } from '../src/index';
-import { cli, temporaryFolder, TINY, type Ran } from './support';
+import { cli, piped, temporaryFolder, TINY } from './support';
 
 const dir = temporaryFolder();
 const ENCODER = join(TINY, 'encoding', 'encoding_dsv4.py');
@@ -21,25 +20,6 @@ function folderWithoutEncoder(): string {
   mkdirSync(folder, { recursive: true });
   for (const name of ['tokenizer.json', 'tokenizer_config.json']) copyFileSync(join(TINY, name), join(folder, name));
   return folder;
-}
-
-/** The command with something piped in. */
-async function piped(text: string, ...argv: string[]): Promise<Ran> {
-  let [out, err, asked] = ['', '', 0];
-  const code = await runCli(argv, {
-    out: (t) => void (out += t),
-    err: (t) => void (err += t),
-    isTerminal: false,
-    get stdin() {
-      asked++;
-      return (async function* () {
-        for (const byte of Buffer.from(text)) yield Buffer.from([byte]);
-      })();
-    },
-    signal: new AbortController().signal,
-  });
-  expect(asked, 'a worker has it piped in each time it asks').toBe(1);
-  return { code, out, err };
 }
 
 const HI = { messages: [{ role: 'user', content: 'Hi' }] };

@@ -1,6 +1,7 @@
 import { loadModel, type GenerateChunk, type GenerateOptions } from '@megamoe/model';
 import { Command } from 'commander';
 import { UsageError } from '../errors';
+import { readPrompt } from '../input';
 import type { CliIo } from '../io';
 import { loadReporter } from '../load-progress';
 import { addModelOptions, collect, integer, loadOptions, number, seed, type ModelOptions } from '../options';
@@ -28,7 +29,7 @@ interface GenerateFlags extends ModelOptions {
 export function generateCommand(io: CliIo): Command {
   return addModelOptions(new Command('generate'))
     .description('Complete a prompt, or with --chat answer it; greedy unless a temperature is given.')
-    .argument('[prompt]', 'text to complete', DEFAULT_PROMPT)
+    .argument('[prompt]', `text to complete; - or none: what is piped in (default: "${DEFAULT_PROMPT}")`)
     .option('--chat', 'take the prompt as a user turn and answer it')
     .option('--max-tokens <n>', 'most tokens to generate (default: what the context holds, at most 4096)', integer(0))
     .option(
@@ -68,11 +69,12 @@ export function generateCommand(io: CliIo): Command {
     .option('--ignore-eos', "go on after the model's own turn-ending tokens")
     .option('--json', 'print one JSON object: text, tokenIds, promptTokenIds, finishReason, timings')
     .addHelpText('after', '\nExample:\n  megamoe generate "The capital of Italy is" --max-tokens 16')
-    .action((prompt: string, flags: GenerateFlags) => runGenerate(io, prompt, flags));
+    .action((prompt: string | undefined, flags: GenerateFlags) => runGenerate(io, prompt, flags));
 }
 
-async function runGenerate(io: CliIo, prompt: string, flags: GenerateFlags): Promise<void> {
+async function runGenerate(io: CliIo, given: string | undefined, flags: GenerateFlags): Promise<void> {
   checkSampling(flags);
+  const prompt = await readPrompt(io, 'generate', given, DEFAULT_PROMPT);
   if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
   const started = performance.now();
   const {

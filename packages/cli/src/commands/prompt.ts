@@ -57,7 +57,10 @@ function requestOf(text: string, name: string): JsonObject {
 }
 
 async function runPrompt(io: CliIo, file: string | undefined, flags: PromptFlags): Promise<void> {
-  const request = requestOf(await readText(io, 'prompt', file), file ?? 'standard input');
+  const request = requestOf(
+    await readText(io, 'prompt', file),
+    file === undefined || file === '-' ? 'standard input' : file,
+  );
   const tokenizer = await loadTokenizer(flags.model);
   const source = flags.encoder ?? flags.model;
   const encoding = await readEncoding(source, { contract: flags.contract });
