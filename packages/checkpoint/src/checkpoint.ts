@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { checkInteger } from '@megamoe/core';
 import { readConfig } from './config/config';
 import type { GenerationConfig } from './config/generation';
@@ -8,6 +7,7 @@ import { compareManifest, readManifest } from './config/manifest';
 import type { ModelConfig } from './config/types';
 import { badFile, listText, shapeText } from './fail';
 import { kindOfFile } from './file-kind';
+import { whatIs } from './files/there';
 import { Noticed } from './noticed';
 import type { ReadBuffers } from './safetensors/buffers';
 import { elementCount } from './safetensors/dtypes';
@@ -211,7 +211,7 @@ function uncalibratedWarning(modules: ReadonlyMap<string, ModuleInfo>): string[]
 
 /** A single file given as the folder is told from a folder that is not there. */
 function checkFolder(dir: string): void {
-  if (!statSync(dir, { throwIfNoEntry: false })?.isFile()) return;
+  if (!whatIs(dir)?.isFile()) return;
   throw badFile(
     dir,
     `expected a checkpoint folder, found ${kindOfFile(dir) ?? 'a file: give the folder that holds it'}`,

@@ -18,9 +18,24 @@ vi.mock('node:fs', async (original) => {
       }
       return f(...args);
     };
-  const steps = ['openSync', 'writeSync', 'fsyncSync', 'renameSync', 'rmSync', 'mkdirSync', 'chmodSync'] as const;
+  const looks = ['statSync', 'lstatSync', 'readdirSync'] as const;
+  const steps = [
+    'openSync',
+    'writeSync',
+    'fsyncSync',
+    'renameSync',
+    'rmSync',
+    'mkdirSync',
+    'chmodSync',
+    ...looks,
+  ] as const;
   const done = { ...real, fsyncSync: () => undefined }; // counted and failed, but it would take a minute in all
-  return { ...real, ...Object.fromEntries(steps.map((name) => [name, failing(done[name] as () => unknown)])) };
+  const closeSync = (fd: number): void => {
+    real.closeSync(fd); // whatever it says, the file is closed
+    failing(() => undefined)();
+  };
+  const mocked = Object.fromEntries(steps.map((name) => [name, failing(done[name] as () => unknown)]));
+  return { ...real, ...mocked, closeSync };
 });
 
 const NEVER = { failAt: Infinity, isKilled: false, dead: false };
@@ -124,7 +139,8 @@ describe.each(['an error', 'a kill'])('%s at any step of writeCheckpoint', (what
       const done = disk.steps <= failAt;
       Object.assign(disk, NEVER);
       const value = openTensorStore(dir).read('a')[0];
-      expect(value).toBe(message === 'nothing' ? 2 : 1);
+      expect(value, `step ${failAt}: ${message}`).toBe(/^nothing$|is written, but/.test(message) ? 2 : 1);
+      if (!isKilled && message !== 'nothing') expect(message).toMatch(/^ERR_CHECKPOINT: .*EIO/);
       if (done) break;
     }
   });

@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { badFile } from '../fail';
 import { settle } from '../files/replacement';
+import { isThere } from '../files/there';
 import { issueText, readJsonObject } from './config';
 import { inWords, tokenId } from './schema';
 
@@ -44,7 +44,7 @@ export function readGenerationConfig(
 ): GenerationConfig | undefined {
   settle(dir);
   const path = join(dir, 'generation_config.json');
-  if (!existsSync(path)) return undefined;
+  if (!isThere(path)) return undefined;
   const json = readJsonObject(path);
   let checked = schema.safeParse(json, inWords);
   const odd = checked.success || !onOdd ? [] : checked.error.issues.filter((i) => RECOMMENDED.has(i.path[0]));

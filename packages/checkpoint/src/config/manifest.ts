@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { listText, quote } from '../fail';
+import { isThere } from '../files/there';
 import type { ModuleFormat, ModuleInfo } from '../tensors/module-info';
 import { readJsonObject } from './config';
 import { coveredModules } from './ignore-list';
@@ -75,7 +75,7 @@ export function readManifest(
 ): QuantizationManifest | undefined {
   if (quantizationConfig) return parseManifest(quantizationConfig, 'config.json', expertDtype);
   const path = join(dir, 'hf_quant_config.json');
-  if (!existsSync(path)) return undefined;
+  if (!isThere(path)) return undefined;
   const { quantization } = readJsonObject(path);
   return isRecord(quantization) ? parseManifest(quantization, 'hf_quant_config.json', expertDtype) : undefined;
 }

@@ -1,9 +1,10 @@
-import { closeSync, fsyncSync, lstatSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import { lstatSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join, posix } from 'node:path';
 import { badFile, reasonOf } from '../fail';
 import { onDisk } from './target';
-import { isRunning, RECORD, TEMPORARY, temporaryPath } from './temporary';
-import { syncFolder } from './write-file';
+import { isRunning, RECORD, TEMPORARY } from './temporary';
+import { isAbsence, isThere, whatLinkIs } from './there';
+import { discard, stageFile, syncFolder } from './write-file';
 
 /**
  * What the record of a replacement holds. The record appears, whole, at the moment when the new files of a folder are all on the disk under
@@ -28,7 +29,7 @@ export function isPlainPath(path: string): boolean {
 
 /** What tells a file from another one that later gets its name. */
 function identityOf(path: string): string | undefined {
-  const info = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  const info = onDisk(path, () => lstatSync(path, { bigint: true, throwIfNoEntry: false }));
   return info && `${info.dev}:${info.ino}`;
 }
 
@@ -60,7 +61,7 @@ function readRecord(dir: string): Replacement | undefined {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    if (isAbsence(error)) return undefined;
     throw badFile(path, `cannot be read: ${reasonOf(error)}`, { cause: error });
   }
   try {
@@ -74,25 +75,16 @@ function readRecord(dir: string): Replacement | undefined {
 }
 
 /** Writes the record. When its name is there, so is all of it. */
-function writeRecord(dir: string, record: Replacement): void {
+async function writeRecord(dir: string, record: Replacement): Promise<void> {
   const path = join(dir, RECORD);
-  const temporary = temporaryPath(path);
+  const bytes = Buffer.from(JSON.stringify(record));
+  const temporary = await stageFile(path, (put) => put(bytes, 0));
   try {
-    const fd = onDisk(path, () => openSync(temporary, 'wx'));
-    try {
-      const bytes = Buffer.from(JSON.stringify(record));
-      for (let done = 0; done < bytes.length;)
-        done += onDisk(path, () => writeSync(fd, bytes, done, bytes.length - done, done));
-      onDisk(path, () => fsyncSync(fd));
-    } finally {
-      closeSync(fd);
-    }
     onDisk(path, () => renameSync(temporary, path));
   } catch (error) {
-    rmSync(temporary, { force: true });
+    discard(temporary);
     throw error;
   }
-  syncFolder(dir);
 }
 
 /** Gives all files their names. Each step can be done again, also by somebody else: nothing is removed but the very files of the record. */
@@ -110,9 +102,9 @@ function finish(dir: string, { remove, place }: Replacement): void {
       if (!done) throw badFile(path, `cannot be written: ${reasonOf(cause)}`, { cause });
     }
   }
-  const record = join(dir, RECORD);
+  for (const folder of new Set([dir, ...place.map(([name]) => join(dir, dirname(name)))])) syncFolder(folder);
+  const record = join(dir, RECORD); // should it come back after a power failure, it finds nothing to do
   onDisk(record, () => rmSync(record, { force: true }));
-  syncFolder(dir);
 }
 
 /**
@@ -122,37 +114,57 @@ function finish(dir: string, { remove, place }: Replacement): void {
  * @param staged temporary name of each new file, within the folder
  * @param begun  called when there is no way back
  */
-export function replaceFiles(
+export async function replaceFiles(
   dir: string,
   old: readonly string[],
   staged: ReadonlyMap<string, string>,
   begun: () => void,
-): void {
+): Promise<void> {
   for (const name of new Set([...old, ...staged.keys()])) {
     const path = join(dir, name);
-    if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory())
-      throw badFile(path, 'cannot be written: it is a folder');
+    if (whatLinkIs(path)?.isDirectory()) throw badFile(path, 'cannot be written: it is a folder');
   }
   const remove = old.flatMap((name) => {
     const identity = identityOf(join(dir, name));
     return identity === undefined ? [] : [[name, identity] as const];
   });
   const record: Replacement = { pid: process.pid, began: beganAt(process.pid), remove, place: [...staged] };
-  writeRecord(dir, record);
+  await writeRecord(dir, record);
+  try {
+    syncFolder(dir); // nothing is removed before the record is there to stay
+  } catch (error) {
+    if (isTakenBack(dir)) throw error;
+    begun(); // it counts, and what it names must stay
+    throw unfinished(dir, error);
+  }
   begun();
   try {
     finish(dir, record);
   } catch (cause) {
     try {
-      writeRecord(dir, { ...record, pid: 0 }); // others need not wait for this process
+      await writeRecord(dir, { ...record, pid: 0 }); // others need not wait for this process
     } catch {
       // they wait until it ends
     }
-    throw badFile(
-      dir,
-      `the new checkpoint is complete, but not all of its files could be given their names: ${reasonOf(cause)}; the next command that opens this folder tries again`,
-      { cause },
-    );
+    throw unfinished(dir, cause);
+  }
+}
+
+function unfinished(dir: string, cause: unknown): Error {
+  return badFile(
+    dir,
+    `the new checkpoint is complete, but not all of its files could be given their names: ${reasonOf(cause)}; the next command that opens this folder tries again`,
+    { cause },
+  );
+}
+
+/** Removes the record of a replacement that has not begun; whether it is gone. */
+function isTakenBack(dir: string): boolean {
+  try {
+    rmSync(join(dir, RECORD), { force: true });
+    return !isThere(join(dir, RECORD));
+  } catch {
+    return false;
   }
 }
 

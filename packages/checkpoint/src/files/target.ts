@@ -1,7 +1,8 @@
 import type { BigIntStats } from 'node:fs';
-import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { badFile, reasonOf } from '../fail';
+import { whatLinkIs } from './there';
 
 /** Where the bytes for a path go. */
 export interface WriteTarget {
@@ -34,7 +35,7 @@ export function writeTarget(path: string): WriteTarget {
   let at = path;
   for (let links = 0; links < MOST_LINKS; links++) {
     const folder = onDisk(path, () => realpathSync.native(dirname(at)));
-    const info = onDisk(path, () => lstatSync(at, { throwIfNoEntry: false }));
+    const info = whatLinkIs(at);
     if (info?.isDirectory()) throw badFile(path, 'cannot be written: it is a folder');
     if (folder === '/proc' || folder.startsWith('/proc/')) return { path: at, inPlace: true }; // a name of an open file
     if (info === undefined || info.isFile()) return { path: at, inPlace: false };

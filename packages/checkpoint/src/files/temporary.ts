@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { onDisk } from './target';
+import { isThere } from './there';
 
 /** Name of the record of a replacement in its folder: see replacement.ts. */
 export const RECORD = '.megamoe-replacement.json';
@@ -19,10 +20,12 @@ export const TEMPORARY = /^\.(.+)\.tmp-(\d+)-[0-9a-f]{8}$/;
  * is not finished they stay: some are the new files.
  */
 export function removeAbandoned(dir: string, isOurs: (name: string) => boolean): void {
-  if (!existsSync(dir) || existsSync(join(dir, RECORD))) return;
+  if (!isThere(dir) || isThere(join(dir, RECORD))) return;
   for (const file of onDisk(dir, () => readdirSync(dir))) {
     const [, name, pid] = TEMPORARY.exec(file) ?? [];
-    if (name !== undefined && isOurs(name) && !isRunning(Number(pid))) rmSync(join(dir, file), { force: true });
+    if (name === undefined || !isOurs(name) || isRunning(Number(pid))) continue;
+    const path = join(dir, file);
+    onDisk(path, () => rmSync(path, { force: true }));
   }
 }
 

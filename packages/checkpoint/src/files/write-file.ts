@@ -16,6 +16,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { badFile, reasonOf } from '../fail';
 import { onDisk, writeTarget } from './target';
+import { whatIs } from './there';
 import { removeAbandoned, temporaryPath } from './temporary';
 
 /** Puts bytes at a position of a file in the making. */
@@ -41,28 +42,55 @@ export async function stageFile(path: string, write: WriteContent): Promise<stri
     try {
       await write((bytes, position) => onDisk(path, () => writeAll(fd, bytes, position)));
       onDisk(path, () => fsyncSync(fd));
-    } finally {
-      closeSync(fd);
+    } catch (error) {
+      closeAnyway(fd);
+      throw error;
     }
+    onDisk(path, () => closeSync(fd)); // where a network file system says that the disk is full
   } catch (error) {
-    rmSync(temporary, { force: true });
+    discard(temporary);
     throw error;
   }
   return temporary;
 }
 
+/** Closes a file after a failure, which is what is to be told. */
+function closeAnyway(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {
+    return; // closed all the same
+  }
+}
+
 /** Gives a staged file its name, and the permissions of the file that it replaces. */
 function place(temporary: string, path: string): void {
   try {
-    const old = statSync(path, { throwIfNoEntry: false });
+    const old = whatIs(path);
     if (old !== undefined) onDisk(path, () => chmodSync(temporary, old.mode & 0o777));
     onDisk(path, () => renameSync(temporary, path));
   } catch (error) {
-    rmSync(temporary, { force: true });
+    discard(temporary);
     throw error;
   }
-  syncFolder(dirname(path));
+  try {
+    syncFolder(dirname(path));
+  } catch (cause) {
+    throw badFile(path, `is written, but may not outlast a power failure: ${reasonOf(cause)}`, { cause });
+  }
 }
+
+/** Removes a file in the making after a failure, which is what is to be told: that its remains cannot be removed either adds nothing. */
+export function discard(temporary: string): void {
+  try {
+    rmSync(temporary, { force: true });
+  } catch {
+    return; // the next writer of the file removes it
+  }
+}
+
+/** What Windows and some file systems answer when a folder is to be put on the disk: they have no such thing. */
+const NO_SYNC = new Set(['EACCES', 'EBADF', 'EINVAL', 'EISDIR', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EPERM']);
 
 /** Puts the names of a folder on the disk, where that can be asked for. */
 export function syncFolder(dir: string): void {
@@ -73,8 +101,9 @@ export function syncFolder(dir: string): void {
     } finally {
       closeSync(fd);
     }
-  } catch {
-    return; // Windows and some file systems cannot; the files themselves are on the disk
+  } catch (cause) {
+    if (NO_SYNC.has(codeOf(cause) ?? '')) return;
+    throw badFile(dir, `the names of its files cannot be put on the disk: ${reasonOf(cause)}`, { cause });
   }
 }
 
@@ -96,17 +125,19 @@ async function writeThrough(path: string, write: WriteContent, signal?: AbortSig
   const collected = temporaryPath(join(tmpdir(), basename(path)));
   const from = onDisk(path, () => openSync(collected, 'wx+'));
   try {
-    rmSync(collected, { force: true }); // it goes when it is closed, whatever happens
+    onDisk(path, () => rmSync(collected, { force: true })); // it goes when it is closed, whatever happens
     await write((bytes, position) => onDisk(path, () => writeAll(from, bytes, position)));
     const to = await openToAppend(path, signal);
     try {
       await copy(path, from, to, signal);
-    } finally {
-      closeSync(to);
+    } catch (error) {
+      closeAnyway(to);
+      throw error;
     }
+    onDisk(path, () => closeSync(to));
   } finally {
-    closeSync(from);
-    rmSync(collected, { force: true }); // where an open file keeps its name
+    closeAnyway(from);
+    discard(collected); // where an open file keeps its name
   }
 }
 

@@ -47,7 +47,7 @@ export class SafetensorsFile {
       throw badFile(path, `cannot be opened: ${reasonOf(cause)}`, { cause });
     }
     try {
-      this.bytes = fstatSync(this.#fd).size;
+      this.bytes = this.#size(this.#fd);
       const header = this.#header();
       this.tensors = header.tensors;
       this.metadata = header.metadata;
@@ -55,6 +55,14 @@ export class SafetensorsFile {
     } catch (error) {
       this.close();
       throw error;
+    }
+  }
+
+  #size(fd: number): number {
+    try {
+      return fstatSync(fd).size;
+    } catch (cause) {
+      throw badFile(this.path, `cannot be read: ${reasonOf(cause)}`, { cause });
     }
   }
 

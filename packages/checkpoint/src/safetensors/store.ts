@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { badFile, listText, quote, reasonOf } from '../fail';
 import { kindOfFile } from '../file-kind';
 import { settle } from '../files/replacement';
+import { isThere } from '../files/there';
 import type { ReadBuffers } from './buffers';
 import type { Dtype } from './dtypes';
 import { SafetensorsFile } from './file';
@@ -70,8 +71,8 @@ function readIndex(path: string): { weightMap: Map<string, string>; totalSize: S
 /** Which file holds what, from the index or the single file. */
 function findFiles(dir: string): { files: string[]; index?: ReturnType<typeof readIndex> & { path: string } } {
   const indexPath = join(dir, INDEX_FILE);
-  const single = existsSync(join(dir, SINGLE_FILE));
-  if (!existsSync(indexPath)) {
+  const single = isThere(join(dir, SINGLE_FILE));
+  if (!isThere(indexPath)) {
     if (single) return { files: [SINGLE_FILE] };
     let there: string[];
     try {
@@ -108,7 +109,7 @@ export function openTensorStore(dir: string): TensorStore {
   try {
     for (const file of files) {
       const path = join(dir, file);
-      if (index && !existsSync(path)) {
+      if (index && !isThere(path)) {
         const names = [...index.weightMap].filter(([, shard]) => shard === file).map(([name]) => name);
         throw badFile(path, `missing shard: the index puts ${listText(names, 2)} there`);
       }

@@ -1,12 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { checkInteger, ValueError } from '@megamoe/core';
 import { badFile, listText, quote } from '../fail';
 import { isPlainPath, replaceFiles, settle } from '../files/replacement';
 import { onDisk } from '../files/target';
 import { RECORD, removeAbandoned } from '../files/temporary';
+import { isThere, whatIs } from '../files/there';
 import type { WriteContent } from '../files/write-file';
-import { stageFile } from '../files/write-file';
+import { discard, stageFile, syncFolder } from '../files/write-file';
 import { INDEX_FILE, SINGLE_FILE } from './store';
 import type { TensorToWrite, WriteOptions } from './writer';
 import { checkedBytes, checkNames, safetensorsContent } from './writer';
@@ -62,12 +63,35 @@ function fileBytes(content: string | Uint8Array | object): Uint8Array {
   return Buffer.from(typeof content === 'string' ? content : `${JSON.stringify(content, null, 2)}\n`);
 }
 
-/** Makes `dir` and its parents; returns those that were not there, deepest first. */
+/**
+ * Makes `dir` and its parents; returns those that were not there, deepest first. One by one: when a disk fails, Node's `recursive` says that
+ * there is no such folder.
+ */
 function makeFolders(dir: string): string[] {
+  const missing: string[] = [];
+  for (let d = resolve(dir); !isThere(d); d = dirname(d)) missing.push(d);
   const made: string[] = [];
-  for (let d = resolve(dir); !existsSync(d); d = dirname(d)) made.push(d);
-  onDisk(dir, () => mkdirSync(dir, { recursive: true }));
+  try {
+    for (const folder of missing.reverse()) {
+      if (onDisk(dir, () => isMade(folder))) made.unshift(folder);
+    }
+    if (!whatIs(dir)?.isDirectory()) throw badFile(dir, 'cannot be written: it is no folder');
+  } catch (error) {
+    removeFolders(made);
+    throw error;
+  }
   return made;
+}
+
+/** Makes a folder, unless somebody else has just made it. */
+function isMade(folder: string): boolean {
+  try {
+    mkdirSync(folder);
+    return true;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
+    return false;
+  }
 }
 
 function removeFolders(dirs: readonly string[]): void {
@@ -82,9 +106,9 @@ function removeFolders(dirs: readonly string[]): void {
 
 /** Files of an earlier checkpoint that would be mixed up with the new one. */
 function inTheWay(dir: string, targets: readonly string[]): string[] {
-  const there = existsSync(dir) ? onDisk(dir, () => readdirSync(dir)) : [];
+  const there = whatIs(dir)?.isDirectory() ? onDisk(dir, () => readdirSync(dir)) : [];
   const model = there.filter((name) => MODEL_FILE.test(name) || name === INDEX_FILE);
-  return [...new Set([...model, ...targets.filter((name) => existsSync(join(dir, name)))])].sort();
+  return [...new Set([...model, ...targets.filter((name) => isThere(join(dir, name)))])].sort();
 }
 
 /**
@@ -147,12 +171,13 @@ export async function writeCheckpoint(
     }
     for (const [name, bytes] of others) await stage(name, (put) => put(bytes, 0));
     rest.signal?.throwIfAborted();
+    for (const folder of made) syncFolder(dirname(folder));
     // Old files go first, the index before the shards: a reader must never find the two mixed.
     old.sort((a, b) => Number(b === INDEX_FILE) - Number(a === INDEX_FILE));
-    replaceFiles(dir, old, staged, () => (isCommitted = true));
+    await replaceFiles(dir, old, staged, () => (isCommitted = true));
   } catch (error) {
     if (!isCommitted) {
-      for (const temporary of staged.values()) rmSync(join(dir, temporary), { force: true });
+      for (const temporary of staged.values()) discard(join(dir, temporary));
       removeFolders(made);
     }
     throw error;

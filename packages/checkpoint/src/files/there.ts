@@ -1,0 +1,27 @@
+import { lstatSync, statSync, type Stats } from 'node:fs';
+import { badFile, reasonOf } from '../fail';
+
+/** Whether a file system says that there is nothing of a name, or that what should be its folder is none. */
+export const isAbsence = (error: unknown): boolean =>
+  ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+
+function ask(path: string, look: (path: string) => Stats): Stats | undefined {
+  try {
+    return look(path);
+  } catch (cause) {
+    if (isAbsence(cause)) return undefined;
+    throw badFile(path, `cannot be read: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * What there is at a path, links followed; undefined when there is nothing. `existsSync` also says no where the disk cannot be asked, and then
+ * a file that is there gets overwritten or left out: here that is a CheckpointError.
+ */
+export const whatIs = (path: string): Stats | undefined => ask(path, (at) => statSync(at));
+
+/** {@link whatIs} of a link itself. */
+export const whatLinkIs = (path: string): Stats | undefined => ask(path, (at) => lstatSync(at));
+
+/** Whether there is something at a path, as {@link whatIs} sees it. */
+export const isThere = (path: string): boolean => whatIs(path) !== undefined;
