@@ -1,8 +1,9 @@
 import { isSameFile, writeFileInPieces, writeTarget } from '@megamoe/checkpoint';
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from './errors';
+import { isThere, readBytes } from './read-file';
 
 /**
  * Writes a file, as every command does: beside its place and renamed to it, through links, into devices and FIFOs. How is
@@ -21,7 +22,7 @@ const LOOKED_FOR =
 /** Files of a checkpoint folder that are read: all but reports, and tensors that no index names, which a command may have written before. */
 function filesOf(folder: string): string[] {
   const index = join(folder, INDEX);
-  const shards = existsSync(index) ? readFileSync(index, 'utf8') : '';
+  const shards = isThere(index) ? readBytes(index).toString() : '';
   const isRead = (name: string): boolean =>
     /\.safetensors$/i.test(name)
       ? LOOKED_FOR.test(name) || shards.includes(JSON.stringify(name))
@@ -34,7 +35,7 @@ function filesOf(folder: string): string[] {
 /** Whether a file to write is one of those that a checkpoint in `folder` consists of, or would become one. */
 function belongsTo(folder: string, path: string): boolean {
   if (LOOKED_FOR.test(basename(path)) && isSameFile(dirname(path), folder)) return true;
-  return existsSync(path) && filesOf(folder).some((file) => isSameFile(file, path));
+  return isThere(path) && filesOf(folder).some((file) => isSameFile(file, path));
 }
 
 /** Whether it is a folder; what is no path at all, as a list of token ids, is none. */

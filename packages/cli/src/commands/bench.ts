@@ -2,7 +2,6 @@ import type { KernelIsa } from '@megamoe/gemm-native';
 import { ISAS, MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { appendHistory, parseHistory, type BenchOrigin } from '../bench/history';
 import { answerMemory, type MemoryQuestion } from '../bench/memory-cases';
@@ -11,6 +10,7 @@ import { runBench, runtimeOf } from '../bench/run';
 import type { BenchRow } from '../bench/types';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
+import { isThere, readBytes } from '../read-file';
 import { defaultModel, fileToWrite, integer } from '../options';
 import { table } from '../table';
 
@@ -88,7 +88,7 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
   const { layers, experts, context, vocab, dense, floatInputs, ...others } = flags;
   const { quick = false, csv, plot, json, filter, shape, ...rest } = others;
   checkTargets('bench', { 'the shipped model': defaultModel() }, { '--csv': csv, '--plot': plot });
-  const before = csv !== undefined && existsSync(csv) ? readFileSync(csv, 'utf8') : '';
+  const before = csv !== undefined && isThere(csv) ? readBytes(csv).toString() : '';
   parseHistory(before); // a wrong file is found before the work, not after
   const origin = originOf(rest);
   const step = { layers, experts, context: quick ? Math.min(context, 256) : context, vocab, dense, floatInputs };

@@ -1,10 +1,10 @@
 import { writeSafetensors, type TensorToWrite } from '@megamoe/checkpoint';
 import { loadModel, Trace } from '@megamoe/model';
 import { Command } from 'commander';
-import { existsSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors';
 import { checkTargets } from '../files';
 import type { CliIo } from '../io';
+import { isThere, readBytes } from '../read-file';
 import { loadReporter } from '../load-progress';
 import { addModelOptions, fileToWrite, integer, loadOptions, type ModelOptions } from '../options';
 
@@ -38,11 +38,12 @@ export function logitsCommand(io: CliIo): Command {
 export function readTokenIds(text: string): number[] {
   let ids: unknown;
   if (/^\s*-?\d+(\s*,\s*-?\d+)*\s*$/.test(text)) ids = text.split(',').map(Number);
-  else if (!existsSync(text))
+  else if (!isThere(text))
     throw new UsageError(`logits: --token-ids must be like 1,2,3 or a JSON file, and there is no file "${text}"`);
   else {
+    const json = readBytes(text).toString();
     try {
-      ids = JSON.parse(readFileSync(text, 'utf8'));
+      ids = JSON.parse(json);
     } catch (e) {
       throw new UsageError(`logits: --token-ids file "${text}" is no JSON`, { cause: e });
     }

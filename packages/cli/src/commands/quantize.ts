@@ -2,7 +2,6 @@ import { openCheckpoint, writeCheckpoint, type Checkpoint } from '@megamoe/check
 import { ValueError } from '@megamoe/core';
 import { MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, Option } from 'commander';
-import { existsSync } from 'node:fs';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
 import { bytes, fileToWrite, integer } from '../options';
@@ -18,6 +17,7 @@ import { reportPage, reportTable, type QuantizeReport } from '../quantize/report
 import { sideFiles } from '../quantize/side-files';
 import { selectUnits, type QuantizedLayers } from '../quantize/select';
 import { copiedTensors, quantizedTensors } from '../quantize/tensors';
+import { isThere } from '../read-file';
 import { bytesText } from '../units';
 
 interface QuantizeFlags {
@@ -143,7 +143,7 @@ async function write(
   const inputs = inputScales(checkpoint, units, calibration);
   const overwrite = flags.overwrite ?? false;
   if (flags.format === 'gguf') {
-    if (!overwrite && existsSync(flags.out))
+    if (!overwrite && isThere(flags.out))
       throw new ValueError(`quantize: "${flags.out}" is there; give --overwrite to replace it`);
     if (checkpoint.draft.layers > 0)
       io.err(

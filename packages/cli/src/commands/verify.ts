@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadTokenizer, openCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
 import { createBackend } from '@megamoe/model';
@@ -7,6 +6,7 @@ import { Command } from 'commander';
 import { CheckFailed, UsageError } from '../errors';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
+import { isThere } from '../read-file';
 import { ProgressLine } from '../progress';
 import { addModelOptions, fileToWrite, integer, type ModelOptions } from '../options';
 import { reportText, type VerifyReport } from '../verify/report';
@@ -59,7 +59,7 @@ function promptOf(flags: VerifyFlags, { config, dir }: Checkpoint): number[] {
   let ids: number[];
   if (flags.tokenIds !== undefined) ids = readTokenIds(flags.tokenIds);
   else {
-    if (!existsSync(join(dir, 'tokenizer.json')))
+    if (!isThere(join(dir, 'tokenizer.json')))
       throw new UsageError(`verify: ${dir} has no tokenizer.json; give --token-ids`);
     ids = Array.from(loadTokenizer(dir).encode(flags.prompt ?? DEFAULT_PROMPT));
     if (ids[0] !== config.bosTokenId) ids.unshift(config.bosTokenId);

@@ -1,6 +1,6 @@
 import type { Checkpoint } from '@megamoe/checkpoint';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readBytes } from '../read-file';
 import type { QuantizedLayers } from './select';
 
 /** What ModelOpt leaves unquantized when only the routed experts are NVFP4. */
@@ -28,7 +28,7 @@ export function manifests(
   layers: QuantizedLayers,
   left: readonly string[],
 ): Record<string, string | Uint8Array | object> {
-  const config = JSON.parse(readFileSync(join(checkpoint.dir, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const config = JSON.parse(readBytes(join(checkpoint.dir, 'config.json')).toString()) as Record<string, unknown>;
   const before = (config.quantization_config ?? {}) as Record<string, unknown>;
   const isMixed = layers === 'experts';
   const keepsFp8 =

@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { isThere, readBytes } from '../read-file';
 
 /** Weights in any format, and indexes of their shards: the quantized checkpoint has its own. */
 const WEIGHTS = /\.(?:safetensors|bin|pt|pth|ckpt|gguf|onnx|onnx_data|h5|msgpack)$|\.index\.json$/i;
@@ -7,6 +8,8 @@ const WEIGHTS = /\.(?:safetensors|bin|pt|pth|ckpt|gguf|onnx|onnx_data|h5|msgpack
 const OF_THE_SOURCE: ReadonlySet<string> = new Set(['config.json', 'hf_quant_config.json', 'README.md']);
 /** Folders that belong to tools; names that begin with a dot do, too. */
 const OF_TOOLS: ReadonlySet<string> = new Set(['__pycache__', 'node_modules']);
+/** Why one file is left out with a warning; when the disk fails, what is copied cannot be trusted to be whole. */
+const OF_THE_FILE: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'ENXIO']);
 /** Most bytes that are copied, since they are in memory together. A tokenizer has ten million, licences, encoder and pictures a few more. */
 const MAX_BYTES = 256e6;
 
@@ -18,14 +21,6 @@ export interface SideFiles {
   readonly left: ReadonlyMap<string, string>;
 }
 
-const realPath = (path: string): string | undefined => {
-  try {
-    return realpathSync(path);
-  } catch {
-    return undefined; // not there
-  }
-};
-
 /**
  * Reads all that a quantized checkpoint keeps of its source besides tensors: tokenizer, generation_config.json, chat templates, the encoder
  * in `encoding/`, `inference/`, licences. Links to files are followed (Hugging Face's cache has nothing else), links to folders are not.
@@ -34,7 +29,7 @@ const realPath = (path: string): string | undefined => {
 export function sideFiles(dir: string, out: string): SideFiles {
   const files = new Map<string, Uint8Array>();
   const left = new Map<string, string>();
-  const outPath = realPath(out);
+  const outPath = isThere(out) ? realpathSync(out) : undefined;
   let total = 0;
   const visit = (prefix: string): void => {
     const entries = readdirSync(join(dir, prefix), { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -43,7 +38,7 @@ export function sideFiles(dir: string, out: string): SideFiles {
       const path = join(dir, name);
       if (entry.name.startsWith('.') || OF_TOOLS.has(entry.name)) continue;
       if (entry.isDirectory()) {
-        if (realPath(path) !== outPath) visit(`${name}/`);
+        if (outPath === undefined || realpathSync(path) !== outPath) visit(`${name}/`);
         continue;
       }
       if (OF_THE_SOURCE.has(name) || WEIGHTS.test(name)) continue;
@@ -52,11 +47,14 @@ export function sideFiles(dir: string, out: string): SideFiles {
         if (!info.isFile()) left.set(name, 'a link to a folder, or no file');
         else if (total + info.size > MAX_BYTES) left.set(name, `${MAX_BYTES / 1e6} MB are copied at most`);
         else {
-          files.set(name, readFileSync(path));
+          files.set(name, readBytes(path));
           total += info.size;
         }
       } catch (error) {
-        left.set(name, `cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`);
+        const { cause = error } = error as Error;
+        const { code = '' } = cause as NodeJS.ErrnoException;
+        if (!OF_THE_FILE.has(code)) throw error;
+        left.set(name, `cannot be read (${code})`);
       }
     }
   };
