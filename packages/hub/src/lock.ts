@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HubError } from './errors';
+import { makeFolder } from './folders';
 
 /** `pull-MACHINE-PID-BEGAN-RANDOM`: who holds the lock or wants to. */
 const ENTRY = /^pull-([0-9a-f]{12})-(\d+)-(\d*)-[0-9a-f]{16}$/;
@@ -58,7 +59,7 @@ export async function lock(
   { onWait, onLost }: { readonly onWait: (pid: number) => void; readonly onLost: (e: HubError) => void },
 ): Promise<() => void> {
   for (let told = false; ;) {
-    mkdirSync(dir, { recursive: true });
+    await makeFolder(dir);
     const entry = `pull-${machine}-${process.pid}-${beganAt(process.pid)}-${randomBytes(8).toString('hex')}`;
     const path = join(dir, entry);
     writeFileSync(path, '', { flag: 'wx' });

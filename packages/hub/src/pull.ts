@@ -8,11 +8,12 @@ import {
   KindError,
   ValueError,
 } from '@megamoe/core';
-import { mkdir, readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { HubClient } from './client';
 import { bytesText, HubError, listText, printable } from './errors';
 import { shardsOf } from './find';
+import { makeFolder, removeAbandoned } from './folders';
 import { byGlobs, indexOf, whatLoads } from './include';
 import { ModelFolder } from './layout';
 import { listModel, type Listing, type RepoFile } from './listing';
@@ -153,7 +154,7 @@ export async function pullModel(name: string, options: PullOptions = {}): Promis
   const cache = resolve(o.cacheDir ?? cacheDir);
   try {
     const listing = await listModel(client, name, revision);
-    await inFolder(cache, () => mkdir(cache, { recursive: true }));
+    await inFolder(cache, () => makeFolder(cache));
     const folder = new ModelFolder(cache, name);
     const unlock = await inFolder(cache, () =>
       lock(folder.locks, stop.signal, {
@@ -164,13 +165,28 @@ export async function pullModel(name: string, options: PullOptions = {}): Promis
         onLost: (e) => stop.abort(e),
       }),
     );
+    let pulled: PulledModel;
     try {
-      return await inFolder(cache, () =>
+      pulled = await inFolder(cache, () =>
         new Pull(client, folder, listing, stop, { revision, include, concurrency }, o).run(),
       );
-    } finally {
-      unlock();
+    } catch (e) {
+      try {
+        unlock();
+      } catch {
+        // the pull's own error is what is to be told
+      }
+      throw e;
     }
+    try {
+      unlock();
+    } catch (cause) {
+      throw new HubError(
+        `pullModel: ${name} is complete, but its lock cannot be taken away, and other pulls of it wait until this process ends: ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+    return pulled;
   } finally {
     o.signal?.removeEventListener('abort', onAbort);
   }
@@ -213,7 +229,8 @@ class Pull {
   async run(): Promise<PulledModel> {
     const { folder, listing, asked } = this;
     const { commit } = listing;
-    await mkdir(folder.blobs, { recursive: true });
+    await makeFolder(folder.blobs);
+    for (const dir of ['snapshots', 'refs']) await removeAbandoned(join(folder.path, dir));
     const chosen = await this.choose();
     const missing: RepoFile[] = [];
     for (const file of uniqueBlobs(chosen)) if (!(await isWhole(folder, file))) missing.push(file);

@@ -1,10 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { copyFile, link, lstat, mkdir, open, readlink, rename, rm, stat, statfs, symlink } from 'node:fs/promises';
+import { copyFile, link, lstat, open, readlink, rename, rm, stat, statfs, symlink } from 'node:fs/promises';
 import { dirname, relative } from 'node:path';
+import { makeFolder, ofFile } from './folders';
 import type { ModelFolder } from './layout';
 import type { RepoFile } from './listing';
 
 const besideOf = (path: string): string => `${path}.megamoe-${randomBytes(6).toString('hex')}`;
+
+/** Removes a file in the making after a failure, which is what is to be told; where that fails too, the next pull removes it. */
+const discard = (beside: string): Promise<void> => rm(beside, { force: true }).catch(() => undefined);
 
 /** Whether all bytes of a blob are there: its name is given only then, and a size that differs is another program's accident. */
 export async function isWhole(folder: ModelFolder, { etag, size }: RepoFile): Promise<boolean> {
@@ -28,32 +32,36 @@ export async function place(folder: ModelFolder, commit: string, { path, etag, s
   const there = await lstat(at).catch(() => undefined);
   if (there?.isSymbolicLink() && (await readlink(at)) === to) return;
   if (there?.isFile() && there.size === size && there.ino === (await stat(blob)).ino) return;
-  await mkdir(dirname(at), { recursive: true });
+  await makeFolder(dirname(at));
   const beside = besideOf(at);
   try {
     await symlink(to, beside).catch(() => link(blob, beside).catch(() => copyFile(blob, beside)));
     await rename(beside, at);
-  } finally {
-    await rm(beside, { force: true });
+  } catch (e) {
+    await discard(beside);
+    throw e;
   }
 }
 
 /** Says which commit a branch or tag means, the old one or the new one at any moment. */
 export async function writeRef(folder: ModelFolder, revision: string, commit: string): Promise<void> {
   const path = folder.ref(revision);
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   const beside = besideOf(path);
   try {
-    const handle = await open(beside, 'wx');
-    try {
-      await handle.writeFile(commit);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await ofFile(path, async () => {
+      const handle = await open(beside, 'wx');
+      try {
+        await handle.writeFile(commit);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    });
     await rename(beside, path);
-  } finally {
-    await rm(beside, { force: true });
+  } catch (e) {
+    await discard(beside);
+    throw e;
   }
 }
 

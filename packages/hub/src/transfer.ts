@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { open, rename, type FileHandle } from 'node:fs/promises';
 import type { HubClient } from './client';
 import { HubError, PassingError, printable } from './errors';
+import { ofFile } from './folders';
 import type { RepoFile } from './listing';
 import { persist, watchdog } from './retry';
 
@@ -37,6 +38,11 @@ function newHash({ hash, size }: RepoFile): Hash {
  * @throws HubError, or the reason of `signal`; what has come stays for the next time
  */
 export async function transfer(t: Transfer): Promise<void> {
+  await ofFile(t.incomplete, () => fetchInto(t));
+  await rename(t.incomplete, t.blob);
+}
+
+async function fetchInto(t: Transfer): Promise<void> {
   const handle = await open(t.incomplete, constants.O_RDWR | constants.O_CREAT, 0o666);
   try {
     const part = new Part(handle, t);
@@ -60,7 +66,6 @@ export async function transfer(t: Transfer): Promise<void> {
   } finally {
     await handle.close();
   }
-  await rename(t.incomplete, t.blob);
 }
 
 /** The beginning of a file that is there, and its hash. */
