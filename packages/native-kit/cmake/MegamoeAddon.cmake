@@ -63,7 +63,7 @@ function(megamoe_addon target)
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     set(parts "${MEGAMOE_NATIVE_KIT_DIR}/cmake/glibc_compat.cc")
     set_source_files_properties("${parts}" PROPERTIES COMPILE_OPTIONS -fno-builtin) # it defines exp: not the compiler's own
-    list(APPEND parts "${MEGAMOE_NATIVE_KIT_DIR}/cmake/export_thread_pool.cc")
+    list(APPEND parts "${MEGAMOE_NATIVE_KIT_DIR}/cmake/export_thread_pool.cc" "${MEGAMOE_NATIVE_KIT_DIR}/cmake/out_of_memory.cc")
   endif()
   add_library(${target} MODULE ${ARG_SOURCES} ${parts} ${CMAKE_JS_SRC})
   megamoe_compile_options(${target})

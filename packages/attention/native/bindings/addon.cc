@@ -201,7 +201,7 @@ void attend(const Napi::CallbackInfo& info) {
 }  // namespace
 
 static Napi::Object init(Napi::Env, Napi::Object exports) {
-  exportTables(exports, kInterfaceVersion, availableTables());
+  if (!exportTables(exports, kInterfaceVersion, availableTables)) return exports;
   exportFunction<rope>(exports, "rope");
   exportFunction<writeWindow>(exports, "writeWindow");
   exportFunction<compress>(exports, "compress");

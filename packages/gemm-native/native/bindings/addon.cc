@@ -30,7 +30,7 @@ void requireIndices(const NapiArgs& args, const char* name, const std::int32_t* 
 }
 
 static Napi::Object init(Napi::Env, Napi::Object exports) {
-  exportTables(exports, kInterfaceVersion, availableTables());
+  if (!exportTables(exports, kInterfaceVersion, availableTables)) return exports;
   exportWeights(exports);
   exportGemm(exports);
   exportRows(exports);

@@ -52,7 +52,8 @@ Napi::Value createWeight(const Napi::CallbackInfo& info) {
     weight = std::make_unique<Weight>(format, matrices, n, k);
   } catch (const std::bad_alloc&) {
     const std::int64_t bytes = matrices * Weight::bytesOfMatrix(format, n, k);
-    throw Napi::Error::New(info.Env(), "createWeight: cannot allocate " + std::to_string(bytes) + " bytes");
+    throw Napi::Error::New(info.Env(),
+                           "createWeight: out of memory: cannot allocate " + std::to_string(bytes) + " bytes");
   }
   Napi::Object out = Napi::Object::New(info.Env());
   out.Set("bytes", static_cast<double>(weight->bytes));
