@@ -1,4 +1,7 @@
-/** Mutations of byte strings, most of which are JSON or hold some: bytes, chunks, numbers, and pieces of other inputs. */
+/**
+ * Mutations of byte strings, most of which are JSON or hold some: bytes, chunks, numbers, and pieces of other inputs. Few of them get past a
+ * reader's first checks; grammar/ makes inputs that do.
+ */
 
 /** A small generator (xorshift32), so that a run repeats from its seed. */
 export function generator(seed) {

@@ -1,12 +1,25 @@
-/** What is fuzzed: each target has seeds (valid inputs) and a function that reads one input from a folder of its own. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+/**
+ * What is fuzzed. Each target has seeds (valid inputs), `make(r)`, which makes an input from the grammar of its format, and `run`, which reads one
+ * from a folder of its own: it calls `passed` when the input is past the reader's first checks (a header or a whole JSON that was taken for
+ * good), and returns when all of it has been read.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../lib/run.mjs';
+import { bundle, unbundle } from './grammar/bundle.mjs';
+import { makeConfig } from './grammar/config.mjs';
+import { makeDump } from './grammar/dump.mjs';
+import { makeModel } from './grammar/model.mjs';
+import { makePython } from './grammar/python.mjs';
+import { makeSafetensors } from './grammar/safetensors.mjs';
+import { makeTokenizer } from './grammar/tokenizer.mjs';
 
 const built = (name) => import(join(ROOT, 'packages', name, 'dist', 'index.js'));
 const { SafetensorsFile, openCheckpoint, loadTokenizer, parseConfig, readConfig, readGenerationConfig } =
   await built('checkpoint');
 const { runCli } = await built('cli');
+const { parseEncoding } = await built('chat');
+const { loadModel } = await built('model');
 
 const model = (...path) => readFileSync(join(ROOT, 'models', ...path));
 
@@ -135,6 +148,23 @@ function dumps() {
 const SLIP =
   /cannot read prop|is not a function|is not iterable|undefined|call stack|invalid array length|allocation failed|out of memory|offset is out of bounds|invalid typed array/i;
 
+/** Throws unless what was read of an accepted file is what JSON.parse finds in its header, and the very bytes. */
+function checkRead(file, input) {
+  const length = Number(input.readBigUInt64LE(0));
+  const head = JSON.parse(input.subarray(8, 8 + length).toString('utf8'));
+  for (const [name, { dtype, shape, begin, end }] of file.tensors) {
+    const said = Object.hasOwn(head, name) ? head[name] : undefined; // __proto__ is a name like others
+    const same =
+      said?.dtype === dtype && `${said.shape}` === `${shape}` && `${said.data_offsets}` === `${[begin, end]}`;
+    if (!same) throw new Error(`read ${name} as ${dtype} [${shape}], the header says ${JSON.stringify(said)}`);
+    const want = input.subarray(8 + length + begin, 8 + length + end);
+    if (!want.equals(file.read(name))) throw new Error(`read other bytes of ${name} than the file has`);
+  }
+}
+
+const CONFIGS = [model('tiny', 'config.json'), model('micro-flash', 'config.json'), model('micro-wide', 'config.json')];
+const TOKENIZER = smallTokenizer();
+
 export const TARGETS = {
   safetensors: {
     seeds: () => [
@@ -152,62 +182,90 @@ export const TARGETS = {
       ]),
       model('micro-flash', 'golden.safetensors').subarray(0, 6000),
     ],
+    make: makeSafetensors,
     limit: 1 << 16,
-    run(input, dir) {
+    run(input, dir, passed) {
       const path = join(dir, 'x.safetensors');
       writeFileSync(path, input);
       const file = new SafetensorsFile(path);
       try {
-        for (const name of file.tensors.keys()) file.read(name);
+        passed();
+        checkRead(file, input);
       } finally {
         file.close();
       }
     },
   },
   config: {
-    seeds: () => [
-      model('tiny', 'config.json'),
-      model('micro-flash', 'config.json'),
-      model('micro-wide', 'config.json'),
-    ],
+    seeds: () => [...CONFIGS],
+    make: (r) => makeConfig(r, CONFIGS),
     limit: 1 << 15,
-    run(input, dir) {
+    run(input, dir, passed) {
       writeFileSync(join(dir, 'config.json'), input);
       writeFileSync(join(dir, 'generation_config.json'), input);
       const { config } = readConfig(dir);
-      readGenerationConfig(dir, config.vocabSize);
+      passed();
       parseConfig(JSON.parse(input.toString('utf8')));
+      readGenerationConfig(dir, config.vocabSize);
     },
   },
   checkpoint: {
     seeds: () => [
-      model('tiny', 'model.safetensors.index.json').subarray(0, 1 << 15),
-      Buffer.from('{"weight_map":{"embed.weight":"a.safetensors"}}'),
+      bundle(
+        new Map([
+          ['config.json', model('micro-flash', 'config.json')],
+          ['model.safetensors.index.json', model('tiny', 'model.safetensors.index.json').subarray(0, 1 << 14)],
+        ]),
+      ),
+      bundle(
+        new Map([
+          ['config.json', model('micro-flash', 'config.json')],
+          ['model.safetensors.index.json', Buffer.from('{"weight_map":{"embed.weight":"a.safetensors"}}')],
+          ['a.safetensors', safetensors([['embed.weight', 'F32', [2], ones(2)]])],
+        ]),
+      ),
     ],
-    limit: 1 << 15,
-    run(input, dir) {
-      writeFileSync(join(dir, 'config.json'), model('micro-flash', 'config.json'));
-      writeFileSync(join(dir, 'model.safetensors.index.json'), input);
-      writeFileSync(join(dir, 'hf_quant_config.json'), input);
-      writeFileSync(join(dir, 'a.safetensors'), input);
-      openCheckpoint(dir).close();
+    make: makeModel,
+    limit: 1 << 18,
+    async run(input, dir, passed) {
+      const folder = join(dir, 'model');
+      rmSync(folder, { recursive: true, force: true });
+      mkdirSync(folder);
+      for (const [name, content] of unbundle(input) ?? []) writeFileSync(join(folder, name), content);
+      openCheckpoint(folder).close();
+      passed();
+      (await loadModel(folder, { backend: 'js' })).dispose();
     },
   },
   tokenizer: {
-    seeds: () => [smallTokenizer()],
+    seeds: () => [TOKENIZER],
+    make: (r) => makeTokenizer(r, TOKENIZER),
     limit: 1 << 15,
-    run(input, dir) {
+    run(input, dir, passed) {
       writeFileSync(join(dir, 'config.json'), model('tiny', 'config.json'));
       writeFileSync(join(dir, 'tokenizer.json'), input);
       writeFileSync(join(dir, 'tokenizer_config.json'), model('tiny', 'tokenizer_config.json'));
       const tokenizer = loadTokenizer(dir);
+      passed();
       tokenizer.decode(tokenizer.encode('The capital of France is 12 \u{1f600}\n'));
+    },
+  },
+  encoding: {
+    seeds: () => [model('tiny', 'encoding', 'encoding_dsv4.py')],
+    make: makePython,
+    limit: 1 << 15,
+    run(input, dir, passed) {
+      const text = input.toString('utf8');
+      const { contract } = parseEncoding(text, 'encoding_dsv4.py');
+      passed();
+      parseEncoding(text, 'encoding_dsv4.py', { contract });
     },
   },
   dump: {
     seeds: dumps,
+    make: makeDump,
     limit: 1 << 14,
-    async run(input, dir) {
+    async run(input, dir, passed) {
       const path = join(dir, 'dump.safetensors');
       writeFileSync(path, input);
       let said = '';
@@ -217,8 +275,11 @@ export const TARGETS = {
         isTerminal: false,
         signal: new AbortController().signal,
       };
+      new SafetensorsFile(path).close();
+      passed();
       const code = await runCli(['explain', path, '--json'], io);
       if (code > 2 || SLIP.test(said)) throw new Error(`explain: exit code ${code}: ${said}`);
+      if (code > 0) throw Object.assign(new Error(said), { code: 'ERR_CHECKPOINT' }); // refused in words
     },
   },
 };
