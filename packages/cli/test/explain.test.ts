@@ -196,3 +196,29 @@ it('the help names the file that says how to write a dump', async () => {
   const path = /How to write a dump: (.*)\n/.exec(out)![1]!;
   expect(readFileSync(path, 'utf8')).toContain('safetensors');
 });
+
+describe('megamoe explain --template', () => {
+  const ops = [...docs.matchAll(/^\| `(\w+)` \| /gm)].map((m) => m[1]!).filter((op) => op !== 'op');
+
+  it.each(ops)('writes a dump of %s that explain reads', async (op) => {
+    const file = join(dir, `template-${op}.safetensors`);
+    const { code, out, err } = await cli('explain', file, '--template', op);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(`wrote ${file}`);
+    expect(out).toMatch(/out[.\w]* +(F32|U8|I32) +\[/);
+    const answer = await explained(file);
+    expect(answer).toMatchObject({ op, agrees: false });
+  });
+
+  it('replaces no file, and knows the operations', async () => {
+    const file = await mixDump('template-old.safetensors', 'right');
+    const before = readFileSync(file);
+    const there = await cli('explain', file, '--template', 'rope');
+    expect([there.code, there.out]).toEqual([2, '']);
+    expect(there.err).toMatch('is there already: name a new file');
+    expect(readFileSync(file)).toEqual(before);
+    const unknown = await cli('explain', join(dir, 'new.safetensors'), '--template', 'ropes');
+    expect(unknown.code).toBe(2);
+    expect(unknown.err).toMatch('rope');
+  });
+});

@@ -1,7 +1,10 @@
-import { SafetensorsFile } from '@megamoe/checkpoint';
+import { SafetensorsFile, writeSafetensors } from '@megamoe/checkpoint';
 import { explainSteps, type Dump, type DumpTensor, type Explanation, type FoundMistake } from '@megamoe/reference';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { existsSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
+import { dumpTemplate, TEMPLATE_OPS } from '../dump-template';
+import { UsageError } from '../errors';
 import { packageFile } from '../files';
 import type { CliIo } from '../io';
 import { table } from '../table';
@@ -12,17 +15,36 @@ export function explainCommand(io: CliIo): Command {
     .description('Find which known mistake explains a tensor that disagrees.')
     .argument('<dump>', 'safetensors file with the inputs, the suspicious output and, in its metadata, the operation')
     .option('--json', 'print {op, agrees, mistakes, nearest}')
+    .addOption(
+      new Option('--template <op>', 'write <dump> instead: small inputs of an operation, outputs to replace').choices(
+        TEMPLATE_OPS,
+      ),
+    )
     .addHelpText(
       'after',
-      '\nExample:\n  megamoe explain gemm-out.safetensors\n\nHow to write a dump: ' +
+      '\nExamples:\n  megamoe explain gemm-out.safetensors\n  megamoe explain new.safetensors --template rope\n\nHow to write a dump: ' +
         packageFile('docs/dumps.md') +
         '\nExit code 0: there is an answer, whatever it is; 1: the dump cannot be read.',
     )
-    .action(async (file: string, { json }: { json?: boolean }) => {
+    .action(async (file: string, { json, template }: { json?: boolean; template?: string }) => {
+      if (template !== undefined) {
+        await writeTemplate(io, file, template);
+        return;
+      }
       const explanation = await explain(io, readDump(file));
       const { op, agrees, mistakes, nearest } = explanation;
       io.out(json ? `${JSON.stringify({ op, agrees, mistakes, nearest })}\n` : explanationText(explanation));
     });
+}
+
+async function writeTemplate(io: CliIo, file: string, op: string): Promise<void> {
+  if (existsSync(file)) throw new UsageError(`explain: ${file} is there already: name a new file for the template`);
+  const { metadata, tensors } = dumpTemplate(op);
+  await writeSafetensors(file, tensors, { metadata });
+  const rows = tensors.map(({ name, dtype, shape }) => [name, dtype, `[${shape.join(', ')}]`]);
+  io.out(
+    `${table(['tensor', 'type', 'shape'], rows)}\nwrote ${file}: put your kernel's inputs and outputs in the place of these\n`,
+  );
 }
 
 /** Reads the inputs and outputs of a dump. */
