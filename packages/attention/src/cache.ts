@@ -1,9 +1,7 @@
 import {
   checkInteger,
-  checkObject,
   checkOneOf,
   describe,
-  KindError,
   placeOf,
   sameBuffer,
   ShapeError,
@@ -11,7 +9,7 @@ import {
   ValueError,
 } from '@megamoe/core';
 import type { Memory } from '@megamoe/core';
-import { checkLayerSpec, hostTensor, pageKindsOf, PAGES } from '@megamoe/ops';
+import { hostTensor, pageKindsOf, PAGES, takeLayerSpecs } from '@megamoe/ops';
 import type { CachePart, KvCache, LayerSpec, PageKind, HostTensor } from '@megamoe/ops';
 
 const PARTS = ['window', 'entries', 'openKv', 'openGate', 'indexEntries', 'indexOpenKv', 'indexOpenGate'] as const;
@@ -109,16 +107,6 @@ export const USES = { windowKv: 0, compressKv: 1, compressGate: 2, selected: 3, 
 /** One of {@link USES}. */
 export type CacheUse = (typeof USES)[keyof typeof USES];
 
-/** The layers that a caller passed, each field read once: what is checked is what is used. */
-function takeLayers(fn: string, layers: readonly LayerSpec[]): readonly LayerSpec[] {
-  if (!Array.isArray(layers)) throw new KindError(`${fn}: "layers" must be an array, got ${describe(layers)}`);
-  return Array.from(layers as readonly LayerSpec[], (layer, i) => {
-    checkObject(fn, `layers[${i}]`, layer);
-    const { ratio, window, headDim, indexHeadDim } = layer;
-    return { ratio, window, headDim, ...(indexHeadDim !== undefined && { indexHeadDim }) };
-  });
-}
-
 /** What all sequences remember, in typed arrays. */
 export class HostCache implements KvCache {
   readonly specs: readonly LayerSpec[];
@@ -139,9 +127,8 @@ export class HostCache implements KvCache {
   /** @throws ValueError naming the layer and field that is out of range, or a window that is not that of the first layer */
   constructor(given: readonly LayerSpec[]) {
     const fn = 'createCache';
-    const layers = takeLayers(fn, given);
+    const layers = takeLayerSpecs(fn, 'layers', given);
     layers.forEach((layer, i) => {
-      checkLayerSpec(fn, `layers[${i}]`, layer);
       if (layer.window === layers[0]!.window) return;
       throw new ValueError(
         `${fn}: "layers[${i}].window" must be that of the first layer = ${layers[0]!.window}, got ${layer.window}: ` +

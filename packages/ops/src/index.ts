@@ -41,6 +41,7 @@ export {
   PAGES,
   REWIND_TOKENS,
   sequenceBytes,
+  takeLayerSpecs,
   SequencePages,
   visibleEntries,
 } from './pages';

@@ -1,3 +1,4 @@
+import { checkFunction, checkObject } from '@megamoe/core';
 import type { Backend, Tensors } from './backend';
 import { OP_NAMES, type OpName } from './table';
 import type { OpArgs, Operations } from './types';
@@ -9,14 +10,17 @@ export type Observer = {
 
 /** A backend with some of its methods in another's place. The others run on the backend itself, whatever it is made of: a class, too. */
 export function overlaid(backend: Backend, methods: Partial<Backend>): Backend {
+  checkObject('overlaid', 'backend', backend);
+  checkObject('overlaid', 'methods', methods);
   const own = new Map<PropertyKey, unknown>(Object.entries(methods));
-  return new Proxy(backend, {
-    get(target, key) {
+  // An object that inherits from the backend, not itself: a proxy of one that is frozen must answer with what it holds.
+  return new Proxy(Object.create(backend) as Backend, {
+    get(_, key) {
       const known = own.get(key);
       if (known !== undefined) return known;
-      const value: unknown = Reflect.get(target, key, target);
+      const value: unknown = Reflect.get(backend, key, backend);
       if (typeof value !== 'function') return value;
-      const bound: unknown = value.bind(target);
+      const bound: unknown = value.bind(backend);
       own.set(key, bound);
       return bound;
     },
@@ -27,10 +31,16 @@ export function overlaid(backend: Backend, methods: Partial<Backend>): Backend {
  * A backend whose operations go through `observer`, which runs each by `run()`, once, or not at all. Everything else is the backend's own.
  */
 export function observed(backend: Backend, observer: Observer): Backend {
+  const fn = 'observed';
+  checkObject(fn, 'backend', backend);
+  checkObject(fn, 'observer', observer);
   const methods = OP_NAMES.flatMap((name) => {
     const look = observer[name] as ((args: unknown, run: () => void) => void) | undefined;
     if (look === undefined) return [];
-    const op = backend[name].bind(backend) as (args: unknown) => void;
+    checkFunction(fn, `observer.${name}`, look);
+    const method = backend[name] as (args: unknown) => void;
+    checkFunction(fn, `backend.${name}`, method);
+    const op = (args: unknown): void => method.call(backend, args);
     return [[name, (args: unknown): void => look(args, () => op(args))] as const];
   });
   return overlaid(backend, Object.fromEntries(methods));
@@ -38,5 +48,6 @@ export function observed(backend: Backend, observer: Observer): Backend {
 
 /** Operations of the list that a backend lacks. */
 export function missingOperations(backend: Partial<Operations<Tensors>>): readonly OpName[] {
+  checkObject('missingOperations', 'backend', backend);
   return OP_NAMES.filter((name) => typeof backend[name] !== 'function');
 }

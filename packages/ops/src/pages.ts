@@ -1,4 +1,13 @@
-import { checkInteger, checkOneOf, KindError, ShapeError, ValueError } from '@megamoe/core';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  describe,
+  KindError,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
 
 /** What one layer remembers: its window, and for compressed layers how many tokens make an entry. */
 export interface LayerSpec {
@@ -39,14 +48,20 @@ export const PAGE_KINDS = Object.keys(PAGES) as readonly PageKind[];
 /** Tokens that a sequence can always be cut back by from the longest that it has been, at no cost: pages are kept that long. */
 export const REWIND_TOKENS = 64;
 
+/** Most tokens of a sequence: positions are 32-bit integers. */
+const MAX_LENGTH = 2 ** 31 - 1;
+
 /** Kinds that layers need. */
-export function pageKindsOf(layers: readonly LayerSpec[]): readonly PageKind[] {
+export function pageKindsOf(given: readonly LayerSpec[]): readonly PageKind[] {
+  const layers = takeLayerSpecs('pageKindsOf', 'layers', given);
   const ratios = new Set(layers.map((layer) => layer.ratio));
   return PAGE_KINDS.filter((kind) => kind === 'window' || (kind.endsWith('128') ? ratios.has(128) : ratios.has(4)));
 }
 
 /** Bytes of a page of a kind, over all layers that have it: float32 rows. */
-export function pageBytes(kind: PageKind, layers: readonly LayerSpec[]): number {
+export function pageBytes(kind: PageKind, given: readonly LayerSpec[]): number {
+  checkOneOf('pageBytes', 'kind', kind, PAGE_KINDS);
+  const layers = takeLayerSpecs('pageBytes', 'layers', given);
   const width = ({ ratio, headDim, indexHeadDim = 0 }: LayerSpec): number => {
     if (kind === 'window') return headDim;
     if (!kind.endsWith(String(ratio)) || ratio === 0) return 0;
@@ -58,7 +73,9 @@ export function pageBytes(kind: PageKind, layers: readonly LayerSpec[]): number 
 }
 
 /** Bytes of the pages that a sequence of `tokens` tokens holds. */
-export function sequenceBytes(tokens: number, layers: readonly LayerSpec[]): number {
+export function sequenceBytes(tokens: number, given: readonly LayerSpec[]): number {
+  checkInteger('sequenceBytes', 'tokens', tokens, 0);
+  const layers = takeLayerSpecs('sequenceBytes', 'layers', given);
   const window = layers[0]?.window ?? 1;
   return pageKindsOf(layers).reduce((sum, kind) => {
     const { rows } = PAGES[kind];
@@ -68,8 +85,21 @@ export function sequenceBytes(tokens: number, layers: readonly LayerSpec[]): num
   }, 0);
 }
 
+/** The layers that a caller passed, each field read once: what is checked is what is used. */
+export function takeLayerSpecs(fn: string, arg: string, layers: readonly LayerSpec[]): readonly LayerSpec[] {
+  if (!Array.isArray(layers)) throw new KindError(`${fn}: "${arg}" must be an array, got ${describe(layers)}`);
+  return Array.from(layers as readonly LayerSpec[], (layer, i) => {
+    checkObject(fn, `${arg}[${i}]`, layer);
+    const { ratio, window, headDim, indexHeadDim } = layer;
+    const own = { ratio, window, headDim, ...(indexHeadDim !== undefined && { indexHeadDim }) };
+    checkLayerSpec(fn, `${arg}[${i}]`, own);
+    return own;
+  });
+}
+
 /** Throws unless `layer` is a usable {@link LayerSpec}; `at` names it in the message. */
 export function checkLayerSpec(fn: string, at: string, layer: LayerSpec): void {
+  checkObject(fn, at, layer);
   checkOneOf(fn, `${at}.ratio`, layer.ratio, [0, 4, 128] as const);
   checkInteger(fn, `${at}.window`, layer.window, 1, 2 ** 30);
   checkInteger(fn, `${at}.headDim`, layer.headDim, 1, 2 ** 16);
@@ -93,6 +123,9 @@ export function visibleEntries(position: number, ratio: number): number {
 
 /** The first row of a kind that tokens at `length` and later can still need. */
 export function firstLiveRow(kind: PageKind, length: number, window: number): number {
+  pageOf('firstLiveRow', kind);
+  checkLengthOf('firstLiveRow', 'length', length);
+  checkLengthOf('firstLiveRow', 'window', window);
   switch (kind) {
     case 'window':
       return Math.max(0, length - window + 1);
@@ -116,7 +149,36 @@ function leastLength(kind: PageKind, first: number, window: number): number {
 
 /** Rows of a kind that `length` tokens fill. */
 export function filledRows(kind: PageKind, length: number): number {
-  return Math.floor(length / PAGES[kind].tokensPerRow);
+  const { tokensPerRow } = pageOf('filledRows', kind);
+  checkLengthOf('filledRows', 'length', length);
+  return Math.floor(length / tokensPerRow);
+}
+
+/** Throws unless it is a number. */
+function checkLengthOf(fn: string, arg: string, v: number): void {
+  if (typeof v !== 'number') throw new KindError(`${fn}: "${arg}" must be a number, got ${describe(v)}`);
+}
+
+/** The shape of pages of a kind; throws where there is no such kind. */
+function pageOf(fn: string, kind: PageKind): PageShape {
+  const shape = typeof kind === 'string' && (PAGES[kind] as PageShape | undefined);
+  if (!shape) throw new ValueError(`${fn}: "kind" must be one of ${PAGE_KINDS.join(', ')}, got ${describe(kind)}`);
+  return shape;
+}
+
+/** Lists of kinds by what they hold: equal ones are the same, so that pools and steps of one model need not compare theirs. */
+const KIND_LISTS = new Map<string, readonly PageKind[]>();
+
+/** Kinds that a caller passed, read once. */
+export function takeKinds(fn: string, kinds: readonly PageKind[]): readonly PageKind[] {
+  if (!Array.isArray(kinds)) throw new KindError(`${fn}: "kinds" must be an array, got ${describe(kinds)}`);
+  const own = Array.from(kinds as readonly PageKind[]);
+  own.forEach((kind, i) => checkOneOf(fn, `kinds[${i}]`, kind, PAGE_KINDS));
+  const key = own.join();
+  const known = KIND_LISTS.get(key);
+  if (known !== undefined) return known;
+  KIND_LISTS.set(key, Object.freeze(own));
+  return own;
 }
 
 /** What a page pool asks of the memory behind it. */
@@ -142,6 +204,7 @@ export type PageCounts = Readonly<Partial<Record<PageKind, { readonly used: numb
  * sequences hold is copied before one of them writes.
  */
 export class PagePool {
+  readonly kinds: readonly PageKind[];
   readonly #stores = new Map<PageKind, Store>();
 
   /**
@@ -150,13 +213,22 @@ export class PagePool {
    * @param maxPages most pages of each kind; default no bound but memory
    */
   constructor(
-    readonly kinds: readonly PageKind[],
+    kinds: readonly PageKind[],
     readonly window: number,
     private readonly memory: PageMemory,
     private readonly maxPages: Readonly<Partial<Record<PageKind, number>>> = {},
   ) {
-    checkInteger('PagePool', 'window', window, 1, 2 ** 30);
-    for (const kind of kinds) this.#stores.set(kind, { capacity: 0, refs: [], free: [] });
+    const fn = 'PagePool';
+    this.kinds = takeKinds(fn, kinds);
+    checkInteger(fn, 'window', window, 1, 2 ** 30);
+    checkObject(fn, 'memory', memory);
+    checkFunction(fn, 'memory.grow', memory.grow);
+    checkFunction(fn, 'memory.copyPage', memory.copyPage);
+    checkObject(fn, 'maxPages', maxPages);
+    this.maxPages = Object.fromEntries(this.kinds.map((kind) => [kind, maxPages[kind]]));
+    for (const [kind, most] of Object.entries(this.maxPages))
+      if (most !== undefined && most !== Infinity) checkInteger(fn, `maxPages.${kind}`, most, 0);
+    for (const kind of this.kinds) this.#stores.set(kind, { capacity: 0, refs: [], free: [] });
   }
 
   /** Pages in use and made, by kind. */
@@ -168,13 +240,13 @@ export class PagePool {
 
   /** Pages that can still be handed out. */
   available(kind: PageKind): number {
-    const s = this.#store(kind);
+    const s = this.#store('available', kind);
     return (this.maxPages[kind] ?? Infinity) - (s.refs.length - s.free.length);
   }
 
   /** An unused page, held once. @throws ValueError when `maxPages` are in use */
   take(kind: PageKind): number {
-    const s = this.#store(kind);
+    const s = this.#store('take', kind);
     let page = s.free.pop();
     if (page === undefined) {
       const most = this.maxPages[kind] ?? Infinity;
@@ -197,18 +269,20 @@ export class PagePool {
 
   /** How many sequences hold a page. */
   holders(kind: PageKind, page: number): number {
-    return this.#store(kind).refs[page] ?? 0;
+    const { refs } = this.#store('holders', kind);
+    checkInteger('PagePool.holders', 'page', page, 0);
+    return refs[page] ?? 0;
   }
 
   /** Holds a page once more. */
   hold(kind: PageKind, page: number): void {
-    const s = this.#store(kind);
+    const s = this.#held('hold', kind, page);
     s.refs[page] = s.refs[page]! + 1;
   }
 
   /** Lets go of a page. */
   drop(kind: PageKind, page: number): void {
-    const s = this.#store(kind);
+    const s = this.#held('drop', kind, page);
     const refs = s.refs[page]! - 1;
     s.refs[page] = refs;
     if (refs === 0) s.free.push(page);
@@ -216,7 +290,8 @@ export class PagePool {
 
   /** `page` when nobody else holds it; else a copy of its first `rows` rows, held instead of it. */
   own(kind: PageKind, page: number, rows: number): number {
-    const s = this.#store(kind);
+    const s = this.#held('own', kind, page);
+    checkInteger('PagePool.own', 'rows', rows, 0, PAGES[kind].rows);
     if (s.refs[page] === 1) return page;
     const copy = this.take(kind);
     if (rows > 0) this.memory.copyPage(kind, page, copy, rows);
@@ -224,10 +299,20 @@ export class PagePool {
     return copy;
   }
 
-  #store(kind: PageKind): Store {
+  #store(method: string, kind: PageKind): Store {
     const s = this.#stores.get(kind);
-    if (s === undefined) throw new ValueError(`PagePool: no pages of kind ${kind}; there are ${this.kinds.join(', ')}`);
-    return s;
+    if (s !== undefined) return s;
+    const there = this.kinds.join(', ');
+    throw new ValueError(`PagePool.${method}: no pages of kind ${describe(kind)}; there are ${there}`);
+  }
+
+  /** The pages of a kind; throws unless somebody holds `page`. */
+  #held(method: string, kind: PageKind, page: number): Store {
+    const s = this.#store(method, kind);
+    if (typeof page === 'number' && s.refs[page]! > 0) return s;
+    throw new ValueError(
+      `PagePool.${method}: "page" must be a page of kind ${kind} that is held, got ${describe(page)}`,
+    );
   }
 }
 
@@ -254,6 +339,8 @@ export class SequencePages {
   readonly #lists: readonly List[];
 
   constructor(readonly pool: PagePool) {
+    if (!(pool instanceof PagePool))
+      throw new KindError(`SequencePages: "pool" must be a PagePool, got ${describe(pool)}`);
     this.#lists = pool.kinds.map((kind) => ({ kind, first: 0, ids: [] }));
   }
 
@@ -274,13 +361,20 @@ export class SequencePages {
 
   /** The pages of a kind: number of the first, and their ids. */
   list(kind: PageKind): { readonly first: number; readonly ids: readonly number[] } {
+    return this.#list('list', kind);
+  }
+
+  #list(method: string, kind: PageKind): List {
     for (const list of this.#lists) if (list.kind === kind) return list;
-    throw new ValueError(`SequencePages.list: no pages of kind ${kind}; there are ${this.pool.kinds.join(', ')}`);
+    throw new ValueError(
+      `SequencePages.${method}: no pages of kind ${describe(kind)}; there are ${this.pool.kinds.join(', ')}`,
+    );
   }
 
   /** Pages of a kind that {@link SequencePages.reserve} would take: those that are not there, and copies of those that others hold. */
   missing(kind: PageKind, end: number): number {
-    const { first, ids } = this.list(kind);
+    checkInteger('SequencePages.missing', 'end', end, 0, MAX_LENGTH);
+    const { first, ids } = this.#list('missing', kind);
     const { rows } = PAGES[kind];
     const from = filledRows(kind, this.#length);
     const wanted = filledRows(kind, end);
@@ -294,6 +388,7 @@ export class SequencePages {
 
   /** Whether tokens up to `end` can be written. */
   isReserved(end: number): boolean {
+    checkInteger('SequencePages.isReserved', 'end', end, 0, MAX_LENGTH);
     if (end <= this.#reserved) return true;
     for (const { kind } of this.#lists) if (this.missing(kind, end) > 0) return false;
     return true;
@@ -306,6 +401,7 @@ export class SequencePages {
    */
   reserve(end: number): void {
     this.#checkAlive('reserve');
+    checkInteger('SequencePages.reserve', 'end', end, 0, MAX_LENGTH);
     if (end <= this.#reserved) return;
     let reserved = Infinity;
     for (const list of this.#lists) {
@@ -342,6 +438,7 @@ export class SequencePages {
    */
   retain(length = Infinity): void {
     this.#checkAlive('retain');
+    if (length !== Infinity) checkInteger('SequencePages.retain', 'length', length, 0, MAX_LENGTH);
     this.#retained = length;
     this.#giveBack();
   }
@@ -405,6 +502,7 @@ export class SequencePages {
   /** Starts at `length` with pages of its own for what later tokens need: for a restore, which fills them. The sequence must be empty. */
   open(length: number): void {
     this.#checkAlive('open');
+    checkInteger('SequencePages.open', 'length', length, 0, MAX_LENGTH);
     if (this.pages > 0 || this.#length > 0) throw new ShapeError('SequencePages.open: the sequence must be empty');
     for (const list of this.#lists) {
       const { rows } = PAGES[list.kind];

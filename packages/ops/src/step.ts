@@ -1,5 +1,5 @@
-import { checkInteger, ShapeError } from '@megamoe/core';
-import { PAGES, type PageKind, type SequencePages } from './pages';
+import { checkInteger, describe, KindError, ShapeError, ValueError } from '@megamoe/core';
+import { PAGES, SequencePages, takeKinds, type PageKind } from './pages';
 
 /** Pages of a kind, sequence by sequence: row w of sequence s lies in page `ids[offsets[s] + floor(w/rows) - first[s]]`. */
 export interface PageLists {
@@ -39,11 +39,15 @@ export class StepRows {
     }
   }
 
+  readonly kinds: readonly PageKind[];
+
   constructor(
     readonly maxRows: number,
-    readonly kinds: readonly PageKind[],
+    given: readonly PageKind[],
   ) {
     checkInteger('StepRows', 'maxRows', maxRows, 1, 65536);
+    const kinds = takeKinds('StepRows', given);
+    this.kinds = kinds;
     this.ids = new Int32Array(maxRows);
     this.positions = new Int32Array(maxRows);
     this.rowSequence = new Int32Array(maxRows);
@@ -65,6 +69,7 @@ export class StepRows {
 
   /** Tokens of the sequence numbered `s`. */
   tokensOf(s: number): number {
+    checkInteger('StepRows.tokensOf', 's', s, 0, this.sequences - 1);
     return this.firstRow[s + 1]! - this.firstRow[s]!;
   }
 
@@ -73,6 +78,11 @@ export class StepRows {
    * @throws ShapeError beyond `maxRows`, and unless the pages for them have been reserved
    */
   add(pages: SequencePages, tokenIds: ArrayLike<number>, from: number, n: number): number {
+    const fn = 'StepRows.add';
+    if (!(pages instanceof SequencePages))
+      throw new KindError(`${fn}: "pages" must be SequencePages, got ${describe(pages)}`);
+    checkInteger(fn, 'n', n, 0);
+    checkInteger(fn, 'from', from, 0);
     if (n < 1 || this.rows + n > this.maxRows) {
       throw new ShapeError(`StepRows.add: the step holds maxRows = ${this.maxRows} rows, got ${this.rows} + ${n}`);
     }
@@ -80,6 +90,7 @@ export class StepRows {
     if (!pages.isReserved(end)) {
       throw new ShapeError(`StepRows.add: pages for tokens up to ${end} must be reserved first: call reserve(${end}) on the sequence`); // prettier-ignore
     }
+    checkIds(fn, tokenIds, from, n);
     if (pages.pool.kinds !== this.kinds) for (const kind of this.kinds) pages.list(kind); // throws before anything is added
     const s = this.sequences++;
     this.firstRow[s] = this.rows;
@@ -117,8 +128,24 @@ export class StepRows {
 
   /** Where row `w` of a kind of sequence `s` lies in the memory of all pages. */
   memoryRow(kind: PageKind, s: number, w: number): number {
+    const fn = 'StepRows.memoryRow';
+    const lists = this.pages.get(kind);
+    if (lists === undefined)
+      throw new ValueError(`${fn}: no pages of kind ${describe(kind)}; there are ${this.kinds.join(', ')}`);
+    checkInteger(fn, 's', s, 0, this.sequences - 1);
+    checkInteger(fn, 'w', w, 0);
     const { rows } = PAGES[kind];
-    const lists = this.pages.get(kind)!;
     return lists.ids[lists.offsets[s]! + Math.floor(w / rows) - lists.first[s]!]! * rows + (w % rows);
+  }
+}
+
+/** Throws unless a step can hold the `n` ids from `from` on: they are stored as 32-bit integers. */
+function checkIds(fn: string, tokenIds: ArrayLike<number>, from: number, n: number): void {
+  if (typeof tokenIds !== 'object' || tokenIds === null)
+    throw new KindError(`${fn}: "tokenIds" must be an array of token ids, got ${describe(tokenIds)}`);
+  for (let i = from; i < from + n; i++) {
+    const id: unknown = tokenIds[i];
+    if (typeof id !== 'number')
+      throw new ValueError(`${fn}: "tokenIds" must hold token ids, got ${describe(id)} at index ${i}`);
   }
 }

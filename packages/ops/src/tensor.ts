@@ -1,4 +1,13 @@
-import { checkInteger, checkKind, describe, KindError, newArray, ShapeError } from '@megamoe/core';
+import {
+  checkInteger,
+  checkKind,
+  describe,
+  KindError,
+  newArray,
+  plainView,
+  ShapeError,
+  type TypedArrayClass,
+} from '@megamoe/core';
 import type { Dtype } from './kinds';
 
 /**
@@ -32,7 +41,21 @@ const ARRAYS = { f32: Float32Array, i32: Int32Array, u8: Uint8Array, bf16: Uint1
 
 /** Bytes of an element. */
 export function bytesOf(dtype: Dtype): number {
+  checkDtype('bytesOf', dtype);
   return ARRAYS[dtype].BYTES_PER_ELEMENT;
+}
+
+function checkDtype(fn: string, dtype: Dtype): void {
+  if (typeof dtype === 'string' && Object.hasOwn(ARRAYS, dtype)) return;
+  throw new KindError(`${fn}: "dtype" must be one of ${Object.keys(ARRAYS).join(', ')}, got ${describe(dtype)}`);
+}
+
+/** A shape that a caller passed, each length read once. */
+function takeShape(fn: string, shape: readonly number[]): readonly number[] {
+  if (!Array.isArray(shape)) throw new KindError(`${fn}: "shape" must be an array, got ${describe(shape)}`);
+  const own = Array.from(shape as readonly number[]);
+  own.forEach((n, i) => checkInteger(fn, `shape[${i}]`, n, 0));
+  return own;
 }
 
 function product(shape: readonly number[]): number {
@@ -45,21 +68,27 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor {
   #disposed = false;
   /** Of what it holds, whatever has been written over `dtype`; null once disposed. */
   #held: D | null;
+  readonly shape: readonly number[];
   readonly length: number;
 
   /** @throws KindError when `data` is no array of `dtype`; ShapeError when it has not the product of `shape` elements. */
   constructor(
     readonly dtype: D,
-    readonly shape: readonly number[],
+    given: readonly number[],
     data: HostArrayOf[D],
     private readonly isView = false,
   ) {
+    checkDtype('tensor', dtype);
+    const shape = isView ? given : takeShape('tensor', given);
+    this.shape = shape;
     this.length = product(shape);
     checkKind<HostArray>('tensor', 'data', data, ARRAYS[dtype]);
     if (data.length !== this.length) {
       throw new ShapeError(`tensor: "data" must have length ${shape.join('*')} = ${this.length}, got ${data.length}`);
     }
-    this.#data = data;
+    // Kernels take what a tensor holds for an array of the class itself.
+    const isPlain = Object.getPrototypeOf(data) === ARRAYS[dtype].prototype;
+    this.#data = isPlain ? data : plainView(data, ARRAYS[dtype] as unknown as TypedArrayClass<HostArrayOf[D]>);
     this.#held = dtype;
   }
 
@@ -114,11 +143,8 @@ export class HostTensor<D extends Dtype = Dtype> implements Tensor {
 /** A host tensor of zeros. */
 export function hostTensor<D extends Dtype>(dtype: D, shape: readonly number[]): HostTensor<D> {
   const fn = 'alloc';
-  if (!Object.hasOwn(ARRAYS, dtype))
-    throw new KindError(`${fn}: "dtype" must be one of ${Object.keys(ARRAYS).join(', ')}, got ${describe(dtype)}`);
-  if (!Array.isArray(shape)) throw new KindError(`${fn}: "shape" must be an array, got ${describe(shape)}`);
-  const own: readonly number[] = [...(shape as readonly number[])];
-  own.forEach((n, i) => checkInteger(fn, `shape[${i}]`, n, 0));
+  checkDtype(fn, dtype);
+  const own = takeShape(fn, shape);
   const data = newArray<HostArray>(fn, 'data', ARRAYS[dtype], own.join('*'), product(own));
   return new HostTensor(dtype, own, data as HostArrayOf[D]);
 }
@@ -126,18 +152,23 @@ export function hostTensor<D extends Dtype>(dtype: D, shape: readonly number[]):
 /** A host tensor on the memory of `data`, which it does not copy: [length] where no shape is given. */
 export function adoptTensor(
   data: Float32Array | Int32Array | Uint8Array | Uint16Array,
-  shape: readonly number[] = [data.length],
+  shape?: readonly number[],
 ): HostTensor {
-  const dtype =
-    data instanceof Float32Array
-      ? 'f32'
-      : data instanceof Int32Array
-        ? 'i32'
-        : data instanceof Uint16Array
-          ? 'bf16'
-          : 'u8';
-  return new HostTensor<Dtype>(dtype, shape, data);
+  const dtype = DTYPES[describe(data)];
+  if (dtype === undefined)
+    throw new KindError(
+      `adoptTensor: "data" must be a Float32Array, Int32Array, Uint16Array or Uint8Array, got ${describe(data)}`,
+    );
+  return new HostTensor<Dtype>(dtype, shape ?? [data.length], data);
 }
+
+/** Element types by the class of an array, of any realm. */
+const DTYPES: Readonly<Record<string, Dtype>> = {
+  Float32Array: 'f32',
+  Int32Array: 'i32',
+  Uint16Array: 'bf16',
+  Uint8Array: 'u8',
+};
 
 /** The typed array of a host tensor. @throws KindError when it is none, naming operation and argument */
 export function hostArray<D extends Dtype>(fn: string, arg: string, x: unknown, dtype: D): HostArrayOf[D] {

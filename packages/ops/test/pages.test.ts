@@ -245,7 +245,7 @@ describe('PagePool and SequencePages', () => {
     expect(() => pages.rewind(301)).toThrow('SequencePages.rewind: "length" must be an integer in [0, 300], got 301');
     expect(() => pages.commit(299)).toThrow('SequencePages.commit: "end" must be an integer at least 300, got 299');
     expect(() => pages.list('open4')).toThrow('SequencePages.list: no pages of kind open4; there are window');
-    expect(() => pool.take('open4')).toThrow('PagePool: no pages of kind open4; there are window');
+    expect(() => pool.take('open4')).toThrow('PagePool.take: no pages of kind open4; there are window');
     expect(() => new PagePool(['window'], 0, new Rows())).toThrow('PagePool: "window" must be an integer in [1, 1073741824], got 0'); // prettier-ignore
     pages.dispose();
     pages.dispose();
