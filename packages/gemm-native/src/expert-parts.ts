@@ -5,6 +5,7 @@ import {
   checkLength,
   checkMultiple,
   checkOneOf,
+  describe,
   KindError,
   plainView,
   ShapeError,
@@ -17,8 +18,8 @@ import type { Engine, ExpertsShape, WeightBuilder } from './engine';
 /** Formats that weights can be packed in. */
 export const FORMATS: readonly WeightFormat[] = ['nvfp4', 'fp8', 'bf16', 'f32'];
 
-/** Most experts of a projection. */
-const MAX_EXPERTS = 1 << 20;
+/** Most matrices of a weight: experts of a projection, groups of a linear. */
+export const MAX_MATRICES = 65536;
 
 /** Most elements of a weight: more memory than any machine has, and sizes that every backend can still count. */
 const MAX_ELEMENTS = 2 ** 42;
@@ -41,21 +42,18 @@ export function makeRoom(
   try {
     return engine.createWeight(format, matrices, n, k);
   } catch (cause) {
-    const size = `${matrices} of [${n}, ${k}] in ${format}`;
-    throw new ShapeError(`${fn}: no memory for ${size}${messageOf(cause)}`, { cause });
+    throw new ShapeError(`${fn}: no memory for ${matrices} matrices [${n}, ${k}] in ${format}`, { cause });
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? ` (${error.message})` : '');
 
 /** Throws unless the shape is one that experts can have. */
 export function checkExpertsShape(fn: string, shape: ExpertsShape): ExpertsShape {
   const { numExperts, n, k, parts, format } = shape;
-  checkInteger(fn, 'numExperts', numExperts, 1, MAX_EXPERTS);
+  checkInteger(fn, 'numExperts', numExperts, 1, MAX_MATRICES);
   checkInteger(fn, 'n', n, 1);
   checkInteger(fn, 'k', k, 1);
   checkElements(fn, 'numExperts*n*k', numExperts * n * k);
-  if (parts !== 1 && parts !== 2) throw new ValueError(`${fn}: "parts" must be one of 1, 2, got ${String(parts)}`);
+  if (parts !== 1 && parts !== 2) throw new ValueError(`${fn}: "parts" must be one of 1, 2, got ${describe(parts)}`);
   if (n % parts !== 0) throw new ShapeError(`${fn}: "n" must be a multiple of parts = ${parts}, got ${n}`);
   checkOneOf(fn, 'format', format, FORMATS);
   if (format === 'nvfp4') checkMultiple(fn, 'k', k, 16);

@@ -172,6 +172,9 @@ export function checkedKernels(bare: Engine): GemmKernels {
         engine.groupedGemm(known<'groupedGemm'>(a));
         return;
       }
+      // Experts are multiplied one by one: what the first writes must not be the alpha of the next.
+      if (alpha !== null)
+        ARRAYS.apart(fn, ARRAYS.place('out', out, rows * n), ARRAYS.place('alpha', alpha, numExperts * parts));
       const own: Args<'groupedGemm'> = { ...a, expertOffsets: plainView(expertOffsets, Int32Array).slice() };
       const [to, scales] = [plainView(out, Float32Array), alpha === null ? null : plainView(alpha, Float32Array)];
       const { version } = staged;

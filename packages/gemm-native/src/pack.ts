@@ -15,7 +15,7 @@ import {
 import type { ExpertsSource, LinearSource, Nvfp4LinearSource, WeightFormat, WeightRows } from '@megamoe/ops';
 import { MIN_GLOBAL_DECODE_SCALE } from './checks';
 import type { Engine, Nvfp4LinearScales } from './engine';
-import { checkElements, checkExpertsShape, checkRows, FORMATS, makeRoom, readPart } from './expert-parts';
+import { checkElements, checkExpertsShape, checkRows, FORMATS, makeRoom, MAX_MATRICES, readPart } from './expert-parts';
 import { slotPool } from './pool';
 import { PackedExpertsWeight, PackedLinearWeight } from './weights';
 
@@ -47,7 +47,11 @@ function nvfp4Scales(fn: string, source: Nvfp4LinearSource, groups: number): Nvf
   checkKind(fn, 'weightGlobalDecodeScale', weight, Float32Array);
   checkLength(fn, 'weightGlobalDecodeScale', weight, 'parts', parts);
   plainView(weight, Float32Array).forEach((scale, i) => checkPositive(fn, `weightGlobalDecodeScale[${i}]`, scale));
-  if (input !== null && input !== 'row' && !(input >= MIN_GLOBAL_DECODE_SCALE && input < Infinity))
+  if (
+    input !== null &&
+    input !== 'row' &&
+    !(typeof input === 'number' && input >= MIN_GLOBAL_DECODE_SCALE && input < Infinity)
+  )
     throw new ValueError(
       `${fn}: "inputGlobalDecodeScale" must be "row" or a finite number of at least 2^-117, got ${describe(input)}`,
     );
@@ -67,7 +71,7 @@ export function packLinear(engine: Engine, given: LinearSource): PackedLinearWei
   const { n, k, groups = 1, dtype, data } = source;
   checkInteger(fn, 'n', n, 1);
   checkInteger(fn, 'k', k, 1);
-  checkInteger(fn, 'groups', groups, 1);
+  checkInteger(fn, 'groups', groups, 1, MAX_MATRICES);
   checkElements(fn, 'groups*n*k', groups * n * k);
   checkOneOf(fn, 'dtype', dtype, FORMATS);
   if (dtype === 'nvfp4') checkMultiple(fn, 'k', k, 16);

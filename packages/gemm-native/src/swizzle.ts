@@ -42,8 +42,8 @@ export function swizzleScales128x4(sf: Uint8Array, options: SwizzleOptions, give
   const fn = 'swizzleScales128x4';
   checkObject(fn, 'options', options);
   const { rows, kSf, backend = 'auto', threads = Math.min(availableParallelism(), MAX_THREADS) } = options;
-  checkInteger(fn, 'rows', rows, 0);
-  checkInteger(fn, 'kSf', kSf, 0);
+  checkInteger(fn, 'rows', rows, 0, 2 ** 40);
+  checkInteger(fn, 'kSf', kSf, 0, 2 ** 40);
   checkOneOf(fn, 'backend', backend, ['auto', 'js']);
   checkInteger(fn, 'threads', threads, 1, MAX_THREADS);
   const size = roundUp(rows, 128) * roundUp(kSf, 4);

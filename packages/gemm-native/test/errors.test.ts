@@ -91,7 +91,7 @@ describe.each(BACKENDS)('packing on $name', ({ kernels }) => {
     [
       'groups',
       () => k.packLinear({ ...source, groups: -1 }),
-      'ERR_VALUE packLinear: "groups" must be an integer at least 1, got -1',
+      'ERR_VALUE packLinear: "groups" must be an integer in [1, 65536], got -1',
     ],
     [
       'dtype',

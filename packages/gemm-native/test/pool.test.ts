@@ -271,3 +271,19 @@ describe.each(ALONE)('a pool of experts on $name', ({ kernels }) => {
     expect(() => kernels.packedBytes('nvfp4', 0, 1, 16)).toThrow('packedBytes: "matrices" must be an integer');
   });
 });
+
+it.each(BACKENDS)('$name refuses an output over the alphas, which later experts still need', ({ kernels }) => {
+  const format = 'nvfp4';
+  const { read } = experts(format, 3);
+  const pool = kernels.createExpertPool({ ...shape(format), slots: 1 });
+  const w = kernels.packExperts({ ...shape(format), numExperts: E, read, pool });
+  const staged = kernels.createStaged({ slots: ROWS, k: K, inputs: ['f32'] });
+  const common = { slots: ROWS, expertOffsets: ENDS, inputs: 'f32', globalDecodeScale: null, staged } as const;
+  kernels.stage({ ...common, x: new Float32Array(ROWS * K), k: K, slotToken: null });
+  const memory = new Float32Array(ROWS * N);
+  // Within the rows of the last expert: no expert writes over its own alpha.
+  const alpha = memory.subarray(16 * N, 16 * N + 2 * E);
+  expect(() => kernels.groupedGemm({ w, staged, slots: ROWS, expertOffsets: ENDS, alpha, out: memory })).toThrow(
+    'groupedGemm: "out" must not overlap "alpha"',
+  );
+});
