@@ -231,15 +231,15 @@ export function processLogits(logits: Float32Array, options: ProcessOptions, int
   checkObject(fn, 'options', options);
   const { params, promptIds, outputIds = [], stopIds = [], stage = 'truncation' } = options;
   checkKind(fn, 'logits', logits, Float32Array);
-  const out = into ?? new Float32Array(logits.length);
-  checkKind(fn, 'out', out, Float32Array);
   checkOneOf(fn, 'stage', stage, STAGES);
   const vocabSize = logits.length;
-  checkCapacity(fn, 'out', out, 'V', vocabSize);
   const resolved = resolveSamplingParams(params, vocabSize, fn);
   const output = takeIds(fn, 'outputIds', outputIds, vocabSize);
   const pipeline = new LogitsPipeline(fn, resolved, promptIds, stopIds, createSamplerScratch(vocabSize));
   for (let i = 0; i < output.length; i++) pipeline.accept(output[i]!);
+  const out = into ?? new Float32Array(vocabSize); // looked at when all else has been read: a getter may do anything
+  checkKind(fn, 'out', out, Float32Array);
+  checkCapacity(fn, 'out', out, 'V', vocabSize);
   pipeline.load(fn, logits);
   pipeline.adjust(logits);
   const { all } = pipeline.scratch;
