@@ -1,6 +1,6 @@
 import { encodeConversation, type Message } from '@megamoe/chat';
 import type { GenerationConfig, ModelConfig, Tokenizer } from '@megamoe/checkpoint';
-import { checkInteger, checkObject, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkObject, describe, KindError, ValueError } from '@megamoe/core';
 import { resolveSamplingParams, StopChecker, type SamplingParams } from '@megamoe/sampler';
 import { ContextLengthError } from './errors';
 import { checkOptionNames } from './options';
@@ -179,6 +179,13 @@ export function promptTokenIds(model: RequestContext, o: Prompt, fn = 'generate'
 
 /** Ids that end a turn: the checkpoint's, and as a safety net those that begin a sentence or a turn. */
 export function stopTokenIds(model: RequestContext): number[] {
+  const fn = 'stopTokenIds';
+  checkObject(fn, 'model', model);
+  checkObject(fn, 'model.config', model.config);
+  if (!Array.isArray(model.config.eosTokenIds))
+    throw new KindError(
+      `${fn}: "model.config.eosTokenIds" must be an array, got ${describe(model.config.eosTokenIds)}`,
+    );
   const ids = new Set([
     ...model.config.eosTokenIds,
     ...(model.generationConfig?.eosTokenIds ?? []),

@@ -1,4 +1,4 @@
-import { checkKind, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkKind, describe, KindError, ValueError } from '@megamoe/core';
 import { pageBytes, SequencePages } from '@megamoe/ops';
 import type { KvMemory } from './kv';
 import { restorePages, savePages, type SavedSequence } from './saved';
@@ -168,7 +168,11 @@ export class Sequence {
    * place that it was told to remember, else to nothing. Returns its length.
    */
   resume(tokenIds: ArrayLike<number>, most: number): number {
+    const fn = 'Sequence.resume';
     const { pages } = this;
+    if (typeof tokenIds !== 'object' || typeof (tokenIds as ArrayLike<number> | null)?.length !== 'number')
+      throw new KindError(`${fn}: "tokenIds" must be an array of token ids, got ${describe(tokenIds)}`);
+    checkInteger(fn, 'most', most, 0);
     const end = Math.min(pages.length, most, tokenIds.length);
     let common = 0;
     while (common < end && this.#ids[common] === tokenIds[common]) common++;
