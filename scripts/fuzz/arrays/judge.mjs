@@ -40,12 +40,16 @@ export function faultOf(error, call) {
   return undefined;
 }
 
+/** For {@link digest}: arrays of the call that come back are that argument; what they hold is looked at as memory. */
+export const argumentsOf = (call) => new Map(arraysIn(call.args).map(({ path, value }) => [value, `argument ${path}`]));
+
 /** A text that is the same for the same results, bit for bit; NaNs of floats are one. */
 export function digest(value, depth = 0, seen = new Map()) {
   if (value === null || value === undefined || typeof value === 'boolean') return String(value);
   if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
   if (typeof value === 'function') return 'function';
   if (typeof value !== 'object') return `${typeof value}:${String(value)}`;
+  if (seen.has(value)) return seen.get(value);
   if (isArray(value)) {
     const copy = copyArray(value);
     if (copy instanceof Float32Array || copy instanceof Float64Array)
@@ -53,8 +57,7 @@ export function digest(value, depth = 0, seen = new Map()) {
     return `${tagOf(value)}[${lengthOf(value)}]${createHash('sha1').update(new Uint8Array(copy.buffer)).digest('hex')}`;
   }
   if (depth > 6) return '...';
-  if (seen.has(value)) return `again:${seen.get(value)}`;
-  seen.set(value, seen.size);
+  seen.set(value, `again:${seen.size}`);
   const inner = (v) => digest(v, depth + 1, seen);
   if (value instanceof Map) return `Map{${[...value].map(([k, v]) => `${inner(k)}=>${inner(v)}`).join()}}`;
   if (value instanceof Set) return `Set{${[...value].map(inner).join()}}`;

@@ -16,6 +16,7 @@ import {
   parts,
   put,
   standsFor,
+  strange,
 } from './typed.mjs';
 
 /** Moves an array onto a buffer that can be resized; returns that. */
@@ -142,6 +143,7 @@ export function callbacks(call, r) {
   );
   if (all.length === 0) return undefined;
   const { path, value } = r.pick(all);
+  if (strange.has(value)) return undefined;
   const { word, act } = mischief(call, r);
   const how = r.below(4);
   const made = function (...args) {
@@ -149,7 +151,8 @@ export function callbacks(call, r) {
     if (how === 0) return undefined;
     return Reflect.apply(value, this, args);
   };
-  if (how !== 0) standsFor.set(made, undefined);
+  if (how === 0) strange.add(made);
+  else standsFor.set(made, undefined);
   put(call.args, path, made);
   return how === 0 ? `${path}: a function returns nothing` : `${path}: a function ${word}`;
 }

@@ -1,6 +1,6 @@
 /** One round: builds a valid call of a function, breaks it, makes it, and says what is wrong with what came. */
 import { BREAKS } from './breaks.mjs';
-import { digest, faultOf, firstChange, onCopies, outputs, snapshot } from './judge.mjs';
+import { argumentsOf, digest, faultOf, firstChange, onCopies, outputs, snapshot } from './judge.mjs';
 import { random } from './random.mjs';
 import { armed } from './typed.mjs';
 
@@ -56,7 +56,7 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
   /** A text of what a call gave: what it returned, or what its table says to look at. */
   const seen = (call, result) => {
     try {
-      return digest(call.observe ? call.observe(result, call) : result);
+      return digest(call.observe ? call.observe(result, call) : result, 0, argumentsOf(call));
     } catch (error) {
       return `looking at it throws ${error?.message}`;
     }

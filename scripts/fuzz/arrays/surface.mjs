@@ -15,10 +15,12 @@ export const PACKAGES = [
   'attention',
   'chat',
   'hub',
+  'ops',
 ];
 
 const isClass = (f) => typeof f === 'function' && /^class\b/.test(Function.prototype.toString.call(f));
-const keyName = (key) => (typeof key === 'symbol' ? `[${key.description}]` : key);
+const keyName = (key) =>
+  key === Symbol.dispose ? '[dispose]' : typeof key === 'symbol' ? `[${key.description}]` : key;
 
 /** Functions, getters and methods of an object or a prototype, by name. */
 function members(owner) {

@@ -7,6 +7,7 @@ export const calls = {
     ],
     f: (options, find) => m.chooseKernels('f', options, find),
     says: [''],
+    anyObject: true,
   }),
   explainIsa: () => ({ args: [{ name: 'none', loaded: true, reason: 'r', isa: 'avx2', cpuFeatures: ['avx2'] }] }),
   loadAddon: () => ({ args: [{ packageUrl: import.meta.url, packageName: 'no-such-package', name: 'none' }] }),

@@ -33,7 +33,7 @@ const checker = (r, m) =>
 export const calls = {
   Sampler: (r, m) => ({
     args: [options(r, m)],
-    observe: (s) => ({ seed: s.seed, params: s.params, position: s.position }),
+    observe: (s) => ({ params: s.params, position: s.position }),
   }),
   'Sampler.position': (r, m) => ({ self: sampler(r, m), args: [] }),
   'Sampler.sample': (r, m) => ({ self: sampler(r, m), args: [r.floats(V)], state: ({ self }) => self.position }),

@@ -1,0 +1,144 @@
+/** Valid calls of ops: tensors, pages, steps, and backends made of nothing. What makes checks is called by the tables of the kernels. */
+const LAYERS = () => [
+  { ratio: 0, window: 8, headDim: 8 },
+  { ratio: 4, window: 8, headDim: 8, indexHeadDim: 4 },
+  { ratio: 128, window: 8, headDim: 8 },
+];
+const KINDS = ['window', 'open4', 'entries4', 'open128', 'entries128'];
+const memory = () => ({ grow: () => undefined, copyPage: () => undefined });
+const pool = (m) => new m.PagePool(KINDS, 8, memory(), { window: 40 });
+const counts = (p) => JSON.stringify(p.counts);
+/** A pool with one page taken of a kind. */
+const used = (m, kind = 'window') => {
+  const p = pool(m);
+  p.take(kind);
+  return p;
+};
+const inPool = (args) => (r, m) => ({ self: used(m), args: args(r), state: ({ self }) => counts(self) });
+const sequence = (r, m) => {
+  const s = new m.SequencePages(pool(m));
+  s.open(r.pick([0, 3, 130]));
+  s.reserve(s.length + 4);
+  return s;
+};
+const held = ({ self }) => JSON.stringify([self.length, self.pages, self.pool.counts]);
+const ofSequence = (args) => (r, m) => {
+  const self = sequence(r, m);
+  return { self, args: args(r, self, m), state: held, observe: (result) => (typeof result === 'object' ? 0 : result) };
+};
+const rows = (r, m) => {
+  const s = new m.StepRows(8, KINDS);
+  s.add(sequence(r, m), [1, 2, 3], 0, 3);
+  return s;
+};
+const filled = ({ self }) => JSON.stringify([self.rows, self.sequences, self.wanted, [...self.ids]]);
+const ofRows = (args) => (r, m) => ({ self: rows(r, m), args: args(r, m), state: filled });
+const ARRAYS = { f32: Float32Array, i32: Int32Array, u8: Uint8Array, bf16: Uint16Array, e4m3: Uint8Array };
+const dtype = (r) => r.pick(Object.keys(ARRAYS));
+const tensor = (r, m) => {
+  const d = dtype(r);
+  return new m.HostTensor(d, [2, 3], new ARRAYS[d](6));
+};
+const ofTensor = (args) => (r, m) => ({
+  self: tensor(r, m),
+  args: args(r),
+  observe: (v) => (v instanceof m.HostTensor ? v.data : v),
+});
+const backend = (m) => ({ ...Object.fromEntries(m.OP_NAMES.map((name) => [name, () => undefined])), name: 'none' });
+const made =
+  (name, args = () => []) =>
+  (r, m) => ({
+    args: args(r, m),
+    anyObject: true,
+    mayThrow: () => true,
+    mayRefuse: true,
+    observe: () => 0,
+    f: m[name],
+  });
+
+export const calls = {
+  HostTensor: (r) => {
+    const d = dtype(r);
+    return { args: [d, [2, 3], new ARRAYS[d](6)], says: ['tensor'], observe: (t) => [...t.data] };
+  },
+  'HostTensor.arrayOf': ofTensor((r) => ['f', 'x', dtype(r)]),
+  'HostTensor.data': ofTensor(() => []),
+  'HostTensor.view': ofTensor((r) => [r.int(0, 1), 1]),
+  'HostTensor.dispose': ofTensor(() => []),
+  'HostTensor.[dispose]': ofTensor(() => []),
+  'HostTensor.is': (r, m) => ({ args: [tensor(r, m)], anyObject: true }),
+  adoptTensor: (r) => ({ args: [r.floats(6), [2, 3]], says: ['tensor'], observe: (t) => [...t.data] }),
+  hostTensor: (r) => ({ args: [dtype(r), [2, 3]], says: ['alloc', 'tensor'], observe: (t) => [...t.data] }),
+  hostArray: (r, m) => ({
+    args: [tensor(r, m)],
+    f: (x) => m.hostArray('f', 'x', x, x.dtype),
+    says: [''],
+    anyObject: true,
+    mayThrow: () => true,
+  }),
+  bytesOf: (r) => ({ args: [dtype(r)] }),
+  PagePool: () => ({ args: [[...KINDS], 8, memory(), { window: 40 }], observe: counts }),
+  'PagePool.counts': inPool(() => []),
+  'PagePool.available': inPool((r) => [r.pick(KINDS)]),
+  'PagePool.take': inPool((r) => [r.pick(KINDS)]),
+  'PagePool.holders': inPool(() => ['window', 0]),
+  'PagePool.hold': inPool(() => ['window', 0]),
+  'PagePool.drop': inPool(() => ['window', 0]),
+  'PagePool.own': inPool((r) => ['window', 0, r.int(0, 9)]),
+  SequencePages: (r, m) => ({ args: [pool(m)], observe: (s) => s.length }),
+  'SequencePages.length': ofSequence(() => []),
+  'SequencePages.disposed': ofSequence(() => []),
+  'SequencePages.pages': ofSequence(() => []),
+  'SequencePages.list': ofSequence((r) => [r.pick(KINDS)]),
+  'SequencePages.missing': ofSequence((r, s) => [r.pick(KINDS), s.length + 5]),
+  'SequencePages.isReserved': ofSequence((r, s) => [s.length + 2]),
+  'SequencePages.reserve': (r, m) => ({
+    ...ofSequence((_, s) => [s.length + r.int(0, 90)])(r, m),
+    state: undefined,
+    says: ['PagePool.take'],
+  }), // keeps what it has taken
+  'SequencePages.commit': ofSequence((r, s) => [s.length + r.int(0, 4)]),
+  'SequencePages.retain': ofSequence((r, s) => [s.length]),
+  'SequencePages.shortest': ofSequence(() => []),
+  'SequencePages.rewind': ofSequence((r, s) => [s.length]),
+  'SequencePages.clone': ofSequence(() => []),
+  'SequencePages.open': (r, m) => ({ self: new m.SequencePages(pool(m)), args: [r.pick([0, 3, 130])], state: held }),
+  'SequencePages.dispose': ofSequence(() => []),
+  'SequencePages.[dispose]': ofSequence(() => []),
+  StepRows: (r) => ({ args: [r.int(1, 9), [...KINDS]], observe: (s) => [s.maxRows, s.kinds] }),
+  'StepRows.clear': ofRows(() => []),
+  'StepRows.tokensOf': ofRows(() => [0]),
+  'StepRows.add': ofRows((r, m) => [sequence(r, m), r.ints(4, 0, 9), r.int(0, 1), 3]),
+  'StepRows.want': ofRows((r) => [r.int(0, 2)]),
+  'StepRows.memoryRow': (r, m) => {
+    const s = new m.SequencePages(pool(m));
+    s.open(0);
+    s.reserve(4);
+    const self = new m.StepRows(8, KINDS);
+    self.add(s, [1, 2, 3], 0, 3);
+    return { self, args: ['window', 0, r.int(0, 2)] };
+  },
+  'StepRows.is': (r, m) => ({ args: [rows(r, m)], anyObject: true }),
+  takeLayerSpecs: (r, m) => ({ args: [LAYERS()], f: (layers) => m.takeLayerSpecs('f', 'x', layers), says: [''] }),
+  checkLayerSpec: (r, m) => ({
+    args: [r.pick(LAYERS())],
+    f: (layer) => m.checkLayerSpec('f', 'x', layer),
+    says: [''],
+    isData: true,
+  }),
+  filledRows: (r) => ({ args: [r.pick(KINDS), r.int(0, 300)] }),
+  firstLiveRow: (r) => ({ args: [r.pick(KINDS), r.int(0, 300), 8] }),
+  pageBytes: (r) => ({ args: [r.pick(KINDS), LAYERS()] }),
+  pageKindsOf: () => ({ args: [LAYERS()] }),
+  sequenceBytes: (r) => ({ args: [r.int(0, 300), LAYERS()] }),
+  visibleEntries: (r) => ({ args: [r.int(0, 300), r.pick([0, 4, 128])] }),
+  observed: (r, m) => ({ args: [backend(m), { add: () => 0 }], observe: (b) => typeof b.add }),
+  overlaid: (r, m) => ({ args: [backend(m), { add: () => 0 }], observe: (b) => typeof b.add }),
+  missingOperations: (r, m) => ({ args: [backend(m)] }),
+  arrayChecks: made('arrayChecks', () => [() => 0]),
+  makeChecks: made('makeChecks', (r, m) => [m.arrayChecks(() => 0)]),
+  makeMemoryChecks: made('makeMemoryChecks', (r, m) => [m.arrayChecks(() => 0)]),
+  makeValueChecks: made('makeValueChecks', (r, m) => [m.arrayChecks(() => 0)]),
+  makeTakers: made('makeTakers'),
+  onHost: made('onHost', (r, m) => [backend(m)]),
+};
