@@ -42,7 +42,7 @@ export function findModel(model: string, options: FindOptions = {}): FoundModel 
   const o = takeOptions('findModel', options);
   if (o.revision !== undefined) checkRevision('findModel', o.revision);
   const cwd = resolve(o.cwd ?? '.');
-  if (existsSync(resolve(cwd, model))) {
+  if (isThere(resolve(cwd, model))) {
     if (o.revision !== undefined)
       throw new ValueError(
         `findModel: "revision" is for models of the cache, and "${printable(model)}" is a folder here`,
@@ -72,7 +72,7 @@ function findInCache(name: string, cwd: string, { revision = 'main', cacheDir, e
   const where = `the Hugging Face cache ${cache}${cacheDir === undefined && cacheFrom ? ` (${cacheFrom})` : ''}`;
   const pull = `"megamoe pull ${name}${revision === 'main' ? '' : ` --revision ${revision}`}"`;
   const folder = new ModelFolder(cache, name);
-  if (!existsSync(folder.path)) {
+  if (!isThere(folder.path)) {
     const there = modelsOf(cache);
     throw new HubError(
       `findModel: there is no folder "${name}" in ${cwd}, and ${where} has no model of that name` +
@@ -81,7 +81,7 @@ function findInCache(name: string, cwd: string, { revision = 'main', cacheDir, e
   }
   const commit = isCommit(revision) ? revision : commitOf(folder, revision);
   const dir = commit === undefined ? undefined : folder.snapshot(commit);
-  if (commit === undefined || dir === undefined || !existsSync(dir)) {
+  if (commit === undefined || dir === undefined || !isThere(dir)) {
     const there = revisionsOf(folder);
     throw new HubError(
       `findModel: ${where} has ${name}, but not its revision ${revision}` +
@@ -94,6 +94,18 @@ function findInCache(name: string, cwd: string, { revision = 'main', cacheDir, e
       `findModel: ${name} is incomplete in ${where}: ${dir} lacks ${listText(missing)}; ${pull} fetches what is missing`,
     );
   return { dir, name, commit };
+}
+
+/** Whether there is something at a path; a disk that cannot be asked is not taken for a no, which would send people to download. */
+function isThere(path: string): boolean {
+  try {
+    statSync(path);
+    return true;
+  } catch (cause) {
+    const { code = '', message } = cause as NodeJS.ErrnoException;
+    if (['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(code)) return false;
+    throw new HubError(`findModel: ${printable(path)} cannot be read: ${message}`, { cause });
+  }
 }
 
 /** The commit that a branch or tag meant when it was last fetched. */

@@ -2,6 +2,7 @@ import * as fs from 'node:fs';
 import * as promises from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, it, vi } from 'vitest';
+import { findModel } from '../src/find';
 import { makeFolder, ofFile } from '../src/folders';
 import { contents, errorOf, expected, hubServer, leftovers, LOADED, pull, temporaryFolder } from './support';
 
@@ -34,6 +35,13 @@ it('makes a folder and those above it, and says what the disk says', async () =>
   expect((await errorOf(makeFolder(join(dir, 'file')))).code).toBe('EEXIST');
   Object.assign(broken, { step: 'mkdir', end: 'e' });
   expect((await errorOf(makeFolder(join(dir, 'd', 'e', 'f')))).code).toBe('EIO');
+});
+
+it('a path that cannot be looked at is not called missing', () => {
+  const dir = temporaryFolder();
+  fs.symlinkSync('loop', join(dir, 'loop')); // ELOOP
+  expect(() => findModel(join(dir, 'loop'))).toThrow(/^findModel: .*loop cannot be read: ELOOP/);
+  expect(() => findModel(join(dir, 'none'))).toThrow(/there is no folder/);
 });
 
 it('says of which file an error of an open file is', async () => {
