@@ -1,5 +1,5 @@
 /**
- * `node scripts/fault/fault.mjs [--command NAME] [--case TEXT] [--kind KIND] [--how HOW] [--max-n N] [--sample N] [--jobs N] [--short]`: runs every command
+ * `node scripts/fault/fault.mjs [--command NAME] [--case TEXT] [--kind KIND ...] [--how HOW] [--max-n N] [--sample N] [--jobs N] [--short]`: runs every command
  * that writes files with its n-th operation of each kind failing, or with the process killed there, for every n up to `--max-n` (200) and then
  * `--sample` (40) more, until a run is not hit. After each run the folder must hold the old files or the new ones, the exit code and one line must say
  * what failed, and the same command must then complete. `--list` names the cases. Needs a built checkout (`npm start`), Linux with glibc,
@@ -19,7 +19,7 @@ const { values } = parseArgs({
   options: {
     command: { type: 'string' },
     case: { type: 'string' },
-    kind: { type: 'string' },
+    kind: { type: 'string', multiple: true },
     how: { type: 'string' },
     'max-n': { type: 'string', default: '200' },
     sample: { type: 'string', default: '40' },
@@ -234,7 +234,7 @@ let wrong = 0;
 for (const c of chosen) {
   const trial = await new Trial(c).prepare();
   for (const way of values.short ? SHORT : WAYS) {
-    if (values.kind !== undefined && way.kind !== values.kind) continue;
+    if (values.kind !== undefined && !values.kind.includes(way.kind)) continue;
     if (values.how !== undefined && way.how !== values.how) continue;
     wrong += await series(trial, way);
   }

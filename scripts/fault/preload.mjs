@@ -22,8 +22,15 @@ export function compiler() {
   return spawnSync(cc, ['--version']).status === 0 ? cc : undefined;
 }
 
-/** Path of the compiled library. */
+let compiled;
+
+/** Path of the library, compiled when it is older than its source. */
 export function library() {
+  compiled ??= compile();
+  return compiled;
+}
+
+function compile() {
   const path = join(ROOT, '.tmp', 'fault', 'libfault.so');
   if (existsSync(path) && statSync(path).mtimeMs > statSync(SOURCE).mtimeMs) return path;
   mkdirSync(join(ROOT, '.tmp', 'fault'), { recursive: true });
