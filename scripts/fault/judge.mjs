@@ -92,7 +92,9 @@ export function messageFaults({ err, code }, { hit, isUsual }) {
   const faults = [];
   const isInput = code === 2 && ['open', 'read', 'stat'].includes(hit.kind); // a file that was named in an option
   if (code !== 1 && !isInput) faults.push(`exit code ${code}`);
-  const lines = err.split('\n').filter((line) => line !== '' && !isUsual(line) && !PROGRESS.test(line) && line !== '(add --help for the options)');
+  const lines = err
+    .split('\n')
+    .filter((line) => line !== '' && !isUsual(line) && !PROGRESS.test(line) && line !== '(add --help for the options)');
   if (lines.some((line) => /^\s+at |node:internal|^Node\.js v/.test(line))) faults.push('a stack trace');
   const said = lines.filter((line) => /^(?:megamoe|error): /.test(line));
   const last = said.at(-1) ?? '';
