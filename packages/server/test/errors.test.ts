@@ -108,6 +108,13 @@ const BAD: readonly (readonly [string, unknown, string | null])[] = [
   ['max_tokens negative', { ...base, max_tokens: -5 }, 'max_tokens'],
   ['max_completion_tokens', { ...base, max_completion_tokens: 1.5 }, 'max_completion_tokens'],
   ['min_tokens', { ...base, min_tokens: -1 }, 'min_tokens'],
+  ['min_tokens above max_tokens', { ...base, min_tokens: 9, max_tokens: 8 }, 'min_tokens'],
+  [
+    'a part without its text',
+    { messages: [{ role: 'user', content: [{ type: 'text' }] }] },
+    'messages[0].content[0].text',
+  ],
+  ['a part whose text is none', { messages: user('Hi').concat({ role: 'tool', content: [{ type: 'text', text: 5 }] } as never) }, 'messages[1].content[0].text'], // prettier-ignore
   ['n 0', { ...base, n: 0 }, 'n'],
   ['n 1000', { ...base, n: 1000 }, 'n'],
   ['a seed of 2^63', '{"messages": [{"role": "user", "content": "a"}], "seed": 9223372036854775808}', 'seed'],

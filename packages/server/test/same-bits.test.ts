@@ -67,6 +67,19 @@ it('a stream has the tokens and log-probabilities of the whole answer', async ()
   }
 });
 
+it('as many of the likeliest as were asked for, whichever was sampled', async () => {
+  const body = { messages: user('Hi'), thinking: false, temperature: 2, seed: 5, max_tokens: 12, logprobs: true };
+  for (const top of [0, 1, 3]) {
+    const { choices } = (await (await running.post(URL_PATH, { ...body, top_logprobs: top })).json()) as Chunk;
+    const tokens = choices[0]!.logprobs!.content as unknown as {
+      token: string;
+      top_logprobs: { token: string; logprob: number }[];
+    }[];
+    expect(tokens.map(({ top_logprobs }) => top_logprobs.length)).toEqual(tokens.map(() => top));
+    if (top === 1) expect(tokens.some(({ token, top_logprobs }) => top_logprobs[0]!.token !== token)).toBe(true);
+  }
+});
+
 it('a conversation that comes back finds its KV, and nobody else does', async () => {
   const first = { messages: user('What is 21 plus 34? Tell me.'), temperature: 0 };
   const turn = async (body: object): Promise<{ answer: object; usage: Usage }> => {

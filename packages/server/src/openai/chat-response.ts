@@ -55,6 +55,7 @@ export class ChatWriter {
   readonly #effort: string;
   readonly #tokenizer;
   readonly #hasLogprobs: boolean;
+  readonly #top: number;
   readonly #withUsage: boolean;
   /** vLLM's `continuous_usage_stats`. */
   readonly #always: boolean;
@@ -74,6 +75,7 @@ export class ChatWriter {
     this.#effort = `,"reasoning_effort":${JSON.stringify(this.effort)}`;
     this.#tokenizer = served.engine.tokenizer;
     this.#hasLogprobs = fields.logprobs === true;
+    this.#top = fields.top_logprobs ?? 0;
     this.#withUsage = fields.stream_options?.include_usage === true;
     this.#always = fields.stream_options?.continuous_usage_stats === true;
   }
@@ -123,7 +125,7 @@ export class ChatWriter {
   }
 
   #logprobs(scores: readonly ScoredToken[], always: boolean) {
-    return this.#hasLogprobs && (always || scores.length > 0) ? chatLogprobs(this.#tokenizer, scores) : null;
+    return this.#hasLogprobs && (always || scores.length > 0) ? chatLogprobs(this.#tokenizer, scores, this.#top) : null;
   }
 
   /** A chunk of a stream. There is one for each token: what all have alike is written once, the rest put between. */

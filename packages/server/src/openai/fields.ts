@@ -136,8 +136,21 @@ export function stopsOf({ stop }: CommonFields): readonly string[] {
 }
 
 /** Checks of fields that depend on each other. */
-export function checkTogether(fields: CommonFields): void {
+export function checkTogether(
+  fields: CommonFields & {
+    readonly max_tokens?: number | null | undefined;
+    readonly max_completion_tokens?: number | null | undefined;
+  },
+): void {
   if (fields.stream_options && !fields.stream) {
     throw badRequest('"stream_options" belongs to "stream": true.', 'stream_options');
+  }
+  const { min_tokens: least, max_tokens: most, max_completion_tokens: all } = fields;
+  const limit = all ?? most;
+  if (typeof least === 'number' && typeof limit === 'number' && least > limit) {
+    throw badRequest(
+      `"min_tokens" must be at most as many as ${limit}, the most tokens that are asked for.`,
+      'min_tokens',
+    );
   }
 }

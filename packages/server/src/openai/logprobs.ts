@@ -13,12 +13,13 @@ function entry(tokenizer: Tokenizer, { tokenId, logprob }: TokenLogprob) {
   return { token: decoder.decode(bytes), logprob: logprobOf(logprob), bytes: [...bytes] };
 }
 
-/** `logprobs` of a choice or chunk of Chat Completions. */
-export function chatLogprobs(tokenizer: Tokenizer, scores: readonly ScoredToken[]) {
+/** `logprobs` of a choice or chunk of Chat Completions: of each token, and of the `top` likeliest at its place. */
+export function chatLogprobs(tokenizer: Tokenizer, scores: readonly ScoredToken[], top: number) {
   return {
     content: scores.map((score) => ({
       ...entry(tokenizer, score),
-      top_logprobs: score.topLogprobs.map((top) => entry(tokenizer, top)),
+      // The engine adds the token itself where it is none of them.
+      top_logprobs: score.topLogprobs.slice(0, top).map((one) => entry(tokenizer, one)),
     })),
     refusal: null,
   };

@@ -50,8 +50,11 @@ export function checkConversation(all: readonly MessageFields[]): void {
     const where = `messages[${i}]`;
     if (Array.isArray(content)) {
       content.forEach((part, k) => {
-        if (typeof part === 'string' || part.type === 'text' || role === 'tool') return;
         const at = `${where}.content[${k}]`;
+        if (typeof part === 'object' && part.type === 'text' && typeof part['text'] !== 'string') {
+          throw badRequest(`"${at}.text" must be a string.`, `${at}.text`);
+        }
+        if (typeof part === 'string' || part.type === 'text' || role === 'tool') return;
         throw badRequest(`"${at}" is of type ${part.type}; this model reads only parts of type text.`, at);
       });
     }
