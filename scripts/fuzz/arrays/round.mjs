@@ -147,7 +147,7 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
 
   async function difference(call, copies, before, { result }) {
     const reference = await attempt(copies);
-    if (!reference.ok && /cannot be allocated|no memory/.test(reference.error?.message)) return []; // the first one holds the memory
+    if (!reference.ok && /cannot be allocated|cannot allocate|no memory/.test(reference.error?.message)) return []; // the first one holds the memory
     if (!reference.ok) return [`taken, though fresh copies are refused: ${reference.error?.message}`];
     const faults = [];
     const [got, want] = [outputs(call), outputs(copies)];
