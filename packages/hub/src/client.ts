@@ -1,6 +1,6 @@
 import { checkObject } from '@megamoe/core';
 import { HubError, PassingError, printable } from './errors';
-import { persist, waitOf, watchdog, type RetryPolicy } from './retry';
+import { orAborted, persist, waitOf, watchdog, type RetryPolicy } from './retry';
 
 /** What the Hub says about a file on the way to it. */
 export interface FileFacts {
@@ -73,7 +73,7 @@ export class HubClient {
       try {
         // Identity: a range of a compressed body is no range of the file.
         const sent = { 'accept-encoding': 'identity', 'user-agent': 'megamoe', ...headers, ...authorization };
-        response = await this.fetcher(url, { headers: sent, redirect: 'manual', signal });
+        response = await orAborted(this.fetcher(url, { headers: sent, redirect: 'manual', signal }), signal);
         checkObject('pullModel', 'fetch(...)', response);
       } catch (e) {
         if (signal.aborted) throw signal.reason;
@@ -82,7 +82,7 @@ export class HubClient {
       if (trusted) note(facts, response.headers);
       const { status } = response;
       if (status === 200 || status === 206 || accept.includes(status)) return { response, facts };
-      await response.body?.cancel().catch(() => undefined);
+      void response.body?.cancel().catch(() => undefined); // not waited for: it may never be answered
       if (!REDIRECTS.has(status)) throw this.refusal(url, response);
       url = this.next(url, response);
     }
@@ -96,7 +96,7 @@ export class HubClient {
       const watch = watchdog(signal, stallMs);
       try {
         const { response } = await this.open(address, headers, watch.signal);
-        const body = await response.text();
+        const body = await orAborted(response.text(), watch.signal);
         return new Response(body, { status: 200, headers: response.headers });
       } catch (e) {
         signal.throwIfAborted();

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -59,7 +59,11 @@ export async function lock(
   { onWait, onLost }: { readonly onWait: (pid: number) => void; readonly onLost: (e: HubError) => void },
 ): Promise<() => void> {
   for (let told = false; ;) {
-    await makeFolder(dir);
+    try {
+      mkdirSync(dir, { recursive: true });
+    } catch {
+      await makeFolder(dir); // says what the disk says
+    }
     const entry = `pull-${machine}-${process.pid}-${beganAt(process.pid)}-${randomBytes(8).toString('hex')}`;
     const path = join(dir, entry);
     writeFileSync(path, '', { flag: 'wx' });

@@ -90,3 +90,19 @@ export function watchdog(
     stalled: () => stalled,
   };
 }
+
+/** What comes first, the answer or the end of `signal`: an answer that nobody gives any more is not waited for, as a fetch that was ended may have it. */
+export async function orAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  void answer.catch(() => undefined); // when it comes too late
+  signal.throwIfAborted();
+  let stop = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([answer, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}

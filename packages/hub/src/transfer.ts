@@ -5,7 +5,7 @@ import type { HubClient } from './client';
 import { HubError, PassingError, printable } from './errors';
 import { ofFile } from './folders';
 import type { RepoFile } from './listing';
-import { persist, watchdog } from './retry';
+import { orAborted, persist, watchdog } from './retry';
 
 /** An attempt that brought so much counts as progress: a server that cuts early and always would else be asked for ever. */
 const PROGRESS_BYTES = 65536;
@@ -161,7 +161,7 @@ class Part {
     const coded = headers.get('content-encoding');
     const isCoded = coded !== null && coded !== 'identity';
     const wrong = async (what: string): Promise<HubError> => {
-      await body?.cancel().catch(() => undefined);
+      void body?.cancel().catch(() => undefined);
       return new HubError(`${printable(file.path)}: ${what}`);
     };
     if (status === 416) return undefined;
@@ -185,7 +185,7 @@ class Part {
 
   /** 416: the server's file ends before the place that was asked for. */
   private async refused({ body }: Response): Promise<void> {
-    await body?.cancel().catch(() => undefined);
+    void body?.cancel().catch(() => undefined);
     const at = this.there;
     const text = `${printable(this.t.file.path)}: the server has no bytes from ${at} on`;
     if (at === 0) throw new HubError(text, { status: 416 });
@@ -193,11 +193,14 @@ class Part {
     throw new PassingError(`${text}; once more from the start`);
   }
 
-  private async take(response: Response, skip: number, watch: { seen(): void }): Promise<void> {
+  private async take(response: Response, skip: number, watch: { seen(): void; signal: AbortSignal }): Promise<void> {
     const { file, signal } = this.t;
+    const reader = response.body?.getReader();
     let passed = 0;
     try {
-      for await (const bytes of response.body ?? []) {
+      for (;;) {
+        const { done, value: bytes } = reader ? await orAborted(reader.read(), watch.signal) : { done: true };
+        if (done) break;
         watch.seen();
         const chunk = bytes.subarray(Math.min(bytes.length, skip - passed));
         passed += bytes.length - chunk.length;
@@ -210,6 +213,7 @@ class Part {
         await this.put(chunk);
       }
     } catch (e) {
+      void reader?.cancel(e).catch(() => undefined); // not waited for, as `for await` does: it may never be answered
       if (e instanceof HubError || isFileError(e)) throw e;
       signal.throwIfAborted();
       const cause = e instanceof Error && e.cause instanceof Error ? e.cause : e;
