@@ -30,9 +30,17 @@ const [head, ...lines] = readFileSync(join(ROOT, 'bench', 'history.csv'), 'utf8'
 const names = fields(head);
 const history = lines.map((line) => Object.fromEntries(fields(line).map((value, i) => [names[i], value])));
 
-/** The newest measurement of a row, on the most threads. */
-function newest(name, shape) {
-  const of = history.filter((row) => row.name === name && row.shape.includes(shape));
+/** Instruction sets that stand beside each other, as a row's runtime names them, and as people do. */
+const ISAS = [
+  ['avx512', 'AVX-512'],
+  ['avx2', 'AVX2'],
+];
+
+/** The newest measurement of a row with an instruction set, on the most threads. */
+function newest(name, shape, isa) {
+  const of = history.filter(
+    (row) => row.name === name && row.shape.includes(shape) && row.runtime.includes(`(${isa})`),
+  );
   const date = of
     .map((row) => row.date)
     .sort()
@@ -41,24 +49,23 @@ function newest(name, shape) {
 }
 
 const found = ROWS.flatMap(([name, shape, label, limit]) => {
-  const row = newest(name, shape);
-  return row === undefined ? [] : [{ ...row, label, limit }];
+  const rows = ISAS.map(([isa]) => newest(name, shape, isa));
+  return rows.includes(undefined) ? [] : [{ label, limit, rows }];
 });
 if (found.length < 5) throw new Error('bench/history.csv holds fewer than five of the rows that the README shows');
-const { machine, runtime } = found.reduce((a, b) => (a.date > b.date ? a : b));
+const latest = found.flatMap(({ rows }) => rows).reduce((a, b) => (a.date > b.date ? a : b));
 const number = (value) =>
   value >= 1000 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3).replace(/\.0+$/, '');
 const share = ({ fraction, unit }) =>
   unit === 'ms' || unit === 'us' ? `${Number(fraction).toFixed(1)} x` : `${(100 * Number(fraction)).toFixed(0)} %`;
+const cell = (row) => `${number(Number(row.median))} ${row.unit} | ${share(row)}`;
 const table = [
-  `Newest rows of \`bench/history.csv\` (${machine}, ${runtime}), by \`npm run -s megamoe -- bench\`; the limit is measured in the same run:`,
+  `Newest rows of \`bench/history.csv\`, ${latest.threads} threads of an ${latest.machine.replace(/ x\d+$/, '')} (${latest.runtime.split(',')[0]}), by`,
+  '`npm run -s megamoe -- bench`, with `--isa avx2` beside it; each limit is measured in the same run:',
   '',
-  '| What | Threads | Measured | Of the limit | Limit |',
-  '|---|---|---|---|---|',
-  ...found.map(
-    (row) =>
-      `| ${row.label} | ${row.threads} | ${number(Number(row.median))} ${row.unit} | ${share(row)} | ${row.limit} |`,
-  ),
+  `| What | ${ISAS.map(([, name]) => `${name} | of the limit`).join(' | ')} | Limit |`,
+  `|---|${ISAS.map(() => '---|---|').join('')}---|`,
+  ...found.map(({ label, limit, rows }) => `| ${label} | ${rows.map(cell).join(' | ')} | ${limit} |`),
 ].join('\n');
 
 const file = join(ROOT, 'README.md');
