@@ -1,6 +1,9 @@
 import { KindError } from '@megamoe/core';
 import { loadGemmAddon } from './binding';
 
+/** Bytes that are looked at together: an array of all bytes of a large array of floats can be longer than arrays are. */
+const PART = 2 ** 30;
+
 /** What the addon has for this; native/bindings/memory.cc is the other side. */
 interface MemoryAddon {
   adviseHugePages(bytes: Uint8Array): void;
@@ -20,5 +23,7 @@ export function adviseHugePages(array: ArrayBufferView): void {
   if (!ArrayBuffer.isView(array)) throw new KindError('adviseHugePages: "array" must be a typed array');
   if (array.byteLength < LARGE) return;
   const addon = loadGemmAddon().addon as MemoryAddon | undefined;
-  addon?.adviseHugePages(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  const { buffer, byteOffset, byteLength } = array;
+  for (let at = 0; at < byteLength; at += PART)
+    addon?.adviseHugePages(new Uint8Array(buffer, byteOffset + at, Math.min(PART, byteLength - at)));
 }

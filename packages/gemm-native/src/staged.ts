@@ -55,12 +55,17 @@ export class HostStaged implements Staged, StagedMemory {
     // One buffer, so that a look at it tells whether an argument lies in here; parts begin at lines of 64 bytes.
     const [codesAt, sfAt] = [roundUp(4 * floats, 64), roundUp(4 * floats, 64) + roundUp(8 * blocks, 64)];
     const rowScaleAt = sfAt + roundUp(blocks, 64);
-    this.buffer = allocate(fn, rowScaleAt + 4 * rowScales);
-    this.rows = new Float32Array(this.buffer, 0, floats);
-    this.codes = new Uint8Array(this.buffer, codesAt, 8 * blocks);
-    this.sf = new Uint8Array(this.buffer, sfAt, blocks);
-    this.rowScale = new Float32Array(this.buffer, rowScaleAt, rowScales);
-    if (isNative) adviseHugePages(new Uint8Array(this.buffer));
+    const bytes = rowScaleAt + 4 * rowScales;
+    try {
+      this.buffer = new ArrayBuffer(bytes);
+      this.rows = new Float32Array(this.buffer, 0, floats);
+      this.codes = new Uint8Array(this.buffer, codesAt, 8 * blocks);
+      this.sf = new Uint8Array(this.buffer, sfAt, blocks);
+      this.rowScale = new Float32Array(this.buffer, rowScaleAt, rowScales);
+    } catch (cause) {
+      throw new ShapeError(`${fn}: cannot allocate ${bytes} bytes`, { cause }); // or an array of that many elements
+    }
+    if (isNative) for (const part of [this.rows, this.codes]) adviseHugePages(part);
   }
 
   /** Whether it was made here: not an object that looks like one. */
@@ -108,14 +113,6 @@ export class HostStaged implements Staged, StagedMemory {
     this.buffer = new ArrayBuffer(0);
     this.codes = this.sf = new Uint8Array(this.buffer);
     this.rowScale = this.rows = new Float32Array(this.buffer);
-  }
-}
-
-function allocate(fn: string, bytes: number): ArrayBuffer {
-  try {
-    return new ArrayBuffer(bytes);
-  } catch (cause) {
-    throw new ShapeError(`${fn}: cannot allocate ${bytes} bytes`, { cause });
   }
 }
 

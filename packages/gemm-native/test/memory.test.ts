@@ -40,3 +40,11 @@ it('takes small and empty arrays, and refuses what is none', () => {
     adviseHugePages([1, 2] as never);
   }).toThrow('adviseHugePages: "array" must be a typed array');
 });
+
+it('takes an array of more bytes than an array has elements, without touching it', () => {
+  const floats = new Float32Array(2 ** 30 + 4096);
+  const before = process.memoryUsage.rss();
+  adviseHugePages(floats);
+  expect(process.memoryUsage.rss() - before).toBeLessThan(2 ** 30);
+  expect(floats[2 ** 30 + 4095]).toBe(0);
+});
