@@ -81,7 +81,7 @@ describe.each(BACKENDS)('indexSelect on $name', ({ kernels }) => {
     const spec = { ratio: 4, window: 1, headDim: 2, indexHeadDim: 2 } as const;
     const { at, cache, step, layer } = oneLayer(kernels, spec, p0, n);
     const visible = Math.floor((p0 + n) / 4);
-    for (let w = 0; w < visible; w++) at('indexEntries', 'entries4', w).set([keys[w]!, 0]);
+    for (let w = 0; n > 0 && w < visible; w++) at('indexEntries', 'entries4', w).set([keys[w]!, 0]);
     const selected = new Int32Array(n * topk + 1).fill(-99);
     const query = Float32Array.from(q.flatMap((v) => [v, 0]));
     const headWeights = Float32Array.from(weights);

@@ -92,8 +92,9 @@ export function watchdog(
 }
 
 /** What comes first, the answer or the end of `signal`: an answer that nobody gives any more is not waited for, as a fetch that was ended may have it. */
-export async function orAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
-  void answer.catch(() => undefined); // when it comes too late
+export async function orAborted<T>(answer: PromiseLike<T> | T, signal: AbortSignal): Promise<T> {
+  const pending = Promise.resolve(answer); // a fetch of the caller's may give anything
+  void pending.catch(() => undefined); // when it comes too late
   signal.throwIfAborted();
   let stop = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -101,7 +102,7 @@ export async function orAborted<T>(answer: Promise<T>, signal: AbortSignal): Pro
     signal.addEventListener('abort', stop, { once: true });
   });
   try {
-    return await Promise.race([answer, aborted]);
+    return await Promise.race([pending, aborted]);
   } finally {
     signal.removeEventListener('abort', stop);
   }

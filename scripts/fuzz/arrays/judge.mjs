@@ -43,6 +43,17 @@ export function faultOf(error, call) {
 /** For {@link digest}: arrays of the call that come back are that argument; what they hold is looked at as memory. */
 export const argumentsOf = (call) => new Map(arraysIn(call.args).map(({ path, value }) => [value, `argument ${path}`]));
 
+/** A text of {@link digest} in which arguments of `call` that are one array have one name: of separate copies they have two. */
+export function oneName(call, text) {
+  const first = new Map();
+  let out = text;
+  for (const { path, value } of arraysIn(call.args)) {
+    if (first.has(value)) out = out.replaceAll(`argument ${path}`, `argument ${first.get(value)}`);
+    else first.set(value, path);
+  }
+  return out;
+}
+
 /** A text that is the same for the same results, bit for bit; NaNs of floats are one. */
 export function digest(value, depth = 0, seen = new Map()) {
   if (value === null || value === undefined || typeof value === 'boolean') return String(value);

@@ -1,6 +1,6 @@
 /** One round: builds a valid call of a function, breaks it, makes it, and says what is wrong with what came. */
 import { BREAKS } from './breaks.mjs';
-import { argumentsOf, digest, faultOf, firstChange, onCopies, outputs, snapshot } from './judge.mjs';
+import { argumentsOf, digest, faultOf, firstChange, onCopies, oneName, outputs, snapshot } from './judge.mjs';
 import { random } from './random.mjs';
 import { armed } from './typed.mjs';
 
@@ -156,7 +156,7 @@ export function makeFuzzer({ module, table, surface, racer, root, only, before: 
       if (mine === undefined || mine.length === bytes.length || was === undefined) continue;
       if (Buffer.compare(was, bytes) !== 0) faults.push(`foreign result: "${path}" was written while it went away`);
     }
-    const [a, b] = [seen(call, result), seen(copies, reference.result)];
+    const [a, b] = [seen(call, result), seen(copies, reference.result)].map((text) => oneName(call, text));
     if (a !== b) faults.push(`foreign result: ${a.slice(0, 200)}, of separate copies ${b.slice(0, 200)}`);
     if (faults.length === 0 && !call.wild) {
       const change = firstChange(before, want);

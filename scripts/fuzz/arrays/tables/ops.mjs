@@ -95,7 +95,7 @@ export const calls = {
   'SequencePages.reserve': (r, m) => ({
     ...ofSequence((_, s) => [s.length + r.int(0, 90)])(r, m),
     state: undefined,
-    says: ['PagePool.take'],
+    says: ['PagePool'],
   }), // keeps what it has taken
   'SequencePages.commit': ofSequence((r, s) => [s.length + r.int(0, 4)]),
   'SequencePages.retain': ofSequence((r, s) => [s.length]),
