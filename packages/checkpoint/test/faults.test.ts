@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import type { TensorToWrite } from '../src/index';
-import { openTensorStore, readConfig, writeCheckpoint, writeSafetensors } from '../src/index';
+import { isThere, openTensorStore, readConfig, writeCheckpoint, writeSafetensors } from '../src/index';
 import { rejected, temporaryFolder, thrown } from './helpers';
 
 /** Steps that change a disk, counted; one of them fails, and after a kill none is done any more. */
@@ -186,5 +186,25 @@ describe('the record of a replacement', () => {
     );
     fs.writeFileSync(join(dir, RECORD), JSON.stringify({ ...record, pid: 2 ** 22 - 3 })); // no process has this number
     expect(found(dir)).toBe(1);
+  });
+});
+
+describe('isThere', () => {
+  it('tells what is there, what is not, and what can be no name', () => {
+    const dir = temporaryFolder();
+    fs.writeFileSync(join(dir, 'file'), '');
+    fs.symlinkSync('nowhere', join(dir, 'dangling'));
+    const there = ['', 'file', 'none', 'file/below', 'dangling', 'x'.repeat(5000), 'nul\0'];
+    expect(there.map((name) => isThere(`${dir}/${name}`))).toEqual([true, true, false, false, false, false, false]);
+  });
+
+  it('throws where the disk cannot say', () => {
+    const dir = temporaryFolder();
+    try {
+      [disk.steps, disk.failAt] = [0, 0];
+      expect(thrown(() => isThere(dir))).toMatch(/^ERR_CHECKPOINT: .* cannot be read: EIO/);
+    } finally {
+      disk.failAt = Infinity;
+    }
   });
 });

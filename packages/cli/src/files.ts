@@ -1,9 +1,9 @@
-import { isSameFile, writeFileInPieces, writeTarget } from '@megamoe/checkpoint';
+import { isSameFile, isThere, writeFileInPieces, writeTarget } from '@megamoe/checkpoint';
 import { readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from './errors';
-import { isThere, readBytes } from './read-file';
+import { readBytes } from './read-file';
 
 /**
  * Writes a file, as every command does: beside its place and renamed to it, through links, into devices and FIFOs. How is

@@ -1,5 +1,6 @@
 import {
   formatSummary,
+  isThere,
   loadTokenizer,
   openCheckpoint,
   type Checkpoint,
@@ -16,7 +17,6 @@ import {
   type WeightSource,
 } from '@megamoe/layers';
 import { missingOperations, type Backend } from '@megamoe/ops';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { addonInfos, createBackend, type BackendOptions } from './backends/create';
 import { FingerprintedSource } from './fingerprint';
@@ -75,7 +75,7 @@ export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model
   const checkpoint = openCheckpoint(dir);
   let model: Model | undefined;
   try {
-    const tokenizer = existsSync(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
+    const tokenizer = isThere(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
     model = await packModel('loadModel', checkpoint, backend, o, {
       tokenizer,
       generation: checkpoint.generation,

@@ -5,11 +5,14 @@ import { badFile, reasonOf } from '../fail';
 export const isAbsence = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 
+/** Codes of what can be no name of anything: too long, or with a NUL in it. */
+const NO_NAME: readonly string[] = ['ENAMETOOLONG', 'ERR_INVALID_ARG_VALUE'];
+
 function ask(path: string, look: (path: string) => Stats): Stats | undefined {
   try {
     return look(path);
   } catch (cause) {
-    if (isAbsence(cause)) return undefined;
+    if (isAbsence(cause) || NO_NAME.includes((cause as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw badFile(path, `cannot be read: ${reasonOf(cause)}`, { cause });
   }
 }

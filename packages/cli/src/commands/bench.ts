@@ -1,3 +1,4 @@
+import { isThere } from '@megamoe/checkpoint';
 import type { KernelIsa } from '@megamoe/gemm-native';
 import { ISAS, MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -10,7 +11,7 @@ import { runBench, runtimeOf } from '../bench/run';
 import type { BenchRow } from '../bench/types';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
-import { isThere, readBytes } from '../read-file';
+import { readBytes } from '../read-file';
 import { defaultModel, fileToWrite, integer } from '../options';
 import { table } from '../table';
 

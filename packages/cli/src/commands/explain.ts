@@ -1,7 +1,6 @@
-import { SafetensorsFile, writeSafetensors } from '@megamoe/checkpoint';
+import { isThere, SafetensorsFile, writeSafetensors } from '@megamoe/checkpoint';
 import { explainSteps, type Dump, type DumpTensor, type Explanation, type FoundMistake } from '@megamoe/reference';
 import { Command, Option } from 'commander';
-import { existsSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { dumpTemplate, TEMPLATE_OPS } from '../dump-template';
 import { UsageError } from '../errors';
@@ -38,7 +37,7 @@ export function explainCommand(io: CliIo): Command {
 }
 
 async function writeTemplate(io: CliIo, file: string, op: string): Promise<void> {
-  if (existsSync(file)) throw new UsageError(`explain: ${file} is there already: name a new file for the template`);
+  if (isThere(file)) throw new UsageError(`explain: ${file} is there already: name a new file for the template`);
   const { metadata, tensors } = dumpTemplate(op);
   await writeSafetensors(file, tensors, { metadata });
   const rows = tensors.map(({ name, dtype, shape }) => [name, dtype, `[${shape.join(', ')}]`]);

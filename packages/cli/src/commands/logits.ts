@@ -1,10 +1,10 @@
-import { writeSafetensors, type TensorToWrite } from '@megamoe/checkpoint';
+import { isThere, writeSafetensors, type TensorToWrite } from '@megamoe/checkpoint';
 import { loadModel, Trace } from '@megamoe/model';
 import { Command } from 'commander';
 import { UsageError } from '../errors';
 import { checkTargets } from '../files';
 import type { CliIo } from '../io';
-import { isThere, readBytes } from '../read-file';
+import { readBytes } from '../read-file';
 import { loadReporter } from '../load-progress';
 import { addModelOptions, fileToWrite, integer, loadOptions, type ModelOptions } from '../options';
 

@@ -1,4 +1,4 @@
-import { openCheckpoint, writeCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
+import { isThere, openCheckpoint, writeCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
 import { ValueError } from '@megamoe/core';
 import { MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, Option } from 'commander';
@@ -17,7 +17,6 @@ import { reportPage, reportTable, type QuantizeReport } from '../quantize/report
 import { sideFiles } from '../quantize/side-files';
 import { selectUnits, type QuantizedLayers } from '../quantize/select';
 import { copiedTensors, quantizedTensors } from '../quantize/tensors';
-import { isThere } from '../read-file';
 import { bytesText } from '../units';
 
 interface QuantizeFlags {

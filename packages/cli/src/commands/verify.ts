@@ -1,12 +1,11 @@
 import { join } from 'node:path';
-import { loadTokenizer, openCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
+import { isThere, loadTokenizer, openCheckpoint, type Checkpoint } from '@megamoe/checkpoint';
 import { createBackend } from '@megamoe/model';
 import { verdictText, verifyBackend } from '@megamoe/verify';
 import { Command } from 'commander';
 import { CheckFailed, UsageError } from '../errors';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
-import { isThere } from '../read-file';
 import { ProgressLine } from '../progress';
 import { addModelOptions, fileToWrite, integer, type ModelOptions } from '../options';
 import { reportText, type VerifyReport } from '../verify/report';

@@ -1,6 +1,7 @@
+import { isThere } from '@megamoe/checkpoint';
 import { readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isThere, readBytes } from '../read-file';
+import { readBytes } from '../read-file';
 
 /** Weights in any format, and indexes of their shards: the quantized checkpoint has its own. */
 const WEIGHTS = /\.(?:safetensors|bin|pt|pth|ckpt|gguf|onnx|onnx_data|h5|msgpack)$|\.index\.json$/i;

@@ -1,6 +1,5 @@
-import { loadTokenizer, type Tokenizer } from '@megamoe/checkpoint';
+import { isThere, loadTokenizer, type Tokenizer } from '@megamoe/checkpoint';
 import { ValueError } from '@megamoe/core';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { EngineClosedError, QueueFullError, WorkerError } from '../errors';
@@ -110,7 +109,7 @@ export class WorkerEngine implements Engine {
         url,
         setup,
         started,
-        existsSync(join(directory, 'tokenizer.json')) ? loadTokenizer(directory) : null,
+        isThere(join(directory, 'tokenizer.json')) ? loadTokenizer(directory) : null,
       );
     } catch (error) {
       await started.worker.terminate();
