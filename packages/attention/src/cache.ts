@@ -120,7 +120,7 @@ export class HostCache implements KvCache {
   readonly memory: readonly LayerMemory[];
   readonly #parts: readonly Partial<Record<CachePart, PartMemory>>[];
   readonly #pages = new Map<PageKind, number>();
-  /** By place of use, the array that was last found to lie outside: it does until memory grows. */
+  /** By place of use, the array that was last found to lie outside: it always will, for memory that grows is new memory. */
   readonly #outside: (Memory | null)[] = [null, null, null, null, null];
   #disposed = false;
 
@@ -201,7 +201,6 @@ export class HostCache implements KvCache {
         });
       }
     }
-    this.#outside.fill(null);
     this.#pages.set(kind, Math.max(pages, this.pages(kind)));
   }
 

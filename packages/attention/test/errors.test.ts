@@ -352,3 +352,47 @@ describe('createAttentionKernels', () => {
     }
   });
 });
+
+describe.each(BACKENDS)('memory of the cache as an argument, on $name', ({ kernels: k }) => {
+  it('is refused whichever part it is, also after an array that lies outside, and after the memory has grown', () => {
+    const { cache, step, layer } = oneLayer(k, { ratio: 4, window: 3, headDim: 4, indexHeadDim: 2 }, 7, 2);
+    const home = { cache, step, layer };
+    const weights = k.packCompressor(f(32), f(4));
+    const compress = { ...home, indexer: false, width: 8, kv: f(16), gate: f(16), eps: 0, weights };
+    const select = { ...home, q: f(4), headWeights: f(2), heads: 1, dim: 2, topk: 1, selected: i(2) };
+    const attend = { ...home, q: f(8), heads: 1, d: 4, selected: Int32Array.of(0, 1), topk: 1, sinks: f(1) };
+    /** Each operation with something in the place of the argument that it must not share with the cache. */
+    const calls: Record<string, (v?: Float32Array) => void> = {
+      'writeWindow: "kv"': (v = f(8)) => k.writeWindow({ ...home, d: 4, kv: v }),
+      'compress: "kv"': (v = f(16)) => k.compress({ ...compress, kv: v }),
+      'compress: "gate"': (v = f(16)) => k.compress({ ...compress, gate: v }),
+      'indexSelect: "selected"': (v) =>
+        k.indexSelect({ ...select, ...(v && { selected: new Int32Array(v.buffer, v.byteOffset, 2) }) }),
+      'attend: "out"': (v = f(8)) => k.attend({ ...attend, softmaxScale: 1, out: v }),
+    };
+    const refuseAll = (): void => {
+      for (const part of [
+        'window',
+        'entries',
+        'openKv',
+        'openGate',
+        'indexEntries',
+        'indexOpenKv',
+        'indexOpenGate',
+      ] as const) {
+        const { data } = cache.part(0, part) as unknown as { data: Float32Array };
+        for (const [argument, call] of Object.entries(calls)) {
+          expect(data.length, part).toBeGreaterThanOrEqual(16);
+          call(); // an array outside, which is remembered
+          expect(
+            messageOf(() => call(data.subarray(0, 16))),
+            part,
+          ).toBe(`ShapeError: ${argument} must not lie in "cache"`);
+        }
+      }
+    };
+    refuseAll();
+    for (const kind of ['window', 'entries4', 'open4'] as const) cache.grow(kind, 9);
+    refuseAll();
+  });
+});
