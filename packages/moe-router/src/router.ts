@@ -15,6 +15,7 @@ import {
   placeOf,
   ValueError,
 } from '@megamoe/core';
+import type { Place } from '@megamoe/core';
 import { checkLogits, type Scoring, SCORINGS, scoreRow } from './scores';
 
 /** What a router is made for: the model's routing fields and the largest batch. */
@@ -91,7 +92,7 @@ class ExpertRouter implements Router {
   readonly #scores: Float32Array; // [E] of the token at hand
   readonly #best: Float32Array; // [topk] biased scores of the chosen, best first
   readonly #factor: number;
-  readonly #placeOf = {
+  readonly #places = {
     logits: new ArgPlaces('logits'),
     tokenIds: new ArgPlaces('tokenIds'),
     topkIds: new ArgPlaces('topkIds'),
@@ -129,7 +130,7 @@ class ExpertRouter implements Router {
     topkWeights: Float32Array,
   ): void {
     const { numExperts, topk, scoring } = this.spec;
-    this.#check('route', logits, t, topkIds, topkWeights);
+    const outputs = this.#check('route', logits, t, topkIds, topkWeights);
     if (bias !== null) {
       checkKind('route', 'bias', bias, Float32Array);
       checkLength('route', 'bias', bias, 'E', numExperts);
@@ -137,8 +138,8 @@ class ExpertRouter implements Router {
         if (Number.isNaN(bias[e])) throw new ValueError(`route: "bias" must not be NaN, got NaN at expert ${e}`);
       }
       const read = placeOf('bias', bias, numExperts);
-      checkPlacesApart('route', this.#placeOf.topkIds.of(topkIds, t * topk), read);
-      checkPlacesApart('route', this.#placeOf.topkWeights.of(topkWeights, t * topk), read);
+      checkPlacesApart('route', outputs.ids, read);
+      checkPlacesApart('route', outputs.weights, read);
     }
     for (let row = 0; row < t; row++) {
       scoreRow(scoring, logits, row * numExperts, numExperts, this.#scores, 0);
@@ -156,16 +157,14 @@ class ExpertRouter implements Router {
     topkWeights: Float32Array,
   ): void {
     const { numExperts, topk, scoring } = this.spec;
-    this.#check('routeHash', logits, t, topkIds, topkWeights);
+    const outputs = this.#check('routeHash', logits, t, topkIds, topkWeights);
     checkKind('routeHash', 'tokenIds', tokenIds, Int32Array);
     checkKind('routeHash', 'tid2eid', tid2eid, Int32Array);
     checkCapacity('routeHash', 'tokenIds', tokenIds, 'T', t);
     checkMultiple('routeHash', 'tid2eid.length', tid2eid.length, topk);
-    const ids = this.#placeOf.topkIds.of(topkIds, t * topk);
-    const weights = this.#placeOf.topkWeights.of(topkWeights, t * topk);
-    for (const read of [this.#placeOf.tokenIds.of(tokenIds, t), placeOf('tid2eid', tid2eid, tid2eid.length)]) {
-      checkPlacesApart('routeHash', ids, read);
-      checkPlacesApart('routeHash', weights, read);
+    for (const read of [this.#places.tokenIds.of(tokenIds, t), placeOf('tid2eid', tid2eid, tid2eid.length)]) {
+      checkPlacesApart('routeHash', outputs.ids, read);
+      checkPlacesApart('routeHash', outputs.weights, read);
     }
     const vocab = tid2eid.length / topk;
     for (let row = 0; row < t; row++) {
@@ -189,7 +188,14 @@ class ExpertRouter implements Router {
     }
   }
 
-  #check(fn: string, logits: Float32Array, t: number, topkIds: Int32Array, topkWeights: Float32Array): void {
+  /** Checks what both ways of routing take. Returns where the outputs lie. */
+  #check(
+    fn: string,
+    logits: Float32Array,
+    t: number,
+    topkIds: Int32Array,
+    topkWeights: Float32Array,
+  ): { readonly ids: Place; readonly weights: Place } {
     const { maxTokens, numExperts, topk } = this.spec;
     checkInteger(fn, 't', t, 0, maxTokens);
     checkKind(fn, 'logits', logits, Float32Array);
@@ -198,13 +204,14 @@ class ExpertRouter implements Router {
     checkCapacity(fn, 'logits', logits, 'T*E', t * numExperts);
     checkCapacity(fn, 'topkIds', topkIds, 'T*topk', t * topk);
     checkCapacity(fn, 'topkWeights', topkWeights, 'T*topk', t * topk);
-    const read = this.#placeOf.logits.of(logits, t * numExperts);
-    const ids = this.#placeOf.topkIds.of(topkIds, t * topk);
-    const weights = this.#placeOf.topkWeights.of(topkWeights, t * topk);
+    const read = this.#places.logits.of(logits, t * numExperts);
+    const ids = this.#places.topkIds.of(topkIds, t * topk);
+    const weights = this.#places.topkWeights.of(topkWeights, t * topk);
     checkPlacesApart(fn, ids, read);
     checkPlacesApart(fn, weights, read);
     checkPlacesApart(fn, ids, weights);
     checkLogits(fn, logits, t, numExperts);
+    return { ids, weights };
   }
 
   /** Insertion into a list of topk, best first. Experts come in ascending order and must be strictly better: ties keep the lowest id. */

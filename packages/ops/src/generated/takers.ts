@@ -8,7 +8,10 @@ import { Unwrapped } from '../unwrapped';
 
 type Scratch<N extends OpName> = { -readonly [A in keyof OpArgs<N, HostArrays>]: OpArgs<N, HostArrays>[A] };
 
-/** Takes the arguments of a call, each once: what is checked is what is used. The object is good until the next call of that operation. */
+/**
+ * Takes the arguments of a call, each once: what is checked is what is used. The object is good until the next call of that operation. Arguments
+ * that were taken out of tensors come back themselves: `taken === given` says that their arrays need not be asked what they are.
+ */
 export type Takers = { readonly [N in OpName]: (a: OpArgs<N, HostArrays>) => OpArgs<N, HostArrays> };
 
 /** {@link Takers}, with objects that are made once. */
