@@ -1,3 +1,5 @@
+export { bundleWorker } from './bundle';
+export type { BundledWorker } from './bundle';
 export { seeded } from './seeded';
 export type { Seeded } from './seeded';
 export { expectBytes, expectClose } from './compare';

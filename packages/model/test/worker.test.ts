@@ -1,39 +1,29 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { bundleWorker, type BundledWorker } from '@megamoe/testkit';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { build } from 'tsup';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine, EngineRequest, OpenEngineOptions } from '../src/index';
 import { openEngineWith } from '../src/engine/open';
 import { MICRO_FLASH, model, TINY } from './support';
 
-const folder = mkdtempSync(join(tmpdir(), 'megamoe-worker-'));
-const url = pathToFileURL(join(folder, 'killable.mjs'));
+let worker: BundledWorker;
+let url: URL;
 /** Ends the workers of this file as a crash does: at once, in the middle of whatever they do. */
 const murder = new BroadcastChannel('megamoe-worker-test');
 
 beforeAll(async () => {
-  // A worker is JavaScript, and tests run on sources: it is put together here, with all that it imports.
-  await build({
-    entry: { worker: 'src/engine-worker.ts' },
-    outDir: folder,
-    format: 'esm',
-    outExtension: () => ({ js: '.mjs' }),
-    noExternal: [/.*/],
-    config: false,
-    silent: true,
-    banner: { js: "import { createRequire as r } from 'node:module'; const require = r(import.meta.url);" },
-    esbuildOptions: (o) => void (o.conditions = ['@megamoe/source']),
-  });
+  worker = await bundleWorker('src/engine-worker.ts');
+  const killable = join(worker.folder, 'killable.mjs');
+  url = pathToFileURL(killable);
   writeFileSync(
-    join(folder, 'killable.mjs'),
+    killable,
     "new BroadcastChannel('megamoe-worker-test').onmessage = () => process.exit(7); await import('./worker.mjs');",
   );
 });
 afterAll(() => {
   murder.close();
-  rmSync(folder, { recursive: true, force: true });
+  worker.remove();
 });
 
 const open = (o: Partial<OpenEngineOptions> = {}): Promise<Engine> =>

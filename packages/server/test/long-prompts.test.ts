@@ -1,20 +1,20 @@
 /** Long texts are encoded in a thread of their own: others are served meanwhile, and what comes of it is the same. */
 import { encodeConversation, readEncoding, type ConversationRequest } from '@megamoe/chat';
 import { loadTokenizer } from '@megamoe/checkpoint';
+import { bundleWorker, type BundledWorker } from '@megamoe/testkit';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { TokenizerThread } from '../src/tokens/thread';
 import { FakeEngine } from './fake-engine';
 import { serveEngine, TINY, user, WEATHER, type Chunk, type Running } from './support';
-import { buildTokenizerWorker } from './tokenizer-thread';
 
 const tokenizer = loadTokenizer(TINY);
-let worker: Awaited<ReturnType<typeof buildTokenizerWorker>>;
+let worker: BundledWorker;
 let running: Running;
 let engine: FakeEngine;
 
 beforeAll(async () => {
-  worker = await buildTokenizerWorker();
+  worker = await bundleWorker('src/tokenizer-worker.ts');
 });
 afterAll(() => worker.remove());
 afterEach(() => running.server.close({ timeoutMs: 100 }));
