@@ -1,25 +1,7 @@
 /** Safetensors files: a header whose lengths and offsets are right unless one thing was made wrong on purpose. */
+import { DTYPES, dtypeBits } from '../../../packages/checkpoint/dist/index.js';
 import { Pairs, written } from './json.mjs';
 
-/** Bits of the element types that safetensors has. */
-export const BITS = {
-  ...{ BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, U8: 8, I8: 8, F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8 },
-  ...{
-    F8_E5M2FNUZ: 8,
-    I16: 16,
-    U16: 16,
-    F16: 16,
-    BF16: 16,
-    I32: 32,
-    U32: 32,
-    F32: 32,
-    C64: 64,
-    F64: 64,
-    I64: 64,
-    U64: 64,
-  },
-};
-const DTYPES = Object.keys(BITS);
 const NAMES = [
   ...['a', 'b', 'weight', 'layers.0.attn.wq_a.weight', 'x'.repeat(300), '', ' ', '\0', '模型', '\u{1f600}', 'a"b\\c'],
   ...['__proto__', 'constructor', 'toString', 'a/b', '../a', 'e\u0301', '__metadata', 'length', '0', '-1'],
@@ -28,7 +10,7 @@ const SIZES = [0, 1, 1, 2, 2, 3, 4, 5, 7, 8, 16, 17];
 
 /** Bytes of a tensor; undefined when it has no whole number of them. */
 export function bytesOf(dtype, shape) {
-  const bits = shape.reduce((a, n) => a * n, 1) * BITS[dtype];
+  const bits = shape.reduce((a, n) => a * n, 1) * dtypeBits(dtype);
   return bits % 8 === 0 ? bits / 8 : undefined;
 }
 

@@ -20,15 +20,15 @@ const sampler = (r, m) => {
   if (r.flag()) self.accept(r.below(V));
   return self;
 };
-const checker = (r, m) =>
-  new m.StopChecker({
-    stopIds: [7],
-    stopStrings: ['end', 'stop'],
-    ignoreEos: r.flag(),
-    eosIds: [3],
-    includeStop: r.flag(),
-    minTokens: r.below(2),
-  });
+const stops = (r) => ({
+  stopIds: [7],
+  stopStrings: ['end', 'stop'],
+  ignoreEos: r.flag(),
+  eosIds: [3],
+  includeStop: r.flag(),
+  minTokens: r.below(2),
+});
+const checker = (r, m) => new m.StopChecker(stops(r));
 
 export const calls = {
   Sampler: (r, m) => ({
@@ -39,16 +39,7 @@ export const calls = {
   'Sampler.sample': (r, m) => ({ self: sampler(r, m), args: [r.floats(V)], state: ({ self }) => self.position }),
   'Sampler.accept': (r, m) => ({ self: sampler(r, m), args: [r.below(V)], state: ({ self }) => self.position }),
   StopChecker: (r) => ({
-    args: [
-      {
-        stopIds: [7],
-        stopStrings: ['end', 'stop'],
-        ignoreEos: r.flag(),
-        eosIds: [3],
-        includeStop: r.flag(),
-        minTokens: r.below(2),
-      },
-    ],
+    args: [stops(r)],
     observe: (s) => [s.push(1, 'xen'), s.push(2, 'd')],
   }),
   'StopChecker.push': (r, m) => ({
