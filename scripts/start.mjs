@@ -4,4 +4,6 @@ import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
 
 ensureInstalled();
 ensureBuilt();
-await runBuilt(['generate', ...process.argv.slice(2)]);
+const given = process.argv.slice(2);
+// Named, for without a prompt the command reads what is piped in: an open pipe of whoever runs this would never end.
+await runBuilt(['generate', ...(given.length === 0 ? ['The capital of France is'] : given)]);

@@ -27,6 +27,8 @@ export async function readPrompt(
   if (prompt !== undefined && prompt !== '-') return prompt;
   const { stdin } = io;
   if (prompt === '-' && !stdin) throw new UsageError(`${command}: "-" takes a prompt from standard input: pipe one in`);
+  if (stdin)
+    io.progress?.('waiting for the end of standard input, which is the prompt: give one as an argument instead');
   const text = stdin ? (await readPiped(stdin, io.signal, command)).replace(/\r?\n$/, '') : '';
   if (prompt === '-' && text === '') throw new UsageError(`${command}: there is no prompt on standard input`);
   return text === '' ? otherwise : text;

@@ -3,7 +3,9 @@ import { addonInfos } from '@megamoe/model';
 import { repositoryFile } from '@megamoe/testkit';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { runCli } from '../src/index';
 import { cli, MICRO, piped, TINY } from './support';
 
 const BACKENDS = addonInfos().every((info) => info.loaded) ? ['js', 'cpu', 'auto'] : ['js', 'auto'];
@@ -31,6 +33,25 @@ describe('megamoe generate', () => {
     const given = await cli('generate', asked, '--chat');
     expect(given.out).toBe(answer[1]);
     expect((await piped('', 'generate')).out).toBe('The capital of France is Paris.\n');
+  });
+  it('says that it waits while standard input is open', async () => {
+    const said: string[] = [];
+    const abort = new AbortController();
+    const code = await runCli(['generate'], {
+      out: () => undefined,
+      err: () => undefined,
+      isTerminal: false,
+      progress: (text) => void said.push(text),
+      stdin: (async function* () {
+        yield Buffer.from('The capital');
+        await setImmediate();
+        abort.abort(); // as Ctrl-C does
+        yield Buffer.from(' of');
+      })(),
+      signal: abort.signal,
+    });
+    expect([code, said.length]).toEqual([130, 1]);
+    expect(said[0]).toMatch(/waiting for the end of standard input, which is the prompt: give one as an argument/);
   });
   it('says where a prompt is missing that - asks for', async () => {
     const none = await cli('generate', '-');
