@@ -17,14 +17,14 @@ function ask(path: string, look: (path: string) => Stats): Stats | undefined {
   }
 }
 
-/**
- * What there is at a path, links followed; undefined when there is nothing. `existsSync` also says no where the disk cannot be asked, and then
- * a file that is there gets overwritten or left out: here that is a CheckpointError.
- */
+/** What there is at a path, links followed; undefined when there is nothing. Errors: as of `isThere`. */
 export const whatIs = (path: string): Stats | undefined => ask(path, (at) => statSync(at));
 
-/** {@link whatIs} of a link itself. */
+/** `whatIs` of a link itself. */
 export const whatLinkIs = (path: string): Stats | undefined => ask(path, (at) => lstatSync(at));
 
-/** Whether there is something at a path, as {@link whatIs} sees it. */
+/**
+ * Whether there is something at a path, links followed. `existsSync` also says no where the disk cannot be asked, and then a file that is there
+ * gets overwritten or left out: here that is a CheckpointError.
+ */
 export const isThere = (path: string): boolean => whatIs(path) !== undefined;
