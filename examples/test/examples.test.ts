@@ -34,11 +34,15 @@ const SAYS: Readonly<Record<string, readonly (string | RegExp)[]>> = {
   'streaming-chat.mjs': ['> My name is Grace.', 'The capital of Peru is Lima.', 'Your name is Grace.', 'ended by stop'],
 };
 
-/** Makes an example say, on stderr, how many seconds of processor it took: unlike the clock, it does not count who else is at work. */
-const METER = `data:text/javascript,process.on('exit', () => {
-  const { user, system } = process.cpuUsage();
-  process.stderr.write('cpu ' + (user + system) / 1e6);
-})`;
+/**
+ * Makes an example say, on stderr, how many seconds of processor it took: unlike the clock, it does not count who else is at work. Its threads
+ * get the same `--import`; the process is counted once, by the main one.
+ */
+const METER = `data:text/javascript,import { isMainThread } from 'node:worker_threads';
+  if (isMainThread) process.on('exit', () => {
+    const { user, system } = process.cpuUsage();
+    process.stderr.write('cpu ' + (user + system) / 1e6);
+  })`;
 
 function run(file: string): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
