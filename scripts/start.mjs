@@ -3,7 +3,7 @@ import { runBuilt } from './lib/built.mjs';
 import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
 
 ensureInstalled();
-ensureBuilt();
+ensureBuilt({ types: false });
 const given = process.argv.slice(2);
 // Named, for without a prompt the command reads what is piped in: an open pipe of whoever runs this would never end.
 await runBuilt(['generate', ...(given.length === 0 ? ['The capital of France is'] : given)]);

@@ -1,12 +1,14 @@
 /** Brings a checkout to the point where it runs: install, build, addons; each only when something it depends on has changed. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join, sep } from 'node:path';
+import { basename, join, sep } from 'node:path';
 import { mustRun, ROOT, run } from './run.mjs';
 
 const MANIFEST = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const PNPM_VERSION = MANIFEST.packageManager.split('@')[1];
 const PNPM = join(ROOT, '.tools', 'node_modules', 'pnpm', 'bin', 'pnpm.cjs');
+/** What builds a package besides its sources: all are built anew when one of these changes. */
+const BUILT_WITH = ['scripts/build.mjs', 'scripts/lib/bundle.mjs', 'scripts/lib/declarations.mjs', 'pnpm-lock.yaml'];
 const NATIVE_PACKAGES = ['gemm-native', 'attention'];
 
 const SINGLE_PACKAGES = [join(ROOT, 'models', 'tiny'), join(ROOT, 'examples')];
@@ -59,13 +61,20 @@ function digest(texts) {
   return createHash('sha256').update(texts.join('')).update(process.versions.modules).digest('hex');
 }
 
-/** Runs `work` unless the stamp file already holds `value()`; the stamp is written when it succeeds. */
-function unlessStamped(stamp, value, work) {
-  const file = join(ROOT, 'node_modules', '.megamoe', stamp);
-  if (existsSync(file) && readFileSync(file, 'utf8') === value()) return;
-  work();
+const stampFile = (name) => join(ROOT, 'node_modules', '.megamoe', name);
+
+const isStamped = (name, value) => existsSync(stampFile(name)) && readFileSync(stampFile(name), 'utf8') === value;
+
+function stamp(name, value) {
   mkdirSync(join(ROOT, 'node_modules', '.megamoe'), { recursive: true });
-  writeFileSync(file, value());
+  writeFileSync(stampFile(name), value);
+}
+
+/** Runs `work` unless the stamp already holds `value()`; the stamp is written when it succeeds. */
+function unlessStamped(name, value, work) {
+  if (isStamped(name, value())) return;
+  work();
+  stamp(name, value());
 }
 
 function packageFolders() {
@@ -89,25 +98,28 @@ export function ensureInstalled() {
   );
 }
 
-/** Builds packages and addons when a source has changed. Without a compiler the addons are left out, and one line says so. */
-export function ensureBuilt() {
-  const folders = packageFolders();
+/**
+ * Builds packages and addons when a source has changed: JavaScript, and with `types` the declarations that other projects compile against.
+ * Without a compiler the addons are left out, and one line says so.
+ */
+export function ensureBuilt({ types = true } = {}) {
+  const dirs = readdirSync(join(ROOT, 'packages')).map((name) => join(ROOT, 'packages', name));
   // Before anything is built: what is edited meanwhile is stale at the next start.
-  const lines = new Map([
-    ...folders.map((dir) => [dir, sizesAndTimes(filesBelow(dir).sort())]),
-    [ROOT, sizesAndTimes([join(ROOT, 'tsup.config.ts'), join(ROOT, 'pnpm-lock.yaml')])],
-  ]);
-  unlessStamped(
-    'built',
-    () => digest([...lines.values()].flat()),
-    () => {
-      say('building');
-      const turbo = join(ROOT, 'node_modules', 'turbo', 'bin', 'turbo');
-      mustRun(process.execPath, [turbo, 'run', 'build', '--concurrency=2', '--output-logs=errors-only'], {
-        quiet: true,
-      });
-    },
-  );
+  const lines = new Map(dirs.map((dir) => [dir, sizesAndTimes(filesBelow(dir).sort())]));
+  const common = sizesAndTimes(BUILT_WITH.map((file) => join(ROOT, ...file.split('/'))));
+  const build = (...args) => mustRun(process.execPath, [join('scripts', 'build.mjs'), ...args], { quiet: true });
+
+  const isStale = (dir) => !isStamped(`built-${basename(dir)}`, digest([...lines.get(dir), ...common]));
+  const stale = dirs.filter((dir) => isStale(dir) || !existsSync(join(dir, 'dist', 'index.js')));
+  if (stale.length > 0) {
+    say('building');
+    build('--js', ...stale);
+    for (const dir of stale) stamp(`built-${basename(dir)}`, digest([...lines.get(dir), ...common]));
+  }
+  if (types) {
+    const all = () => digest([...[...lines.values()].flat(), ...common]);
+    unlessStamped('declared', all, () => build('--types'));
+  }
   const natives = [...NATIVE_PACKAGES, 'native-kit'].map((name) => join(ROOT, 'packages', name));
   // Where an addon is missing for want of a compiler, another PATH may have one.
   const missing = () => NATIVE_PACKAGES.some((name) => !existsSync(addonFile(name)));
