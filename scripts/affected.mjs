@@ -1,6 +1,6 @@
 /**
  * `node scripts/affected.mjs [BASE]`: what a change since BASE (origin/main), committed or not, can break: all tests of the packages that
- * changed; of packages that depend on them the tests that reach a changed source; lint, formatting and types. A change of manifests,
+ * changed; of other packages the tests that reach a changed source; lint, formatting and types. A change of manifests,
  * READMEs or documents runs the house rules as a whole; a change outside packages, examples and internal runs everything.
  */
 import { spawnSync } from 'node:child_process';
@@ -11,6 +11,7 @@ import { mergeBase } from './lib/git.mjs';
 import { testedFolders, testPackages } from './lib/package-tests.mjs';
 import { collect, mustRun, ROOT } from './lib/run.mjs';
 import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
+import { testsThatReach } from './lib/tests-that-reach.mjs';
 
 /** Files that belong to one package, or to none. */
 const OF_ONE_PACKAGE = /^(packages|internal|examples|\.changeset|\.github|docs)\/|\.md$/;
@@ -25,7 +26,6 @@ if (changed.length === 0) {
   process.exit(0);
 }
 ensureInstalled();
-ensureBuilt();
 const outside = changed.find((file) => !OF_ONE_PACKAGE.test(file));
 if (outside !== undefined) {
   process.stderr.write(`${outside} affects every package\n`);
@@ -37,25 +37,11 @@ const present = changed.filter((file) => existsSync(join(ROOT, file)));
 const tool = (...path) => JSON.stringify(join(ROOT, 'node_modules', ...path));
 const node = JSON.stringify(process.execPath);
 const isCode = changed.every((file) => SOURCE.test(file));
+ensureBuilt({ types: !isCode });
 
 const folders = testedFolders();
 const manifest = (folder) => JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8'));
-const names = new Map(folders.map((folder) => [folder, manifest(folder).name]));
 const own = folders.filter((folder) => changed.some((file) => file.startsWith(`${folder}/`)));
-/** Folders that depend on `roots`, by any number of steps. */
-function dependents(roots) {
-  const found = new Set(roots);
-  for (let before = -1; before !== found.size;) {
-    before = found.size;
-    for (const folder of folders) {
-      const { dependencies = {}, devDependencies = {} } = manifest(folder);
-      const needed = { ...dependencies, ...devDependencies };
-      if ([...found].some((f) => names.get(f) in needed)) found.add(folder);
-    }
-  }
-  return [...found].filter((folder) => !roots.includes(folder));
-}
-
 /** Runs command lines one after the other until one fails. Resolves to the exit code, with all their output printed in one piece. */
 async function job(title, commands, cwd = ROOT) {
   const printed = [`\n== ${title}\n`];
@@ -72,12 +58,20 @@ async function job(title, commands, cwd = ROOT) {
 
 const whole = isCode ? own : [...new Set(['internal/house', ...own])];
 const sources = present.filter((file) => SOURCE.test(file) && !file.includes('/test/'));
-const related = sources.map((file) => JSON.stringify(join(ROOT, file))).join(' ');
-const partly = sources.length > 0 ? dependents(own).filter((folder) => !whole.includes(folder)) : [];
-const jobs = partly.map((folder) => () => {
-  const vitest = `${node} ${tool('vitest', 'vitest.mjs')} related --run --passWithNoTests ${related}`;
-  return job(`${folder}, tests that reach what changed`, [vitest], join(ROOT, folder));
-});
+const texts = git('ls-files', '--cached', '--others', '--exclude-standard', '--', 'packages', 'internal', 'examples')
+  .filter((file) => SOURCE.test(file) && existsSync(join(ROOT, file)))
+  .map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]);
+const names = new Map(folders.map((folder) => [manifest(folder).name, `${folder}/src/index.ts`]));
+const reaching = testsThatReach(sources, new Map(texts), names);
+const jobs = folders
+  .filter((folder) => !whole.includes(folder))
+  .map((folder) => [folder, reaching.filter((file) => file.startsWith(`${folder}/`))])
+  .filter(([, tests]) => tests.length > 0)
+  .map(([folder, tests]) => () => {
+    const files = tests.map((file) => JSON.stringify(file.slice(folder.length + 1))).join(' ');
+    const vitest = `${node} ${tool('vitest', 'vitest.mjs')} run ${files}`;
+    return job(`${folder}, tests that reach what changed`, [vitest], join(ROOT, folder));
+  });
 if (isCode) {
   const code = present.filter((file) => /\.(ts|mjs)$/.test(file)).map((file) => JSON.stringify(file));
   const checks = [

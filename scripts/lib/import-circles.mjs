@@ -1,5 +1,4 @@
-import { posix } from 'node:path';
-import ts from 'typescript';
+import { importGraph, reachable } from './import-graph.mjs';
 
 /**
  * Circles of imports among files, each as a line `a.ts -> b.ts -> a.ts`, one for every group of files that reach each other. An import of
@@ -8,8 +7,8 @@ import ts from 'typescript';
  * @param files Map of path (with /) to text; imports of files that are not in it are left out
  */
 export function importCircles(files) {
-  const imports = new Map([...files].map(([file, text]) => [file, importedFiles(file, text, files)]));
-  const reach = new Map([...files.keys()].map((file) => [file, reachable(file, imports)]));
+  const graph = importGraph(files);
+  const reach = new Map([...files.keys()].map((file) => [file, reachable(file, graph)]));
   const told = new Set();
   const circles = [];
   for (const file of [...files.keys()].sort()) {
@@ -18,34 +17,6 @@ export function importCircles(files) {
     circles.push(circleFrom(file, reach.get(file)));
   }
   return circles;
-}
-
-/** Files that a file imports, exports from or names a type of. */
-function importedFiles(file, text, files) {
-  const found = ts.preProcessFile(text, true, true).importedFiles.map(({ fileName }) => fileName);
-  return found
-    .filter((name) => name.startsWith('.'))
-    .map((name) => resolve(posix.join(posix.dirname(file), name), files))
-    .filter((target) => target !== undefined);
-}
-
-function resolve(path, files) {
-  const bare = path.replace(/\/$/, '');
-  return [bare, `${bare}.ts`, `${bare}/index.ts`, bare.replace(/\.js$/, '.ts')].find((name) => files.has(name));
-}
-
-/** What can be reached from a file in one step or more: Map of file to the one before it on a shortest way. */
-function reachable(from, imports) {
-  const before = new Map();
-  const queue = [from];
-  for (const file of queue) {
-    for (const next of imports.get(file)) {
-      if (before.has(next)) continue;
-      before.set(next, file);
-      if (next !== from) queue.push(next);
-    }
-  }
-  return before;
 }
 
 function circleFrom(file, before) {

@@ -5,6 +5,14 @@ import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ROOT, run } from './tools';
 
+const { testsThatReach } = (await import(join(ROOT, 'scripts', 'lib', 'tests-that-reach.mjs'))) as {
+  testsThatReach: (
+    sources: readonly string[],
+    files: ReadonlyMap<string, string>,
+    packages: ReadonlyMap<string, string>,
+  ) => string[];
+};
+
 const root = mkdtempSync(join(tmpdir(), 'megamoe-runner-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
@@ -85,5 +93,43 @@ describe('the tests of several packages', () => {
     const { code, last } = await test(fake('none', { report: { passed: 0, failed: 0, skipped: 0 } }));
     expect(last).toBe('0 passed, 0 failed, 0 skipped');
     expect(code).toBe(1);
+  });
+});
+
+describe('the tests that reach a source', () => {
+  const files = new Map(
+    Object.entries({
+      'packages/a/src/index.ts': "export { b } from './b';\nnew URL('./worker.js', import.meta.url);",
+      'packages/a/src/b.ts': 'export const b = 1;',
+      'packages/a/src/worker.ts': "import { b } from './b';",
+      'packages/a/test/b.test.ts': "import { b } from '../src/b';",
+      'packages/a/test/support.ts': "import { b } from '../src/b';",
+      'packages/a/test/none.test.ts': "import { it } from 'vitest';",
+      'packages/b/src/index.ts': "import type { B } from '@megamoe/a';",
+      'packages/b/test/all.test.ts': "import * as all from '../src/index';",
+      'packages/cli/src/cli.ts': "await import('./commands/layout');\nawait import('./commands/pull');",
+      'packages/cli/src/commands/layout.ts': "import { b } from '@megamoe/a';",
+      'packages/cli/src/commands/pull.ts': "import './layout-of-cache';",
+      'packages/cli/src/commands/layout-of-cache.ts': '',
+      'packages/cli/test/support.ts': "export { run } from '../src/cli';",
+      'packages/cli/test/layout.test.ts': "import { run } from './support';\nrun('layout');",
+      'packages/cli/test/pull.test.ts': "import { run } from './support';\nrun('pull'); // no layout",
+    }),
+  );
+  const packages = new Map([
+    ['@megamoe/a', 'packages/a/src/index.ts'],
+    ['@megamoe/b', 'packages/b/src/index.ts'],
+  ]);
+
+  it.each([
+    [
+      'packages/a/src/b.ts',
+      ['packages/a/test/b.test.ts', 'packages/b/test/all.test.ts', 'packages/cli/test/layout.test.ts'],
+    ],
+    ['packages/a/src/worker.ts', ['packages/b/test/all.test.ts', 'packages/cli/test/layout.test.ts']],
+    ['packages/cli/src/commands/layout-of-cache.ts', ['packages/cli/test/pull.test.ts']],
+    ['packages/cli/src/cli.ts', ['packages/cli/test/layout.test.ts', 'packages/cli/test/pull.test.ts']],
+  ])('%s: by any number of steps, of commands those that are named', (source, tests) => {
+    expect(testsThatReach([source], files, packages)).toEqual(tests);
   });
 });

@@ -2,7 +2,7 @@
 import { repositoryFile } from '@megamoe/testkit';
 import { spawnSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { builtCli } from '../src/bench/tiny-cases';
+import { builtCli } from '../src/built-cli';
 
 /** Whether something can be preloaded here: fault.mjs says what it needs. */
 const hasCompiler =

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { builtCli } from '../src/bench/tiny-cases';
+import { builtCli } from '../src/built-cli';
 import { MICRO, temporaryFolder } from './support';
 
 const dir = temporaryFolder();

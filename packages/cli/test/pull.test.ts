@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { builtCli } from '../src/bench/tiny-cases';
+import { builtCli } from '../src/built-cli';
 import { cli, MICRO, temporaryFolder, TINY } from './support';
 
 const dir = temporaryFolder();

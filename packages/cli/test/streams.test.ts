@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { builtCli } from '../src/bench/tiny-cases';
+import { builtCli } from '../src/built-cli';
 import { temporaryFolder, TINY } from './support';
 
 const dir = temporaryFolder();

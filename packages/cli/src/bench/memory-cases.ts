@@ -5,9 +5,9 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { promisify } from 'node:util';
+import { builtCli } from '../built-cli';
 import { v4FlashBytes } from './step-cases';
 import { CountingSource, randomTokens, SyntheticSource, v4FlashConfig } from './synthetic';
-import { builtCli } from './tiny-cases';
 import { BenchError, SkipCase, type BenchCase, type BenchContext, type StepShape } from './types';
 
 /** What the child process is asked, as JSON on its command line. */

@@ -1,25 +1,14 @@
 import { openCheckpoint } from '@megamoe/checkpoint';
 import { createModel, loadModel, type GenerateUsage, type Model } from '@megamoe/model';
 import { spawn } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { builtCli } from '../built-cli';
 import { defaultModel } from '../options';
 import { checkSame } from './data';
 import { median } from './measure';
 import { CountingSource, randomTokens, type WeightCount } from './synthetic';
 import { BenchError, SkipCase, type BenchCase, type BenchContext, type Measured } from './types';
-
-/** The built command line, or undefined when there is none. */
-export function builtCli(): string | undefined {
-  let dir = dirname(realpathSync(fileURLToPath(import.meta.url)));
-  while (!existsSync(join(dir, 'package.json'))) {
-    if (dir === dirname(dir)) return undefined;
-    dir = dirname(dir);
-  }
-  const main = join(dir, 'dist', 'main.js');
-  return existsSync(main) ? main : undefined;
-}
 
 /** The shipped model through the public `generate`, and from the shell. */
 export function tinyCases(c: BenchContext): BenchCase[] {
