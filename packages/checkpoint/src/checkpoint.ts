@@ -1,4 +1,5 @@
-import { checkInteger } from '@megamoe/core';
+import { checkInteger, checkString, describe, KindError } from '@megamoe/core';
+import { takeShape } from './arguments';
 import { readConfig } from './config/config';
 import type { GenerationConfig } from './config/generation';
 import { readGenerationConfig } from './config/generation';
@@ -9,7 +10,7 @@ import { badFile, listText, shapeText } from './fail';
 import { kindOfFile } from './file-kind';
 import { whatIs } from './files/there';
 import { Noticed } from './noticed';
-import type { ReadBuffers } from './safetensors/buffers';
+import { checkBuffers, type ReadBuffers } from './safetensors/buffers';
 import { elementCount } from './safetensors/dtypes';
 import type { TensorInfo, TensorStore } from './safetensors/store';
 import { openTensorStore } from './safetensors/store';
@@ -96,27 +97,47 @@ class OpenCheckpoint implements Checkpoint {
   }
 
   read(name: string, start?: number, end?: number, buffers?: ReadBuffers): Uint8Array {
+    checkString('Checkpoint.read', 'name', name);
+    checkBuffers('Checkpoint.read', 'buffers', buffers);
     return this.store.into(buffers, () => this.store.read(name, start, end));
   }
 
   readF32(name: string, shape?: readonly number[]): Float32Array {
+    const fn = 'Checkpoint.readF32';
+    checkString(fn, 'name', name);
+    const want = shape === undefined ? undefined : takeShape(fn, 'shape', shape);
     const info = this.tensors.get(name);
     if (!info) throw badFile(this.dir, 'no such tensor in this checkpoint', { tensor: name });
-    const same = !shape || (shape.length === info.shape.length && shape.every((n, i) => n === info.shape[i]));
-    if (!same)
-      throw badFile(info.file, `expected shape ${shapeText(shape)}, found ${info.dtype} ${shapeText(info.shape)}`, {
+    if (want && !isSameShape(want, info.shape))
+      throw badFile(info.file, `expected shape ${shapeText(want)}, found ${info.dtype} ${shapeText(info.shape)}`, {
         tensor: name,
       });
     return decodeFloats(info, this.store.read(name));
   }
 
   linear(module: string, n: number, k: number): LinearTensor {
-    return this.linearRows(module, n, k, 0, n);
+    return this.#rows('Checkpoint.linear', module, n, k, 0, n);
   }
 
   linearRows(module: string, n: number, k: number, row0: number, rows: number, buffers?: ReadBuffers): LinearTensor {
-    checkInteger('Checkpoint.linearRows', 'row0', row0, 0, n);
-    checkInteger('Checkpoint.linearRows', 'rows', rows, 0, n - row0);
+    return this.#rows('Checkpoint.linearRows', module, n, k, row0, rows, buffers);
+  }
+
+  #rows(
+    fn: string,
+    module: string,
+    n: number,
+    k: number,
+    row0: number,
+    rows: number,
+    buffers?: ReadBuffers,
+  ): LinearTensor {
+    checkString(fn, 'module', module);
+    checkInteger(fn, 'n', n, 0);
+    checkInteger(fn, 'k', k, 0);
+    checkInteger(fn, 'row0', row0, 0, n);
+    checkInteger(fn, 'rows', rows, 0, n - row0);
+    checkBuffers(fn, 'buffers', buffers);
     // A tied model has one matrix for both ends.
     const name = module === 'head' && this.config.tieWordEmbeddings ? 'embed' : module;
     const info = this.#module(name);
@@ -129,20 +150,23 @@ class OpenCheckpoint implements Checkpoint {
   }
 
   expert(layer: number, expert: number, matrix: ExpertMatrix, buffers?: ReadBuffers): ExpertTensor {
-    const info = this.#expertModule(layer, expert, matrix);
+    const info = this.#expertModule('Checkpoint.expert', layer, expert, matrix);
+    checkBuffers('Checkpoint.expert', 'buffers', buffers);
     return this.store.into(buffers, () => this.#matrices.read(info, 0, info.n));
   }
 
   expertScales(layer: number, expert: number, matrix: ExpertMatrix): ExpertScales {
-    return this.#matrices.scales(this.#expertModule(layer, expert, matrix));
+    return this.#matrices.scales(this.#expertModule('Checkpoint.expertScales', layer, expert, matrix));
   }
 
   expertE8m0(layer: number, expert: number, matrix: ExpertMatrix): Uint8Array | undefined {
-    const info = this.#expertModule(layer, expert, matrix);
+    const info = this.#expertModule('Checkpoint.expertE8m0', layer, expert, matrix);
     return info.format === 'mxfp4' ? this.#matrices.e8m0(info, 0, info.n) : undefined;
   }
 
   vector(name: string, length: number): Float32Array {
+    checkString('Checkpoint.vector', 'name', name);
+    checkInteger('Checkpoint.vector', 'length', length, 0);
     const info = this.#plain(name);
     if (elementCount(info.shape) !== length) {
       throw badFile(info.file, `expected ${length} elements, found ${info.dtype} ${shapeText(info.shape)}`, {
@@ -155,9 +179,11 @@ class OpenCheckpoint implements Checkpoint {
   }
 
   ints(name: string, shape: readonly number[]): Int32Array {
+    checkString('Checkpoint.ints', 'name', name);
+    const want = takeShape('Checkpoint.ints', 'shape', shape);
     const info = this.#plain(name);
-    if (shape.length !== info.shape.length || shape.some((n, i) => n !== info.shape[i])) {
-      throw badFile(info.file, `expected shape ${shapeText(shape)}, found ${info.dtype} ${shapeText(info.shape)}`, {
+    if (!isSameShape(want, info.shape)) {
+      throw badFile(info.file, `expected shape ${shapeText(want)}, found ${info.dtype} ${shapeText(info.shape)}`, {
         tensor: info.name,
       });
     }
@@ -179,7 +205,12 @@ class OpenCheckpoint implements Checkpoint {
     this.store.close();
   }
 
-  #expertModule(layer: number, expert: number, matrix: ExpertMatrix): ModuleInfo {
+  #expertModule(fn: string, layer: number, expert: number, matrix: ExpertMatrix): ModuleInfo {
+    if (typeof layer !== 'number' || typeof expert !== 'number')
+      throw new KindError(
+        `${fn}: "layer" and "expert" must be numbers, got ${describe(layer)} and ${describe(expert)}`,
+      );
+    checkString(fn, 'matrix', matrix);
     return this.#module(`layers.${layer}.ffn.experts.${expert}.${matrix}`);
   }
 
@@ -194,6 +225,11 @@ class OpenCheckpoint implements Checkpoint {
     if (!info) throw badFile(this.dir, 'config.json calls for no such tensor', { tensor: name });
     return info;
   }
+}
+
+/** Whether two shapes are one. */
+function isSameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((n, i) => n === b[i]);
 }
 
 /** Routed experts without `input_scale` beside others that have one: no calibration token reached them. */
@@ -232,6 +268,7 @@ function pick<T extends object, K extends keyof T>(from: T, names: readonly K[])
  * @param dir path of the folder
  */
 export function openCheckpoint(dir: string): Checkpoint {
+  checkString('openCheckpoint', 'dir', dir);
   checkFolder(dir);
   const { config: written, openIds, quantizationConfig, expertDtype, warnings: assumed } = readConfig(dir);
   const warnings = [...assumed];

@@ -196,12 +196,14 @@ describe('models/tiny', () => {
 
   it('refuses what is no text and no id', () => {
     expect(thrown(() => tokenizer.encode(1 as unknown as string))).toBe(
-      'ERR_KIND: encode: "text" must be a string, got number',
+      'ERR_KIND: encode: "text" must be a string, got 1',
     );
     expect(thrown(() => tokenizer.decode([1.5]))).toBe(
-      'ERR_VALUE: decode: "id" must be an integer at least 0, got 1.5',
+      'ERR_VALUE: decode: "ids" must hold token ids in [0, 2147483647), got 1.5 at index 0',
     );
-    expect(thrown(() => tokenizer.decode([-1]))).toBe('ERR_VALUE: decode: "id" must be an integer at least 0, got -1');
+    expect(thrown(() => tokenizer.decode([-1]))).toBe(
+      'ERR_VALUE: decode: "ids" must hold token ids in [0, 2147483647), got -1 at index 0',
+    );
     expect(thrown(() => tokenizer.createStream().push(NaN))).toBe(
       'ERR_VALUE: decode: "id" must be an integer at least 0, got NaN',
     );

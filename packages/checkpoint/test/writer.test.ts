@@ -201,7 +201,7 @@ describe('writeSafetensors', () => {
       [{ name: 't', dtype: 'F8_E4M3', shape: [2], data: new Int8Array(2) }],
     ],
     [
-      'ERR_KIND: writeSafetensors: the data of "t" must be a typed array, got number',
+      'ERR_KIND: writeSafetensors: the data of "t" must be a typed array, got Array',
       [{ name: 't', dtype: 'U8', shape: [2], data: [1, 2] as unknown as Uint8Array }],
     ],
     [

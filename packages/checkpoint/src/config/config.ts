@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkObject, checkString } from '@megamoe/core';
 import type * as z from 'zod/mini';
 import { badFile, quote, reasonOf } from '../fail';
 import { settle } from '../files/replacement';
@@ -168,6 +169,8 @@ function checkConsistency(config: ModelConfig, fail: Fail): void {
  * @throws CheckpointError naming the field, what was expected and what was found
  */
 export function parseConfig(json: Record<string, unknown>, file = 'config.json'): ParsedConfig {
+  checkObject('parseConfig', 'json', json);
+  checkString('parseConfig', 'file', file);
   const fail: Fail = (message) => badFile(file, message);
   checkModelType(json, fail);
   const checked = configSchema.safeParse(json, inWords);
@@ -227,6 +230,7 @@ export function parseConfig(json: Record<string, unknown>, file = 'config.json')
 
 /** {@link parseConfig} of `DIR/config.json`. */
 export function readConfig(dir: string): ParsedConfig {
+  checkString('readConfig', 'dir', dir);
   settle(dir);
   const path = join(dir, 'config.json');
   return parseConfig(readJsonObject(path), path);

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
+import { checkInteger, checkString } from '@megamoe/core';
 import * as z from 'zod/mini';
+import { checkOptionalFunction } from '../arguments';
 import { badFile } from '../fail';
 import { settle } from '../files/replacement';
 import { isThere } from '../files/there';
@@ -42,6 +44,10 @@ export function readGenerationConfig(
   vocabSize = Infinity,
   onOdd?: (warning: string) => void,
 ): GenerationConfig | undefined {
+  const fn = 'readGenerationConfig';
+  checkString(fn, 'dir', dir);
+  if (vocabSize !== Infinity) checkInteger(fn, 'vocabSize', vocabSize, 1);
+  checkOptionalFunction(fn, 'onOdd', onOdd);
   settle(dir);
   const path = join(dir, 'generation_config.json');
   if (!isThere(path)) return undefined;

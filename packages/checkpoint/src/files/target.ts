@@ -1,6 +1,7 @@
 import type { BigIntStats } from 'node:fs';
 import { readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join } from 'node:path';
+import { checkString } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
 import { whatLinkIs } from './there';
 
@@ -31,6 +32,7 @@ export function onDisk<T>(path: string, step: () => T): T {
  * @throws CheckpointError when there is no folder for it, or the path is a folder
  */
 export function writeTarget(path: string): WriteTarget {
+  checkString('writeTarget', 'path', path);
   if (/[\\/]$/.test(path)) throw badFile(path, 'cannot be written: it names a folder');
   let at = path;
   for (let links = 0; links < MOST_LINKS; links++) {
@@ -69,6 +71,8 @@ function placeOf(path: string): string | undefined {
  * file system takes that for the same. Paths of files that are not there yet are compared as they would be made.
  */
 export function isSameFile(a: string, b: string): boolean {
+  checkString('isSameFile', 'a', a);
+  checkString('isSameFile', 'b', b);
   const [x, y] = [identity(a), identity(b)];
   if (x !== undefined && y !== undefined) return x.dev === y.dev && x.ino === y.ino;
   if (x !== undefined || y !== undefined) return false;

@@ -1,4 +1,5 @@
 import { lstatSync, statSync, type Stats } from 'node:fs';
+import { checkString } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
 
 /** Whether a file system says that there is nothing of a name, or that what should be its folder is none. */
@@ -27,4 +28,7 @@ export const whatLinkIs = (path: string): Stats | undefined => ask(path, (at) =>
  * Whether there is something at a path, links followed. `existsSync` also says no where the disk cannot be asked, and then a file that is there
  * gets overwritten or left out: here that is a CheckpointError.
  */
-export const isThere = (path: string): boolean => whatIs(path) !== undefined;
+export function isThere(path: string): boolean {
+  checkString('isThere', 'path', path);
+  return whatIs(path) !== undefined;
+}

@@ -14,6 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { checkFunction, checkString } from '@megamoe/core';
+import { checkSignal } from '../arguments';
 import { badFile, reasonOf } from '../fail';
 import { onDisk, writeTarget } from './target';
 import { whatIs } from './there';
@@ -114,6 +116,10 @@ export function syncFolder(dir: string): void {
  * @param signal ends the wait for somebody to read from a FIFO
  */
 export async function writeFileInPieces(path: string, write: WriteContent, signal?: AbortSignal): Promise<void> {
+  const fn = 'writeFileInPieces';
+  checkString(fn, 'path', path);
+  checkFunction(fn, 'write', write);
+  checkSignal(fn, signal);
   const target = writeTarget(path);
   if (target.inPlace) return await writeThrough(path, write, signal);
   removeAbandoned(dirname(target.path), (name) => name === basename(target.path));

@@ -1,3 +1,5 @@
+import { checkOneOf } from '@megamoe/core';
+
 /**
  * Element types of safetensors files, in the order in which the official implementation declares them: a writer sorts tensors by
  * this order, largest first, so that every tensor is aligned. Source: huggingface/safetensors `safetensors/src/tensor.rs`.
@@ -35,6 +37,7 @@ export const DTYPES: readonly Dtype[] = Object.keys(BITS) as Dtype[];
 
 /** Bits of one element. */
 export function dtypeBits(dtype: Dtype): number {
+  checkOneOf('dtypeBits', 'dtype', dtype, DTYPES);
   return BITS[dtype];
 }
 

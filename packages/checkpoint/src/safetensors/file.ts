@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { endianness } from 'node:os';
-import { CheckpointError, UnsupportedError } from '@megamoe/core';
+import { CheckpointError, checkString, describe, KindError, UnsupportedError } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
 import { HEAD_BYTES, kindOfBytes } from '../file-kind';
-import { FRESH, type ReadBuffers } from './buffers';
+import { checkBuffers, FRESH, type ReadBuffers } from './buffers';
 import type { SafetensorsHeader, TensorEntry } from './header';
 import { LENGTH_BYTES, parseHeader, readHeaderLength } from './header';
 
@@ -38,6 +38,7 @@ export class SafetensorsFile {
   /** Opens `path` and checks its header. */
   constructor(path: string) {
     checkLittleEndian();
+    checkString('SafetensorsFile', 'path', path);
     this.path = path;
     try {
       if (!statSync(path).isFile()) throw badFile(path, 'expected a regular file'); // opening a pipe would wait for a writer
@@ -82,6 +83,7 @@ export class SafetensorsFile {
 
   /** The entry of `name`; throws when there is none. */
   entry(name: string): TensorEntry {
+    checkString('SafetensorsFile.entry', 'name', name);
     const entry = this.tensors.get(name);
     if (!entry) throw badFile(this.path, 'no such tensor in this file', { tensor: name });
     return entry;
@@ -92,9 +94,17 @@ export class SafetensorsFile {
    * `buffers` that is memory which later reads write over. Little-endian, as stored.
    */
   read(name: string, start = 0, end?: number, buffers?: ReadBuffers): Uint8Array {
+    const fn = 'SafetensorsFile.read';
+    checkString(fn, 'name', name);
     const entry = this.entry(name);
     const size = entry.end - entry.begin;
     const stop = end ?? size;
+    for (const [arg, n] of [
+      ['start', start],
+      ['end', stop],
+    ] as const)
+      if (typeof n !== 'number') throw new KindError(`${fn}: "${arg}" must be a number, got ${describe(n)}`);
+    checkBuffers(fn, 'buffers', buffers);
     if (!Number.isInteger(start) || !Number.isInteger(stop) || start < 0 || stop < start || stop > size) {
       throw badFile(this.path, `cannot read bytes [${start}, ${stop}) of ${size}`, { tensor: name });
     }

@@ -1,3 +1,4 @@
+import { checkInteger, checkKind, checkString, plainView } from '@megamoe/core';
 import { badFile, quote, reasonOf, shapeText } from '../fail';
 import type { Dtype } from './dtypes';
 import { DTYPES, isDtype, tensorBytes } from './dtypes';
@@ -33,10 +34,15 @@ export interface SafetensorsHeader {
  * Throws CheckpointError when the file is shorter than 8 bytes or the length passes the file or 100 MB.
  */
 export function readHeaderLength(first: Uint8Array, fileBytes: number, file: string): number {
-  if (first.length < LENGTH_BYTES) {
-    throw badFile(file, `not a safetensors file: expected at least ${LENGTH_BYTES} bytes, found ${first.length}`);
+  const fn = 'readHeaderLength';
+  checkKind(fn, 'first', first, Uint8Array);
+  checkInteger(fn, 'fileBytes', fileBytes, 0);
+  checkString(fn, 'file', file);
+  const bytes = plainView(first, Uint8Array);
+  if (bytes.length < LENGTH_BYTES) {
+    throw badFile(file, `not a safetensors file: expected at least ${LENGTH_BYTES} bytes, found ${bytes.length}`);
   }
-  const view = new DataView(first.buffer, first.byteOffset, LENGTH_BYTES);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, LENGTH_BYTES);
   const length = view.getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) {
     throw badFile(file, `header length: expected at most ${MAX_HEADER_BYTES} bytes, found ${length}`);
@@ -107,11 +113,16 @@ function parseMetadata(value: StrictJson, file: string): Map<string, string> {
  * @param file      path, for messages
  */
 export function parseHeader(json: Uint8Array, fileBytes: number, file: string): SafetensorsHeader {
-  const dataStart = LENGTH_BYTES + json.length;
+  const fn = 'parseHeader';
+  checkKind(fn, 'json', json, Uint8Array);
+  checkInteger(fn, 'fileBytes', fileBytes, 0);
+  checkString(fn, 'file', file);
+  const bytes = Uint8Array.from(plainView(json, Uint8Array)); // TextDecoder takes no shared memory
+  const dataStart = LENGTH_BYTES + bytes.length;
   const dataBytes = fileBytes - dataStart;
   let root: StrictJson;
   try {
-    root = parseStrictJson(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(json));
+    root = parseStrictJson(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (cause) {
     throw badFile(file, `the header is not valid JSON: ${reasonOf(cause)}`, { cause });
   }

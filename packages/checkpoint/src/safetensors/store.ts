@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkFunction, checkString } from '@megamoe/core';
 import { badFile, listText, quote, reasonOf } from '../fail';
 import { kindOfFile } from '../file-kind';
 import { settle } from '../files/replacement';
 import { isThere } from '../files/there';
-import type { ReadBuffers } from './buffers';
+import { checkBuffers, type ReadBuffers } from './buffers';
 import type { Dtype } from './dtypes';
 import { SafetensorsFile } from './file';
 import type { StrictJson } from './strict-json';
@@ -100,6 +101,7 @@ function findFiles(dir: string): { files: string[]; index?: ReturnType<typeof re
  * shards must agree on every tensor. Throws CheckpointError.
  */
 export function openTensorStore(dir: string): TensorStore {
+  checkString('openTensorStore', 'dir', dir);
   settle(dir);
   const { files, index } = findFiles(dir);
   const open = new Map<string, SafetensorsFile>();
@@ -145,11 +147,14 @@ export function openTensorStore(dir: string): TensorStore {
       tensors,
       warnings,
       read(name, start, end) {
+        checkString('TensorStore.read', 'name', name);
         const file = holder.get(name);
         if (!file) throw badFile(dir, 'no such tensor in this checkpoint', { tensor: name });
         return file.read(name, start, end, current);
       },
       into(buffers, f) {
+        checkBuffers('TensorStore.into', 'buffers', buffers);
+        checkFunction('TensorStore.into', 'f', f);
         buffers?.rewind();
         current = buffers;
         try {

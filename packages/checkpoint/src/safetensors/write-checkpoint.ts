@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
-import { checkInteger, ValueError } from '@megamoe/core';
+import { checkInteger, checkObject, checkString, describe, KindError, plainView, ValueError } from '@megamoe/core';
+import { takeRecord } from '../arguments';
 import { badFile, listText, quote } from '../fail';
 import { isPlainPath, replaceFiles, settle } from '../files/replacement';
 import { onDisk } from '../files/target';
@@ -10,7 +11,7 @@ import type { WriteContent } from '../files/write-file';
 import { discard, stageFile, syncFolder } from '../files/write-file';
 import { INDEX_FILE, SINGLE_FILE } from './store';
 import type { TensorToWrite, WriteOptions } from './writer';
-import { checkedBytes, checkNames, safetensorsContent } from './writer';
+import { checkedBytes, safetensorsContent, takeTensors, takeWriteOptions } from './writer';
 
 /** Options of {@link writeCheckpoint}. */
 export interface WriteCheckpointOptions extends WriteOptions {
@@ -58,9 +59,24 @@ function indexText(shards: readonly (readonly TensorToWrite[])[]): string {
   return `${JSON.stringify({ metadata: { total_size: total }, weight_map: Object.fromEntries(where) }, null, 2)}\n`;
 }
 
-function fileBytes(content: string | Uint8Array | object): Uint8Array {
-  if (content instanceof Uint8Array) return content;
-  return Buffer.from(typeof content === 'string' ? content : `${JSON.stringify(content, null, 2)}\n`);
+/** A copy of what a file is to hold. */
+function fileBytes(name: string, content: string | Uint8Array | object): Uint8Array {
+  if (describe(content) === 'Uint8Array') return Uint8Array.from(plainView(content as Uint8Array, Uint8Array));
+  if (typeof content === 'string') return Buffer.from(content);
+  if (typeof content !== 'object' || content === null || ArrayBuffer.isView(content))
+    throw new KindError(`${FN}: "files.${name}" must be text, bytes or an object, got ${describe(content)}`);
+  return Buffer.from(`${jsonOf(name, content)}\n`);
+}
+
+function jsonOf(name: string, content: object): string {
+  let cause: unknown;
+  try {
+    const text: unknown = JSON.stringify(content, null, 2);
+    if (typeof text === 'string') return text;
+  } catch (error) {
+    cause = error;
+  }
+  throw new KindError(`${FN}: "files.${name}" must be an object that JSON can hold`, { cause });
 }
 
 /**
@@ -128,11 +144,16 @@ export async function writeCheckpoint(
   tensors: readonly TensorToWrite[],
   options: WriteCheckpointOptions = {},
 ): Promise<void> {
-  const { maxShardBytes = 5e9, files = {}, overwrite = false, onProgress, ...rest } = options;
+  checkString(FN, 'dir', dir);
+  checkObject(FN, 'options', options);
+  const { maxShardBytes = 5e9, files = {}, overwrite = false } = options;
+  const { onProgress, ...rest } = takeWriteOptions(FN, options);
   checkInteger(FN, 'maxShardBytes', maxShardBytes, 1);
-  checkNames(FN, tensors);
-  const shards = planShards(tensors, maxShardBytes);
-  const others = new Map(Object.entries(files).map(([name, content]) => [name, fileBytes(content)]));
+  const own = takeTensors(FN, tensors);
+  const shards = planShards(own, maxShardBytes);
+  const others = new Map(
+    [...takeRecord(FN, 'files', files)].map(([name, content]) => [name, fileBytes(name, content)]),
+  );
   for (const name of others.keys()) {
     if (!isPlainPath(name) || MODEL_FILE.test(name) || name === INDEX_FILE) {
       throw new ValueError(
@@ -146,7 +167,7 @@ export async function writeCheckpoint(
   const old = inTheWay(dir, targets);
   if (old.length && !overwrite) throw badFile(dir, `would overwrite ${listText(old)}; nothing has been written`);
 
-  const total = tensors.reduce((sum, tensor) => sum + checkedBytes(FN, tensor), 0);
+  const total = own.reduce((sum, tensor) => sum + checkedBytes(FN, tensor), 0);
   const made = makeFolders(dir);
   const staged = new Map<string, string>(); // name to temporary name, within the folder
   const stage = async (name: string, content: WriteContent): Promise<void> => {

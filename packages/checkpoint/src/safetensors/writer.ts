@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
-import { checkOneOf, KindError, ShapeError, ValueError } from '@megamoe/core';
+import { checkObject, checkOneOf, checkString, describe, KindError, ShapeError, ValueError } from '@megamoe/core';
+import { bytesOfView, checkOptionalFunction, checkSignal, takeRecord, takeShape } from '../arguments';
 import { quote, shapeText } from '../fail';
 import type { WriteContent } from '../files/write-file';
 import { writeFileInPieces } from '../files/write-file';
@@ -63,16 +64,36 @@ export function checkedBytes(fn: string, { name, dtype, shape }: TensorToWrite):
   return bytes;
 }
 
-/** Names must differ and be text that JSON keeps. */
-export function checkNames(fn: string, tensors: readonly TensorToWrite[]): void {
+/** The tensors, each field read once. Names must differ and be text that JSON keeps; data are looked at when their turn comes. */
+export function takeTensors(fn: string, tensors: readonly TensorToWrite[]): TensorToWrite[] {
+  if (!Array.isArray(tensors)) throw new KindError(`${fn}: "tensors" must be a list, got ${describe(tensors)}`);
   const seen = new Set<string>();
-  for (const { name } of tensors) {
+  return Array.from(tensors as readonly TensorToWrite[], (tensor, i) => {
+    checkObject(fn, `tensors[${i}]`, tensor);
+    const { name, dtype, shape, data } = tensor;
     if (typeof name !== 'string' || name === '__metadata__' || /\p{Cs}/u.test(name)) {
-      throw new ValueError(`${fn}: ${quote(String(name))} cannot be a tensor's name`);
+      const got = typeof name === 'string' ? quote(name) : describe(name);
+      throw new ValueError(`${fn}: ${got} cannot be a tensor's name`);
     }
     if (seen.has(name)) throw new ValueError(`${fn}: two tensors are named ${quote(name)}`);
     seen.add(name);
-  }
+    const own = { name, dtype, shape: takeShape(fn, `${name}.shape`, shape), data };
+    checkedBytes(fn, own);
+    if (typeof data !== 'function') checkedBuffer(fn, own, data);
+    return own;
+  });
+}
+
+/** What {@link WriteOptions} says, each field read once. */
+export function takeWriteOptions(
+  fn: string,
+  { metadata = { format: 'pt' }, signal, onProgress }: WriteOptions,
+): { metadata: ReadonlyMap<string, string>; signal: AbortSignal | undefined; onProgress: WriteOptions['onProgress'] } {
+  const texts = takeRecord(fn, 'metadata', metadata);
+  for (const [key, text] of texts) checkString(fn, `metadata.${key}`, text);
+  checkSignal(fn, signal);
+  checkOptionalFunction(fn, 'onProgress', onProgress);
+  return { metadata: texts, signal, onProgress };
 }
 
 /** The order of the official implementation: by dtype, widest first, then by name as UTF-8. So every tensor is aligned. */
@@ -84,13 +105,9 @@ function inFileOrder(tensors: readonly TensorToWrite[]): TensorToWrite[] {
 }
 
 /** The 8 length bytes and the JSON header, padded with spaces to a multiple of 8. */
-function encodeHeader(
-  fn: string,
-  tensors: readonly TensorToWrite[],
-  metadata: Readonly<Record<string, string>>,
-): Buffer {
+function encodeHeader(fn: string, tensors: readonly TensorToWrite[], metadata: ReadonlyMap<string, string>): Buffer {
   const entries: string[] = [];
-  const sorted = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  const sorted = [...metadata].sort(([a], [b]) => (a < b ? -1 : 1));
   if (sorted.length) entries.push(`"__metadata__":${JSON.stringify(Object.fromEntries(sorted))}`);
   let at = 0;
   for (const tensor of tensors) {
@@ -111,16 +128,14 @@ function encodeHeader(
 
 /** The bytes of one tensor's data, or of a piece of it, whose kind is checked against what its header says. */
 function checkedBuffer(fn: string, { name, dtype }: TensorToWrite, data: ArrayBufferView): Uint8Array {
-  if (!ArrayBuffer.isView(data))
-    throw new KindError(`${fn}: the data of ${quote(name)} must be a typed array, got ${typeof data}`);
-  const kind = data.constructor.name;
-  const raw = kind === 'Uint8Array' || kind === 'Buffer' || kind === 'DataView';
-  if (!raw && !ARRAYS[dtype]?.includes(kind)) {
-    throw new KindError(
-      `${fn}: the data of ${quote(name)} must be ${[...(ARRAYS[dtype] ?? []), 'bytes'].join(' or ')} for ${dtype}, got ${kind}`,
-    );
-  }
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const view = bytesOfView(data);
+  if (view === undefined)
+    throw new KindError(`${fn}: the data of ${quote(name)} must be a typed array, got ${describe(data)}`);
+  const { kind, bytes } = view;
+  if (kind === 'Uint8Array' || kind === 'DataView' || ARRAYS[dtype]?.includes(kind)) return bytes;
+  throw new KindError(
+    `${fn}: the data of ${quote(name)} must be ${[...(ARRAYS[dtype] ?? []), 'bytes'].join(' or ')} for ${dtype}, got ${kind}`,
+  );
 }
 
 /** Throws unless the data of a tensor have the length that its header says. */
@@ -133,14 +148,13 @@ function checkTotal(fn: string, tensor: TensorToWrite, got: number): void {
   );
 }
 
-/** Checks tensors, and makes what writes the bytes of their file. */
+/** Makes what writes the bytes of a file of tensors and options that have been taken. */
 export function safetensorsContent(
   fn: string,
   tensors: readonly TensorToWrite[],
-  { metadata = { format: 'pt' }, signal, onProgress }: WriteOptions,
+  { metadata, signal, onProgress }: ReturnType<typeof takeWriteOptions>,
 ): WriteContent {
   checkLittleEndian();
-  checkNames(fn, tensors);
   const ordered = inFileOrder(tensors);
   const header = encodeHeader(fn, ordered, metadata);
   const total = ordered.reduce((sum, tensor) => sum + checkedBytes(fn, tensor), 0);
@@ -200,5 +214,9 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   options: WriteOptions = {},
 ): Promise<void> {
-  await writeFileInPieces(path, safetensorsContent('writeSafetensors', tensors, options), options.signal);
+  const fn = 'writeSafetensors';
+  checkString(fn, 'path', path);
+  checkObject(fn, 'options', options);
+  const own = takeWriteOptions(fn, options);
+  await writeFileInPieces(path, safetensorsContent(fn, takeTensors(fn, tensors), own), own.signal);
 }

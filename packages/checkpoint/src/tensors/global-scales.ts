@@ -1,3 +1,4 @@
+import { checkOneOf, describe, KindError } from '@megamoe/core';
 import { MIN_INPUT_SCALE } from '@megamoe/nvfp4-quant';
 import { implausibleGlobalScale } from './plausible';
 
@@ -27,6 +28,8 @@ export type GlobalScale =
  * `input_scale` 0). A scale of weights must be finite and above 0.
  */
 export function globalScaleOf(key: GlobalScaleKey, value: number): GlobalScale {
+  checkOneOf('globalScaleOf', 'key', key, GLOBAL_SCALE_KEYS);
+  if (typeof value !== 'number') throw new KindError(`globalScaleOf: "value" must be a number, got ${describe(value)}`);
   const isDivisor = key === 'weight_global_scale' || key === 'input_global_scale';
   const decode = isDivisor ? Math.fround(1 / value) : value;
   if (key === 'input_scale' || key === 'input_global_scale') {

@@ -1,4 +1,20 @@
-import { checkObject, decodeBf16Array, E2M1_MAX, E4M3_MAX, E4M3_VALUES, ValueError } from '@megamoe/core';
+import {
+  checkInteger,
+  checkKind,
+  checkLength,
+  checkMultiple,
+  checkObject,
+  checkOneOf,
+  checkPositive,
+  decodeBf16Array,
+  E2M1_MAX,
+  E4M3_MAX,
+  E4M3_VALUES,
+  newArray,
+  plainView,
+  type TypedArrayClass,
+  ValueError,
+} from '@megamoe/core';
 import { dequantizeMxfp4, dequantizeNvfp4, globalDecodeScale } from '@megamoe/nvfp4-quant';
 
 /** A matrix as BF16 bits, row-major. */
@@ -80,9 +96,68 @@ export interface ExpertScales {
 /** Tile of FP8 scales, in both directions. */
 export const FP8_TILE = 128;
 
+/** The formats of {@link MatrixTensor}. */
+const FORMATS = ['bf16', 'f32', 'fp8', 'mxfp4', 'nvfp4'] as const;
+
+/** A matrix whose fields are read once and checked; its arrays are views of the same memory with methods of their own class. */
+export function takeMatrix(fn: string, tensor: MatrixTensor): MatrixTensor {
+  checkObject(fn, 'tensor', tensor);
+  const { format, n, k } = tensor;
+  checkOneOf(fn, 'tensor.format', format, FORMATS);
+  checkInteger(fn, 'tensor.n', n, 0);
+  checkInteger(fn, 'tensor.k', k, 0);
+  const take = <T extends { readonly length: number }>(
+    arg: string,
+    v: T,
+    kind: TypedArrayClass<T>,
+    [formula, width]: readonly [string, number],
+  ): T => {
+    checkKind(fn, `tensor.${arg}`, v, kind);
+    const own = plainView(v, kind);
+    checkLength(fn, `tensor.${arg}`, own, formula, n * width);
+    return own;
+  };
+  switch (format) {
+    case 'bf16':
+      return { format, n, k, data: take('data', (tensor as Bf16Tensor).data, Uint16Array, ['N*K', k]) };
+    case 'f32':
+      return { format, n, k, data: take('data', (tensor as F32Tensor).data, Float32Array, ['N*K', k]) };
+    case 'fp8': {
+      const { codes, scales } = tensor as Fp8Tensor;
+      const tiles = ['N*ceil(K/128)', Math.ceil(k / FP8_TILE)] as const;
+      return {
+        ...{ format, n, k },
+        ...{ codes: take('codes', codes, Uint8Array, ['N*K', k]), scales: take('scales', scales, Float32Array, tiles) },
+      };
+    }
+    case 'mxfp4': {
+      checkMultiple(fn, 'tensor.k', k, 32);
+      const { codes, e8m0 } = tensor as Mxfp4Tensor;
+      return {
+        ...{ format, n, k },
+        ...{ codes: take('codes', codes, Uint8Array, ['N*K/2', k / 2]) },
+        ...{ e8m0: take('e8m0', e8m0, Uint8Array, ['N*K/32', k / 32]) },
+      };
+    }
+    case 'nvfp4': {
+      checkMultiple(fn, 'tensor.k', k, 16);
+      const { codes, sf, weightGlobalDecodeScale, inputGlobalDecodeScale } = tensor as Nvfp4Tensor;
+      checkPositive(fn, 'tensor.weightGlobalDecodeScale', weightGlobalDecodeScale);
+      if (inputGlobalDecodeScale !== undefined)
+        checkPositive(fn, 'tensor.inputGlobalDecodeScale', inputGlobalDecodeScale);
+      return {
+        ...{ format, n, k, weightGlobalDecodeScale },
+        ...{ codes: take('codes', codes, Uint8Array, ['N*K/2', k / 2]) },
+        ...{ sf: take('sf', sf, Uint8Array, ['N*K/16', k / 16]) },
+        ...(inputGlobalDecodeScale === undefined ? {} : { inputGlobalDecodeScale }),
+      };
+    }
+  }
+}
+
 /** `out[r, c] = e4m3(codes[r, c]) * scales[r, c / 128]`, rounded once. */
 function dequantizeFp8({ n, k, codes, scales }: Fp8Tensor): Float32Array {
-  const out = new Float32Array(n * k);
+  const out = newArray('matrixToFloat32', 'result', Float32Array, 'N*K', n * k);
   const tiles = Math.ceil(k / FP8_TILE);
   for (let r = 0; r < n; r++) {
     for (let t = 0; t < tiles; t++) {
@@ -107,11 +182,11 @@ function checkOverflow(out: Float32Array, k: number, format: string, large: bool
 
 /**
  * The values of a matrix, [N, K] float32. Exact for BF16, MXFP4 and FP8 with powers of two as scales; else each value is rounded once (FP8) or
- * twice (NVFP4: the block scale times the global scale, then the product). F32 comes back as it is, not copied.
+ * twice (NVFP4: the block scale times the global scale, then the product). F32 comes back as a view of the same memory.
  * @throws ValueError for NaN among block scales, and for a value that a quantized format holds and float32 does not
  */
-export function matrixToFloat32(tensor: MatrixTensor): Float32Array {
-  checkObject('matrixToFloat32', 'tensor', tensor);
+export function matrixToFloat32(matrix: MatrixTensor): Float32Array {
+  const tensor = takeMatrix('matrixToFloat32', matrix);
   switch (tensor.format) {
     case 'f32':
       return tensor.data;
@@ -146,7 +221,11 @@ export function matrixToFloat32(tensor: MatrixTensor): Float32Array {
 }
 
 /** Rows `[row0, row0 + rows)` of a matrix that is whole in memory; views, no copies. */
-export function matrixRows(t: MatrixTensor, row0: number, rows: number): MatrixTensor {
+export function matrixRows(matrix: MatrixTensor, row0: number, rows: number): MatrixTensor {
+  const fn = 'matrixRows';
+  const t = takeMatrix(fn, matrix);
+  checkInteger(fn, 'row0', row0, 0, t.n);
+  checkInteger(fn, 'rows', rows, 0, t.n - row0);
   const cut = <T extends Uint8Array | Uint16Array | Float32Array>(data: T, width: number): T =>
     data.subarray(row0 * width, (row0 + rows) * width) as T;
   switch (t.format) {
@@ -164,7 +243,12 @@ export function matrixRows(t: MatrixTensor, row0: number, rows: number): MatrixT
 }
 
 /** Bytes of one row of a matrix of this format with its scales, as a checkpoint stores them (an FP8 tile's scale is as good as nothing). */
-export function matrixRowBytes({ format, k }: MatrixTensor): number {
+export function matrixRowBytes(matrix: MatrixTensor): number {
+  const fn = 'matrixRowBytes';
+  checkObject(fn, 'matrix', matrix);
+  const { format, k } = matrix;
+  checkOneOf(fn, 'matrix.format', format, FORMATS);
+  checkInteger(fn, 'matrix.k', k, 0);
   const bits = { bf16: 16, f32: 32, fp8: 8, mxfp4: 4 + 8 / 32, nvfp4: 4 + 8 / 16 }[format];
   return (k * bits) / 8;
 }

@@ -1,3 +1,5 @@
+import { checkString } from '@megamoe/core';
+
 /**
  * Tensor names. DeepSeek's shipped names are the canonical ones; transformers' module names are brought back to them.
  * Source: huggingface/transformers 5.17 `src/transformers/conversion_mapping.py`, entry `deepseek_v4`, read backwards.
@@ -81,6 +83,7 @@ const TRANSFORMERS =
  * name for all: `layers.N.ffn.experts.gate_up_proj` and `layers.N.ffn.experts.down_proj`.
  */
 export function canonicalName(name: string): string {
+  checkString('canonicalName', 'name', name);
   let out = name;
   if (TRANSFORMERS.test(name)) for (const [pattern, to] of RULES) out = out.replace(pattern, to);
   return out.replace(/\.weight_scale_inv$/, '.scale'); // also beside DeepSeek's names

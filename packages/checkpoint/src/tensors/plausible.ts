@@ -1,3 +1,4 @@
+import { checkString, describe, KindError } from '@megamoe/core';
 import { likelyDirection } from '@megamoe/nvfp4-quant';
 
 /** What the global scales of NVFP4 modules are called, and which way each works on decoding. */
@@ -17,7 +18,10 @@ const DIRECTIONS: Readonly<Record<string, 'decode' | 'encode'>> = {
  * @param value the stored number
  */
 export function implausibleGlobalScale(key: string, value: number): string | undefined {
-  const direction = DIRECTIONS[key];
+  const fn = 'implausibleGlobalScale';
+  checkString(fn, 'key', key);
+  if (typeof value !== 'number') throw new KindError(`${fn}: "value" must be a number, got ${describe(value)}`);
+  const direction = Object.hasOwn(DIRECTIONS, key) ? DIRECTIONS[key] : undefined;
   if (direction === undefined || !(value > 0 && value < Infinity)) return undefined;
   const likely = likelyDirection(value);
   if (likely === 'unclear' || likely === direction) return undefined;

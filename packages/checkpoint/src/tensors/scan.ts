@@ -1,8 +1,16 @@
-import type { CheckpointError } from '@megamoe/core';
-import { ReadBuffers } from '../safetensors/buffers';
+import {
+  checkFunction,
+  checkKind,
+  checkLength,
+  checkObject,
+  KindError,
+  plainView,
+  type CheckpointError,
+} from '@megamoe/core';
+import { checkBuffers, ReadBuffers } from '../safetensors/buffers';
 import type { TensorInfo } from '../safetensors/store';
 import { badBlockScale, checkE8m0, isBadBlockScale, isErased } from './decode';
-import { scaleOf, type ModuleInfo } from './module-info';
+import { scaleOf, takeModule, type ModuleInfo } from './module-info';
 
 /** Scale bytes that are in memory at a time: whole rows of about this many. */
 const PIECE_BYTES = 1 << 20;
@@ -50,13 +58,39 @@ const HISTOGRAM = new ByteHistogram();
  * Looks at the block scales of an NVFP4 or MXFP4 matrix (of all experts, where they are fused in one tensor), in pieces, by the rules of those who
  * read it; its codes are read only where a scale is 0. Yields the bytes that were read since the last time.
  */
-export function* scanBlockScales(
+export function scanBlockScales(
   from: Bytes,
   module: ModuleInfo,
   buffers = new ReadBuffers(),
   codeBuffers = new ReadBuffers(),
 ): Generator<number, BlockScales> {
-  const scale = scaleOf(module)!;
+  const fn = 'scanBlockScales';
+  checkObject(fn, 'from', from);
+  checkFunction(fn, 'from.read', from.read);
+  checkBuffers(fn, 'buffers', buffers);
+  checkBuffers(fn, 'codeBuffers', codeBuffers);
+  const own = takeModule(fn, module);
+  const scale = scaleOf(own);
+  if (scale === undefined || (own.format !== 'nvfp4' && own.format !== 'mxfp4') || own.k < 32)
+    throw new KindError(`${fn}: "module" must be an NVFP4 or MXFP4 matrix with block scales, got ${formatOf(own)}`);
+  const read = (name: string, start: number, end: number, to: ReadBuffers): Uint8Array => {
+    const bytes = from.read(name, start, end, to);
+    checkKind(fn, 'from.read()', bytes, Uint8Array);
+    checkLength(fn, 'from.read()', bytes, 'end - start', end - start);
+    return plainView(bytes, Uint8Array);
+  };
+  return scan(read, own, scale, buffers, codeBuffers);
+}
+
+const formatOf = ({ format, k }: ModuleInfo): string => `${format} with k = ${k}`;
+
+function* scan(
+  read: (name: string, start: number, end: number, to: ReadBuffers) => Uint8Array,
+  module: ModuleInfo,
+  scale: TensorInfo,
+  buffers: ReadBuffers,
+  codeBuffers: ReadBuffers,
+): Generator<number, BlockScales> {
   const isNvfp4 = module.format === 'nvfp4';
   const kSf = module.k / (isNvfp4 ? 16 : 32);
   const counts = new Float64Array(256);
@@ -64,13 +98,13 @@ export function* scanBlockScales(
   let erased = 0;
   const step = Math.max(1, Math.floor(PIECE_BYTES / kSf)) * kSf;
   for (let at = 0; at < scale.bytes; at += step) {
-    const piece = from.read(scale.name, at, Math.min(scale.bytes, at + step), buffers);
+    const piece = read(scale.name, at, Math.min(scale.bytes, at + step), buffers);
     const found = HISTOGRAM.count(piece);
     for (let byte = 0; byte < 256; byte++) counts[byte]! += found[byte]!;
     refused ??= isNvfp4 ? badScale(scale, piece, found, kSf, at / kSf) : badE8m0(scale, piece, found, kSf, at / kSf);
     const zeros = found[0]! + found[0x80]!;
     if (isNvfp4 && zeros > 0 && zeros < piece.length) {
-      const codes = from.read(module.weight.name, 8 * at, 8 * (at + piece.length), codeBuffers);
+      const codes = read(module.weight.name, 8 * at, 8 * (at + piece.length), codeBuffers);
       for (let i = 0; i < piece.length; i++) if ((piece[i]! & 0x7f) === 0 && isErased(codes, i)) erased++;
       yield codes.length;
     }

@@ -1,5 +1,6 @@
+import { checkInteger, checkObject } from '@megamoe/core';
 import type { DraftLayers } from './draft';
-import type { ModuleInfo } from './module-info';
+import { checkedMap, takeModule, type ModuleInfo } from './module-info';
 
 /** Modules that are alike but for their layer and expert. */
 export interface FormatRow {
@@ -15,7 +16,8 @@ export interface FormatRow {
 }
 
 /** Bytes of a module: its part of the weight, and its part of the scales beside it. */
-export function moduleBytes({ n, k, weight, fused, companions }: ModuleInfo): number {
+export function moduleBytes(module: ModuleInfo): number {
+  const { n, k, weight, fused, companions } = takeModule('moduleBytes', module);
   // A fused tensor [E, rows, ...] holds many modules of the same width.
   const share = fused ? n / (fused.rows * fused.experts) : 1;
   let bytes = weight.bytes * share;
@@ -24,14 +26,16 @@ export function moduleBytes({ n, k, weight, fused, companions }: ModuleInfo): nu
 }
 
 /** What a module's format is called in tables. */
-export function formatName({ format, convention }: ModuleInfo): string {
+export function formatName(module: ModuleInfo): string {
+  const { format, convention } = takeModule('formatName', module);
   return convention === undefined ? format : `${format} (${convention})`;
 }
 
 /** Which modules are stored how, largest first: the table of `inspect`. */
 export function formatTable(modules: ReadonlyMap<string, ModuleInfo>): FormatRow[] {
   const rows = new Map<string, FormatRow>();
-  for (const info of modules.values()) {
+  for (const given of checkedMap('formatTable', 'modules', modules).values()) {
+    const info = takeModule('formatTable', given);
     const module = info.name.replace(/^layers\.\d+/, 'layers.*').replace(/experts\.\d+/, 'experts.*');
     const format = formatName(info);
     const key = `${module} ${format} ${info.n} ${info.k}`;
@@ -49,7 +53,8 @@ export function formatTable(modules: ReadonlyMap<string, ModuleInfo>): FormatRow
  */
 export function formatSummary(modules: ReadonlyMap<string, ModuleInfo>, draft?: Pick<DraftLayers, 'layers'>): string {
   const parts = new Map<string, Map<string, number>>();
-  for (const info of modules.values()) {
+  for (const given of checkedMap('formatSummary', 'modules', modules).values()) {
+    const info = takeModule('formatSummary', given);
     const part = /\.ffn\.experts\./.test(info.name)
       ? 'routed experts'
       : /\.shared_experts\./.test(info.name)
@@ -66,7 +71,9 @@ export function formatSummary(modules: ReadonlyMap<string, ModuleInfo>, draft?: 
     const counts = parts.get(part);
     return counts ? [`${part} ${[...counts].map(([format, count]) => `${count} ${format}`).join(', ')}`] : [];
   });
+  if (draft !== undefined) checkObject('formatSummary', 'draft', draft);
   const drafts = draft?.layers ?? 0;
+  checkInteger('formatSummary', 'draft.layers', drafts, 0);
   if (drafts > 0) texts.push(`${drafts === 1 ? 'draft layer' : `${drafts} draft layers`} (mtp) skipped`);
   return texts.join('; ');
 }

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
-import { checkInteger, KindError } from '@megamoe/core';
+import { checkInteger, checkObject, checkString, describe, KindError, takeIds } from '@megamoe/core';
 import { badFile, quote, reasonOf } from '../fail';
 import { settle } from '../files/replacement';
 import { BYTE_CHARACTERS, bytesOfToken } from './byte-level';
@@ -91,6 +91,14 @@ function plainTokenizer(json: TokenizerJson, added: ReadonlyMap<string, number>,
   }
 }
 
+/** Ids of a list or of anything else that can be gone through once. */
+function takeAnyIds(fn: string, ids: Iterable<number>): Iterable<number> {
+  const isOther = typeof ids === 'object' && ids !== null && !('length' in ids);
+  if (!isOther) return takeIds(fn, 'ids', ids as number[]);
+  if (typeof ids[Symbol.iterator] === 'function') return takeIds(fn, 'ids', [...ids]);
+  throw new KindError(`${fn}: "ids" must be token ids, got ${describe(ids)}`);
+}
+
 class BpeTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly specialIds: ReadonlyMap<string, number>;
@@ -117,8 +125,10 @@ class BpeTokenizer implements Tokenizer {
     this.#library = plainTokenizer(json, this.specialIds, file);
   }
 
-  encode(text: string, { parseSpecial = true }: EncodeOptions = {}): number[] {
-    if (typeof text !== 'string') throw new KindError(`encode: "text" must be a string, got ${typeof text}`);
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    checkString('encode', 'text', text);
+    checkObject('encode', 'options', options);
+    const { parseSpecial = true } = options;
     const ids: number[] = [];
     // Splitting at a group keeps what it matched: every odd part is an added token.
     const parts = parseSpecial && this.#markers ? text.split(this.#markers) : [text];
@@ -131,9 +141,10 @@ class BpeTokenizer implements Tokenizer {
   }
 
   decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
+    checkObject('decode', 'options', options);
     const stream = this.createStream(options);
     let text = '';
-    for (const id of ids) text += stream.push(id);
+    for (const id of takeAnyIds('decode', ids)) text += stream.push(id);
     return text + stream.flush();
   }
 
@@ -154,7 +165,9 @@ class BpeTokenizer implements Tokenizer {
     return bytes;
   }
 
-  createStream({ skipSpecial = false }: DecodeOptions = {}): TokenStream {
+  createStream(options: DecodeOptions = {}): TokenStream {
+    checkObject('createStream', 'options', options);
+    const { skipSpecial = false } = options;
     // A decoder in stream mode is the hold-back: it keeps the bytes of an unfinished character. U+FEFF is text here, not a mark.
     const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
     return {
@@ -177,6 +190,7 @@ class BpeTokenizer implements Tokenizer {
  * Throws CheckpointError when the file is missing, damaged or another kind of tokenizer.
  */
 export function loadTokenizer(dir: string): Tokenizer {
+  checkString('loadTokenizer', 'dir', dir);
   settle(dir);
   const file = join(dir, 'tokenizer.json');
   return new BpeTokenizer(readTokenizerJson(file), file, resolve(dir));
