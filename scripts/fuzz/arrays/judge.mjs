@@ -35,6 +35,8 @@ export function faultOf(error, call) {
   if (error.userMade === true) return undefined; // thrown by what the caller passed
   if (!OURS.has(error.code)) return `a bare ${said}`;
   if (SLIP.test(error.message)) return `a slip: ${said}`;
+  const { code, file } = error;
+  if (code === 'ERR_CHECKPOINT' && typeof file === 'string' && error.message.startsWith(`${file}: `)) return undefined; // a file is to blame
   const names = [call.name.split('.').at(-1), ...(call.says ?? [])];
   if (!names.some((name) => error.message.includes(name))) return `does not name the function: ${said}`;
   return undefined;

@@ -81,7 +81,7 @@ export function subclass(call, r) {
   const Class = classOf(found.value);
   const made =
     Class === Uint8Array && r.below(2) === 0
-      ? Buffer.from(copyBytes(found.value))
+      ? Buffer.from(copyBytes(found.value).buffer) // of memory of its own: Node writes to what others share
       : new (derivedClass(Class))(copyBytes(found.value).buffer);
   put(call.args, found.path, made);
   return `${found.path} ${made.constructor.name}`;

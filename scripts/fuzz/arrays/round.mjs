@@ -195,5 +195,6 @@ const kindOf = (text) =>
   text
     .replace(/^foreign result.*/, 'foreign result')
     .replace(/ got .*/, ' got')
+    .replace(/ Received .*/s, '')
     .replace(/-?\d+(\.\d+)?(e[+-]?\d+)?/g, '#')
     .slice(0, 160);

@@ -3,10 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT } from '../../lib/run.mjs';
 
-/**
- * Packages that are called; each has a table of valid calls in `tables/`. Not yet: checkpoint, layers, model, reference, server, verify and cli,
- * whose functions mostly take files, requests or whole models (readers of files: `fuzz.mjs`).
- */
+/** Packages that are called, by their folders; each has a table of valid calls in `tables/` (readers of damaged files: `fuzz.mjs`). */
 export const PACKAGES = [
   'core',
   'native-kit',
@@ -19,6 +16,7 @@ export const PACKAGES = [
   'chat',
   'hub',
   'ops',
+  'checkpoint',
 ];
 
 const isClass = (f) => typeof f === 'function' && /^class\b/.test(Function.prototype.toString.call(f));

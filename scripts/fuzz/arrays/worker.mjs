@@ -2,7 +2,7 @@
  * One process that calls the functions of one package for a while. Where it is stands in the file `current`, so that a signal or a hang can be told;
  * findings and counts go to files too.
  */
-import { appendFileSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { appendFileSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { mix } from './random.mjs';
 import { startRacer } from './racer.mjs';
@@ -20,6 +20,8 @@ if (missing.length + gone.length > 0) {
   process.stderr.write(`${name}: ${text.join('; ')}\n`);
   process.exit(3);
 }
+mkdirSync(join(work, 'here'), { recursive: true });
+process.chdir(join(work, 'here')); // where wrong paths such as "x" lead
 const current = openSync(join(work, 'current'), 'w');
 const before = (id, f) => writeSync(current, JSON.stringify({ id, name: f }).padEnd(160), 0);
 const fuzzer = makeFuzzer({ module, table, surface, racer: startRacer(), root: work, only, before });
