@@ -14,14 +14,10 @@ export function declarePackages(dirs) {
     dirs.map((dir) => join(dir, 'src', 'index.ts')),
     { ...options, noEmit: false, emitDeclarationOnly: true, sourceMap: false },
   );
-  const texts = new Map();
-  const { diagnostics } = program.emit(undefined, (file, text) => texts.set(file.replaceAll('\\', '/'), text));
-  if (diagnostics.length > 0) throw new Error(ts.formatDiagnostics(diagnostics, FORMAT));
   for (const dir of dirs) {
     const dist = join(dir, 'dist');
     removeDeclarations(dist);
-    const source = join(dir, 'src').replaceAll('\\', '/');
-    for (const [name, text] of reachable(source, texts)) {
+    for (const [name, text] of reachable(join(dir, 'src').replaceAll('\\', '/'), program)) {
       mkdirSync(dirname(join(dist, name)), { recursive: true });
       writeFileSync(join(dist, name), text);
     }
@@ -34,27 +30,33 @@ const FORMAT = {
   getNewLine: () => '\n',
 };
 
-/** Declarations that `index.d.ts` in the folder `source` needs, as `[name, text]`, relative imports with the names of JavaScript files. */
-function reachable(source, texts) {
+/** Declarations that the `index.ts` of the folder `source` needs, as `[name, text]`, relative imports with the names of JavaScript files. */
+function reachable(source, program) {
   const found = new Map();
-  const queue = ['index.d.ts'];
-  for (const name of queue) {
-    let text = texts.get(`${source}/${name}`);
-    if (text === undefined) throw new Error(`${source}: there is no ${name}`);
-    const imports = ts.preProcessFile(text, true, true).importedFiles.sort((a, b) => b.pos - a.pos);
-    for (const { fileName } of imports) {
+  const queue = ['index'];
+  for (const module of queue) {
+    let text = declared(`${source}/${module}.ts`, program);
+    for (const { fileName } of ts.preProcessFile(text, true, true).importedFiles) {
       if (!fileName.startsWith('.')) continue;
-      const path = posix.join(posix.dirname(name), fileName).replace(/\/$/, '');
-      const target = [path, posix.join(path, 'index')].find((p) => texts.has(`${source}/${p}.d.ts`));
-      if (target === undefined) throw new Error(`${source}/${name}: nothing is declared for ${fileName}`);
-      const relative = posix.relative(posix.dirname(name), target);
+      const path = posix.join(posix.dirname(module), fileName).replace(/\/$/, '');
+      const target = [path, posix.join(path, 'index')].find((p) => program.getSourceFile(`${source}/${p}.ts`));
+      if (target === undefined) throw new Error(`${source}/${module}.ts: there is no source for ${fileName}`);
+      const relative = posix.relative(posix.dirname(module), target);
       const specifier = relative.startsWith('.') ? `${relative}.js` : `./${relative}.js`;
       text = text.replaceAll(`'${fileName}'`, `'${specifier}'`).replaceAll(`"${fileName}"`, `"${specifier}"`);
-      if (!queue.includes(`${target}.d.ts`)) queue.push(`${target}.d.ts`);
+      if (!queue.includes(target)) queue.push(target);
     }
-    found.set(name, text);
+    found.set(`${module}.d.ts`, text);
   }
   return found;
+}
+
+/** The declarations of one source. */
+function declared(file, program) {
+  let declarations;
+  const { diagnostics } = program.emit(program.getSourceFile(file), (name, text) => (declarations = text));
+  if (diagnostics.length > 0) throw new Error(ts.formatDiagnostics(diagnostics, FORMAT));
+  return declarations;
 }
 
 function removeDeclarations(dist) {
