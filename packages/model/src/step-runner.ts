@@ -157,9 +157,10 @@ export class StepRunner {
       return;
     }
     let bad: (Bad | undefined)[] | undefined;
+    const finite = this.#areFinite(out);
     for (let i = from, row0 = 0; i < to; i++) {
       const share = this.#shares[i]!;
-      const found = this.#nonFinite(share, batch[share.item]!, logits, row0, out);
+      const found = this.#nonFinite(share, batch[share.item]!, logits, row0, out, finite);
       if (found !== undefined) (bad ??= [])[i] = found;
       row0 += share.n;
     }
@@ -173,8 +174,27 @@ export class StepRunner {
     }
   }
 
-  /** The first value that is not finite in what the step that ran gives of a share: the logits that are wanted, else hidden states. */
-  #nonFinite(share: Share, item: BatchItem, logits: WantedLogits, row0: number, out: Float32Array): Bad | undefined {
+  /** Whether all logits that the step that ran gives are finite, where they stand together: one look at all costs less than one at each. */
+  #areFinite(out: Float32Array): boolean {
+    const { wanted } = this.#rows;
+    if (wanted === 0) return false;
+    const [first, last] = [this.#to(0), this.#to(wanted - 1)];
+    const v = this.vocabSize;
+    return last - first === (wanted - 1) * v && this.forward.nonFiniteIn(out, first, last + v) < 0;
+  }
+
+  /**
+   * The first value that is not finite in what the step that ran gives of a share: the logits that are wanted, unless they are known to be
+   * `finite`, else hidden states.
+   */
+  #nonFinite(
+    share: Share,
+    item: BatchItem,
+    logits: WantedLogits,
+    row0: number,
+    out: Float32Array,
+    finite: boolean,
+  ): Bad | undefined {
     const { from, n } = share;
     const v = this.vocabSize;
     const token0 = item.sequence.length;
@@ -183,7 +203,7 @@ export class StepRunner {
     if (wanted === 'all' || (wanted === 'last' && isLast)) {
       const rows = wanted === 'all' ? n : 1;
       const at = (this.#base[share.item]! + (wanted === 'all' ? from : 0)) * v;
-      const i = this.forward.nonFiniteIn(out, at, at + rows * v);
+      const i = finite ? -1 : this.forward.nonFiniteIn(out, at, at + rows * v);
       if (i >= 0) return { what: 'logits', value: String(out[i]), token: token0 + n - rows + Math.floor((i - at) / v) };
       if (rows === n) return undefined;
     }
