@@ -1,7 +1,7 @@
-import { defineConfig } from 'vitest/config';
+import { defineConfig, mergeConfig } from 'vitest/config';
 
 /** Tests run against `src`, through the `@megamoe/source` condition: nothing has to be built first. */
-export default defineConfig({
+const config = defineConfig({
   resolve: { conditions: ['@megamoe/source'] },
   ssr: { resolve: { conditions: ['@megamoe/source'] } },
   test: {
@@ -16,3 +16,8 @@ export default defineConfig({
     allowOnly: false,
   },
 });
+
+export default config;
+
+/** For packages whose test files replace no modules: sources are imported once for all of them. */
+export const together = mergeConfig(config, defineConfig({ test: { isolate: false } }));
