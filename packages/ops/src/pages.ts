@@ -323,6 +323,9 @@ interface List {
   readonly ids: number[];
 }
 
+/** Counts what happens to page lists, of all sequences together. */
+let changes = 0;
+
 /**
  * The pages of one sequence, and its one position: `length` tokens are committed. A step reserves room, writes beyond `length`, and commits;
  * a step that fails leaves everything as it was. Rows are addressed by position, so what a failed step wrote is written over.
@@ -337,6 +340,7 @@ export class SequencePages {
   /** A length to come back to: what it needs is kept. */
   #retained = Infinity;
   readonly #lists: readonly List[];
+  #version = ++changes;
 
   constructor(readonly pool: PagePool) {
     if (!(pool instanceof PagePool))
@@ -352,6 +356,11 @@ export class SequencePages {
   /** Whether its pages have been given back. */
   get disposed(): boolean {
     return this.#disposed;
+  }
+
+  /** Which pages it holds: another number after every change of a list, and never the number of another sequence. */
+  get version(): number {
+    return this.#version;
   }
 
   /** Pages held, of all kinds. */
@@ -417,8 +426,12 @@ export class SequencePages {
         if (list.first + i > Math.floor((wanted - 1) / rows)) break;
         const kept = i === at - list.first ? from - at * rows : 0;
         list.ids[i] = this.pool.own(list.kind, list.ids[i]!, kept);
+        this.#version = ++changes;
       }
-      while ((list.first + list.ids.length) * rows < wanted) list.ids.push(this.pool.take(list.kind));
+      while ((list.first + list.ids.length) * rows < wanted) {
+        list.ids.push(this.pool.take(list.kind));
+        this.#version = ++changes;
+      }
       reserved = Math.min(reserved, (Math.ceil(wanted / rows) * rows + 1) * tokensPerRow - 1); // to the end of the last page
     }
     this.#reserved = reserved;
@@ -452,6 +465,7 @@ export class SequencePages {
       while (list.first < live && list.ids.length > 0) {
         this.pool.drop(list.kind, list.ids.shift()!);
         list.first++;
+        this.#version = ++changes;
       }
       if (!list.kind.startsWith('entries')) next = Math.min(next, leastLength(list.kind, live + 1, this.pool.window));
     }
@@ -476,6 +490,7 @@ export class SequencePages {
     }
     this.#length = length;
     this.#reserved = 0; // pages before the old length may be shared
+    this.#version = ++changes;
     for (const list of this.#lists) {
       const keep = Math.ceil(filledRows(list.kind, length) / PAGES[list.kind].rows) - list.first;
       while (list.ids.length > Math.max(0, keep)) this.pool.drop(list.kind, list.ids.pop()!);
@@ -507,8 +522,10 @@ export class SequencePages {
     for (const list of this.#lists) {
       const { rows } = PAGES[list.kind];
       list.first = Math.floor(firstLiveRow(list.kind, length, this.pool.window) / rows);
+      this.#version = ++changes;
       while ((list.first + list.ids.length) * rows < filledRows(list.kind, length)) {
         list.ids.push(this.pool.take(list.kind));
+        this.#version = ++changes;
       }
     }
     this.#length = length;
@@ -520,6 +537,7 @@ export class SequencePages {
       for (const id of list.ids.splice(0)) this.pool.drop(list.kind, id);
       list.first = 0;
     }
+    this.#version = ++changes;
     this.#length = 0;
     this.#reserved = 0;
     this.#disposed = true;

@@ -29,6 +29,9 @@ export class StepRows {
   sequences = 0;
   wanted = 0;
   readonly #isOne = true;
+  /** [maxRows] what `pages` holds for each sequence number: the version of a sequence's pages, for the first `#known` of them. */
+  readonly #versions: Float64Array;
+  #known = 0;
 
   /** Whether it is one: made by this class, not an object that looks like one. */
   static is(v: unknown): v is StepRows {
@@ -53,6 +56,7 @@ export class StepRows {
     this.rowSequence = new Int32Array(maxRows);
     this.firstRow = new Int32Array(maxRows + 1);
     this.wantedRows = new Int32Array(maxRows);
+    this.#versions = new Float64Array(maxRows);
     this.pages = new Map(
       kinds.map((kind) => [
         kind,
@@ -102,6 +106,13 @@ export class StepRows {
     }
     this.rows += n;
     this.firstRow[s + 1] = this.rows;
+    // Sequences that go on keep their numbers and mostly their pages: what stands in the lists from the step before is right.
+    if (s >= this.#known || this.#versions[s] !== pages.version) this.#list(s, pages);
+    return s;
+  }
+
+  /** Writes the pages of a sequence into the lists; what stood after them there is of no use then. */
+  #list(s: number, pages: SequencePages): void {
     for (const kind of this.kinds) {
       const lists = this.pages.get(kind)!;
       const { first, ids } = pages.list(kind);
@@ -116,7 +127,8 @@ export class StepRows {
       for (let i = 0; i < ids.length; i++) lists.ids[at + i] = ids[i]!;
       lists.offsets[s + 1] = at + ids.length;
     }
-    return s;
+    this.#versions[s] = pages.version;
+    this.#known = s + 1;
   }
 
   /** Asks for the logits of a row; ask for each once. */

@@ -52,6 +52,60 @@ describe('StepRows', () => {
     );
   });
 
+  it('lists the same pages as one that was never used, whatever became of its sequences meanwhile', () => {
+    const act = fc.record({
+      what: fc.constantFrom('step', 'step', 'step', 'rewind', 'clone', 'drop', 'swap', 'open', 'fail'),
+      i: fc.nat(5),
+      n: fc.integer({ min: 1, max: 90 }),
+    });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 70 }), fc.array(act, { maxLength: 40 }), (window, acts) => {
+        const pool = new PagePool(PAGE_KINDS, window, MEMORY);
+        const warm = new StepRows(600, PAGE_KINDS);
+        const all = Array.from({ length: 4 }, () => new SequencePages(pool));
+        const versions = new Map<number, readonly [SequencePages, string]>();
+        for (const { what, i, n } of acts) {
+          for (const p of all) {
+            const lists = JSON.stringify(PAGE_KINDS.map((kind) => p.list(kind)));
+            const known = versions.get(p.version) ?? [p, lists];
+            versions.set(p.version, known);
+            expect(known[0] === p && known[1] === lists, 'a version is one sequence and one state of its lists').toBe(
+              true,
+            );
+          }
+          const pages = all[i % all.length]!;
+          if (what === 'rewind') pages.rewind(Math.max(pages.shortest, pages.length - n));
+          else if (what === 'clone') all.push(pages.clone());
+          else if (what === 'drop' && all.length > 1) all.splice(all.indexOf(pages), 1)[0]!.dispose();
+          else if (what === 'swap') all.unshift(all.pop()!);
+          else if (what === 'open') {
+            const other = new SequencePages(pool);
+            other.open(7 * n);
+            all[i % all.length] = other;
+          } else if (what === 'step' || what === 'fail') {
+            const taken = what === 'step' ? all : all.slice(i % all.length);
+            const cold = new StepRows(600, PAGE_KINDS);
+            warm.clear();
+            const ids = new Int32Array(n);
+            for (const p of taken.slice(0, 6)) {
+              p.reserve(p.length + n);
+              for (const rows of [warm, cold]) rows.add(p, ids, 0, n);
+            }
+            for (const kind of PAGE_KINDS) {
+              const [a, b] = [warm.pages.get(kind)!, cold.pages.get(kind)!];
+              const s = cold.sequences;
+              expect(a.offsets.subarray(0, s + 1)).toEqual(b.offsets.subarray(0, s + 1));
+              expect(a.first.subarray(0, s)).toEqual(b.first.subarray(0, s));
+              expect(a.ids.subarray(0, a.offsets[s])).toEqual(b.ids.subarray(0, b.offsets[s]));
+            }
+            if (what === 'step') for (const p of taken.slice(0, 6)) p.commit(p.length + n);
+          }
+        }
+      }),
+      { numRuns: 200, seed: 8 },
+    );
+  });
+
   it('refuses what does not fit, and is as it was', () => {
     const pool = new PagePool(['window'], 4, MEMORY);
     const pages = new SequencePages(pool);
