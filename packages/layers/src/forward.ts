@@ -11,6 +11,9 @@ import { createWorkspace, type Workspace } from './workspace';
 /** Rows of hidden states that are looked at together. */
 const HIDDEN_ROWS = 32;
 
+/** Most bytes of logits that the host copies before it looks at them: they are in the processor's second cache then. */
+const PIECE_BYTES = 2 ** 17;
+
 /** What a forward step is made from. */
 export interface ForwardOptions {
   readonly backend: Backend;
@@ -121,13 +124,16 @@ export class Forward {
   }
 
   /**
-   * Logits of the wanted rows of the step that ran, one [V] after the other: row i goes to `out[to(i)]` on. Waits for the backend.
+   * Logits of the wanted rows of the step that ran, one [V] after the other: row i goes to `out[to(i)]` on. Waits for the backend. Returns
+   * whether all of them are finite.
    */
-  logits(rows: StepRows, out: Float32Array, to: (wanted: number) => number): void {
+  logits(rows: StepRows, out: Float32Array, to: (wanted: number) => number): boolean {
     const { backend: b, config: c, weights, inputs } = this.o;
     const { ws, step } = this;
     const v = c.vocabSize;
     const [atATime = 1] = ws.logits.shape;
+    const most = b.logitsScan ? Math.max(1, Math.floor(PIECE_BYTES / (4 * v))) : atATime;
+    let finite = true;
     for (let at = 0; at < rows.wanted; at += atATime) {
       const n = Math.min(atATime, rows.wanted - at);
       const index = at === 0 ? step.wantedRows : step.wantedRows.view(at, n);
@@ -136,10 +142,13 @@ export class Forward {
       for (let i = 0; i < n;) {
         const from = i++;
         const first = to(at + from);
-        while (i < n && to(at + i) === first + (i - from) * v) i++; // rows that stand together come together
-        b.download(ws.logits, from * v, (i - from) * v, out, first);
+        while (i < n && i - from < most && to(at + i) === first + (i - from) * v) i++; // rows that stand together come together
+        const count = (i - from) * v;
+        b.download(ws.logits, from * v, count, out, first);
+        finite &&= this.nonFiniteIn(out, first, first + count) < 0;
       }
     }
+    return finite;
   }
 
   /** Index of the first of `x[begin, end)`, on the host, that is NaN or infinite; -1 when there is none. */

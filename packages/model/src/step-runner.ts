@@ -148,16 +148,16 @@ export class StepRunner {
       if (wanted === 'all') for (let j = 0; j < share.n; j++) this.#want(row0 + j, base + share.from + j);
       else if (wanted === 'last' && share.from + share.n === tokenIds.length) this.#want(row0 + share.n - 1, base);
     }
+    let finite = false;
     try {
       this.forward.run(rows, this.memory.cache, probe);
-      if (rows.wanted > 0) this.forward.logits(rows, out, this.#to);
+      finite = this.forward.logits(rows, out, this.#to);
     } catch (error) {
       if (!isDataError(error)) throw error;
       this.#without(from, to, error, batch, logits, out, probe);
       return;
     }
     let bad: (Bad | undefined)[] | undefined;
-    const finite = this.#areFinite(out);
     for (let i = from, row0 = 0; i < to; i++) {
       const share = this.#shares[i]!;
       const found = this.#nonFinite(share, batch[share.item]!, logits, row0, out, finite);
@@ -174,17 +174,8 @@ export class StepRunner {
     }
   }
 
-  /** Whether all logits that the step that ran gives are finite, where they stand together: one look at all costs less than one at each. */
-  #areFinite(out: Float32Array): boolean {
-    const { wanted } = this.#rows;
-    if (wanted === 0) return false;
-    const [first, last] = [this.#to(0), this.#to(wanted - 1)];
-    const v = this.vocabSize;
-    return last - first === (wanted - 1) * v && this.forward.nonFiniteIn(out, first, last + v) < 0;
-  }
-
   /**
-   * The first value that is not finite in what the step that ran gives of a share: the logits that are wanted, unless they are known to be
+   * The first value that is not finite in what the step that ran gives of a share: the logits that are wanted, unless all are known to be
    * `finite`, else hidden states.
    */
   #nonFinite(
