@@ -1,5 +1,6 @@
 /** Attention of a layer over a whole history: dense, masked, with a sink. K and V are one tensor. */
-import { checkInteger, checkLength, checkNumber } from '@megamoe/core';
+import { checkInteger, checkMultiple, checkNumber } from '@megamoe/core';
+import { result, takeNumbers, takeSizes } from './arguments';
 import { toFloat64, type Numbers } from './numbers';
 
 /** Arguments of {@link attend}. */
@@ -24,18 +25,20 @@ export interface Attention {
 
 /** Attention of `q` [N, heads, D] (after RoPE), [N, heads, D]. The output's rotation is not undone here: see `applyRope`. */
 export function attend(q: Numbers, args: Attention): Float64Array {
-  const { n, firstPosition, heads, d, kv, window, compressed = [], visible = [], sinks, softmaxScale } = args;
-  const entries = compressed.length / d;
-  checkInteger('attend', 'window', window, 1);
-  checkNumber('attend', 'softmaxScale', softmaxScale);
-  checkLength('attend', 'q', q, 'N*heads*D', n * heads * d);
-  checkLength('attend', 'kv', kv, '(firstPosition+N)*D', (firstPosition + n) * d);
-  checkLength('attend', 'visible', visible, 'N*entries', n * entries);
-  checkLength('attend', 'sinks', sinks, 'heads', heads);
-  const qs = toFloat64(q);
-  const tokens = toFloat64(kv);
-  const pooled = toFloat64(compressed);
-  const out = new Float64Array(n * heads * d);
+  const fn = 'attend';
+  const { n, firstPosition, heads, d } = takeSizes(fn, 'args', args, 'n', 'firstPosition', 'heads', 'd');
+  const { window, softmaxScale, kv, compressed = [], visible: seen = [], sinks: logits } = args;
+  checkInteger(fn, 'd', d, 1);
+  checkInteger(fn, 'window', window, 1);
+  checkNumber(fn, 'softmaxScale', softmaxScale);
+  const qs = toFloat64(takeNumbers(fn, 'q', q, ['N*heads*D', n * heads * d]));
+  const tokens = toFloat64(takeNumbers(fn, 'kv', kv, ['(firstPosition+N)*D', (firstPosition + n) * d]));
+  const pooled = toFloat64(takeNumbers(fn, 'compressed', compressed));
+  checkMultiple(fn, 'compressed.length', pooled.length, d);
+  const entries = pooled.length / d;
+  const visible = takeNumbers(fn, 'visible', seen, ['N*entries', n * entries]);
+  const sinks = takeNumbers(fn, 'sinks', logits, ['heads', heads]);
+  const out = result(fn, 'N*heads*D', n * heads * d);
   for (let row = 0; row < n; row++) {
     const t = firstPosition + row;
     const keys: Float64Array[] = [];

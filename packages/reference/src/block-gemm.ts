@@ -1,7 +1,8 @@
 /** The grouped NVFP4 x NVFP4 GEMM by the kernels' own rule: float32 after every block of 16. */
-import { checkInteger, checkLength, checkMultiple, E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
-import type { ExactGemm } from './exact-gemm';
-import { expertOfRow, rowsOf } from './slots';
+import { E2M1_VALUES, E4M3_VALUES, newArray } from '@megamoe/core';
+import { result } from './arguments';
+import { takeExactGemm, type ExactGemm } from './exact-gemm';
+import { expertOfRow } from './slots';
 
 const f = Math.fround;
 
@@ -19,23 +20,12 @@ export interface BlockGemmResult {
  */
 export function groupedGemmByBlocks(args: ExactGemm): BlockGemmResult {
   const fn = 'groupedGemmByBlocks';
-  const { n, k, aCodes, aSf, bCodes, bSf, expertOffsets, alpha, parts = 1, rowScale = null } = args;
-  const experts = expertOffsets.length;
-  checkMultiple(fn, 'k', k, 16);
-  checkInteger(fn, 'parts', parts, 1);
-  checkMultiple(fn, 'n', n, parts);
-  const rows = rowsOf(fn, expertOffsets);
+  const { n, k, aCodes, aSf, bCodes, bSf, expertOffsets, alpha, parts, rowScale, rows } = takeExactGemm(fn, args);
   const kSf = k / 16;
-  checkLength(fn, 'aCodes', aCodes, 'R*K/2', (rows * k) / 2);
-  checkLength(fn, 'aSf', aSf, 'R*K/16', rows * kSf);
-  checkLength(fn, 'bCodes', bCodes, 'E*N*K/2', (experts * n * k) / 2);
-  checkLength(fn, 'bSf', bSf, 'E*N*K/16', experts * n * kSf);
-  checkLength(fn, 'alpha', alpha, 'E*parts', experts * parts);
-  if (rowScale) checkLength(fn, 'rowScale', rowScale, 'R', rows);
   const a = decode(aCodes);
   const b = decode(bCodes);
-  const rounded = new Float32Array(rows * n);
-  const exact = new Float64Array(rows * n);
+  const rounded = newArray(fn, 'result', Float32Array, 'R*N', rows * n);
+  const exact = result(fn, 'R*N', rows * n);
   for (let r = 0; r < rows; r++) {
     const e = expertOfRow(expertOffsets, r);
     const perRow = f(rowScale ? rowScale[r]! : 1);

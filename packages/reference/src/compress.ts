@@ -1,5 +1,6 @@
 /** Compressed entries of a whole history at once: no state, no partial windows (docs/formats.md D5, D6). */
-import { checkInteger, checkLength } from '@megamoe/core';
+import { checkInteger, checkNumber } from '@megamoe/core';
+import { result, takeNumbers, takeSizes } from './arguments';
 import { rmsNorm } from './norm';
 import type { Numbers } from './numbers';
 import { applyRope } from './rope';
@@ -30,15 +31,22 @@ export interface Compression {
  * Entries [floor(tokens/ratio), dim] from the projections `kv` and `gate` [tokens, width]: per channel, the softmax of gate + ape over
  * the candidates weighs their kv; then RMS norm, then RoPE. Tokens of an unfinished window are left out.
  */
-export function compress(kv: Numbers, gate: Numbers, args: Compression): Float64Array {
-  const { tokens, ratio, dim, overlapping, ape, norm, rmsNormEps, frequencies } = args;
+export function compress(values: Numbers, gates: Numbers, args: Compression): Float64Array {
+  const fn = 'compress';
+  const { tokens, ratio, dim } = takeSizes(fn, 'args', args, 'tokens', 'ratio', 'dim');
+  const { overlapping, rmsNormEps, ape: byPlace, norm: weight, frequencies: turns } = args;
   const width = overlapping ? 2 * dim : dim;
-  checkInteger('compress', 'ratio', ratio, 1);
-  checkLength('compress', 'kv', kv, 'tokens*width', tokens * width);
-  checkLength('compress', 'gate', gate, 'tokens*width', tokens * width);
-  checkLength('compress', 'ape', ape, 'ratio*width', ratio * width);
+  checkInteger(fn, 'ratio', ratio, 1);
+  checkInteger(fn, 'dim', dim, 1);
+  checkNumber(fn, 'rmsNormEps', rmsNormEps, 0);
+  const kv = takeNumbers(fn, 'kv', values, ['tokens*width', tokens * width]);
+  const gate = takeNumbers(fn, 'gate', gates, ['tokens*width', tokens * width]);
+  const ape = takeNumbers(fn, 'ape', byPlace, ['ratio*width', ratio * width]);
+  const norm = takeNumbers(fn, 'norm', weight, ['dim', dim]);
+  const frequencies = takeNumbers(fn, 'frequencies', turns);
+  checkInteger(fn, 'ropeDim', 2 * frequencies.length, 0, dim);
   const entries = Math.floor(tokens / ratio);
-  const pooled = new Float64Array(entries * dim);
+  const pooled = result(fn, 'entries*dim', entries * dim);
   for (let w = 0; w < entries; w++) {
     for (let c = 0; c < dim; c++) {
       const values: number[] = [];

@@ -2,12 +2,15 @@
 import {
   checkFinite,
   checkInteger,
-  checkLength,
   checkMultiple,
+  describe,
   E2M1_VALUES,
   E4M3_VALUES,
+  KindError,
+  newArray,
   ValueError,
 } from '@megamoe/core';
+import { takeBytes, takeNumbers, takeOptional, takeSizes } from './arguments';
 import type { Numbers } from './numbers';
 import { expertOfRow, rowsOf } from './slots';
 
@@ -17,12 +20,17 @@ const E4M3_TIMES_512 = Int32Array.from(E4M3_VALUES, (v) => v * 512); // NaN beco
 
 /** The float32 nearest to `mantissa * 2^exponent`, ties to even, with subnormals and overflow to infinity. */
 export function roundToFloat32(mantissa: bigint, exponent: number): number {
+  if (typeof mantissa !== 'bigint')
+    throw new KindError(`roundToFloat32: "mantissa" must be a bigint, got ${describe(mantissa)}`);
+  checkInteger('roundToFloat32', 'exponent', exponent, Number.MIN_SAFE_INTEGER);
   if (mantissa === 0n) return 0;
   const negative = mantissa < 0n;
   const magnitude = negative ? -mantissa : mantissa;
-  const top = magnitude.toString(2).length - 1 + exponent; // exponent of the leading bit
+  const bits = magnitude.toString(2).length;
+  const top = bits - 1 + exponent; // exponent of the leading bit
   const last = Math.max(top - 23, -149); // exponent of the last bit that float32 keeps there
   const drop = last - exponent;
+  if (drop > bits) return negative ? -0 : 0; // less than half of the smallest
   let kept = magnitude << BigInt(Math.max(-drop, 0));
   if (drop > 0) {
     kept = magnitude >> BigInt(drop);
@@ -67,6 +75,29 @@ export interface ExactGemm {
   readonly rowScale?: Numbers | null;
 }
 
+/** The arguments, each read once, and how many rows there are. */
+export function takeExactGemm(fn: string, args: ExactGemm): Required<ExactGemm> & { readonly rows: number } {
+  const { n, k } = takeSizes(fn, 'args', args, 'n', 'k');
+  const { parts = 1, expertOffsets: ends, aCodes, aSf, bCodes, bSf, alpha, rowScale } = args;
+  checkInteger(fn, 'k', k, 16);
+  checkMultiple(fn, 'k', k, 16);
+  checkInteger(fn, 'parts', parts, 1);
+  checkMultiple(fn, 'n', n, parts);
+  const expertOffsets = takeNumbers(fn, 'expertOffsets', ends);
+  const experts = expertOffsets.length;
+  const rows = rowsOf(fn, expertOffsets);
+  const kSf = k / 16;
+  return {
+    ...{ n, k, parts, expertOffsets, rows },
+    aCodes: takeBytes(fn, 'aCodes', aCodes, ['R*K/2', (rows * k) / 2]),
+    aSf: takeBytes(fn, 'aSf', aSf, ['R*K/16', rows * kSf]),
+    bCodes: takeBytes(fn, 'bCodes', bCodes, ['E*N*K/2', (experts * n * k) / 2]),
+    bSf: takeBytes(fn, 'bSf', bSf, ['E*N*K/16', experts * n * kSf]),
+    alpha: takeNumbers(fn, 'alpha', alpha, ['E*parts', experts * parts]),
+    rowScale: takeOptional(fn, 'rowScale', rowScale, ['R', rows]),
+  };
+}
+
 function checkSf(arg: string, sf: Uint8Array): void {
   const at = sf.findIndex((byte) => (byte & 0x7f) === 0x7f);
   if (at >= 0) throw new ValueError(`groupedGemmExact: "${arg}" holds NaN (0x7F) at index ${at}`);
@@ -79,26 +110,13 @@ function checkSf(arg: string, sf: Uint8Array): void {
  */
 export function groupedGemmExact(args: ExactGemm): Float32Array {
   const fn = 'groupedGemmExact';
-  const { n, k, aCodes, aSf, bCodes, bSf, expertOffsets, alpha, parts = 1, rowScale = null } = args;
-  const experts = expertOffsets.length;
-  checkMultiple(fn, 'k', k, 16);
-  checkInteger(fn, 'parts', parts, 1);
-  checkMultiple(fn, 'n', n, parts);
-  const rows = rowsOf(fn, expertOffsets);
+  const { n, k, aCodes, aSf, bCodes, bSf, expertOffsets, alpha, parts, rowScale, rows } = takeExactGemm(fn, args);
   const kSf = k / 16;
-  checkLength(fn, 'aCodes', aCodes, 'R*K/2', (rows * k) / 2);
-  checkLength(fn, 'aSf', aSf, 'R*K/16', rows * kSf);
-  checkLength(fn, 'bCodes', bCodes, 'E*N*K/2', (experts * n * k) / 2);
-  checkLength(fn, 'bSf', bSf, 'E*N*K/16', experts * n * kSf);
-  checkLength(fn, 'alpha', alpha, 'E*parts', experts * parts);
-  checkFinite(fn, 'alpha', alpha);
-  if (rowScale) {
-    checkLength(fn, 'rowScale', rowScale, 'R', rows);
-    checkFinite(fn, 'rowScale', rowScale);
-  }
+  checkFinite(fn, 'alpha', Float32Array.from(alpha));
+  if (rowScale) checkFinite(fn, 'rowScale', Float32Array.from(rowScale));
   checkSf('aSf', aSf);
   checkSf('bSf', bSf);
-  const out = new Float32Array(rows * n);
+  const out = newArray(fn, 'result', Float32Array, 'R*N', rows * n);
   for (let r = 0; r < rows; r++) {
     const e = expertOfRow(expertOffsets, r);
     const perRow = exactFloat32(rowScale ? rowScale[r]! : 1);

@@ -2,7 +2,18 @@
  * Writers of the quantized formats that checkpoints come in (docs/formats.md A1.5, A3), by their definitions: scales first, then for every value the
  * nearest code, found by search. NVFP4 in ModelOpt's convention is in nvfp4.ts. They make test checkpoints; nothing here is fast.
  */
-import { ceilDiv, checkFinite, checkLength, checkMultiple, E2M1_VALUES, E4M3_VALUES, E8M0_VALUES } from '@megamoe/core';
+import {
+  ceilDiv,
+  checkFinite,
+  checkMultiple,
+  checkObject,
+  checkOneOf,
+  checkPositive,
+  E2M1_VALUES,
+  E4M3_VALUES,
+  E8M0_VALUES,
+} from '@megamoe/core';
+import { result, takeBytes, takeNumbers, takeSizes } from './arguments';
 import { nearest } from './grid';
 import type { Nvfp4Matrix } from './nvfp4';
 import type { Numbers } from './numbers';
@@ -15,6 +26,20 @@ const E4M3_GRID = E4M3_VALUES.subarray(0, 0x7f);
 export interface MatrixShape {
   readonly n: number;
   readonly k: number;
+}
+
+/** The sizes of a matrix whose rows are whole blocks. */
+function takeMatrixShape(fn: string, shape: MatrixShape, block: number): MatrixShape {
+  const { n, k } = takeSizes(fn, 'shape', shape, 'n', 'k');
+  checkMultiple(fn, 'k', k, block);
+  return { n, k };
+}
+
+/** The finite values of a matrix. */
+function takeValues(fn: string, values: Numbers, { n, k }: MatrixShape): Numbers {
+  const x = takeNumbers(fn, 'x', values, ['N*K', n * k]);
+  checkFinite(fn, 'x', x);
+  return x;
 }
 
 /** A matrix in FP8: one scale for each tile of 128 x 128. */
@@ -49,9 +74,11 @@ function putCode(codes: Uint8Array, i: number, code: number): void {
  * Quantizes `x` [N, K] to FP8 with a scale for every tile of 128 x 128: `amax / 448`, as float32 (`f32`), or rounded up to a power of two with
  * `amax` at least 1e-4 (`e8m0`, DeepSeek's rule); the code is the nearest E4M3 of `x / scale`.
  */
-export function quantizeFp8(x: Numbers, { n, k }: MatrixShape, kind: 'e8m0' | 'f32'): Fp8Matrix {
-  checkLength('quantizeFp8', 'x', x, 'N*K', n * k);
-  checkFinite('quantizeFp8', 'x', x);
+export function quantizeFp8(values: Numbers, shape: MatrixShape, kind: 'e8m0' | 'f32'): Fp8Matrix {
+  const fn = 'quantizeFp8';
+  const { n, k } = takeMatrixShape(fn, shape, 1);
+  checkOneOf(fn, 'kind', kind, ['e8m0', 'f32']);
+  const x = takeValues(fn, values, { n, k });
   const [rows, columns] = [ceilDiv(n, TILE), ceilDiv(k, TILE)];
   const amax = new Float64Array(rows * columns);
   const tileOf = (i: number): number => Math.floor(Math.floor(i / k) / TILE) * columns + Math.floor((i % k) / TILE);
@@ -65,9 +92,14 @@ export function quantizeFp8(x: Numbers, { n, k }: MatrixShape, kind: 'e8m0' | 'f
 }
 
 /** `e4m3 * scale` [N, K], exact in float64. */
-export function dequantizeFp8({ codes, scales }: Omit<Fp8Matrix, 'e8m0'>, { n, k }: MatrixShape): Float64Array {
-  checkLength('dequantizeFp8', 'codes', codes, 'N*K', n * k);
-  checkLength('dequantizeFp8', 'scales', scales, 'ceil(N/128)*ceil(K/128)', ceilDiv(n, TILE) * ceilDiv(k, TILE));
+export function dequantizeFp8(matrix: Omit<Fp8Matrix, 'e8m0'>, shape: MatrixShape): Float64Array {
+  const fn = 'dequantizeFp8';
+  checkObject(fn, 'matrix', matrix);
+  const { codes: bytes, scales: factors } = matrix;
+  const { n, k } = takeMatrixShape(fn, shape, 1);
+  const codes = takeBytes(fn, 'codes', bytes, ['N*K', n * k]);
+  const tiles = ceilDiv(n, TILE) * ceilDiv(k, TILE);
+  const scales = takeNumbers(fn, 'scales', factors, ['ceil(N/128)*ceil(K/128)', tiles]);
   return Float64Array.from(codes, (code, i) => {
     const tile = Math.floor(Math.floor(i / k) / TILE) * ceilDiv(k, TILE) + Math.floor((i % k) / TILE);
     return E4M3_VALUES[code]! * scales[tile]!;
@@ -83,10 +115,10 @@ export interface Mxfp4Matrix {
 }
 
 /** Quantizes `x` [N, K] to MXFP4: the scale is `amax / 6` rounded up to a power of two (DeepSeek's rule), the code the nearest E2M1 of `x / scale`. */
-export function quantizeMxfp4(x: Numbers, { n, k }: MatrixShape): Mxfp4Matrix {
-  checkMultiple('quantizeMxfp4', 'k', k, 32);
-  checkLength('quantizeMxfp4', 'x', x, 'N*K', n * k);
-  checkFinite('quantizeMxfp4', 'x', x);
+export function quantizeMxfp4(values: Numbers, shape: MatrixShape): Mxfp4Matrix {
+  const fn = 'quantizeMxfp4';
+  const { n, k } = takeMatrixShape(fn, shape, 32);
+  const x = takeValues(fn, values, { n, k });
   const codes = new Uint8Array((n * k) / 2);
   const e8m0 = Uint8Array.from({ length: (n * k) / 32 }, (_, block) => {
     let amax = 0;
@@ -99,11 +131,14 @@ export function quantizeMxfp4(x: Numbers, { n, k }: MatrixShape): Mxfp4Matrix {
 }
 
 /** `e2m1 * 2^(e8m0 - 127)` [N, K], exact. */
-export function dequantizeMxfp4({ codes, e8m0 }: Mxfp4Matrix, { n, k }: MatrixShape): Float64Array {
-  checkMultiple('dequantizeMxfp4', 'k', k, 32);
-  checkLength('dequantizeMxfp4', 'codes', codes, 'N*K/2', (n * k) / 2);
-  checkLength('dequantizeMxfp4', 'e8m0', e8m0, 'N*K/32', (n * k) / 32);
-  return Float64Array.from({ length: n * k }, (_, i) => {
+export function dequantizeMxfp4(matrix: Mxfp4Matrix, shape: MatrixShape): Float64Array {
+  const fn = 'dequantizeMxfp4';
+  checkObject(fn, 'matrix', matrix);
+  const { codes: bytes, e8m0: scales } = matrix;
+  const { n, k } = takeMatrixShape(fn, shape, 32);
+  const codes = takeBytes(fn, 'codes', bytes, ['N*K/2', (n * k) / 2]);
+  const e8m0 = takeBytes(fn, 'e8m0', scales, ['N*K/32', (n * k) / 32]);
+  return result(fn, 'N*K', n * k).map((_, i) => {
     const byte = codes[i >> 1]!;
     return E2M1_VALUES[i % 2 === 0 ? byte & 15 : byte >> 4]! * E8M0_VALUES[e8m0[i >> 5]!]!;
   });
@@ -119,11 +154,10 @@ export interface CompressedTensorsMatrix extends Nvfp4Matrix {
  * Quantizes `x` [N, K] by compressed-tensors' rule: `G = 2688 / amax`; block scale = nearest E4M3 of `G * amax_block / 6`, 0.125 where that is 0; code =
  * nearest E2M1 of `x / (scale / G)`; float32 at each step.
  */
-export function quantizeCompressedTensors(x: Numbers, { n, k }: MatrixShape): CompressedTensorsMatrix {
+export function quantizeCompressedTensors(values: Numbers, shape: MatrixShape): CompressedTensorsMatrix {
   const fn = 'quantizeCompressedTensors';
-  checkMultiple(fn, 'k', k, 16);
-  checkLength(fn, 'x', x, 'N*K', n * k);
-  checkFinite(fn, 'x', x);
+  const { n, k } = takeMatrixShape(fn, shape, 16);
+  const x = takeValues(fn, values, { n, k });
   const f = Math.fround;
   const amaxOf = (from: number, to: number): number => {
     let amax = 0;
@@ -144,14 +178,15 @@ export function quantizeCompressedTensors(x: Numbers, { n, k }: MatrixShape): Co
 }
 
 /** `e2m1 * e4m3 / globalEncodeScale` [N, K], rounded once, to float64. */
-export function dequantizeCompressedTensors(
-  { codes, sf, globalEncodeScale }: CompressedTensorsMatrix,
-  { n, k }: MatrixShape,
-): Float64Array {
-  checkMultiple('dequantizeCompressedTensors', 'k', k, 16);
-  checkLength('dequantizeCompressedTensors', 'codes', codes, 'N*K/2', (n * k) / 2);
-  checkLength('dequantizeCompressedTensors', 'sf', sf, 'N*K/16', (n * k) / 16);
-  return Float64Array.from({ length: n * k }, (_, i) => {
+export function dequantizeCompressedTensors(matrix: CompressedTensorsMatrix, shape: MatrixShape): Float64Array {
+  const fn = 'dequantizeCompressedTensors';
+  checkObject(fn, 'matrix', matrix);
+  const { codes: bytes, sf: scales, globalEncodeScale } = matrix;
+  const { n, k } = takeMatrixShape(fn, shape, 16);
+  checkPositive(fn, 'globalEncodeScale', globalEncodeScale);
+  const codes = takeBytes(fn, 'codes', bytes, ['N*K/2', (n * k) / 2]);
+  const sf = takeBytes(fn, 'sf', scales, ['N*K/16', (n * k) / 16]);
+  return result(fn, 'N*K', n * k).map((_, i) => {
     const byte = codes[i >> 1]!;
     return (E2M1_VALUES[i % 2 === 0 ? byte & 15 : byte >> 4]! * E4M3_VALUES[sf[i >> 4]!]!) / globalEncodeScale;
   });

@@ -1,10 +1,11 @@
 /** The whole model, one prompt, one pass, float64. */
-import { checkInteger, checkLength } from '@megamoe/core';
+import { checkInteger, checkObject } from '@megamoe/core';
+import { takeNumbers } from './arguments';
 import { attentionLayer, type AttentionLayerResult } from './attention-layer';
-import { checkConfig, checkedReader, type ReferenceConfig, type WeightReader } from './config';
+import { checkedReader, takeConfig, takeTokens, under, type ReferenceConfig, type WeightReader } from './config';
 import { hcHead, hcPost, hcPre, type HyperMix, type HyperWeights } from './hyper-connections';
 import { gatherRows, linear } from './linear';
-import type { Activations } from './moe';
+import { checkActivations, type Activations } from './moe';
 import { moeLayer, type MoeLayerResult } from './moe-layer';
 import { rmsNorm } from './norm';
 import type { Numbers } from './numbers';
@@ -45,6 +46,7 @@ interface LayerResult {
 }
 
 function layerForward(
+  fn: string,
   config: ReferenceConfig,
   weights: WeightReader,
   layer: number,
@@ -56,7 +58,7 @@ function layerForward(
   const s = tokenIds.length;
   const shape = { t: s, hc, d, rmsNormEps, hcEps, iters };
   const name = `layers.${layer}`;
-  const w = checkedReader(weights, `${name}.`);
+  const w = under(weights, `${name}.`);
   const hyper = (block: string): HyperWeights => ({
     fn: w(`hc_${block}_fn`, [(2 + hc) * hc, hc * d]),
     base: w(`hc_${block}_base`, [(2 + hc) * hc]),
@@ -66,14 +68,20 @@ function layerForward(
     rmsNorm(x, w(`${block}_norm.weight`, [d]), { m: s, d, eps: rmsNormEps });
 
   const before = hcPre(streams, hyper('attn'), shape);
-  const attnWeights = checkedReader(weights, `${name}.attn.`);
+  const attnWeights = under(weights, `${name}.attn.`);
   const attention = attentionLayer(config, attnWeights, layer, normed(before.collapsed, 'attn'), s);
   const middle = hcPost(streams, attention.out, before, shape);
   const between = hcPre(middle, hyper('ffn'), shape);
-  const ffnWeights = checkedReader(weights, `${name}.ffn.`);
-  const ffn = moeLayer(config, ffnWeights, layer, normed(between.collapsed, 'ffn'), tokenIds, activations);
+  const ffnWeights = under(weights, `${name}.ffn.`);
+  const ffn = moeLayer(fn, config, ffnWeights, layer, normed(between.collapsed, 'ffn'), tokenIds, activations);
   return { before, attention, ffn, streams: hcPost(middle, ffn.out, between, shape) };
 }
+
+/** Widths of the inputs that may be quantized. */
+const widths = ({ hiddenSize, moeIntermediateSize }: ReferenceConfig): Record<string, number> => ({
+  hiddenSize,
+  moeIntermediateSize,
+});
 
 /**
  * One whole layer: `streams` [S, hc, D] at positions 0 to S-1 before it, [S, hc, D] after it. `weights` and `activations` as in
@@ -85,14 +93,18 @@ export function referenceLayer(
   layer: number,
   streams: Numbers,
   tokenIds: ArrayLike<number>,
-  { activations = 'float' }: Pick<ForwardOptions, 'activations'> = {},
+  options: Pick<ForwardOptions, 'activations'> = {},
 ): Float64Array {
   const fn = 'referenceLayer';
-  checkConfig(fn, config);
-  checkInteger(fn, 'layer', layer, 0, config.numHiddenLayers - 1);
-  checkLength(fn, 'streams', streams, 'S*hc*D', tokenIds.length * config.hcMult * config.hiddenSize);
-  for (let t = 0; t < tokenIds.length; t++) checkInteger(fn, `tokenIds[${t}]`, tokenIds[t]!, 0, config.vocabSize - 1);
-  return layerForward(config, weights, layer, streams, tokenIds, activations).streams;
+  checkObject(fn, 'options', options);
+  const { activations = 'float' } = options;
+  const own = takeConfig(fn, config);
+  checkActivations(fn, activations, widths(own));
+  checkInteger(fn, 'layer', layer, 0, own.numHiddenLayers - 1);
+  const tokens = takeTokens(fn, tokenIds, own.vocabSize);
+  const size = tokens.length * own.hcMult * own.hiddenSize;
+  const before = new Float64Array(takeNumbers(fn, 'streams', streams, ['S*hc*D', size]));
+  return layerForward(fn, own, checkedReader(fn, weights), layer, before, tokens, activations).streams;
 }
 
 /**
@@ -100,16 +112,20 @@ export function referenceLayer(
  * (the scalar input scales have shape `[]`); an NVFP4 weight must come dequantized. Token ids outside the vocabulary are an error.
  */
 export function referenceForward(
-  config: ReferenceConfig,
+  given: ReferenceConfig,
   weights: WeightReader,
-  tokenIds: ArrayLike<number>,
-  { activations = 'float', trace: keep = false }: ForwardOptions = {},
+  tokens: ArrayLike<number>,
+  options: ForwardOptions = {},
 ): ForwardResult {
-  checkConfig('referenceForward', config);
+  const fn = 'referenceForward';
+  checkObject(fn, 'options', options);
+  const { activations = 'float', trace: keep = false } = options;
+  const config = takeConfig(fn, given);
+  checkActivations(fn, activations, widths(config));
   const { vocabSize, hiddenSize: d, hcMult: hc, hcEps, rmsNormEps } = config;
+  const tokenIds = takeTokens(fn, tokens, vocabSize);
   const s = tokenIds.length;
-  for (let t = 0; t < s; t++) checkInteger('referenceForward', `tokenIds[${t}]`, tokenIds[t]!, 0, vocabSize - 1);
-  const w = checkedReader(weights, '');
+  const w = checkedReader(fn, weights);
   const trace = new Map<string, TraceTensor>();
   const record = (name: string, shape: number[], data: TraceTensor['data']): void => {
     if (keep) trace.set(name, { shape, data });
@@ -131,7 +147,7 @@ export function referenceForward(
       attention,
       ffn,
       streams: after,
-    } = layerForward(config, weights, layer, streams, tokenIds, activations);
+    } = layerForward(fn, config, w, layer, streams, tokenIds, activations);
     streams = after;
     record(`${name}.attn_hc_collapsed`, [s, d], before.collapsed);
     record(`${name}.attn_hc_post`, [s, hc], before.post);

@@ -1,5 +1,6 @@
 /** Manifold-constrained hyper-connections (mHC): `hc` residual streams per token instead of one (docs/formats.md D10). */
-import { checkInteger, checkLength } from '@megamoe/core';
+import { checkInteger, checkNumber, checkObject } from '@megamoe/core';
+import { result, takeNumbers, takePositiveSizes, takeSizes, type Want } from './arguments';
 import { linear } from './linear';
 import { rmsNorm } from './norm';
 import type { Numbers } from './numbers';
@@ -23,6 +24,27 @@ export interface HyperShape {
   readonly hcEps: number;
 }
 
+/** The shape, read once. */
+function takeShape(fn: string, shape: HyperShape): HyperShape {
+  const { hc, d } = takePositiveSizes(fn, 'shape', shape, 'hc', 'd');
+  const { t } = takeSizes(fn, 'shape', shape, 't');
+  const { rmsNormEps, hcEps } = shape;
+  checkNumber(fn, 'rmsNormEps', rmsNormEps, 0);
+  checkNumber(fn, 'hcEps', hcEps, 0);
+  return { t, hc, d, rmsNormEps, hcEps };
+}
+
+/** The weights, read once; `rows` of them look at `width` numbers each. */
+function takeWeights(fn: string, w: HyperWeights, rows: Want, width: Want, scales: number): HyperWeights {
+  checkObject(fn, 'w', w);
+  const { fn: matrix, base, scale } = w;
+  return {
+    fn: takeNumbers(fn, 'fn', matrix, [`${rows[0]}*${width[0]}`, rows[1] * width[1]]),
+    base: takeNumbers(fn, 'base', base, rows),
+    scale: takeNumbers(fn, 'scale', scale, [String(scales), scales]),
+  };
+}
+
 /** What {@link hcPre} decides for each token. */
 export interface HyperMix {
   /** [T, hc] weights that collapse the streams into the block's input. */
@@ -34,6 +56,9 @@ export interface HyperMix {
   /** [T, D] the block's input. */
   readonly collapsed: Float64Array;
 }
+
+/** Most normalisations, far beyond where they converge. */
+export const MAX_ITERS = 1 << 16;
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
@@ -82,18 +107,23 @@ function sinkhorn(logits: Float64Array, hc: number, eps: number, iters: number):
  * Before a block: with m = fn . rms(streams), `pre = sigmoid(m * s0 + b) + hcEps`, `post = 2 sigmoid(m * s1 + b)`,
  * `comb = sinkhorn(softmax_rows(m * s2 + b) + hcEps)`, `collapsed = sum_j pre[j] * streams[j]`. streams [T, hc, D].
  */
-export function hcPre(streams: Numbers, w: HyperWeights, shape: HyperShape & { readonly iters: number }): HyperMix {
-  const { t, hc, d, hcEps, iters } = shape;
+export function hcPre(
+  values: Numbers,
+  weights: HyperWeights,
+  given: HyperShape & { readonly iters: number },
+): HyperMix {
+  const fn = 'hcPre';
+  const shape = takeShape(fn, given);
+  const { t, hc, d, hcEps } = shape;
+  const { iters } = given;
   const width = (2 + hc) * hc;
-  checkInteger('hcPre', 'iters', iters, 1);
-  checkLength('hcPre', 'streams', streams, 'T*hc*D', t * hc * d);
-  checkLength('hcPre', 'fn', w.fn, '(2+hc)*hc*hc*D', width * hc * d);
-  checkLength('hcPre', 'base', w.base, '(2+hc)*hc', width);
-  checkLength('hcPre', 'scale', w.scale, '3', 3);
+  checkInteger(fn, 'iters', iters, 1, MAX_ITERS);
+  const w = takeWeights(fn, weights, ['(2+hc)*hc', width], ['hc*D', hc * d], 3);
+  const streams = takeNumbers(fn, 'streams', values, ['T*hc*D', t * hc * d]);
   const mix = project(streams, w.fn, width, shape);
-  const pre = new Float64Array(t * hc);
-  const post = new Float64Array(t * hc);
-  const comb = new Float64Array(t * hc * hc);
+  const pre = result(fn, 'T*hc', t * hc);
+  const post = result(fn, 'T*hc', t * hc);
+  const comb = result(fn, 'T*hc*hc', t * hc * hc);
   for (let token = 0; token < t; token++) {
     const m = (i: number, part: number): number => mix[token * width + i]! * w.scale[part]! + w.base[i]!;
     for (let j = 0; j < hc; j++) {
@@ -108,16 +138,21 @@ export function hcPre(streams: Numbers, w: HyperWeights, shape: HyperShape & { r
 
 /** After a block: `new[t, k] = post[t, k] * blockOut[t] + sum_j comb[t, j, k] * streams[t, j]`, [T, hc, D]. Transposed on purpose. */
 export function hcPost(
-  streams: Numbers,
-  blockOut: Numbers,
-  { post, comb }: { post: Numbers; comb: Numbers },
-  { t, hc, d }: { t: number; hc: number; d: number },
+  values: Numbers,
+  block: Numbers,
+  mix: { readonly post: Numbers; readonly comb: Numbers },
+  shape: { readonly t: number; readonly hc: number; readonly d: number },
 ): Float64Array {
-  checkLength('hcPost', 'streams', streams, 'T*hc*D', t * hc * d);
-  checkLength('hcPost', 'blockOut', blockOut, 'T*D', t * d);
-  checkLength('hcPost', 'post', post, 'T*hc', t * hc);
-  checkLength('hcPost', 'comb', comb, 'T*hc*hc', t * hc * hc);
-  const out = new Float64Array(t * hc * d);
+  const fn = 'hcPost';
+  const { hc, d } = takePositiveSizes(fn, 'shape', shape, 'hc', 'd');
+  const { t } = takeSizes(fn, 'shape', shape, 't');
+  checkObject(fn, 'mix', mix);
+  const { post: spread, comb: mixing } = mix;
+  const streams = takeNumbers(fn, 'streams', values, ['T*hc*D', t * hc * d]);
+  const blockOut = takeNumbers(fn, 'blockOut', block, ['T*D', t * d]);
+  const post = takeNumbers(fn, 'post', spread, ['T*hc', t * hc]);
+  const comb = takeNumbers(fn, 'comb', mixing, ['T*hc*hc', t * hc * hc]);
+  const out = result(fn, 'T*hc*D', t * hc * d);
   for (let token = 0; token < t; token++)
     for (let k = 0; k < hc; k++)
       for (let c = 0; c < d; c++) {
@@ -129,12 +164,12 @@ export function hcPost(
 }
 
 /** At the head: `sum_j pre[j] * streams[j]` [T, D] with `pre = sigmoid(fn . rms(streams) * scale + base) + hcEps`. */
-export function hcHead(streams: Numbers, w: HyperWeights, shape: HyperShape): Float64Array {
+export function hcHead(values: Numbers, weights: HyperWeights, given: HyperShape): Float64Array {
+  const fn = 'hcHead';
+  const shape = takeShape(fn, given);
   const { t, hc, d, hcEps } = shape;
-  checkLength('hcHead', 'streams', streams, 'T*hc*D', t * hc * d);
-  checkLength('hcHead', 'fn', w.fn, 'hc*hc*D', hc * hc * d);
-  checkLength('hcHead', 'base', w.base, 'hc', hc);
-  checkLength('hcHead', 'scale', w.scale, '1', 1);
+  const w = takeWeights(fn, weights, ['hc', hc], ['hc*D', hc * d], 1);
+  const streams = takeNumbers(fn, 'streams', values, ['T*hc*D', t * hc * d]);
   const mix = project(streams, w.fn, hc, shape);
   const pre = mix.map((m, i) => sigmoid(m * w.scale[0]! + w.base[i % hc]!) + hcEps);
   return collapse(streams, pre, shape);

@@ -1,8 +1,12 @@
 /** The lightning indexer: which compressed entries a query of a CSA layer attends to (docs/formats.md D7). */
-import { checkLength } from '@megamoe/core';
+import { checkInteger, newArray } from '@megamoe/core';
+import { result, takeNumbers, takePositiveSizes, takeSizes } from './arguments';
 import { toFloat64, type Numbers } from './numbers';
 import { topK } from './topk';
 import { visibleEntries } from './visibility';
+
+/** Most entries that a query may keep, far beyond any model. */
+export const MAX_TOPK = 2 ** 20;
 
 /** Shape of the indexer's tensors. */
 export interface IndexShape {
@@ -19,13 +23,16 @@ export interface IndexShape {
  * [entries, dim] after RoPE, headWeights [N, heads] as projected.
  */
 export function indexScores(q: Numbers, keys: Numbers, headWeights: Numbers, shape: IndexShape): Float64Array {
-  const { n, heads, dim, entries } = shape;
-  checkLength('indexScores', 'q', q, 'N*heads*dim', n * heads * dim);
-  checkLength('indexScores', 'keys', keys, 'entries*dim', entries * dim);
-  checkLength('indexScores', 'headWeights', headWeights, 'N*heads', n * heads);
-  const qs = toFloat64(q);
-  const ks = toFloat64(keys);
-  const out = new Float64Array(n * entries);
+  return scoresOf('indexScores', q, keys, headWeights, shape);
+}
+
+function scoresOf(fn: string, q: Numbers, keys: Numbers, weights: Numbers, shape: IndexShape): Float64Array {
+  const { n, entries } = takeSizes(fn, 'shape', shape, 'n', 'entries');
+  const { heads, dim } = takePositiveSizes(fn, 'shape', shape, 'heads', 'dim');
+  const qs = toFloat64(takeNumbers(fn, 'q', q, ['N*heads*dim', n * heads * dim]));
+  const ks = toFloat64(takeNumbers(fn, 'keys', keys, ['entries*dim', entries * dim]));
+  const headWeights = takeNumbers(fn, 'headWeights', weights, ['N*heads', n * heads]);
+  const out = result(fn, 'N*entries', n * entries);
   for (let row = 0; row < n; row++)
     for (let e = 0; e < entries; e++) {
       let score = 0;
@@ -52,9 +59,13 @@ export interface IndexSelection extends IndexShape {
  * visible, ties to the lowest index.
  */
 export function indexSelect(q: Numbers, keys: Numbers, headWeights: Numbers, args: IndexSelection): Int32Array {
-  const { n, entries, firstPosition, ratio, topk } = args;
-  const scores = indexScores(q, keys, headWeights, args);
-  const selected = new Int32Array(n * topk).fill(-1);
+  const fn = 'indexSelect';
+  const shape = takeSizes(fn, 'args', args, 'n', 'heads', 'dim', 'entries', 'firstPosition', 'ratio', 'topk');
+  const { n, entries, firstPosition, ratio, topk } = shape;
+  checkInteger(fn, 'ratio', ratio, 1);
+  checkInteger(fn, 'topk', topk, 0, MAX_TOPK);
+  const scores = scoresOf(fn, q, keys, headWeights, shape);
+  const selected = newArray(fn, 'result', Int32Array, 'N*topk', n * topk).fill(-1);
   for (let row = 0; row < n; row++) {
     const visible = Math.min(visibleEntries(firstPosition + row, ratio), entries);
     const best = topK(scores.subarray(row * entries, row * entries + visible), topk);

@@ -8,7 +8,8 @@
  * ```
  * All elements of a block share one byte, hence the stride 0 of f3. Tiles of 512 bytes run along k first.
  */
-import { checkInteger, checkLength } from '@megamoe/core';
+import { checkInteger, newArray } from '@megamoe/core';
+import { takeBytes, takeNumbers, takeSizes } from './arguments';
 import { rowsOf } from './slots';
 
 const TILE_ROWS = 128;
@@ -46,6 +47,7 @@ export function sfBytes128x4(rows: number, kSf: number): number {
 /** Byte offset of the scale of `row` and scale column `column` in a matrix with `kSf` scale columns. */
 export function sfOffset128x4(row: number, column: number, kSf: number): number {
   checkInteger('sfOffset128x4', 'row', row, 0);
+  checkInteger('sfOffset128x4', 'kSf', kSf, 1);
   checkInteger('sfOffset128x4', 'column', column, 0, kSf - 1);
   const vec = 16; // any: f3 has stride 0
   const rowModes = [
@@ -62,9 +64,12 @@ export function sfOffset128x4(row: number, column: number, kSf: number): number 
 }
 
 /** Lays a row-major scale matrix [rows, kSf] out in 128x4 tiles; padding is 0. */
-export function swizzleSf128x4(sf: Uint8Array, { rows, kSf }: { rows: number; kSf: number }): Uint8Array {
-  checkLength('swizzleSf128x4', 'sf', sf, 'rows*kSf', rows * kSf);
-  const out = new Uint8Array(sfBytes128x4(rows, kSf));
+export function swizzleSf128x4(bytes: Uint8Array, shape: { readonly rows: number; readonly kSf: number }): Uint8Array {
+  const fn = 'swizzleSf128x4';
+  const { rows, kSf } = takeSizes(fn, 'shape', shape, 'rows', 'kSf');
+  const sf = takeBytes(fn, 'sf', bytes, ['rows*kSf', rows * kSf]);
+  const out = newArray(fn, 'result', Uint8Array, 'rows*kSf, padded', sfBytes128x4(rows, kSf));
+  if (out.length === 0) return out;
   for (let row = 0; row < rows; row++)
     for (let column = 0; column < kSf; column++) out[sfOffset128x4(row, column, kSf)] = sf[row * kSf + column]!;
   return out;
@@ -75,11 +80,15 @@ export function swizzleSf128x4(sf: Uint8Array, { rows, kSf }: { rows: number; kS
  * the other, an expert without rows has none. sf [R, kSf], expertOffsets [E] cumulative ends.
  */
 export function assembleSf128x4(
-  sf: Uint8Array,
-  { kSf, expertOffsets }: { kSf: number; expertOffsets: ArrayLike<number> },
+  bytes: Uint8Array,
+  shape: { readonly kSf: number; readonly expertOffsets: ArrayLike<number> },
 ): Uint8Array {
-  const rows = rowsOf('assembleSf128x4', expertOffsets);
-  checkLength('assembleSf128x4', 'sf', sf, 'R*kSf', rows * kSf);
+  const fn = 'assembleSf128x4';
+  const { kSf } = takeSizes(fn, 'shape', shape, 'kSf');
+  const expertOffsets = takeNumbers(fn, 'expertOffsets', shape.expertOffsets);
+  const rows = rowsOf(fn, expertOffsets);
+  const sf = takeBytes(fn, 'sf', bytes, ['R*kSf', rows * kSf]);
+  if (kSf === 0) return new Uint8Array(0);
   const blocks: Uint8Array[] = [];
   for (let e = 0; e < expertOffsets.length; e++) {
     const start = e === 0 ? 0 : expertOffsets[e - 1]!;

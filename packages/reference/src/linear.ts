@@ -1,5 +1,6 @@
 /** Dense and grouped matrix products, row gathers. */
-import { checkInteger, checkLength, checkMultiple } from '@megamoe/core';
+import { checkInteger, checkMultiple } from '@megamoe/core';
+import { result, takeNumbers, takeOptional, takeSizes } from './arguments';
 import { toFloat64, type Numbers } from './numbers';
 import { expertOfRow, rowsOf } from './slots';
 
@@ -15,13 +16,15 @@ export interface LinearShape {
  * `out[m, g*N + n] = sum_k x[m, g*K + k] * w[g*N + n, k]`: x [M, G*K], w [G*N, K], out [M, G*N]. One group is a plain linear layer;
  * more are block diagonal (the attention's `wo_a`).
  */
-export function linear(x: Numbers, w: Numbers, { m, n, k, groups = 1 }: LinearShape): Float64Array {
-  checkInteger('linear', 'groups', groups, 1);
-  checkLength('linear', 'x', x, 'M*G*K', m * groups * k);
-  checkLength('linear', 'w', w, 'G*N*K', groups * n * k);
-  const xs = toFloat64(x);
-  const ws = toFloat64(w);
-  const out = new Float64Array(m * groups * n);
+export function linear(x: Numbers, w: Numbers, shape: LinearShape): Float64Array {
+  const fn = 'linear';
+  const { m, n, k } = takeSizes(fn, 'shape', shape, 'm', 'n', 'k');
+  const { groups = 1 } = shape;
+  checkInteger(fn, 'groups', groups, 1);
+  const xs = toFloat64(takeNumbers(fn, 'x', x, ['M*G*K', m * groups * k]));
+  const ws = toFloat64(takeNumbers(fn, 'w', w, ['G*N*K', groups * n * k]));
+  const out = result(fn, 'M*G*N', m * groups * n);
+  if (k === 0 || out.length === 0) return out;
   for (let block = 0; block < m * groups; block++) {
     const w0 = (block % groups) * n * k;
     let feature = 0;
@@ -76,16 +79,17 @@ export interface GroupedGemm {
 /** Grouped product of float rows `a` [R, K] with float weights `b` [E, N, K], [R, N] (give it dequantized weights). */
 export function groupedGemm(a: Numbers, b: Numbers, args: GroupedGemm): Float64Array {
   const fn = 'groupedGemm';
-  const { n, k, expertOffsets, alpha = null, parts = 1 } = args;
+  const { n, k } = takeSizes(fn, 'args', args, 'n', 'k');
+  const { parts = 1, expertOffsets: ends, alpha: factors } = args;
+  const expertOffsets = takeNumbers(fn, 'expertOffsets', ends);
   const rows = rowsOf(fn, expertOffsets);
+  checkInteger(fn, 'k', k, 1);
   checkInteger(fn, 'parts', parts, 1);
   checkMultiple(fn, 'n', n, parts);
-  checkLength(fn, 'a', a, 'R*K', rows * k);
-  checkLength(fn, 'b', b, 'E*N*K', expertOffsets.length * n * k);
-  if (alpha) checkLength(fn, 'alpha', alpha, 'E*parts', expertOffsets.length * parts);
-  const as = toFloat64(a);
-  const bs = toFloat64(b);
-  const out = new Float64Array(rows * n);
+  const alpha = takeOptional(fn, 'alpha', factors, ['E*parts', expertOffsets.length * parts]);
+  const as = toFloat64(takeNumbers(fn, 'a', a, ['R*K', rows * k]));
+  const bs = toFloat64(takeNumbers(fn, 'b', b, ['E*N*K', expertOffsets.length * n * k]));
+  const out = result(fn, 'R*N', rows * n);
   for (let r = 0; r < rows; r++) {
     const e = expertOfRow(expertOffsets, r);
     const x = as.subarray(r * k, (r + 1) * k);
@@ -98,11 +102,15 @@ export function groupedGemm(a: Numbers, b: Numbers, args: GroupedGemm): Float64A
 }
 
 /** `out[r] = x[index[r]]` for rows of `d` elements; an index outside `x` is an error. */
-export function gatherRows(x: Numbers, index: ArrayLike<number>, d: number): Float64Array {
-  checkMultiple('gatherRows', 'x.length', x.length, d);
-  const out = new Float64Array(index.length * d);
+export function gatherRows(values: Numbers, rows: ArrayLike<number>, d: number): Float64Array {
+  const fn = 'gatherRows';
+  const x = takeNumbers(fn, 'x', values);
+  const index = takeNumbers(fn, 'index', rows);
+  checkInteger(fn, 'd', d, 1);
+  checkMultiple(fn, 'x.length', x.length, d);
+  const out = result(fn, 'index.length*D', index.length * d);
   for (let r = 0; r < index.length; r++) {
-    checkInteger('gatherRows', `index[${r}]`, index[r]!, 0, x.length / d - 1);
+    checkInteger(fn, `index[${r}]`, index[r]!, 0, x.length / d - 1);
     for (let c = 0; c < d; c++) out[r * d + c] = x[index[r]! * d + c]!;
   }
   return out;

@@ -1,13 +1,25 @@
 /** How far one tensor is from another. `got` is judged, `want` is right. */
-import { checkInteger, checkLength, ShapeError } from '@megamoe/core';
+import { checkInteger, checkObject, describe, KindError, ShapeError, ValueError } from '@megamoe/core';
+import { takeNumbers, takeShape } from './arguments';
 import type { Numbers } from './numbers';
 
 const f32 = new Float32Array(1);
 const i32 = new Int32Array(f32.buffer);
 
-/** Cosine of the angle between `a` and `b`: 1 for equal directions. Two zero vectors give 1, one zero vector gives 0. */
-export function cosine(a: Numbers, b: Numbers): number {
-  checkLength('cosine', 'b', b, 'a.length', a.length);
+/** What is judged and what is right, of one length. */
+function takePair(
+  fn: string,
+  got: Numbers,
+  want: Numbers,
+  names: readonly [string, string] = ['got', 'want'],
+): [Numbers, Numbers] {
+  const own = takeNumbers(fn, names[0], got);
+  return [own, takeNumbers(fn, names[1], want, [`${names[0]}.length`, own.length])];
+}
+
+/** Cosine of the angle between two vectors of one length: 1 for equal directions. Two zero vectors give 1, one zero vector gives 0. */
+export function cosine(x: Numbers, y: Numbers): number {
+  const [a, b] = takePair('cosine', x, y, ['a', 'b']);
   let ab = 0;
   let aa = 0;
   let bb = 0;
@@ -26,8 +38,8 @@ function cosineOf(ab: number, aa: number, bb: number): number {
 }
 
 /** Normalised mean squared error: `sum((got - want)^2) / sum(want^2)`. 0 when equal; Infinity when `want` is zero and `got` is not. */
-export function nmse(got: Numbers, want: Numbers): number {
-  checkLength('nmse', 'want', want, 'got.length', got.length);
+export function nmse(judged: Numbers, right: Numbers): number {
+  const [got, want] = takePair('nmse', judged, right);
   let error = 0;
   let power = 0;
   for (let i = 0; i < got.length; i++) {
@@ -39,8 +51,8 @@ export function nmse(got: Numbers, want: Numbers): number {
 }
 
 /** Largest absolute difference; NaN as soon as a difference is NaN. Equal infinities differ by 0. */
-export function maxAbs(got: Numbers, want: Numbers): number {
-  checkLength('maxAbs', 'want', want, 'got.length', got.length);
+export function maxAbs(judged: Numbers, right: Numbers): number {
+  const [got, want] = takePair('maxAbs', judged, right);
   let worst = 0;
   for (let i = 0; i < got.length; i++) {
     const d = difference(got[i]!, want[i]!);
@@ -66,13 +78,15 @@ function float32Index(x: number): number {
  * counted through zero when the signs differ. NaN when exactly one is NaN, 0 when both are.
  */
 export function ulpDistance(a: number, b: number): number {
+  if (typeof a !== 'number' || typeof b !== 'number')
+    throw new KindError(`ulpDistance: takes two numbers, got ${describe(a)} and ${describe(b)}`);
   if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) && Number.isNaN(b) ? 0 : NaN;
   return Math.abs(float32Index(a) - float32Index(b));
 }
 
 /** Largest {@link ulpDistance} over all elements; NaN as soon as one is NaN. */
-export function maxUlp(got: Numbers, want: Numbers): number {
-  checkLength('maxUlp', 'want', want, 'got.length', got.length);
+export function maxUlp(judged: Numbers, right: Numbers): number {
+  const [got, want] = takePair('maxUlp', judged, right);
   let worst = 0;
   for (let i = 0; i < got.length; i++) {
     const d = ulpDistance(got[i]!, want[i]!);
@@ -84,8 +98,11 @@ export function maxUlp(got: Numbers, want: Numbers): number {
 
 /** Coordinates of a flat row-major index in `shape`, outermost first. */
 export function coordinatesOf(index: number, shape: readonly number[]): number[] {
-  let volume = 1;
-  for (const n of shape) volume *= n;
+  return coordinates(index, takeShape('coordinatesOf', 'shape', shape));
+}
+
+function coordinates(index: number, shape: readonly number[]): number[] {
+  const volume = shape.reduce((a, b) => a * b, 1);
   checkInteger('coordinatesOf', 'index', index, 0, volume - 1);
   const at: number[] = [];
   for (let axis = shape.length - 1; axis >= 0; axis--) {
@@ -112,25 +129,27 @@ export interface MismatchOptions {
 }
 
 /** The first element where `got` and `want` differ by more than `tolerance`, or undefined. A NaN equals only a NaN. */
-export function firstMismatch(
-  got: Numbers,
-  want: Numbers,
-  { tolerance = 0, shape = [got.length] }: MismatchOptions = {},
-): Mismatch | undefined {
-  checkLength('firstMismatch', 'want', want, 'got.length', got.length);
-  checkShape('firstMismatch', shape, got.length);
+export function firstMismatch(judged: Numbers, right: Numbers, options: MismatchOptions = {}): Mismatch | undefined {
+  const fn = 'firstMismatch';
+  checkObject(fn, 'options', options);
+  const { tolerance = 0, shape: given } = options;
+  const [got, want] = takePair(fn, judged, right);
+  if (typeof tolerance !== 'number' || !(tolerance >= 0))
+    throw new ValueError(`${fn}: "tolerance" must be a number of at least 0, got ${describe(tolerance)}`);
+  const shape = takeFullShape(fn, given ?? [got.length], got.length);
   for (let i = 0; i < got.length; i++) {
     const g = got[i]!;
     const w = want[i]!;
     if (Object.is(g, w) || (tolerance > 0 && difference(g, w) <= tolerance)) continue;
-    return { index: i, at: coordinatesOf(i, shape), got: g, want: w };
+    return { index: i, at: coordinates(i, shape), got: g, want: w };
   }
   return undefined;
 }
 
-function checkShape(fn: string, shape: readonly number[], length: number): void {
+function takeFullShape(fn: string, given: readonly number[], length: number): number[] {
+  const shape = takeShape(fn, 'shape', given);
   const volume = shape.reduce((a, b) => a * b, 1);
-  if (volume === length) return;
+  if (volume === length) return shape;
   throw new ShapeError(`${fn}: "shape" [${shape.join(', ')}] holds ${volume} elements, the tensors have ${length}`);
 }
 
@@ -153,9 +172,10 @@ export interface Comparison {
  * All metrics at once. Elements that are not finite are left out of cosine, NMSE, maxAbs and maxUlp and counted in `nonFinite`
  * unless both tensors hold the same one.
  */
-export function compareTensors(got: Numbers, want: Numbers, shape: readonly number[] = [got.length]): Comparison {
-  checkLength('compareTensors', 'want', want, 'got.length', got.length);
-  checkShape('compareTensors', shape, got.length);
+export function compareTensors(judged: Numbers, right: Numbers, given?: readonly number[]): Comparison {
+  const fn = 'compareTensors';
+  const [got, want] = takePair(fn, judged, right);
+  const shape = given === undefined ? [got.length] : takeFullShape(fn, given, got.length);
   // One pass and no copies: verification spends much of its time here.
   let [ab, aa, bb, error, power, largest, ulps] = [0, 0, 0, 0, 0, 0, 0];
   let nonFinite = 0;
@@ -184,7 +204,7 @@ export function compareTensors(got: Numbers, want: Numbers, shape: readonly numb
   const worst =
     worstAt < 0
       ? undefined
-      : { index: worstAt, at: coordinatesOf(worstAt, shape), got: got[worstAt]!, want: want[worstAt]! };
+      : { index: worstAt, at: coordinates(worstAt, shape), got: got[worstAt]!, want: want[worstAt]! };
   return {
     shape,
     cosine: cosineOf(ab, aa, bb),

@@ -1,4 +1,5 @@
 /** The feed-forward block of one layer: router, routed experts, shared expert. */
+import { checkInteger } from '@megamoe/core';
 import type { ReferenceConfig, WeightReader } from './config';
 import { linear } from './linear';
 import { expertForward, mixtureOfExperts, type Activations, type Expert } from './moe';
@@ -11,6 +12,7 @@ export interface MoeLayerResult extends Routed {
 
 /** Feed-forward block of layer `layer` on normed rows `x` [S, D]; `w` reads below `layers.N.ffn.`. */
 export function moeLayer(
+  fn: string,
   c: ReferenceConfig,
   w: WeightReader,
   layer: number,
@@ -21,6 +23,9 @@ export function moeLayer(
   const { hiddenSize: d, moeIntermediateSize: i, numExperts, numExpertsPerTok: topk, swigluLimit } = c;
   const t = tokenIds.length;
   const hashed = layer < c.numHashLayers;
+  const table = hashed ? w('gate.tid2eid', [c.vocabSize, topk]) : [];
+  for (let at = 0; at < table.length; at++)
+    checkInteger(fn, `layers.${layer}.ffn.gate.tid2eid[${at}]`, table[at]!, 0, numExperts - 1);
   const logits = linear(x, w('gate.weight', [numExperts, d]), { m: t, n: numExperts, k: d });
   const routed = route(logits, {
     t,
@@ -30,7 +35,7 @@ export function moeLayer(
     normTopkProb: c.normTopkProb,
     routedScalingFactor: c.routedScalingFactor,
     bias: hashed ? null : w('gate.bias', [numExperts]),
-    topkIds: hashed ? hashIds(tokenIds, w('gate.tid2eid', [c.vocabSize, topk]), topk) : null,
+    topkIds: hashed ? hashIds(tokenIds, table, topk) : null,
   });
   const expert = (id: number): Expert => {
     const inputScale = (name: string): number | undefined =>

@@ -1,5 +1,6 @@
 /** NVFP4 by its definition (docs/formats.md A2, NVIDIA ModelOpt): every code is found by searching the grid for the nearest value. */
-import { checkFinite, checkLength, checkMultiple, checkPositive, E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import { checkFinite, checkInteger, checkMultiple, checkObject, E2M1_VALUES, E4M3_VALUES } from '@megamoe/core';
+import { checkScale, result, takeBytes, takeNumbers, takeSizes } from './arguments';
 import { nearest } from './grid';
 import type { Numbers } from './numbers';
 
@@ -14,26 +15,44 @@ function rowScale(scales: RowScales, row: number): number {
   return Math.fround(typeof scales === 'number' ? scales : scales[row]!);
 }
 
-function checkScales(fn: string, scales: RowScales, m: number): void {
-  if (typeof scales === 'number') return checkPositive(fn, 'globalDecodeScale', Math.fround(scales));
-  checkLength(fn, 'globalDecodeScale', scales, 'M', m);
-  for (let r = 0; r < m; r++) checkPositive(fn, `globalDecodeScale[${r}]`, Math.fround(scales[r]!));
+function takeScales(fn: string, given: RowScales, m: number): RowScales {
+  if (typeof given === 'number') {
+    checkScale(fn, 'globalDecodeScale', given);
+    return given;
+  }
+  const scales = takeNumbers(fn, 'globalDecodeScale', given, ['M', m]);
+  for (let r = 0; r < m; r++) checkScale(fn, `globalDecodeScale[${r}]`, scales[r]!);
+  return scales;
+}
+
+/** The sizes and scales of a matrix in NVFP4. */
+function takeNvfp4Shape(fn: string, shape: Nvfp4Shape): Nvfp4Shape {
+  const { m, k } = takeSizes(fn, 'shape', shape, 'm', 'k');
+  checkMultiple(fn, 'k', k, BLOCK);
+  return { m, k, globalDecodeScale: takeScales(fn, shape.globalDecodeScale, m) };
 }
 
 /** `amax / (6 * 448)` in float32: the multiplier that brings a tensor's largest block scale to 448. All zeros give 1, and no quotient less than 2^-149. */
-export function nvfp4GlobalDecodeScale(x: Numbers): number {
+export function nvfp4GlobalDecodeScale(values: Numbers): number {
+  const x = takeNumbers('nvfp4GlobalDecodeScale', 'x', values);
   checkFinite('nvfp4GlobalDecodeScale', 'x', x);
+  return decodeScaleOf(x);
+}
+
+function decodeScaleOf(x: Numbers): number {
   let amax = 0;
   for (let i = 0; i < x.length; i++) amax = Math.max(amax, Math.abs(Math.fround(x[i]!)));
   return amax === 0 ? 1 : Math.max(Math.fround(amax / 2688), 2 ** -149);
 }
 
 /** {@link nvfp4GlobalDecodeScale} of each row of `x` [M, K], [M]: the dynamic activation scale. An all-zero row gives 1. */
-export function nvfp4RowDecodeScales(x: Numbers, { m, k }: { m: number; k: number }): Float64Array {
-  checkLength('nvfp4RowDecodeScales', 'x', x, 'M*K', m * k);
-  return Float64Array.from({ length: m }, (_, r) =>
-    nvfp4GlobalDecodeScale(Array.from({ length: k }, (_, c) => x[r * k + c]!)),
-  );
+export function nvfp4RowDecodeScales(values: Numbers, shape: { readonly m: number; readonly k: number }): Float64Array {
+  const fn = 'nvfp4RowDecodeScales';
+  const { m, k } = takeSizes(fn, 'shape', shape, 'm', 'k');
+  checkInteger(fn, 'k', k, 1);
+  const x = takeNumbers(fn, 'x', values, ['M*K', m * k]);
+  checkFinite(fn, 'x', x);
+  return result(fn, 'M', m).map((_, r) => decodeScaleOf(Array.from({ length: k }, (_, c) => x[r * k + c]!)));
 }
 
 /** Codes and block scales of a row-major matrix. */
@@ -56,12 +75,13 @@ export interface Nvfp4Shape {
  * `s = amax_block / (6 * g)`, 0 becoming 1, clamped to [2^-9, 448], nearest E4M3; `code = nearest E2M1 of q = x / (s * g)`, sign = `q < 0`.
  * Ties go to the even code, each step is rounded to float32, the divisions are true divisions. NaN or infinity is an error.
  */
-export function quantizeNvfp4(x: Numbers, { m, k, globalDecodeScale }: Nvfp4Shape): Nvfp4Matrix {
-  const fn = 'quantizeNvfp4';
-  checkMultiple(fn, 'k', k, BLOCK);
-  checkLength(fn, 'x', x, 'M*K', m * k);
+export function quantizeNvfp4(values: Numbers, shape: Nvfp4Shape): Nvfp4Matrix {
+  return quantize('quantizeNvfp4', values, takeNvfp4Shape('quantizeNvfp4', shape));
+}
+
+function quantize(fn: string, values: Numbers, { m, k, globalDecodeScale }: Nvfp4Shape): Nvfp4Matrix {
+  const x = takeNumbers(fn, 'x', values, ['M*K', m * k]);
   checkFinite(fn, 'x', x);
-  checkScales(fn, globalDecodeScale, m);
   const codes = new Uint8Array((m * k) / 2);
   const sf = new Uint8Array((m * k) / BLOCK);
   for (let block = 0; block < sf.length; block++) {
@@ -83,13 +103,17 @@ export function quantizeNvfp4(x: Numbers, { m, k, globalDecodeScale }: Nvfp4Shap
 }
 
 /** `e2m1 * e4m3 * globalDecodeScale` [M, K], exact in float64 (30 significant bits). */
-export function dequantizeNvfp4({ codes, sf }: Nvfp4Matrix, { m, k, globalDecodeScale }: Nvfp4Shape): Float64Array {
+export function dequantizeNvfp4(matrix: Nvfp4Matrix, shape: Nvfp4Shape): Float64Array {
   const fn = 'dequantizeNvfp4';
-  checkMultiple(fn, 'k', k, BLOCK);
-  checkLength(fn, 'codes', codes, 'M*K/2', (m * k) / 2);
-  checkLength(fn, 'sf', sf, 'M*K/16', (m * k) / BLOCK);
-  checkScales(fn, globalDecodeScale, m);
-  const out = new Float64Array(m * k);
+  checkObject(fn, 'matrix', matrix);
+  const { codes, sf } = matrix;
+  return dequantize(fn, { codes, sf }, takeNvfp4Shape(fn, shape));
+}
+
+function dequantize(fn: string, matrix: Nvfp4Matrix, { m, k, globalDecodeScale }: Nvfp4Shape): Float64Array {
+  const codes = takeBytes(fn, 'codes', matrix.codes, ['M*K/2', (m * k) / 2]);
+  const sf = takeBytes(fn, 'sf', matrix.sf, ['M*K/16', (m * k) / BLOCK]);
+  const out = result(fn, 'M*K', m * k);
   for (let i = 0; i < out.length; i++) {
     const byte = codes[i >> 1]!;
     const value = E2M1_VALUES[i % 2 === 0 ? byte & 15 : byte >> 4]!;
@@ -100,5 +124,7 @@ export function dequantizeNvfp4({ codes, sf }: Nvfp4Matrix, { m, k, globalDecode
 
 /** What remains of `x` after NVFP4: {@link dequantizeNvfp4} of {@link quantizeNvfp4}. */
 export function roundTripNvfp4(x: Numbers, shape: Nvfp4Shape): Float64Array {
-  return dequantizeNvfp4(quantizeNvfp4(x, shape), shape);
+  const fn = 'roundTripNvfp4';
+  const own = takeNvfp4Shape(fn, shape);
+  return dequantize(fn, quantize(fn, x, own), own);
 }

@@ -3,7 +3,8 @@
  * float32 rounding of `position * frequency` moves an angle by up to 0.004 rad. It belongs to the model as it was trained and
  * published, so the oracle follows it step by step. Cosine, sine and the rotation itself are float64.
  */
-import { checkInteger, checkLength, checkMultiple, checkPositive, type YarnParameters } from '@megamoe/core';
+import { checkInteger, checkMultiple, checkObject, checkPositive, type YarnParameters } from '@megamoe/core';
+import { takeNumbers, takeSizes } from './arguments';
 import type { Numbers } from './numbers';
 
 const f = Math.fround;
@@ -20,9 +21,14 @@ export interface RopeOptions {
  * Inverse frequencies [ropeDim/2], float32 values: `theta^(-2i/ropeDim)`; with YaRN blended with the same divided by `factor`, along
  * a linear ramp between the dims that turn `betaFast` and `betaSlow` times within the original context.
  */
-export function ropeFrequencies({ ropeDim, theta, yarn }: RopeOptions): Float64Array {
-  checkMultiple('ropeFrequencies', 'ropeDim', ropeDim, 2);
-  checkPositive('ropeFrequencies', 'theta', theta);
+export function ropeFrequencies(options: RopeOptions): Float64Array {
+  const fn = 'ropeFrequencies';
+  const { ropeDim } = takeSizes(fn, 'options', options, 'ropeDim');
+  checkInteger(fn, 'ropeDim', ropeDim, 0, MAX_ROPE_DIM);
+  checkMultiple(fn, 'ropeDim', ropeDim, 2);
+  const { theta, yarn: stretching } = options;
+  checkPositive(fn, 'theta', theta);
+  const yarn = stretching === undefined ? undefined : takeYarn(fn, stretching);
   const period = (i: number): number => f(theta ** f((2 * i) / ropeDim));
   if (!yarn) return Float64Array.from({ length: ropeDim / 2 }, (_, i) => f(1 / period(i)));
 
@@ -41,6 +47,17 @@ export function ropeFrequencies({ ropeDim, theta, yarn }: RopeOptions): Float64A
   });
 }
 
+const MAX_ROPE_DIM = 2 ** 20; // far beyond any head
+
+/** YaRN's numbers, each read once. */
+export function takeYarn(fn: string, yarn: YarnParameters): YarnParameters {
+  checkObject(fn, 'yarn', yarn);
+  const { factor, betaFast, betaSlow, originalMaxPositionEmbeddings } = yarn;
+  for (const [arg, x] of Object.entries({ factor, betaFast, betaSlow, originalMaxPositionEmbeddings }))
+    checkPositive(fn, `yarn.${arg}`, x);
+  return { factor, betaFast, betaSlow, originalMaxPositionEmbeddings };
+}
+
 /** Arguments of {@link applyRope}. */
 export interface RopeShape {
   /** [M] position of each row. */
@@ -57,14 +74,19 @@ export interface RopeShape {
  * Rotates the **last** ropeDim dims of every head of `x` [M, heads, D]: pairs of neighbours (2i, 2i+1) turn by
  * `fround(position * frequency[i])`. Returns a new array.
  */
-export function applyRope(x: Numbers, { positions, heads, d, frequencies, inverse = false }: RopeShape): Float64Array {
+export function applyRope(values: Numbers, shape: RopeShape): Float64Array {
+  const fn = 'applyRope';
+  const { heads, d } = takeSizes(fn, 'shape', shape, 'heads', 'd');
+  const { inverse = false, positions: at, frequencies: turns } = shape;
+  const positions = takeNumbers(fn, 'positions', at);
+  const frequencies = takeNumbers(fn, 'frequencies', turns);
   const m = positions.length;
   const ropeDim = frequencies.length * 2;
-  checkLength('applyRope', 'x', x, 'M*heads*D', m * heads * d);
-  checkInteger('applyRope', 'ropeDim', ropeDim, 0, d);
+  const x = takeNumbers(fn, 'x', values, ['M*heads*D', m * heads * d]);
+  checkInteger(fn, 'ropeDim', ropeDim, 0, d);
   const out = new Float64Array(x);
   for (let row = 0; row < m; row++) {
-    checkInteger('applyRope', `positions[${row}]`, positions[row]!, 0);
+    checkInteger(fn, `positions[${row}]`, positions[row]!, 0);
     for (let i = 0; i < frequencies.length; i++) {
       const angle = f(positions[row]! * frequencies[i]!);
       const cos = Math.cos(angle);

@@ -1,11 +1,13 @@
 /** Which expert owns which row, by definition. */
-import { checkInteger, checkLength, ValueError } from '@megamoe/core';
+import { checkInteger, newArray, ValueError } from '@megamoe/core';
+import { takeNumbers, takeSizes } from './arguments';
 
 /**
  * The expert that owns `row`: the first e with `expertOffsets[e] > row` (offsets are cumulative ends, no leading zero). Experts
  * without rows own nothing. A row past the last end is an error.
  */
-export function expertOfRow(expertOffsets: ArrayLike<number>, row: number): number {
+export function expertOfRow(offsets: ArrayLike<number>, row: number): number {
+  const expertOffsets = takeNumbers('expertOfRow', 'expertOffsets', offsets);
   checkInteger('expertOfRow', 'row', row, 0);
   for (let e = 0; e < expertOffsets.length; e++) if (expertOffsets[e]! > row) return e;
   throw new ValueError(
@@ -13,7 +15,7 @@ export function expertOfRow(expertOffsets: ArrayLike<number>, row: number): numb
   );
 }
 
-/** Rows of all experts: the last end, 0 without experts. Ends that decrease or are no integers are an error. */
+/** Rows of all experts, of offsets that have been taken: the last end, 0 without experts. Ends that decrease or are no integers are an error. */
 export function rowsOf(fn: string, expertOffsets: ArrayLike<number>): number {
   let last = 0;
   for (let e = 0; e < expertOffsets.length; e++) {
@@ -22,6 +24,8 @@ export function rowsOf(fn: string, expertOffsets: ArrayLike<number>): number {
   }
   return last;
 }
+
+const MAX_EXPERTS = 2 ** 20; // far beyond any model
 
 /** The order in which (token, choice) pairs are worked on. */
 export interface Slots {
@@ -35,27 +39,34 @@ export interface Slots {
 
 /** Sorts all choices of `topkIds` [T, topk] (i32, -1 = none) by (expert, token, choice). */
 export function assignSlots(
-  topkIds: ArrayLike<number>,
-  { t, topk, numExperts }: { t: number; topk: number; numExperts: number },
+  ids: ArrayLike<number>,
+  shape: { readonly t: number; readonly topk: number; readonly numExperts: number },
 ): Slots {
-  checkLength('assignSlots', 'topkIds', topkIds, 'T*topk', t * topk);
+  const fn = 'assignSlots';
+  const { t, topk, numExperts } = takeSizes(fn, 'shape', shape, 't', 'topk', 'numExperts');
+  checkInteger(fn, 'numExperts', numExperts, 0, MAX_EXPERTS);
+  const topkIds = takeNumbers(fn, 'topkIds', ids, ['T*topk', t * topk]);
+  const expertOffsets = newArray(fn, 'expertOffsets', Int32Array, 'numExperts', numExperts);
   const choices: { expert: number; at: number }[] = [];
   for (let at = 0; at < t * topk; at++) {
-    checkInteger('assignSlots', `topkIds[${at}]`, topkIds[at]!, -1, numExperts - 1);
+    checkInteger(fn, `topkIds[${at}]`, topkIds[at]!, -1, numExperts - 1);
     if (topkIds[at]! >= 0) choices.push({ expert: topkIds[at]!, at });
   }
   choices.sort((a, b) => a.expert - b.expert || a.at - b.at);
   const tokenSlots = new Int32Array(t * topk).fill(-1);
   choices.forEach(({ at }, slot) => (tokenSlots[at] = slot));
+  for (const { expert } of choices) expertOffsets[expert]!++;
+  for (let e = 1; e < numExperts; e++) expertOffsets[e]! += expertOffsets[e - 1]!;
   return {
-    expertOffsets: Int32Array.from({ length: numExperts }, (_, e) => choices.filter((c) => c.expert <= e).length),
+    expertOffsets,
     slotToken: Int32Array.from(choices, ({ at }) => Math.floor(at / topk)),
     tokenSlots,
   };
 }
 
 /** Padded ends of the scale rows: each expert's rows rounded up to `rowsPerTile`, an empty expert has none. */
-export function paddedOffsets(expertOffsets: ArrayLike<number>, rowsPerTile = 128): Int32Array {
+export function paddedOffsets(offsets: ArrayLike<number>, rowsPerTile = 128): Int32Array {
+  const expertOffsets = takeNumbers('paddedOffsets', 'expertOffsets', offsets);
   checkInteger('paddedOffsets', 'rowsPerTile', rowsPerTile, 1);
   rowsOf('paddedOffsets', expertOffsets);
   let end = 0;

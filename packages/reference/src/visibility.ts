@@ -1,5 +1,6 @@
 /** Which compressed entries a query may attend to (docs/formats.md D5). */
-import { checkInteger, checkLength } from '@megamoe/core';
+import { checkInteger, newArray } from '@megamoe/core';
+import { takeOptional, takeSizes } from './arguments';
 
 /** Compressed entries that position `t` may see: `floor((t + 1) / ratio)`, the windows that are complete including `t` itself. */
 export function visibleEntries(position: number, ratio: number): number {
@@ -22,15 +23,21 @@ export interface Visibility {
 }
 
 /** [N, entries] u8: 1 where a query attends to a compressed entry. */
-export function visibleSet({ n, firstPosition, ratio, entries, selected = null, topk = 0 }: Visibility): Uint8Array {
-  if (selected) checkLength('visibleSet', 'selected', selected, 'N*topk', n * topk);
-  const set = new Uint8Array(n * entries);
+export function visibleSet(args: Visibility): Uint8Array {
+  const fn = 'visibleSet';
+  const { n, firstPosition, ratio, entries } = takeSizes(fn, 'args', args, 'n', 'firstPosition', 'ratio', 'entries');
+  const { topk = 0 } = args;
+  checkInteger(fn, 'topk', topk, 0);
+  checkInteger(fn, 'ratio', ratio, 1);
+  const selected = takeOptional(fn, 'selected', args.selected, ['N*topk', n * topk]);
+  const set = newArray(fn, 'result', Uint8Array, 'N*entries', n * entries);
+  if (set.length === 0) return set;
   for (let row = 0; row < n; row++) {
     const limit = Math.min(visibleEntries(firstPosition + row, ratio), entries);
     if (selected) {
       for (let j = 0; j < topk; j++) {
         const w = selected[row * topk + j]!;
-        checkInteger('visibleSet', `selected[${row}, ${j}]`, w, -1, limit - 1);
+        checkInteger(fn, `selected[${row}, ${j}]`, w, -1, limit - 1);
         if (w >= 0) set[row * entries + w] = 1;
       }
     } else set.fill(1, row * entries, row * entries + limit);

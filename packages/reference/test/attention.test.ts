@@ -133,7 +133,7 @@ describe('compress', () => {
     expect(() => compress([1], [1, 2, 3, 4], args)).toThrow('"kv" must have length tokens*width = 4, got 1');
     expect(() => compress([1, 2, 3, 4], [1], args)).toThrow('"gate"');
     expect(() => compress([1, 2, 3, 4], [1, 2, 3, 4], { ...args, ape: [] })).toThrow('"ape"');
-    expect(() => compress([1, 2, 3, 4], [1, 2, 3, 4], { ...args, norm: [] })).toThrow('"weight"');
+    expect(() => compress([1, 2, 3, 4], [1, 2, 3, 4], { ...args, norm: [] })).toThrow('"norm"');
     expect(() => compress([], [], { ...args, tokens: 0, ratio: 0 })).toThrow('"ratio"');
   });
 });

@@ -143,11 +143,17 @@ describe('prompts', () => {
     expect(() => referenceLayer(config, weights, 0, [1], [5])).toThrow(
       '"streams" must have length S*hc*D = 256, got 1',
     );
-    expect(() => referenceLayer(config, weights, 0, new Float64Array(256), [160])).toThrow('"tokenIds[0]"');
+    expect(() => referenceLayer(config, weights, 0, new Float64Array(256), [160])).toThrow(
+      '"tokenIds" must hold token ids in [0, 160), got 160 at index 0',
+    );
   });
   it('refuses ids outside the vocabulary', () => {
-    expect(() => referenceForward(config, weights, [1, 160])).toThrow('"tokenIds[1]" must be an integer in [0, 159]');
-    expect(() => referenceForward(config, weights, [1.5])).toThrow('"tokenIds[0]"');
+    expect(() => referenceForward(config, weights, [1, 160])).toThrow(
+      '"tokenIds" must hold token ids in [0, 160), got 160 at index 1',
+    );
+    expect(() => referenceForward(config, weights, [1.5])).toThrow(
+      '"tokenIds" must hold token ids in [0, 160), got 1.5 at index 0',
+    );
   });
   it('refuses a configuration that does not fit', () => {
     const run = (change: object): unknown => referenceForward({ ...config, ...change }, weights, [1]);

@@ -44,7 +44,7 @@ describe('penalties', () => {
     expect(() => run([1], { repetitionPenalty: 0 })).toThrow('"repetitionPenalty"');
     expect(() => run([1], { frequencyPenalty: NaN })).toThrow('"frequencyPenalty"');
     expect(() => run([1], { presencePenalty: Infinity })).toThrow('"presencePenalty"');
-    expect(() => run([1], {}, { promptIds: [1] })).toThrow('"token id" must be an integer in [0, 0], got 1');
+    expect(() => run([1], {}, { promptIds: [1] })).toThrow('"promptIds" must hold token ids in [0, 1), got 1');
   });
 });
 

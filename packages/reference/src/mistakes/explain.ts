@@ -10,6 +10,7 @@ import { RESIDUAL } from './residual';
 import { ROPE } from './rope';
 import { ROUTE } from './route';
 import { SCALE_LAYOUT } from './scale-layout';
+import { takeDump } from './take-dump';
 import type { Candidate, Dump, Explanation, FoundMistake, Judged, Problem, Scope, Tier } from './types';
 
 /** Reads a dump of one operation. */
@@ -142,7 +143,7 @@ function* tryRank(problem: Problem, rank: 0 | 1): Generator<void, Tried[]> {
  * @throws CheckpointError for a dump that lacks something or contradicts itself
  */
 export function explainDump(dump: Dump): Explanation {
-  const steps = explainSteps(dump);
+  const steps = explain(takeDump('explainDump', dump));
   for (;;) {
     const step = steps.next();
     if (step.done) return step.value;
@@ -150,7 +151,11 @@ export function explainDump(dump: Dump): Explanation {
 }
 
 /** {@link explainDump} step by step, so that a caller can show progress, and stop: a real layer takes a while. */
-export function* explainSteps(dump: Dump): Generator<ExplainProgress, Explanation> {
+export function explainSteps(dump: Dump): Generator<ExplainProgress, Explanation> {
+  return explain(takeDump('explainSteps', dump));
+}
+
+function* explain(dump: Dump): Generator<ExplainProgress, Explanation> {
   const reader = new DumpReader(dump);
   const op = reader.word('op', Object.keys(OPERATIONS));
   yield { done: 0, total: 1 };
