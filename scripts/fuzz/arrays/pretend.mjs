@@ -256,7 +256,8 @@ export function otherValue(call, r) {
   const scalars = all.filter(({ value }) => typeof value !== 'object' || value === null);
   const { path } = scalars.length > 0 && r.below(3) > 0 ? r.pick(scalars) : r.pick(all);
   const value = hostile(r);
-  if (typeof value === 'object' && value !== null) strange.add(value);
+  if (Object(value) === value) strange.add(value);
+  (call.replaced ??= new Set()).add(path);
   put(call.args, path, value);
   return `${path} = ${shown(value)}`;
 }

@@ -116,7 +116,9 @@ export function fickle(call, r) {
 /** A number that is an object, whose conversion does something. */
 export function conversions(call, r) {
   if (call.anyObject) return undefined; // where an object is as right as a number
-  const all = parts(call.args).filter(({ value }) => typeof value === 'number' || typeof value === 'string');
+  const all = parts(call.args).filter(
+    ({ path, value }) => (typeof value === 'number' || typeof value === 'string') && !call.replaced?.has(path),
+  );
   if (all.length === 0) return undefined;
   const { word, act } = mischief(call, r);
   const { path, value } = r.pick(all);

@@ -17,6 +17,7 @@ export const PACKAGES = [
   'hub',
   'ops',
   'checkpoint',
+  'reference',
 ];
 
 const isClass = (f) => typeof f === 'function' && /^class\b/.test(Function.prototype.toString.call(f));
