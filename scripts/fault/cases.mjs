@@ -1,6 +1,7 @@
 /** The commands that write files, each with what is there before. */
 import { mkdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { FAILURE } from './judge.mjs';
 import { putSmallModel } from './models.mjs';
 
 /** The small model, with files that a quantized copy takes over. */
@@ -10,6 +11,12 @@ function putWithSideFiles(to) {
   mkdirSync(join(to, 'encoding'));
   writeFileSync(join(to, 'encoding', 'encoding_dsv4.py'), '# text\n');
 }
+
+/** A page of a verification; of one that failed only that it says so. */
+const verdict = (path, bytes, root) =>
+  path.endsWith('.html') && bytes.includes('class="verdict bad"') && bytes.includes('</html>')
+    ? FAILURE
+    : page(path, bytes, root);
 
 /** A page without what differs from run to run: its paths and times. */
 const page = (path, bytes, root) =>
@@ -66,7 +73,7 @@ const CPU = ['--backend', 'cpu'];
 /**
  * `setup(root, cli)` makes what is there before (`cli` runs a command), `argv(root)` is the command; `group(path)` says which files are old or
  * new together; `normal(path, bytes, root)` takes away what differs from run to run; `stays` matches what a failure may leave, for the next
- * run goes on from it; `accumulates`: a second run does not leave what the first did; `order` says what is wrong with a state by which groups are old and which new; `env(root)` is the environment.
+ * run goes on from it; `accumulates`: a second run does not leave what the first did; `order` says what is wrong with a state by which groups are old and which new; `follow`: a link counts as the file that it leads to.
  */
 export const CASES = [
   {
@@ -158,7 +165,7 @@ export const CASES = [
       writeFileSync(join(root, 'v.html'), 'old');
     },
     argv: (root) => ['verify', '--model', join(root, 'in'), '--token-ids', IDS, '--decode', '1', '--html', join(root, 'v.html'), ...CPU], // prettier-ignore
-    normal: page,
+    normal: verdict,
   },
   {
     name: 'bench, a row more in the history, and a plot',
@@ -182,6 +189,7 @@ export const CASES = [
     stays: /\.megamoe\.incomplete$/,
     keepsFolders: true,
     order: refIsLast,
+    follow: true, // where no symbolic link can be made, a hard one stands for it
   },
   {
     name: 'pull, what is missing of a newer commit',
@@ -198,6 +206,7 @@ export const CASES = [
     stays: /\.megamoe\.incomplete$/,
     keepsFolders: true,
     order: refIsLast,
+    follow: true, // where no symbolic link can be made, a hard one stands for it
   },
   {
     name: 'generate, which writes nothing',

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { ROOT } from '../lib/run.mjs';
 import { CASES } from './cases.mjs';
 import { startHub } from './hub.mjs';
-import { classify, differences, emptyFolders, messageFaults, snapshot, stateText } from './judge.mjs';
+import { classify, differences, emptyFolders, FAILURE, messageFaults, snapshot, stateText } from './judge.mjs';
 import { compiler, library, run } from './preload.mjs';
 
 const { values } = parseArgs({
@@ -105,7 +105,7 @@ class Trial {
 
   state(root) {
     const { normal } = this.c;
-    return snapshot(root, normal && ((path, bytes) => normal(path, bytes, root)));
+    return snapshot(root, normal && ((path, bytes) => normal(path, bytes, root)), this.c.follow);
   }
 
   env(root) {
@@ -158,6 +158,9 @@ class Trial {
       const unlike = differences(state, this.fresh);
       return unlike.length > 0 ? `exit code 0 with ${unlike.join(', ')}` : '';
     }
+    // What was computed failed, and the page and the text tell of it.
+    if ([...state.values()].includes(FAILURE))
+      return r.code === 1 ? '' : `exit code ${r.code} of a failure that is told`;
     const wrong = [messageFaults(r, { hit: r.hit, isUsual: (line) => this.usual.has(plainLine(line, root)) })];
     const mayLeave = fault.how.endsWith('+') || r.hit.kind === 'unlink';
     const left = [...is.left, ...(is.is === 'old' && !this.c.keepsFolders ? emptyFolders(state, this.old) : [])].filter(

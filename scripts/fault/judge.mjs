@@ -1,6 +1,6 @@
 /** What a folder holds after a command that was hit, and whether that is allowed. */
 import { createHash } from 'node:crypto';
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 
 const RECORD = '.megamoe-replacement.json';
@@ -8,20 +8,25 @@ const RECORD = '.megamoe-replacement.json';
 const TEMPORARY =
   /(?:^|\/)(?:\.(.+)\.tmp-\d+-[0-9a-f]{8}|(.+)\.megamoe-[0-9a-f]{12}|(.+)\.megamoe\.incomplete|pull-[0-9a-f]{12}-\d+-\d*-[0-9a-f]{16})$/;
 
-/** All below `root`, by path: `folder`, a link's target, or the mode and hash of a file as `normal` makes it. */
-export function snapshot(root, normal = (_, bytes) => bytes) {
+/** What a command writes in place of the new file when what it was to find out fails. */
+export const FAILURE = 'a failure, told';
+
+/**
+ * All below `root`, by path: `folder`, a link's target, or the mode and hash of a file as `normal` makes it; `normal` may say {@link FAILURE}.
+ * With `follow` a link counts as the file that it leads to.
+ */
+export function snapshot(root, normal = (_, bytes) => bytes, follow = false) {
   const found = new Map();
   for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath ?? entry.path, entry.name);
     const name = relative(root, path);
     if (entry.isDirectory()) found.set(name, 'folder');
-    else if (entry.isSymbolicLink()) found.set(name, `link ${readlinkSync(path)}`);
+    else if (entry.isSymbolicLink() && !(follow && existsSync(path))) found.set(name, `link ${readlinkSync(path)}`);
     else {
-      const { mode } = lstatSync(path);
-      const hash = createHash('sha256')
-        .update(normal(name, readFileSync(path)))
-        .digest('hex');
-      found.set(name, `${(mode & 0o777).toString(8)} ${hash}`);
+      const { mode } = statSync(path);
+      const content = normal(name, readFileSync(path));
+      const hash = createHash('sha256').update(content).digest('hex');
+      found.set(name, content === FAILURE ? FAILURE : `${(mode & 0o777).toString(8)} ${hash}`);
     }
   }
   return found;
@@ -60,7 +65,7 @@ export function classify(state, old, fresh, group = () => '') {
     const [got, before, after] = [state.get(name), old.get(name), fresh.get(name)];
     if (before === after && got === before) continue;
     if (got === 'folder' && before === undefined) continue; // judged by what lies in it
-    const is = got === before ? 'old' : got === after ? 'new' : 'wrong';
+    const is = got === before ? 'old' : got === after || got === FAILURE ? 'new' : 'wrong';
     if (is === 'wrong') why.push(`${name} is neither old nor new`);
     const key = group(name);
     const seen = groups.get(key);
@@ -83,8 +88,8 @@ export function targetOf(path) {
   return a ?? b ?? c ?? basename(path);
 }
 
-/** What a command says of itself when it takes long. */
-const PROGRESS = /^megamoe: \w+: .*, \d+ s$/;
+/** What a command says of itself when it takes long, or has to do without an addon. */
+const ASIDE = /^megamoe: \w+: .*, \d+ s$|^megamoe: .*\baddons?\b.*$/;
 const CAUSE = /EIO|ENOSPC|ENOMEM|EAGAIN|i\/o error|no space left|disk is full|memory|allocate|thread/i;
 
 /** What is wrong with the messages of a command that failed; empty when a person can use them. */
@@ -94,7 +99,7 @@ export function messageFaults({ err, code }, { hit, isUsual }) {
   if (code !== 1 && !isInput) faults.push(`exit code ${code}`);
   const lines = err
     .split('\n')
-    .filter((line) => line !== '' && !isUsual(line) && !PROGRESS.test(line) && line !== '(add --help for the options)');
+    .filter((line) => line !== '' && !isUsual(line) && !ASIDE.test(line) && line !== '(add --help for the options)');
   if (lines.some((line) => /^\s+at |node:internal|^Node\.js v/.test(line))) faults.push('a stack trace');
   const said = lines.filter((line) => /^(?:megamoe|error): /.test(line));
   const last = said.at(-1) ?? '';

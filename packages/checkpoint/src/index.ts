@@ -42,6 +42,7 @@ export type { TensorInfo, TensorStore } from './safetensors/store';
 export { loadTokenizer } from './text/tokenizer';
 export type { DecodeOptions, EncodeOptions, Tokenizer, TokenStream } from './text/tokenizer';
 export { isSameFile, writeTarget } from './files/target';
+export { makeFolders } from './files/folders';
 export { isThere } from './files/there';
 export type { WriteTarget } from './files/target';
 export { writeFileInPieces } from './files/write-file';

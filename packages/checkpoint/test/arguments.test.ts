@@ -15,6 +15,7 @@ const PATHS = [
   ['SafetensorsFile', 'path'],
   ['writeTarget', 'path'],
   ['isThere', 'path'],
+  ['makeFolders', 'dir'],
   ['canonicalName', 'name'],
 ] as const;
 

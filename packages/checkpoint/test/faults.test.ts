@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import type { TensorToWrite } from '../src/index';
-import { isThere, openTensorStore, readConfig, writeCheckpoint, writeSafetensors } from '../src/index';
+import { isThere, makeFolders, openTensorStore, readConfig, writeCheckpoint, writeSafetensors } from '../src/index';
 import { rejected, temporaryFolder, thrown } from './helpers';
 
 /** Steps that change a disk, counted; one of them fails, and after a kill none is done any more. */
@@ -206,5 +206,29 @@ describe('isThere', () => {
     } finally {
       disk.failAt = Infinity;
     }
+  });
+});
+
+describe('makeFolders', () => {
+  it('says which it made, deepest first, and takes what is there', () => {
+    const dir = temporaryFolder();
+    expect(makeFolders(join(dir, 'a', 'b'))).toEqual([join(dir, 'a', 'b'), join(dir, 'a')]);
+    expect(makeFolders(join(dir, 'a', 'b'))).toEqual([]);
+    fs.writeFileSync(join(dir, 'file'), '');
+    expect(thrown(() => makeFolders(join(dir, 'file')))).toBe(`ERR_CHECKPOINT: ${join(dir, 'file')}: cannot be written: it is no folder`); // prettier-ignore
+  });
+
+  it('says that the disk fails, at any step, and leaves nothing', () => {
+    const dir = temporaryFolder();
+    let n = 0;
+    for (; ; n++) {
+      [disk.steps, disk.failAt] = [0, n];
+      const message = thrown(() => makeFolders(join(dir, 'a', 'b')));
+      disk.failAt = Infinity;
+      if (message === 'nothing') break;
+      expect(message).toMatch(/^ERR_CHECKPOINT: .*EIO/);
+      expect(fs.readdirSync(dir)).toEqual([]);
+    }
+    expect(n).toBe(disk.steps); // each of its steps has failed once
   });
 });

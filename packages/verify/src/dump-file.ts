@@ -1,6 +1,5 @@
-import { writeSafetensors } from '@megamoe/checkpoint';
+import { makeFolders, writeSafetensors } from '@megamoe/checkpoint';
 import { explainDump } from '@megamoe/reference';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DumpTensor, OpAt, PendingDump } from './types';
 
@@ -23,7 +22,7 @@ export function mistakesOf(dump: PendingDump): string[] {
 
 /** Writes a dump, in the format of `megamoe explain`, into a folder that is made when it is not there; returns its path. */
 export async function writeDump(dir: string, { layer, op }: OpAt, dump: PendingDump): Promise<string> {
-  mkdirSync(dir, { recursive: true });
+  makeFolders(dir);
   const path = join(dir, `${layer === null ? 'model' : `layer-${layer}`}.${op}.safetensors`);
   await writeSafetensors(path, dump.tensors, { metadata: metadataOf(dump) });
   return path;

@@ -1,8 +1,9 @@
-import { mkdirSync, readdirSync, rmdirSync } from 'node:fs';
-import { basename, dirname, join, posix, resolve } from 'node:path';
+import { readdirSync } from 'node:fs';
+import { basename, dirname, join, posix } from 'node:path';
 import { checkInteger, checkObject, checkString, describe, KindError, plainView, ValueError } from '@megamoe/core';
 import { takeRecord } from '../arguments';
 import { badFile, listText, quote } from '../fail';
+import { makeFolders, removeFolders } from '../files/folders';
 import { isPlainPath, replaceFiles, settle } from '../files/replacement';
 import { onDisk } from '../files/target';
 import { RECORD, removeAbandoned } from '../files/temporary';
@@ -77,47 +78,6 @@ function jsonOf(name: string, content: object): string {
     cause = error;
   }
   throw new KindError(`${FN}: "files.${name}" must be an object that JSON can hold`, { cause });
-}
-
-/**
- * Makes `dir` and its parents; returns those that were not there, deepest first. One by one: when a disk fails, Node's `recursive` says that
- * there is no such folder.
- */
-function makeFolders(dir: string): string[] {
-  const missing: string[] = [];
-  for (let d = resolve(dir); !isThere(d); d = dirname(d)) missing.push(d);
-  const made: string[] = [];
-  try {
-    for (const folder of missing.reverse()) {
-      if (onDisk(dir, () => isMade(folder))) made.unshift(folder);
-    }
-    if (!whatIs(dir)?.isDirectory()) throw badFile(dir, 'cannot be written: it is no folder');
-  } catch (error) {
-    removeFolders(made);
-    throw error;
-  }
-  return made;
-}
-
-/** Makes a folder, unless somebody else has just made it. */
-function isMade(folder: string): boolean {
-  try {
-    mkdirSync(folder);
-    return true;
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
-    return false;
-  }
-}
-
-function removeFolders(dirs: readonly string[]): void {
-  for (const dir of dirs) {
-    try {
-      rmdirSync(dir);
-    } catch {
-      continue; // somebody else put something there
-    }
-  }
 }
 
 /** Files of an earlier checkpoint that would be mixed up with the new one. */
