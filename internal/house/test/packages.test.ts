@@ -16,13 +16,13 @@ interface Staged {
   readonly files: readonly string[];
 }
 
-/** Largest size of a tarball in kB; 60 for pure TypeScript, whatever is not listed. */
+/** Largest size of a tarball in kB; 60 for pure TypeScript, whatever is not listed. Declarations come file by file, 2 to 4 kB more than in one. */
 const BUDGETS: Readonly<Record<string, number>> = {
   '@megamoe/core': 15,
   '@megamoe/native-kit': 40,
   '@megamoe/gemm-native': 150, // with the C++ sources
   '@megamoe/attention': 90,
-  '@megamoe/checkpoint': 68, // every published layout, and the schema library within
+  '@megamoe/checkpoint': 72, // every published layout, and the schema library within
   '@megamoe/reference': 62, // every operation, and every mistake that explain knows
   '@megamoe/tiny-model': 15_000, // the weights
   megamoe: 100, // an application: every command and its pages
