@@ -1,4 +1,5 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
+import { checkInteger, checkObject, newArray } from '@megamoe/core';
 import type { Backend, Tensor } from '@megamoe/ops';
 import type { Probe } from './probe';
 import type { Workspace } from './workspace';
@@ -9,17 +10,23 @@ export interface ExpertAmax {
   readonly w2: Float32Array;
 }
 
+// Far beyond any model.
+const MAX_LAYERS = 2 ** 16;
+const MAX_EXPERTS = 2 ** 20;
+
 /** Records, over any number of steps, the range of what every expert is given: what `input_scale` is made of. */
 export class ExpertRanges {
   /** One entry for each layer, `w13` and `w2` [E]. */
   readonly layers: readonly ExpertAmax[];
 
   constructor(private readonly config: ModelConfig) {
+    const fn = 'ExpertRanges';
+    checkObject(fn, 'config', config);
     const { numHiddenLayers, numExperts } = config;
-    this.layers = Array.from({ length: numHiddenLayers }, () => ({
-      w13: new Float32Array(numExperts),
-      w2: new Float32Array(numExperts),
-    }));
+    checkInteger(fn, 'config.numHiddenLayers', numHiddenLayers, 0, MAX_LAYERS);
+    checkInteger(fn, 'config.numExperts', numExperts, 0, MAX_EXPERTS);
+    const zeros = (): Float32Array => newArray(fn, 'layers', Float32Array, 'numExperts', numExperts);
+    this.layers = Array.from({ length: numHiddenLayers }, () => ({ w13: zeros(), w2: zeros() }));
   }
 
   /** What looks on while a step of a backend runs. */

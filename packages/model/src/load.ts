@@ -7,7 +7,7 @@ import {
   type GenerationConfig,
   type Tokenizer,
 } from '@megamoe/checkpoint';
-import { checkInteger, checkObject, checkOneOf, KindError } from '@megamoe/core';
+import { checkFunction, checkInteger, checkOneOf, checkString, describe, KindError } from '@megamoe/core';
 import {
   loadWeights,
   type Activations,
@@ -22,6 +22,7 @@ import { addonInfos, createBackend, type BackendOptions } from './backends/creat
 import { FingerprintedSource } from './fingerprint';
 import { Model } from './model';
 import { checkOptionNames } from './options';
+import { checkSource } from './source';
 import { checkPlan, createPools, planMemory, type MemoryPlan, type PlanOptions } from './plan';
 
 /** How to load a model. */
@@ -68,8 +69,9 @@ interface Extras {
  * @throws CheckpointError when a file, tensor or config field is missing, damaged or contradicts another; UnsupportedError when
  * the backend is not there; the abort reason when `signal` fires.
  */
-export async function loadModel(dir: string, o: LoadOptions = {}): Promise<Model> {
-  checkLoadOptions('loadModel', o);
+export async function loadModel(dir: string, given: LoadOptions = {}): Promise<Model> {
+  checkString('loadModel', 'dir', dir);
+  const o = takeLoadOptions('loadModel', given);
   o.signal?.throwIfAborted();
   const backend = backendOf('loadModel', o);
   const checkpoint = openCheckpoint(dir);
@@ -101,8 +103,9 @@ function fallenBack(backend: Backend, o: LoadOptions): string[] {
 const openFiles = new FinalizationRegistry<Checkpoint>((checkpoint) => checkpoint.close());
 
 /** What loading a checkpoint folder would put into memory; reads no weights. @throws as {@link loadModel} for what it cannot open. */
-export function planModel(dir: string, o: LoadOptions = {}): MemoryPlan {
-  checkLoadOptions('planModel', o);
+export function planModel(dir: string, given: LoadOptions = {}): MemoryPlan {
+  checkString('planModel', 'dir', dir);
+  const o = takeLoadOptions('planModel', given);
   const backend = backendOf('planModel', o);
   const checkpoint = openCheckpoint(dir);
   try {
@@ -116,9 +119,9 @@ export function planModel(dir: string, o: LoadOptions = {}): MemoryPlan {
  * Builds a model from weights that need not lie in a checkpoint: made in memory, or read by other code. It has no tokenizer.
  * @throws what the source throws, and as {@link loadModel}.
  */
-export async function createModel(source: WeightSource, o: LoadOptions = {}): Promise<Model> {
-  checkObject('createModel', 'source', source);
-  checkLoadOptions('createModel', o);
+export async function createModel(source: WeightSource, given: LoadOptions = {}): Promise<Model> {
+  checkSource('createModel', source);
+  const o = takeLoadOptions('createModel', given);
   return packModel('createModel', source, backendOf('createModel', o), o, {
     tokenizer: null,
     generation: undefined,
@@ -160,9 +163,10 @@ const LOAD_NAMES = [
 /** Other libraries' words for them. */
 const LOAD_ALIASES = { device: 'backend', n_threads: 'threads', num_threads: 'threads', batch_size: 'maxChunk' };
 
-/** @throws ValueError, KindError naming the option */
-export function checkLoadOptions(fn: string, o: LoadOptions): void {
-  checkOptionNames(fn, o, LOAD_NAMES, LOAD_ALIASES);
+/** A copy, each option read once. @throws ValueError, KindError naming the option */
+export function takeLoadOptions(fn: string, given: LoadOptions): LoadOptions {
+  checkOptionNames(fn, given, LOAD_NAMES, LOAD_ALIASES);
+  const o: LoadOptions = Object.fromEntries(LOAD_NAMES.map((name) => [name, given[name]]));
   const { activations, floatInputs, inputScales, maxChunk } = o;
   if (activations !== undefined) checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
   if (floatInputs !== undefined) checkOneOf(fn, 'floatInputs', floatInputs, ['f32', 'bf16']);
@@ -170,6 +174,10 @@ export function checkLoadOptions(fn: string, o: LoadOptions): void {
   if (maxChunk !== undefined) checkInteger(fn, 'maxChunk', maxChunk, 1, 65536);
   if (o.memoryLimit !== undefined) checkInteger(fn, 'memoryLimit', o.memoryLimit, 1);
   if (o.residentExperts !== undefined) checkInteger(fn, 'residentExperts', o.residentExperts, 1);
+  for (const name of ['onPlan', 'onProgress'] as const) if (o[name] !== undefined) checkFunction(fn, name, o[name]);
+  if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
+    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(o.signal)}`);
+  return o;
 }
 
 const DEFAULT_CHUNK = 256;

@@ -6,6 +6,7 @@ import {
   checkOneOf,
   describe,
   KindError,
+  plainView,
   ShapeError,
   ValueError,
 } from '@megamoe/core';
@@ -26,7 +27,7 @@ import { KvMemory } from './kv';
 import type { MemoryPlan } from './plan';
 import { Sequence } from './sequence';
 import { StepRunner, wantedRows, type BatchItem, type WantedLogits } from './step-runner';
-import { checkTokenIds } from './token-ids';
+import { takeTokenIds } from './token-ids';
 
 /** What {@link Model.forward} computes besides the state. */
 export interface ForwardOptions {
@@ -167,7 +168,7 @@ export class Model {
 
   /** Token ids of a prompt, as {@link Model.generate} would feed them. */
   promptTokenIds(prompt: Prompt): number[] {
-    return promptTokenIds(this, prompt);
+    return promptTokenIds(this, prompt, 'Model.promptTokenIds');
   }
 
   /**
@@ -215,22 +216,23 @@ export class Model {
     checkOneOf('Model.forward', 'logits', logits, WANTED);
     checkLooker('trace', trace);
     checkLooker('ranges', ranges);
-    this.#check(batch, trace);
+    const items = this.#take(batch, trace);
     if (out !== undefined) checkKind('Model.forward', 'out', out, Float32Array);
     let rows = 0;
-    for (let i = 0; i < batch.length; i++) rows += wantedRows(batch[i]!, logits);
+    for (const item of items) rows += wantedRows(item, logits);
     if (out !== undefined && out.length !== rows * vocabSize) {
       throw new ShapeError(
         `Model.forward: "out" must have length rows*V = ${rows}*${vocabSize} = ${rows * vocabSize}, got ${out.length}`,
       );
     }
-    const result = out ?? new Float32Array(rows * vocabSize);
+    const result = out === undefined ? new Float32Array(rows * vocabSize) : plainView(out, Float32Array);
     const probe = trace || ranges ? { ...trace?.probe(this.backend), ...ranges?.probe(this.backend) } : undefined;
-    this.#runner.run(batch, logits, result, probe);
-    return result;
+    this.#runner.run(items, logits, result, probe);
+    return out ?? result;
   }
 
-  #check(batch: readonly BatchItem[], trace: Trace | undefined): void {
+  /** The items, each field read once, their token ids copied: `out` may lie over them. */
+  #take(batch: readonly BatchItem[], trace: Trace | undefined): BatchItem[] {
     const fn = 'Model.forward';
     if (this.#disposed) throw new ValueError(`${fn}: the model has been disposed`);
     if (!Array.isArray(batch)) throw new KindError(`${fn}: "batch" must be an array, got ${describe(batch)}`);
@@ -238,30 +240,31 @@ export class Model {
     if (trace && batch.length > 1) throw new ValueError(`${fn}: "trace" takes one sequence, got ${batch.length}`);
     const seen = this.#seen;
     seen.clear();
+    const items: BatchItem[] = [];
     for (let i = 0; i < batch.length; i++) {
       const item: unknown = batch[i];
       if (typeof item !== 'object' || item === null)
         throw new KindError(
           `${fn}: batch item ${i} must be an object with "sequence" and "tokenIds", got ${describe(item)}`,
         );
-      const { sequence, tokenIds, logits } = item as BatchItem;
+      const { sequence, tokenIds: ids, logits } = item as BatchItem;
       if (logits !== undefined) checkOneOf(fn, 'logits', logits, WANTED);
       if (!(sequence instanceof Sequence) || sequence.memory !== this.memory) {
         throw new ValueError(`${fn}: the sequence of batch item ${i} is not one that this model made`);
       }
       if (seen.has(sequence)) throw new ValueError(`${fn}: batch item ${i} repeats a sequence of the batch`);
       seen.add(sequence);
-      if (typeof tokenIds !== 'object' || typeof (tokenIds as ArrayLike<number> | null)?.length !== 'number')
-        throw new KindError(`${fn}: the token ids of batch item ${i} must be an array, got ${describe(tokenIds)}`);
+      const tokenIds = takeTokenIds(fn, `the token ids of batch item ${i}`, ids, this.config.vocabSize);
       if (tokenIds.length === 0) throw new ValueError(`${fn}: batch item ${i} has no tokens; give at least one`);
-      checkTokenIds(fn, tokenIds, this.config.vocabSize);
       const { length } = sequence.pages; // throws when it has been disposed
       if (length + tokenIds.length > sequence.maxTokens) {
         throw new ShapeError(
           `${fn}: batch item ${i} needs ${length} + ${tokenIds.length} tokens, the sequence holds maxTokens = ${sequence.maxTokens}`,
         );
       }
+      items.push({ sequence, tokenIds, logits });
     }
     seen.clear();
+    return items;
   }
 }

@@ -4,7 +4,7 @@ import { checkInteger, checkObject, describe, KindError, ValueError } from '@meg
 import { resolveSamplingParams, StopChecker, type SamplingParams } from '@megamoe/sampler';
 import { ContextLengthError } from './errors';
 import { checkOptionNames } from './options';
-import { checkTokenIds } from './token-ids';
+import { takeTokenIds } from './token-ids';
 
 /** What to continue: a text, a conversation or token ids, and one of them only. */
 export type Prompt = TextPrompt | ChatPrompt | TokenPrompt;
@@ -158,22 +158,20 @@ export function promptTokenIds(model: RequestContext, o: Prompt, fn = 'generate'
   const given = [prompt, messages, tokenIds].filter((x) => x !== undefined).length;
   if (given !== 1) throw new ValueError(`${fn}: give exactly one of "prompt", "messages" and "tokenIds", got ${given}`);
   if (chat !== undefined && messages === undefined) throw new ValueError(`${fn}: "chat" belongs to "messages"`);
-  if (o.tokenIds !== undefined) {
-    if (typeof tokenIds !== 'object' || typeof (tokenIds as ArrayLike<number> | null)?.length !== 'number') {
-      throw new KindError(`${fn}: "tokenIds" must be an array of token ids, got ${typeof tokenIds}`);
-    }
-    return Array.from(o.tokenIds);
+  if (tokenIds !== undefined) {
+    return takeTokenIds(fn, '"tokenIds"', tokenIds as ArrayLike<number>, model.config.vocabSize);
   }
-  if (o.messages !== undefined) {
+  if (messages !== undefined) {
     if (!Array.isArray(messages)) throw new KindError(`${fn}: "messages" must be an array, got ${typeof messages}`);
     if (messages.length === 0) throw new ValueError(`${fn}: "messages" must not be empty`);
-    const { thinking = false, dropThinking = true } = o.chat ?? {};
-    const request = { messages: o.messages, thinking, drop_thinking: dropThinking };
+    if (chat !== undefined) checkObject(fn, 'chat', chat);
+    const { thinking = false, dropThinking = true } = (chat ?? {}) as ChatOptions;
+    const request = { messages: messages as readonly Message[], thinking, drop_thinking: dropThinking };
     return encodeConversation(request, { tokenizer: model.tokenizer, generationPrompt: 'always' }).tokenIds;
   }
-  if (typeof o.prompt !== 'string') throw new KindError(`${fn}: "prompt" must be a string, got ${typeof prompt}`);
+  if (typeof prompt !== 'string') throw new KindError(`${fn}: "prompt" must be a string, got ${typeof prompt}`);
   const bos = model.config.bosTokenId;
-  const ids = model.tokenizer.encode(o.prompt);
+  const ids = model.tokenizer.encode(prompt);
   return ids[0] === bos ? ids : [bos, ...ids];
 }
 
@@ -181,17 +179,20 @@ export function promptTokenIds(model: RequestContext, o: Prompt, fn = 'generate'
 export function stopTokenIds(model: RequestContext): number[] {
   const fn = 'stopTokenIds';
   checkObject(fn, 'model', model);
-  checkObject(fn, 'model.config', model.config);
-  if (!Array.isArray(model.config.eosTokenIds))
-    throw new KindError(
-      `${fn}: "model.config.eosTokenIds" must be an array, got ${describe(model.config.eosTokenIds)}`,
-    );
-  const ids = new Set([
-    ...model.config.eosTokenIds,
-    ...(model.generationConfig?.eosTokenIds ?? []),
-    model.config.bosTokenId,
-  ]);
-  for (const name of model.hasTokenizer ? TURN_STARTS : []) {
+  const { config, generationConfig, hasTokenizer } = model;
+  checkObject(fn, 'model.config', config);
+  const { eosTokenIds, bosTokenId } = config;
+  if (generationConfig !== undefined) checkObject(fn, 'model.generationConfig', generationConfig);
+  const more = generationConfig?.eosTokenIds ?? [];
+  for (const [name, list] of Object.entries({
+    'config.eosTokenIds': eosTokenIds,
+    'generationConfig.eosTokenIds': more,
+  }))
+    if (!Array.isArray(list)) throw new KindError(`${fn}: "model.${name}" must be an array, got ${describe(list)}`);
+  if (typeof hasTokenizer !== 'boolean')
+    throw new KindError(`${fn}: "model.hasTokenizer" must be true or false, got ${describe(hasTokenizer)}`);
+  const ids = new Set([...eosTokenIds, ...more, bosTokenId]);
+  for (const name of hasTokenizer ? TURN_STARTS : []) {
     const id = model.tokenizer.specialIds.get(name);
     if (id !== undefined) ids.add(id);
   }
@@ -232,16 +233,18 @@ function stopTextsOf(fn: string, stop: RequestOptions['stop']): string[] {
 }
 
 /**
- * Checks a request and fills in its defaults; `maxLength` bounds prompt and answer together. Options of the caller's own have been taken
- * out of `o`.
+ * Checks a request and fills in its defaults; `maxLength` bounds prompt and answer together. Options of the caller's own are not looked at.
  * @throws ValueError, KindError naming the option; ContextLengthError
  */
 export function prepareRequest(
   fn: string,
   model: RequestContext,
   maxLength: number,
-  o: Prompt & RequestOptions,
+  given: Prompt & RequestOptions,
 ): PreparedRequest {
+  const o = Object.fromEntries(
+    REQUEST_NAMES.map((name) => [name, (given as unknown as Record<string, unknown>)[name]]), // each read once
+  ) as unknown as Prompt & RequestOptions;
   const { maxTokens: asked, stop, stopIds: more = [], includeStop = false, ignoreEos = false } = o;
   const { skipSpecialTokens = true, splitReasoning = o.messages !== undefined, sequenceIndex = 0 } = o;
   const { vocabSize } = model.config;
@@ -254,9 +257,7 @@ export function prepareRequest(
   checkNeedsTemperature(fn, o);
   const params: SamplingParams = { ...samplingOf(o), temperature: o.temperature ?? 0 };
   const { minTokens } = resolveSamplingParams(params, vocabSize, fn);
-  if (!Array.isArray(more)) throw new KindError(`${fn}: "stopIds" must be an array of token ids, got ${typeof more}`);
-  const stopIds = [...(ignoreEos ? [] : stopTokenIds(model)), ...(more as readonly number[])];
-  checkTokenIds(fn, stopIds, vocabSize);
+  const stopIds = [...(ignoreEos ? [] : stopTokenIds(model)), ...takeTokenIds(fn, '"stopIds"', more, vocabSize)];
   const stopTexts = stopTextsOf(fn, stop);
   new StopChecker({ stopIds, stopStrings: stopTexts, minTokens });
 
@@ -265,7 +266,6 @@ export function prepareRequest(
   if (promptIds.length + (asked === 0 ? 0 : 1) > maxLength) {
     throw new ContextLengthError(fn, promptIds.length, maxLength);
   }
-  checkTokenIds(fn, promptIds, vocabSize);
   const room = maxLength - promptIds.length;
   return {
     promptIds: Int32Array.from(promptIds),

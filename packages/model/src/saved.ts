@@ -1,4 +1,4 @@
-import { checkKind, checkLength, KindError, ShapeError } from '@megamoe/core';
+import { checkKind, checkLength, describe, KindError, plainView, ShapeError } from '@megamoe/core';
 import {
   filledRows,
   firstLiveRow,
@@ -100,14 +100,15 @@ export function restorePages(
 ): SequencePages {
   if (!Array.isArray(saved)) throw new KindError(`${fn}: "saved.layers" must be an array, got ${typeof saved}`);
   checkLength(fn, 'saved.layers', saved, 'layers', layers.length);
-  layers.forEach((spec, i) => checkLayer(fn, `saved.layers[${i}]`, spec, saved[i], length));
+  const read = layers.map((spec, i) => readLayer(fn, `saved.layers[${i}]`, spec, saved[i]));
+  const own = layers.map((spec, i) => takeParts(fn, `saved.layers[${i}]`, spec, read[i]!, length));
   const pages = new SequencePages(pool);
   try {
     pages.open(length);
     layers.forEach((spec, layer) => {
       for (const { part, kind, width } of partsOf(spec)) {
         const [first, last] = liveRows(kind, length, spec.window);
-        const data = saved[layer]!.parts[part]!;
+        const data = own[layer]![part]!;
         eachRun(kind, pages, first, last, (at, from, n) =>
           backend.upload(cache.part(layer, part), at * width, data, (from - first) * width, n * width),
         );
@@ -120,19 +121,36 @@ export function restorePages(
   }
 }
 
-function checkLayer(fn: string, at: string, spec: LayerSpec, saved: SavedLayer | undefined, length: number): void {
-  if (typeof saved?.parts !== 'object' || saved.parts === null) {
+/** The parts of a saved layer of this shape, each read once and not looked at yet. */
+function readLayer(fn: string, at: string, spec: LayerSpec, saved: SavedLayer | undefined): SavedLayer['parts'] {
+  const parts = saved?.parts;
+  if (typeof parts !== 'object' || parts === null) {
     throw new KindError(`${fn}: "${at}" must be a saved layer, an object with "parts"`);
   }
   for (const name of ['ratio', 'window', 'headDim', 'indexHeadDim'] as const) {
-    if (saved[name] !== spec[name]) {
-      throw new ShapeError(`${fn}: "${at}.${name}" must be ${String(spec[name])}, got ${String(saved[name])}`);
+    const got = saved![name];
+    if (got !== spec[name]) {
+      throw new ShapeError(`${fn}: "${at}.${name}" must be ${String(spec[name])}, got ${describe(got)}`);
     }
   }
+  return Object.fromEntries(partsOf(spec).map(({ part }) => [part, parts[part]]));
+}
+
+/** Plain views of them, of the lengths that a sequence of `length` tokens has. */
+function takeParts(
+  fn: string,
+  at: string,
+  spec: LayerSpec,
+  parts: SavedLayer['parts'],
+  length: number,
+): SavedLayer['parts'] {
+  const own: Partial<Record<CachePart, Float32Array>> = {};
   for (const { part, kind, width } of partsOf(spec)) {
     const [first, last] = liveRows(kind, length, spec.window);
-    const data: unknown = saved.parts[part];
+    const data: unknown = parts[part];
     checkKind(fn, `${at}.parts.${part}`, data, Float32Array);
-    checkLength(fn, `${at}.parts.${part}`, data, 'rows*width', (last - first) * width);
+    own[part] = plainView(data, Float32Array);
+    checkLength(fn, `${at}.parts.${part}`, own[part], 'rows*width', (last - first) * width);
   }
+  return own;
 }

@@ -1,4 +1,4 @@
-import { checkInteger, checkKind, describe, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkKind, describe, KindError, plainView, takeIds, ValueError } from '@megamoe/core';
 import { pageBytes, SequencePages } from '@megamoe/ops';
 import type { KvMemory } from './kv';
 import { restorePages, savePages, type SavedSequence } from './saved';
@@ -121,30 +121,32 @@ export class Sequence {
         `${fn}: "saved" must be what Sequence.save gave, got ${saved === null ? 'null' : typeof saved}`,
       );
     }
-    if (saved.format !== 'megamoe-sequence' || saved.version !== 2) {
-      const got = saved.format === undefined ? 'another object' : `${String(saved.format)} ${String(saved.version)}`;
+    const { format, version, model, tokenIds: ids, layers } = saved;
+    if (format !== 'megamoe-sequence' || version !== 2) {
+      const got = format === undefined ? 'another object' : `${describe(format)} ${describe(version)}`;
       throw new ValueError(
         `${fn}: "saved" must be a megamoe-sequence of version 2, as Sequence.save gives it, got ${got}`,
       );
     }
     const { fingerprint } = this.memory;
-    if (saved.model !== undefined && saved.model !== fingerprint) {
+    if (model !== undefined && model !== fingerprint) {
       throw new ValueError(
-        `${fn}: "saved" is of another model, or of this one loaded with other options: its fingerprint is ${String(saved.model)}, this ` +
+        `${fn}: "saved" is of another model, or of this one loaded with other options: its fingerprint is ${describe(model)}, this ` +
           `model's is ${fingerprint}`,
       );
     }
-    checkKind(fn, 'saved.tokenIds', saved.tokenIds, Int32Array);
-    if (saved.tokenIds.length > this.maxTokens) {
+    checkKind(fn, 'saved.tokenIds', ids, Int32Array);
+    const tokenIds = plainView(ids, Int32Array).slice();
+    if (tokenIds.length > this.maxTokens) {
       throw new ValueError(
-        `${fn}: "saved" has ${saved.tokenIds.length} tokens, this sequence holds maxTokens = ${this.maxTokens}`,
+        `${fn}: "saved" has ${tokenIds.length} tokens, this sequence holds maxTokens = ${this.maxTokens}`,
       );
     }
     void this.pages; // throws when it has been disposed
-    const pages = restorePages(fn, this.memory, saved.layers, saved.tokenIds.length);
+    const pages = restorePages(fn, this.memory, layers, tokenIds.length);
     this.#mark?.dispose();
     this.#mark = undefined;
-    this.#replace(pages, Int32Array.from(saved.tokenIds));
+    this.#replace(pages, tokenIds);
   }
 
   /**
@@ -170,12 +172,11 @@ export class Sequence {
   resume(tokenIds: ArrayLike<number>, most: number): number {
     const fn = 'Sequence.resume';
     const { pages } = this;
-    if (typeof tokenIds !== 'object' || typeof (tokenIds as ArrayLike<number> | null)?.length !== 'number')
-      throw new KindError(`${fn}: "tokenIds" must be an array of token ids, got ${describe(tokenIds)}`);
+    const own = takeIds(fn, 'tokenIds', tokenIds);
     checkInteger(fn, 'most', most, 0);
-    const end = Math.min(pages.length, most, tokenIds.length);
+    const end = Math.min(pages.length, most, own.length);
     let common = 0;
-    while (common < end && this.#ids[common] === tokenIds[common]) common++;
+    while (common < end && this.#ids[common] === own[common]) common++;
     if (common >= pages.shortest) {
       pages.rewind(common);
       return common;

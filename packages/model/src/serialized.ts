@@ -1,4 +1,4 @@
-import { KindError, ValueError } from '@megamoe/core';
+import { checkKind, plainView, ValueError } from '@megamoe/core';
 import type { CachePart } from '@megamoe/ops';
 import { createHash } from 'node:crypto';
 import type { SavedLayer, SavedSequence } from './saved';
@@ -46,8 +46,8 @@ export function serializeSequence({ version, model, tokenIds, layers }: SavedSeq
 
 /** The way back. @throws KindError for what is no Uint8Array, ValueError for bytes that are no sequence, or are damaged */
 export function deserializeSequence(fn: string, bytes: Uint8Array): SavedSequence {
-  if (!(bytes instanceof Uint8Array)) throw new KindError(`${fn}: "bytes" must be a Uint8Array, got ${typeof bytes}`);
-  const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  checkKind(fn, 'bytes', bytes, Uint8Array);
+  const data = Buffer.from(plainView(bytes, Uint8Array).slice().buffer); // a copy: a checksum holds for what nobody else writes to
   const at = MAGIC.length + 4;
   if (data.length < at + DIGEST || data.toString('latin1', 0, MAGIC.length) !== MAGIC) {
     throw new ValueError(`${fn}: "bytes" must be what Sequence.serialize gave, got ${data.length} other bytes`);

@@ -1,11 +1,43 @@
-import { ValueError } from '@megamoe/core';
+import { describe, KindError, plainView, ValueError, type TypedArrayClass } from '@megamoe/core';
 
-/** @throws ValueError naming the first id that is no integer in [0, vocabSize). */
-export function checkTokenIds(fn: string, tokenIds: ArrayLike<number>, vocabSize: number): void {
-  for (let i = 0; i < tokenIds.length; i++) {
-    const id = tokenIds[i]!;
-    if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
-      throw new ValueError(`${fn}: token id ${id} at index ${i} must be an integer in [0, vocabSize = ${vocabSize})`);
-    }
+/** The elements of a list as they are, whatever has been written over a typed array; undefined for what is no list. */
+function listOf(ids: ArrayLike<number>): ArrayLike<unknown> | undefined {
+  if (ArrayBuffer.isView(ids)) {
+    const Class = (globalThis as unknown as Record<string, TypedArrayClass<Int32Array>>)[describe(ids)];
+    return Class === undefined || Class.name === 'DataView'
+      ? undefined
+      : plainView(ids as unknown as Int32Array, Class);
   }
+  return typeof ids === 'object' && ids !== null && typeof lengthOf(ids) === 'number' ? ids : undefined;
+}
+
+function lengthOf(ids: ArrayLike<number>): unknown {
+  try {
+    return ids.length;
+  } catch {
+    return undefined; // something that pretends
+  }
+}
+
+/**
+ * A copy of token ids, each read once.
+ * @param what they are, for the message
+ * @throws KindError for what is no list, ValueError naming the first id that is no integer in [0, vocabSize)
+ */
+export function takeTokenIds(fn: string, what: string, tokenIds: ArrayLike<number>, vocabSize: number): number[] {
+  const list = listOf(tokenIds);
+  if (list === undefined)
+    throw new KindError(`${fn}: ${what} must be an array of token ids, got ${describe(tokenIds)}`);
+  const own: number[] = [];
+  const { length } = list;
+  for (let i = 0; i < length; i++) {
+    const id = list[i];
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= vocabSize) {
+      throw new ValueError(
+        `${fn}: token id ${describe(id)} at index ${i} must be an integer in [0, vocabSize = ${vocabSize})`,
+      );
+    }
+    own.push(id);
+  }
+  return own;
 }

@@ -3,7 +3,7 @@ import { EngineClosedError } from '../errors';
 import type { Model } from '../model';
 import { stopTokenIds } from '../request';
 import { EngineCore, type CoreLimits } from './core';
-import { checkRequest, longestIn } from './options';
+import { checkRequest, longestIn, takeCloseOptions } from './options';
 import { ChunkStream, followSignal } from './stream';
 import type { CloseOptions, Engine, EngineHealth, EngineRequest, EngineStats, EngineStream, ModelFacts } from './types';
 import { sequenceBytes } from '@megamoe/ops';
@@ -78,7 +78,8 @@ export class LocalEngine implements Engine {
     return { status: this.#status };
   }
 
-  close({ drain = false, timeoutMs }: CloseOptions = {}): Promise<void> {
+  async close(options: CloseOptions = {}): Promise<void> {
+    const { drain, timeoutMs } = takeCloseOptions(options);
     if (this.#closing && drain) return this.#closing;
     this.#closing = this.#close(drain, timeoutMs);
     return this.#closing;

@@ -1,6 +1,6 @@
-import { KindError, ValueError } from '@megamoe/core';
+import { checkString, KindError, ValueError } from '@megamoe/core';
 import { basename, resolve } from 'node:path';
-import { checkLoadOptions, loadModel, type LoadOptions } from '../load';
+import { loadModel, takeLoadOptions, type LoadOptions } from '../load';
 import { Model } from '../model';
 import { checkOptionNames } from '../options';
 import { factsOf, LocalEngine } from './local';
@@ -32,17 +32,18 @@ export function openEngine(o: OpenEngineOptions): Promise<Engine> {
 export async function openEngineWith(url: URL, o: OpenEngineOptions): Promise<Engine> {
   const fn = 'openEngine';
   checkOptionNames(fn, o, ['model', 'load', 'id', 'worker', ...LIMIT_NAMES]);
-  const { model: source, load = {}, worker = false } = o;
+  const { model: source, load: asked = {}, worker = false, id: name } = o;
   if (typeof source !== 'string' && !(source instanceof Model)) {
     throw new KindError(`${fn}: "model" must be a checkpoint folder or a model, got ${typeof source}`);
   }
+  if (name !== undefined) checkString(fn, 'id', name);
   if (typeof worker !== 'boolean') throw new KindError(`${fn}: "worker" must be true or false, got ${typeof worker}`);
   if (typeof source !== 'string') {
     if (worker) throw new ValueError(`${fn}: "worker" loads a checkpoint folder itself; "model" must be its path`);
-    return localEngine(source, o, 'model', () => undefined);
+    return localEngine(source, o, name ?? 'model', () => undefined);
   }
-  checkLoadOptions(fn, load);
-  const id = o.id ?? basename(resolve(source));
+  const load = takeLoadOptions(fn, asked);
+  const id = name ?? basename(resolve(source));
   if (worker) {
     const { onPlan, onProgress, signal, ...plain } = load;
     if (typeof plain.backend === 'object') {
@@ -64,5 +65,5 @@ export async function openEngineWith(url: URL, o: OpenEngineOptions): Promise<En
 
 function localEngine(model: Model, o: OpenEngineOptions, id: string, free: () => void): Engine {
   const limits = limitsFor('openEngine', o, model);
-  return new LocalEngine(model, factsOf(model, o.id ?? id, limits), limits, free);
+  return new LocalEngine(model, factsOf(model, id, limits), limits, free);
 }

@@ -1,10 +1,10 @@
-import { checkInteger, checkNumber, checkOneOf, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkNumber, checkObject, checkOneOf, KindError, ValueError } from '@megamoe/core';
 import { sequenceBytes, type LayerSpec } from '@megamoe/ops';
 import { checkRequestNames, prepareRequest, type RequestContext } from '../request';
 import type { Model } from '../model';
 import type { CoreLimits } from './core';
 import type { CoreRequest } from './job';
-import type { EngineRequest } from './types';
+import type { CloseOptions, EngineRequest } from './types';
 
 /** Limits of an engine; what is left out has a default. */
 export interface EngineLimits {
@@ -80,6 +80,18 @@ export function resolveLimits(
 /** Limits of an engine of a model. @throws ValueError naming what cannot be */
 export function limitsFor(fn: string, o: EngineLimits, { memory, config, maxChunk }: Model): CoreLimits {
   return resolveLimits(fn, o, { layers: memory.layers, maxTokens: config.maxPositionEmbeddings, maxChunk });
+}
+
+const LONGEST_TIMER = 2 ** 31 - 1; // in milliseconds: a longer one would ring at once
+
+/** How to close, each option read once. @throws KindError, ValueError naming the option */
+export function takeCloseOptions(options: CloseOptions): { drain: boolean; timeoutMs: number | undefined } {
+  const fn = 'Engine.close';
+  checkObject(fn, 'options', options);
+  const { drain = false, timeoutMs } = options;
+  if (typeof drain !== 'boolean') throw new KindError(`${fn}: "drain" must be true or false, got ${typeof drain}`);
+  if (timeoutMs !== undefined && timeoutMs !== Infinity) checkNumber(fn, 'timeoutMs', timeoutMs, 0);
+  return { drain, timeoutMs: timeoutMs === undefined || timeoutMs > LONGEST_TIMER ? undefined : timeoutMs };
 }
 
 /** The longest sequence whose pages fit into `kvBytes`, at most `maxTokens`. */

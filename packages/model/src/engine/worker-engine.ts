@@ -6,7 +6,7 @@ import { EngineClosedError, QueueFullError, WorkerError } from '../errors';
 import type { LoadOptions } from '../load';
 import type { RequestContext } from '../request';
 import { admits } from './core';
-import { checkRequest } from './options';
+import { checkRequest, takeCloseOptions } from './options';
 import { eachToken, restoreError, type Order, type Report, type WorkerSetup, type WorkerState } from './protocol';
 import { ChunkStream, followSignal } from './stream';
 import type { CloseOptions, Engine, EngineHealth, EngineRequest, EngineStats, EngineStream, ModelFacts } from './types';
@@ -174,7 +174,8 @@ export class WorkerEngine implements Engine {
     return this.#error === undefined ? { status: this.#status } : { status: this.#status, error: this.#error };
   }
 
-  close({ drain = false, timeoutMs }: CloseOptions = {}): Promise<void> {
+  async close(options: CloseOptions = {}): Promise<void> {
+    const { drain, timeoutMs } = takeCloseOptions(options);
     if (this.#closing && drain) return this.#closing;
     this.#closing = this.#close(drain, timeoutMs);
     return this.#closing;
