@@ -18,6 +18,7 @@ export const PACKAGES = [
   'ops',
   'checkpoint',
   'reference',
+  'model',
 ];
 
 const isClass = (f) => typeof f === 'function' && /^class\b/.test(Function.prototype.toString.call(f));
