@@ -1,4 +1,4 @@
-import { checkObject, checkOneOf, checkString, describe, KindError, UnsupportedError, ValueError } from '@megamoe/core';
+import { checkObject, checkOneOf, checkString, KindError, takeList, UnsupportedError, ValueError } from '@megamoe/core';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CALLS_BLOCK, CHAT_TOKENS, TASK_TOKENS } from './markers';
@@ -120,10 +120,12 @@ export function takeEncoding(fn: string, encoding: Encoding): Encoding {
   });
 }
 
+/** More than a template has: it names a handful of fields. */
+const MOST_PARTS = 2 ** 16;
+
 /** A template that a caller passed, each part read once. */
 function takeParts(fn: string, arg: string, parts: readonly TemplatePart[], fields: readonly string[]): TemplatePart[] {
-  if (!Array.isArray(parts)) throw new KindError(`${fn}: "${arg}" must be an array, got ${describe(parts)}`);
-  return Array.from(parts as readonly unknown[], (part, i) => {
+  return takeList(fn, arg, parts, MOST_PARTS, (part, i) => {
     checkObject(fn, `${arg}[${i}]`, part);
     const { text, field } = part as { readonly text?: unknown; readonly field?: unknown };
     if (field === undefined) {

@@ -1,5 +1,13 @@
 /** Checks of arguments that several functions take. Objects are read once: what is checked is what is used. */
-import { checkFunction, checkObject, describe, KindError, plainView, type TypedArrayClass } from '@megamoe/core';
+import {
+  checkFunction,
+  checkObject,
+  describe,
+  KindError,
+  plainView,
+  takeList,
+  type TypedArrayClass,
+} from '@megamoe/core';
 
 /** Throws KindError unless it is undefined or a signal that can be asked. */
 export function checkSignal(fn: string, signal: AbortSignal | undefined): void {
@@ -12,13 +20,17 @@ export function checkOptionalFunction(fn: string, arg: string, f: unknown): void
   if (f !== undefined) checkFunction(fn, arg, f);
 }
 
+/** More axes than any tensor has. */
+const MOST_AXES = 64;
+
 /** A copy of a list of sizes; throws KindError for what is no list of numbers. */
 export function takeShape(fn: string, arg: string, shape: unknown): number[] {
-  if (Array.isArray(shape)) {
-    const own: unknown[] = Array.from(shape);
-    if (own.every((n): n is number => typeof n === 'number')) return own;
-  }
-  throw new KindError(`${fn}: "${arg}" must be a list of numbers, got ${describe(shape)}`);
+  const bad = (): KindError => new KindError(`${fn}: "${arg}" must be a list of numbers, got ${describe(shape)}`);
+  if (!Array.isArray(shape)) throw bad();
+  return takeList(fn, arg, shape, MOST_AXES, (n) => {
+    if (typeof n !== 'number') throw bad();
+    return n;
+  });
 }
 
 /** A copy of an object whose fields have names of the caller's. */

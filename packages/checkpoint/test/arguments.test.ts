@@ -152,7 +152,7 @@ it('writers refuse wrong kinds before anything is written', async () => {
   const { writeCheckpoint, writeFileInPieces, writeSafetensors } = checkpoint;
   const cases: [Promise<void>, string][] = [
     [writeSafetensors(never(3), [tensor]), 'writeSafetensors: "path" must be a string, got 3'],
-    [writeSafetensors(path, never({})), 'writeSafetensors: "tensors" must be a list, got Object'],
+    [writeSafetensors(path, never({})), 'writeSafetensors: "tensors" must be an array, got Object'],
     [writeSafetensors(path, [never(null)]), 'writeSafetensors: "tensors[0]" must be an object, got null'],
     [writeSafetensors(path, [tensor], never(null)), 'writeSafetensors: "options" must be an object, got null'],
     [writeSafetensors(path, [tensor], { metadata: never({ a: 3 }) }), '"metadata.a" must be a string, got 3'],

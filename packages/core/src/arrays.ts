@@ -91,6 +91,29 @@ export function newArray<T>(fn: string, arg: string, kind: TypedArrayClass<T>, f
 }
 
 /**
+ * A copy of an array that a caller passed, by index: each element is read once and made into what `take` gives, which throws for what is none. An
+ * array says by itself how to go through it, and how long it is.
+ * @param most what it may hold: an array of the caller's may say that it holds four billion
+ * @throws KindError for what is no array; ShapeError beyond `most`
+ */
+export function takeList<T>(
+  fn: string,
+  arg: string,
+  list: unknown,
+  most: number,
+  take: (element: unknown, i: number) => T,
+): T[] {
+  const elements = list as readonly unknown[];
+  const length: unknown = Array.isArray(list) ? elements.length : undefined;
+  if (!Number.isSafeInteger(length)) throw new KindError(`${fn}: "${arg}" must be an array, got ${describe(list)}`);
+  if ((length as number) > most)
+    throw new ShapeError(`${fn}: "${arg}" must hold at most ${most} elements, got ${describe(length)}`);
+  const own: T[] = [];
+  for (let i = 0; i < (length as number); i++) own.push(take(elements[i], i));
+  return own;
+}
+
+/**
  * A copy of token ids, each read once: what is checked is what is used. Throws {@link KindError} for what is no list, {@link ValueError} that names the
  * first id that is no integer in `[0, below)`.
  */

@@ -28,6 +28,7 @@ export {
   placeOf,
   sameBuffer,
   takeIds,
+  takeList,
 } from './arrays';
 export type { Memory, Place, TypedArrayClass } from './arrays';
 export {

@@ -9,6 +9,8 @@ import {
   namedError,
   newArray,
   plainView,
+  takeList,
+  ValueError,
 } from '../src/index';
 
 /** What `f` throws, as `code message`. */
@@ -137,4 +139,32 @@ it('names what cannot be allocated, what is no object, and errors without a code
   expect(namedError(new TypeError('words'))).toMatchObject({ code: 'ERR_KIND', message: 'words' });
   const other = new Error('words');
   expect(namedError(other)).toBe(other);
+});
+
+group('takeList', () => {
+  const take = (list: unknown, most = 5): unknown =>
+    takeList('f', 'list', list, most, (n, i) => {
+      if (typeof n !== 'number') throw new ValueError(`no number at ${i}`);
+      return n + i;
+    });
+
+  it('copies by index, whatever the array says of how to go through it', () => {
+    expect(take([5, 6])).toEqual([5, 7]);
+    const endless = Object.assign([5, 6], {
+      *[Symbol.iterator]() {
+        for (;;) yield 1;
+      },
+    });
+    expect(take(endless)).toEqual([5, 7]);
+  });
+
+  it('refuses what is too long before it reads any of it, and stops at the first place that holds nothing', () => {
+    const vast: number[] = [];
+    vast.length = 2 ** 32 - 1;
+    expect(() => take(vast)).toThrow('f: "list" must hold at most 5 elements, got 4294967295');
+    expect(() => take(vast, Infinity)).toThrow('no number at 0');
+    expect(() => take(new Proxy([1], { get: () => Infinity }))).toThrow('f: "list" must be an array');
+    for (const none of [null, undefined, 'ab', { length: 1, 0: 1 }, new Float32Array(2)])
+      expect(() => take(none)).toThrow('f: "list" must be an array, got ');
+  });
 });

@@ -6,6 +6,7 @@ import {
   describe,
   KindError,
   ShapeError,
+  takeList,
   ValueError,
 } from '@megamoe/core';
 
@@ -48,6 +49,9 @@ export const PAGE_KINDS = Object.keys(PAGES) as readonly PageKind[];
 /** Tokens that a sequence can always be cut back by from the longest that it has been, at no cost: pages are kept that long. */
 export const REWIND_TOKENS = 64;
 
+/** More layers than any model has. */
+const MOST_LAYERS = 2 ** 16;
+
 /** Most tokens of a sequence: positions are 32-bit integers. */
 const MAX_LENGTH = 2 ** 31 - 1;
 
@@ -87,10 +91,9 @@ export function sequenceBytes(tokens: number, given: readonly LayerSpec[]): numb
 
 /** The layers that a caller passed, each field read once: what is checked is what is used. */
 export function takeLayerSpecs(fn: string, arg: string, layers: readonly LayerSpec[]): readonly LayerSpec[] {
-  if (!Array.isArray(layers)) throw new KindError(`${fn}: "${arg}" must be an array, got ${describe(layers)}`);
-  return Array.from(layers as readonly LayerSpec[], (layer, i) => {
+  return takeList(fn, arg, layers, MOST_LAYERS, (layer, i) => {
     checkObject(fn, `${arg}[${i}]`, layer);
-    const { ratio, window, headDim, indexHeadDim } = layer;
+    const { ratio, window, headDim, indexHeadDim } = layer as LayerSpec;
     const own = { ratio, window, headDim, ...(indexHeadDim !== undefined && { indexHeadDim }) };
     checkLayerSpec(fn, `${arg}[${i}]`, own);
     return own;
@@ -171,9 +174,10 @@ const KIND_LISTS = new Map<string, readonly PageKind[]>();
 
 /** Kinds that a caller passed, read once. */
 export function takeKinds(fn: string, kinds: readonly PageKind[]): readonly PageKind[] {
-  if (!Array.isArray(kinds)) throw new KindError(`${fn}: "kinds" must be an array, got ${describe(kinds)}`);
-  const own = Array.from(kinds as readonly PageKind[]);
-  own.forEach((kind, i) => checkOneOf(fn, `kinds[${i}]`, kind, PAGE_KINDS));
+  const own = takeList(fn, 'kinds', kinds, PAGE_KINDS.length, (kind, i) => {
+    checkOneOf(fn, `kinds[${i}]`, kind as PageKind, PAGE_KINDS);
+    return kind as PageKind;
+  });
   const key = own.join();
   const known = KIND_LISTS.get(key);
   if (known !== undefined) return known;

@@ -6,6 +6,7 @@ import {
   newArray,
   plainView,
   ShapeError,
+  takeList,
   type TypedArrayClass,
 } from '@megamoe/core';
 import type { Dtype } from './kinds';
@@ -50,12 +51,15 @@ function checkDtype(fn: string, dtype: Dtype): void {
   throw new KindError(`${fn}: "dtype" must be one of ${Object.keys(ARRAYS).join(', ')}, got ${describe(dtype)}`);
 }
 
+/** More axes than any tensor has. */
+const MOST_AXES = 64;
+
 /** A shape that a caller passed, each length read once. */
 function takeShape(fn: string, shape: readonly number[]): readonly number[] {
-  if (!Array.isArray(shape)) throw new KindError(`${fn}: "shape" must be an array, got ${describe(shape)}`);
-  const own = Array.from(shape as readonly number[]);
-  own.forEach((n, i) => checkInteger(fn, `shape[${i}]`, n, 0));
-  return own;
+  return takeList(fn, 'shape', shape, MOST_AXES, (n, i) => {
+    checkInteger(fn, `shape[${i}]`, n as number, 0);
+    return n as number;
+  });
 }
 
 function product(shape: readonly number[]): number {

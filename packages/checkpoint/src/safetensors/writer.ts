@@ -1,5 +1,14 @@
 import { setImmediate } from 'node:timers/promises';
-import { checkObject, checkOneOf, checkString, describe, KindError, ShapeError, ValueError } from '@megamoe/core';
+import {
+  checkObject,
+  checkOneOf,
+  checkString,
+  describe,
+  KindError,
+  ShapeError,
+  takeList,
+  ValueError,
+} from '@megamoe/core';
 import { bytesOfView, checkOptionalFunction, checkSignal, takeRecord, takeShape } from '../arguments';
 import { quote, shapeText } from '../fail';
 import type { WriteContent } from '../files/write-file';
@@ -64,13 +73,15 @@ export function checkedBytes(fn: string, { name, dtype, shape }: TensorToWrite):
   return bytes;
 }
 
+/** More than a header of 100 MB can name. */
+const MOST_TENSORS = 2 ** 22;
+
 /** The tensors, each field read once. Names must differ and be text that JSON keeps; data are looked at when their turn comes. */
 export function takeTensors(fn: string, tensors: readonly TensorToWrite[]): TensorToWrite[] {
-  if (!Array.isArray(tensors)) throw new KindError(`${fn}: "tensors" must be a list, got ${describe(tensors)}`);
   const seen = new Set<string>();
-  return Array.from(tensors as readonly TensorToWrite[], (tensor, i) => {
+  return takeList(fn, 'tensors', tensors, MOST_TENSORS, (tensor, i) => {
     checkObject(fn, `tensors[${i}]`, tensor);
-    const { name, dtype, shape, data } = tensor;
+    const { name, dtype, shape, data } = tensor as TensorToWrite;
     if (typeof name !== 'string' || name === '__metadata__' || /\p{Cs}/u.test(name)) {
       const got = typeof name === 'string' ? quote(name) : describe(name);
       throw new ValueError(`${fn}: ${got} cannot be a tensor's name`);

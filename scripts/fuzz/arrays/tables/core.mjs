@@ -69,6 +69,12 @@ export const calls = {
   encodeE4m3: (r) => ({ args: [r.unit() * 500] }),
   decodeBf16Array: (r) => ({ args: [r.halves(5), r.floats(5)].slice(0, r.int(1, 2)), writes: ['1'] }),
   encodeBf16Array: (r) => ({ args: [r.floats(5), r.halves(5)].slice(0, r.int(1, 2)), writes: ['1'] }),
+  takeList: (r, m) => ({
+    args: [[...r.ints(4, 0, 9)]],
+    f: (x) => m.takeList('f', 'x', x, 9, (n, i) => (m.checkInteger('f', `x[${i}]`, n, 0), n)),
+    says: [''],
+    isData: true,
+  }),
   takeIds: (r, m) => ({ args: [r.ints(4, 0, 9)], f: (x) => m.takeIds('f', 'x', x, 10), says: [''] }),
   describe: (r) => ({ args: [r.floats(2)], anyObject: true }),
   isShared: () => ({ args: [new ArrayBuffer(8)] }),

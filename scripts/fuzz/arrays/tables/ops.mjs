@@ -68,7 +68,7 @@ export const calls = {
   'HostTensor.[dispose]': ofTensor(() => []),
   'HostTensor.is': (r, m) => ({ args: [tensor(r, m)], anyObject: true }),
   adoptTensor: (r) => ({ args: [r.floats(6), [2, 3]], says: ['tensor'], observe: (t) => [...t.data] }),
-  hostTensor: (r) => ({ args: [dtype(r), [2, 3]], says: ['alloc', 'tensor'], observe: (t) => [...t.data] }),
+  hostTensor: (r) => ({ args: [dtype(r), [2, 3]], says: ['alloc', 'tensor'], observe: (t) => [t.length, ...t.data.subarray(0, 99)] }),
   hostArray: (r, m) => ({
     args: [tensor(r, m)],
     f: (x) => m.hostArray('f', 'x', x, x.dtype),
@@ -89,6 +89,7 @@ export const calls = {
   'SequencePages.length': ofSequence(() => []),
   'SequencePages.disposed': ofSequence(() => []),
   'SequencePages.pages': ofSequence(() => []),
+  'SequencePages.version': (r, m) => ({ self: sequence(r, m), args: [], observe: Number.isInteger }), // every sequence has its own
   'SequencePages.list': ofSequence((r) => [r.pick(KINDS)]),
   'SequencePages.missing': ofSequence((r, s) => [r.pick(KINDS), s.length + 5]),
   'SequencePages.isReserved': ofSequence((r, s) => [s.length + 2]),
