@@ -39,6 +39,11 @@ it.each<[string, () => unknown, string]>([
   ['isSameFile', () => checkpoint.isSameFile('a', never(null)), '"b" must be a string, got null'],
   ['dtypeBits', () => checkpoint.dtypeBits(never('toString')), '"dtype" must be one of'],
   ['parseConfig', () => checkpoint.parseConfig(never(null)), '"json" must be an object, got null'],
+  [
+    'parseConfig',
+    () => checkpoint.parseConfig({ model_type: 7n }, 'parseConfig'),
+    'model_type: expected "deepseek_v4", found 7',
+  ],
   ['readGenerationConfig', () => checkpoint.readGenerationConfig('.', never('3')), '"vocabSize" must be an integer'],
   ['parseHeader', () => checkpoint.parseHeader(never([1]), 9, 'f'), '"json" must be a Uint8Array'],
   ['readHeaderLength', () => checkpoint.readHeaderLength(never({}), 9, 'f'), '"first" must be a Uint8Array'],
@@ -94,6 +99,11 @@ it.each<checkpoint.MatrixTensor>([
       `ERR_KIND: matrixToFloat32: "tensor.${name}" must be a`,
     );
   }
+  const scale = 'weightGlobalDecodeScale';
+  if (scale in right)
+    expect(thrown(() => matrixToFloat32({ ...right, [scale]: 1e300 }))).toBe(
+      `ERR_VALUE: matrixToFloat32: "tensor.${scale}" must be a finite number above 0, got Infinity`,
+    );
   expect(thrown(() => matrixRows(right, 1, 2))).toBe(
     'ERR_VALUE: matrixRows: "rows" must be an integer in [0, 1], got 2',
   );

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkObject, checkString } from '@megamoe/core';
+import { checkObject, checkString, describe } from '@megamoe/core';
 import type * as z from 'zod/mini';
 import { badFile, quote, reasonOf } from '../fail';
 import { settle } from '../files/replacement';
@@ -66,7 +66,9 @@ function checkModelType(json: Record<string, unknown>, fail: Fail): void {
       'model_type "deepseek_v41" is another architecture (DeepSeek-V4.1), which is not supported; expected "deepseek_v4"',
     );
   }
-  throw fail(`model_type: expected "deepseek_v4", found ${type === undefined ? 'nothing' : JSON.stringify(type)}`);
+  throw fail(
+    `model_type: expected "deepseek_v4", found ${type === undefined ? 'nothing' : typeof type === 'string' ? quote(type) : describe(type)}`,
+  );
 }
 
 /** The attention kind of every layer, from either spelling. */

@@ -99,6 +99,11 @@ export const FP8_TILE = 128;
 /** The formats of {@link MatrixTensor}. */
 const FORMATS = ['bf16', 'f32', 'fp8', 'mxfp4', 'nvfp4'] as const;
 
+/** Throws unless it is a number whose float32 is finite and above 0. */
+function checkScale(fn: string, arg: string, v: number): void {
+  checkPositive(fn, arg, typeof v === 'number' ? Math.fround(v) : v);
+}
+
 /** A matrix whose fields are read once and checked; its arrays are views of the same memory with methods of their own class. */
 export function takeMatrix(fn: string, tensor: MatrixTensor): MatrixTensor {
   checkObject(fn, 'tensor', tensor);
@@ -142,9 +147,8 @@ export function takeMatrix(fn: string, tensor: MatrixTensor): MatrixTensor {
     case 'nvfp4': {
       checkMultiple(fn, 'tensor.k', k, 16);
       const { codes, sf, weightGlobalDecodeScale, inputGlobalDecodeScale } = tensor as Nvfp4Tensor;
-      checkPositive(fn, 'tensor.weightGlobalDecodeScale', weightGlobalDecodeScale);
-      if (inputGlobalDecodeScale !== undefined)
-        checkPositive(fn, 'tensor.inputGlobalDecodeScale', inputGlobalDecodeScale);
+      checkScale(fn, 'tensor.weightGlobalDecodeScale', weightGlobalDecodeScale);
+      if (inputGlobalDecodeScale !== undefined) checkScale(fn, 'tensor.inputGlobalDecodeScale', inputGlobalDecodeScale);
       return {
         ...{ format, n, k, weightGlobalDecodeScale },
         ...{ codes: take('codes', codes, Uint8Array, ['N*K/2', k / 2]) },
