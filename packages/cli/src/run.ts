@@ -1,14 +1,18 @@
+import { checkFunction, checkObject, describe, KindError } from '@megamoe/core';
 import type { CliIo } from './io';
 import { canSupervise, supervise } from './supervise';
 
 /**
  * Runs the command line. What commands need is imported where they run: the thread that watches over them starts without it.
- * @param argv arguments without the program's name
- * @param io where it writes; left out, the process's own streams, with the command in a thread of its own: signals end it at once and long work
+ * @param words arguments without the program's name
+ * @param streams where it writes; left out, the process's own streams, with the command in a thread of its own: signals end it at once and long work
  *   says how far it is
+ * @throws KindError for what are no arguments or no streams
  * @returns the exit code: 0 ok, 1 failure, 2 usage, 130 interrupted (Ctrl-C), 143 terminated
  */
-export async function runCli(argv: readonly string[], io?: CliIo): Promise<number> {
+export async function runCli(words: readonly string[], streams?: CliIo): Promise<number> {
+  const argv = takeArgv(words);
+  const io = streams === undefined ? undefined : takeIo(streams);
   // How large the process of a memory row is must not depend on who looks on.
   // And a server answers signals itself, by letting answers end; its engine has a thread of its own where it can.
   const alone = argv.includes('--memory-of') || argv.find((word) => !word.startsWith('-')) === 'serve';
@@ -18,4 +22,33 @@ export async function runCli(argv: readonly string[], io?: CliIo): Promise<numbe
   }
   const { runCommand } = await import('./cli');
   return runCommand(argv, io);
+}
+
+function takeArgv(words: readonly string[]): string[] {
+  const argv: unknown[] = Array.isArray(words) ? Array.from(words) : [words];
+  if (Array.isArray(words) && argv.every((word): word is string => typeof word === 'string')) return argv;
+  const wrong = argv.find((word) => typeof word !== 'string');
+  throw new KindError(`runCli: "argv" must be an array of strings, got ${describe(wrong ?? words)}`);
+}
+
+/** The streams, each read once, but for what is piped in: that is opened when a command asks for it. */
+function takeIo(io: CliIo): CliIo {
+  const fn = 'runCli';
+  checkObject(fn, 'io', io);
+  const { out, err, isTerminal, progress, signal } = io;
+  checkFunction(fn, 'io.out', out);
+  checkFunction(fn, 'io.err', err);
+  if (progress !== undefined) checkFunction(fn, 'io.progress', progress);
+  if (!(signal instanceof AbortSignal))
+    throw new KindError(`${fn}: "io.signal" must be an AbortSignal, got ${describe(signal)}`);
+  return {
+    out: (text) => out.call(io, text),
+    err: (text) => err.call(io, text),
+    isTerminal,
+    ...(progress === undefined ? {} : { progress: (text: string) => progress.call(io, text) }),
+    get stdin() {
+      return io.stdin;
+    },
+    signal,
+  };
 }

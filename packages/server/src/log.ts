@@ -1,3 +1,5 @@
+import { checkFunction } from '@megamoe/core';
+
 /** How much an event matters. */
 export type LogLevel = 'info' | 'warn' | 'error';
 
@@ -9,6 +11,7 @@ export type Logger = (level: LogLevel, event: string, fields?: LogFields) => voi
 
 /** A logger that writes one line of JSON an event. */
 export function jsonLogger(write: (line: string) => void): Logger {
+  checkFunction('jsonLogger', 'write', write);
   return (level, event, fields = {}) => {
     write(`${JSON.stringify({ time: new Date().toISOString(), level, event, ...fields })}\n`);
   };

@@ -1,4 +1,4 @@
-import { checkInteger, KindError, ValueError } from '@megamoe/core';
+import { checkFunction, checkInteger, checkObject, checkString, describe, KindError, ValueError } from '@megamoe/core';
 import { isLoopback } from './http/guard';
 import type { Logger } from './log';
 import type { ServedModel } from './served';
@@ -46,18 +46,29 @@ export type ServerSettings = { readonly [K in keyof Required<ServerOptions>]-?: 
 
 const DAY_MS = 86_400_000;
 
+/** A copy of a list of strings. */
+function takeStrings(fn: string, arg: string, list: readonly string[]): string[] {
+  if (!Array.isArray(list)) throw new KindError(`${fn}: "${arg}" must be a list of strings, got ${describe(list)}`);
+  return Array.from(list as readonly string[], (text, i) => {
+    checkString(fn, `${arg}[${i}]`, text);
+    return text;
+  });
+}
+
 /** @throws KindError, ValueError for options that cannot be; ValueError for a public address without a key */
 export function resolveOptions(o: ServerOptions): ServerSettings {
   const fn = 'createServer';
-  if (typeof o.open !== 'function') throw new KindError(`${fn}: "open" must be a function that loads the model`);
+  checkObject(fn, 'options', o);
+  const { open } = o;
+  if (typeof open !== 'function') throw new KindError(`${fn}: "open" must be a function that loads the model`);
   const settings: ServerSettings = {
-    open: o.open,
+    open,
     host: o.host ?? '127.0.0.1',
     port: o.port ?? 8080,
-    apiKeys: o.apiKeys ?? [],
+    apiKeys: takeStrings(fn, 'apiKeys', o.apiKeys ?? []),
     allowPublic: o.allowPublic ?? false,
-    allowedHosts: o.allowedHosts ?? [],
-    cors: o.cors ?? [],
+    allowedHosts: takeStrings(fn, 'allowedHosts', o.allowedHosts ?? []),
+    cors: takeStrings(fn, 'cors', o.cors ?? []),
     thinking: o.thinking ?? true,
     maxBodyBytes: o.maxBodyBytes ?? 16 << 20,
     maxConnections: o.maxConnections ?? 1024,
@@ -69,6 +80,8 @@ export function resolveOptions(o: ServerOptions): ServerSettings {
     log: o.log ?? (() => undefined),
     logContent: o.logContent ?? false,
   };
+  checkString(fn, 'host', settings.host);
+  checkFunction(fn, 'log', settings.log);
   checkInteger(fn, 'port', settings.port, 0, 65535);
   checkInteger(fn, 'maxBodyBytes', settings.maxBodyBytes, 1, 1 << 30);
   checkInteger(fn, 'maxConnections', settings.maxConnections, 1);
@@ -80,7 +93,7 @@ export function resolveOptions(o: ServerOptions): ServerSettings {
     if (typeof settings[name] !== 'boolean') throw new KindError(`${fn}: "${name}" must be true or false`);
   }
   for (const key of settings.apiKeys) {
-    if (typeof key !== 'string' || !/^[\x21-\x7e]+$/.test(key)) {
+    if (!/^[\x21-\x7e]+$/.test(key)) {
       throw new ValueError(`${fn}: "apiKeys" must hold keys of visible ASCII characters without blanks`);
     }
   }

@@ -1,5 +1,6 @@
 import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
+import { checkNumber, checkObject, describe, KindError } from '@megamoe/core';
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { createApp, errorResponse } from './app';
@@ -47,6 +48,8 @@ export class MegamoeServer {
 
   /** Answers a request without a socket: for tests, and for servers of one's own. */
   fetch(request: Request): Response | Promise<Response> {
+    if (!(request instanceof Request))
+      throw new KindError(`MegamoeServer.fetch: "request" must be a Request, got ${describe(request)}`);
     return this.#app.fetch(request, {});
   }
 
@@ -73,7 +76,10 @@ export class MegamoeServer {
   /**
    * Ends: new requests get a 503, those under way may end within `timeoutMs`, then what is left ends with an error. Twice is fine.
    */
-  close({ timeoutMs = 30_000 }: { readonly timeoutMs?: number } = {}): Promise<void> {
+  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    checkObject('MegamoeServer.close', 'options', options);
+    const { timeoutMs = 30_000 } = options;
+    checkNumber('MegamoeServer.close', 'timeoutMs', timeoutMs, 0);
     this.#closing ??= this.#close(timeoutMs);
     return this.#closing;
   }

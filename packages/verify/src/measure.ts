@@ -1,3 +1,4 @@
+import { describe, KindError } from '@megamoe/core';
 import { compareTensors, coordinatesOf, ulpDistance } from '@megamoe/reference';
 import type { Judged, WorstElement } from './types';
 
@@ -43,6 +44,8 @@ function byElement({ got, want, shape, bound, scale }: Judged): Measured {
 
 /** Part of a bound that an error uses: 1 is the most; any error against a bound of 0 is infinite. */
 export function shareOf(error: number, bound: number): number {
+  if (typeof error !== 'number' || typeof bound !== 'number')
+    throw new KindError(`shareOf: takes two numbers, got ${describe(error)} and ${describe(bound)}`);
   return error === 0 ? 0 : error / bound;
 }
 

@@ -1,4 +1,15 @@
-import { checkInteger, checkOneOf, KindError, ShapeError, ValueError } from '@megamoe/core';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+  describe,
+  KindError,
+  ShapeError,
+  takeIds,
+  ValueError,
+} from '@megamoe/core';
 import {
   ExpertFormats,
   Forward,
@@ -70,28 +81,45 @@ export interface VerifyResult {
 /** Findings that are explained and dumped: with `keepGoing` there may be hundreds, of one cause. */
 const EXPLAINED = 8;
 
-/** The options with their defaults. @throws KindError, ValueError, ShapeError */
+/** @throws KindError for what is no source of weights, naming what it lacks */
+function checkSource(fn: string, source: WeightSource): void {
+  checkObject(fn, 'source', source);
+  for (const name of ['linear', 'expert', 'vector', 'ints'] as const) checkFunction(fn, `source.${name}`, source[name]);
+  checkObject(fn, 'source.config', source.config);
+}
+
+/** The options with their defaults, each read once. @throws KindError, ValueError, ShapeError */
 function checked(o: VerifyOptions) {
   const fn = 'verifyBackend';
+  checkObject(fn, 'options', o);
   const { decode = 4, maxChunk = 256, activations = 'nvfp4', floatInputs = 'f32', inputScales = 'static' } = o;
-  const missing = missingOperations(o.backend);
+  const { source, backend, tokenIds: ids, dumpDir, signal, onProgress, everyPrecision = true, keepGoing = false } = o;
+  checkObject(fn, 'backend', backend);
+  const missing = missingOperations(backend);
   if (missing.length > 0)
     throw new KindError(`${fn}: "backend" lacks operations of the list in @megamoe/ops: ${missing.join(', ')}`);
+  checkSource(fn, source);
   checkInteger(fn, 'decode', decode, 0);
   checkInteger(fn, 'maxChunk', maxChunk, 1, 65536);
   checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
   checkOneOf(fn, 'floatInputs', floatInputs, ['f32', 'bf16']);
   checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
-  const { vocabSize, maxPositionEmbeddings } = o.source.config;
-  if (o.tokenIds.length === 0) throw new ValueError(`${fn}: "tokenIds" is empty; give at least one token`);
-  o.tokenIds.forEach((id, i) => checkInteger(fn, `tokenIds[${i}]`, id, 0, vocabSize - 1));
-  if (o.tokenIds.length + decode > maxPositionEmbeddings) {
+  if (dumpDir !== undefined) checkString(fn, 'dumpDir', dumpDir);
+  if (onProgress !== undefined) checkFunction(fn, 'onProgress', onProgress);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(signal)}`);
+  const { vocabSize, maxPositionEmbeddings } = source.config;
+  const tokenIds = Array.from(takeIds(fn, 'tokenIds', ids, vocabSize));
+  if (tokenIds.length === 0) throw new ValueError(`${fn}: "tokenIds" is empty; give at least one token`);
+  if (tokenIds.length + decode > maxPositionEmbeddings) {
     throw new ShapeError(
-      `${fn}: ${o.tokenIds.length} tokens and ${decode} to decode do not fit: the model takes ${maxPositionEmbeddings}`,
+      `${fn}: ${tokenIds.length} tokens and ${decode} to decode do not fit: the model takes ${maxPositionEmbeddings}`,
     );
   }
-  const { everyPrecision = true, keepGoing = false } = o;
-  return { decode, maxChunk, activations, floatInputs, inputScales, everyPrecision, keepGoing };
+  return {
+    ...{ source, backend, tokenIds, dumpDir, signal, onProgress, decode, maxChunk, activations },
+    ...{ floatInputs, inputScales, everyPrecision, keepGoing },
+  };
 }
 
 /** Tells how far it is and gives way to the event loop. */
@@ -104,8 +132,9 @@ type Pause = (done: number, what: string) => Promise<void>;
  * throws from an operation is a finding.
  */
 export async function verifyBackend(o: VerifyOptions): Promise<VerifyResult> {
-  const { decode, maxChunk, activations, floatInputs, inputScales, everyPrecision, keepGoing } = checked(o);
-  const { source, backend, signal } = o;
+  const own = checked(o);
+  const { decode, maxChunk, activations, floatInputs, inputScales, everyPrecision, keepGoing } = own;
+  const { source, backend, signal, dumpDir, onProgress } = own;
   const { config } = source;
   const recorder = new Recorder(keepGoing);
   const registry = new Registry();
@@ -117,11 +146,11 @@ export async function verifyBackend(o: VerifyOptions): Promise<VerifyResult> {
   const steps = 1 + decode;
   const total = steps + config.numHiddenLayers;
   const pause: Pause = async (done, what) => {
-    o.onProgress?.(done, total, what);
+    onProgress?.(done, total, what);
     await new Promise((resolve) => setImmediate(resolve));
     signal?.throwIfAborted();
   };
-  const tokenIds = [...o.tokenIds];
+  const tokenIds = [...own.tokenIds];
   const used = expertActivations(source, activations, inputScales === 'static');
   const weights = await loadWeights(source, judged, {
     formats: new ExpertFormats(source),
@@ -152,14 +181,14 @@ export async function verifyBackend(o: VerifyOptions): Promise<VerifyResult> {
   } finally {
     weights.dispose();
   }
-  const findings = await explained(recorder.found, o.dumpDir, (what) => pause(total, what));
-  o.onProgress?.(total, total, 'done');
+  const findings = await explained(recorder.found, dumpDir, (what) => pause(total, what));
+  onProgress?.(total, total, 'done');
   return {
     passed: findings.length === 0,
     findings,
     ops: recorder.ops,
     tokenIds,
-    coverage: notes.coverage(config, o.tokenIds.length, tokenIds.length - o.tokenIds.length),
+    coverage: notes.coverage(config, own.tokenIds.length, tokenIds.length - own.tokenIds.length),
     activations: used,
     warnings: weights.warnings,
   };

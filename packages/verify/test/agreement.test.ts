@@ -218,7 +218,7 @@ describe('backends of all makes', () => {
 describe('options', () => {
   it.each([
     [{ tokenIds: [] }, /"tokenIds" is empty; give at least one token/],
-    [{ tokenIds: [1, 160] }, /"tokenIds\[1\]" must be an integer in \[0, 159\], got 160/],
+    [{ tokenIds: [1, 160] }, /"tokenIds" must hold token ids in \[0, 160\), got 160 at index 1/],
     [{ decode: 5000 }, /3 tokens and 5000 to decode do not fit: the model takes 4096/],
     [{ decode: -1 }, /"decode"/],
     [{ maxChunk: 0 }, /"maxChunk"/],
