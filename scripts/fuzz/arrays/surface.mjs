@@ -19,6 +19,9 @@ export const PACKAGES = [
   'checkpoint',
   'reference',
   'model',
+  'verify',
+  'server',
+  'cli',
 ];
 
 const isClass = (f) => typeof f === 'function' && /^class\b/.test(Function.prototype.toString.call(f));

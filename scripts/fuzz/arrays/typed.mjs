@@ -69,6 +69,9 @@ export function isOpen(v) {
   return proto === Object.prototype || proto === null;
 }
 
+/** An object with what `o` holds that a walk does not go on into: a handle that calls share. */
+export const handle = (o) => Object.assign(Object.create({}), o);
+
 /** What stands at a path such as `0.codes`. */
 export function at(args, path) {
   let v = args;

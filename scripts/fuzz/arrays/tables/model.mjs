@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT } from '../../../lib/run.mjs';
+import { handle } from '../typed.mjs';
 
 const { openCheckpoint } = await import(pathToFileURL(join(ROOT, 'packages', 'checkpoint', 'dist', 'index.js')));
 const DIR = join(ROOT, 'models', 'micro-flash');
@@ -14,7 +15,7 @@ let backend;
 export async function parts(m) {
   model = await m.loadModel(DIR, { ...LOAD });
   engine = await m.openEngine({ model, maxSequences: 4 });
-  backend = m.createBackend({ backend: 'js' });
+  backend = handle(m.createBackend({ backend: 'js' }));
   const stream = engine.submit({ tokenIds: [2], maxTokens: 1 });
   stream.cancel();
   const sequence = model.createSequence();
