@@ -68,7 +68,11 @@ export const calls = {
   'HostTensor.[dispose]': ofTensor(() => []),
   'HostTensor.is': (r, m) => ({ args: [tensor(r, m)], anyObject: true }),
   adoptTensor: (r) => ({ args: [r.floats(6), [2, 3]], says: ['tensor'], observe: (t) => [...t.data] }),
-  hostTensor: (r) => ({ args: [dtype(r), [2, 3]], says: ['alloc', 'tensor'], observe: (t) => [t.length, ...t.data.subarray(0, 99)] }),
+  hostTensor: (r) => ({
+    args: [dtype(r), [2, 3]],
+    says: ['alloc', 'tensor'],
+    observe: (t) => [t.length, ...t.data.subarray(0, 99)],
+  }),
   hostArray: (r, m) => ({
     args: [tensor(r, m)],
     f: (x) => m.hostArray('f', 'x', x, x.dtype),
