@@ -91,7 +91,9 @@ console.log(JSON.stringify({ found: Object.fromEntries(Object.entries(found).map
   expect(gaps).toEqual({ missing: ['added'], gone: ['removed'] });
 });
 
-it('finds nothing in the packages in a few thousand calls, and calls all that they export', async () => {
-  const { code, output } = await run([join('scripts', 'fuzz', 'arrays.mjs'), '--rounds', '1500']);
+it('finds nothing in the packages in some two thousand calls, and calls all that they export', async () => {
+  // 100 rounds of each package: it holds their exports against the tables, and that calls of each kind end as they should. What so few
+  // calls do not find, minutes of `node scripts/fuzz/arrays.mjs` do.
+  const { code, output } = await run([join('scripts', 'fuzz', 'arrays.mjs'), '--rounds', '100']);
   expect(code, output).toBe(0);
 });
