@@ -193,7 +193,7 @@ export const calls = {
   writeCheckpoint: writing('writeCheckpoint', (r) => [
     tensors(r),
     {
-      ...{ metadata: { format: 'pt' }, maxShardBytes: r.pick([8, 1000]), files: { a: [1], c: r.bytes(3) } },
+      ...{ metadata: { format: 'pt' }, maxShardBytes: r.pick([8, 1000]), files: { c: r.bytes(3) } },
       ...{ overwrite: r.flag(), onProgress: () => 0 },
     },
   ]),
