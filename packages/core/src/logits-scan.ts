@@ -31,6 +31,8 @@ export interface LogitsScan {
 /** Index of the first of `x[begin, end)` that is NaN or infinite; -1 when all are finite. Quick where they are. */
 export function firstNonFinite(x: Float32Array, begin: number, end: number): number {
   // Zero times a number is a zero, times NaN or infinity it is NaN. Four sums, which do not wait for each other.
+  begin = Math.max(0, begin);
+  end = Math.min(end, x.length);
   let a = 0;
   let b = 0;
   let c = 0;

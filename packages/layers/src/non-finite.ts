@@ -1,4 +1,4 @@
-import { firstNonFinite } from '@megamoe/core';
+import { checkInteger, firstNonFinite } from '@megamoe/core';
 import type { Backend, Tensor } from '@megamoe/ops';
 import type { Probe } from './probe';
 
@@ -39,7 +39,9 @@ export class FirstNonFinite {
   /** The first one in rows `[from, to)`: that of the earliest tensor, and of the earliest row in it. */
   in(from: number, to: number): NonFiniteValue | undefined {
     let first: (NonFiniteValue & { readonly at: number }) | undefined;
-    for (let row = from; row < to; row++) {
+    checkInteger('FirstNonFinite.in', 'from', from, 0);
+    checkInteger('FirstNonFinite.in', 'to', to, 0);
+    for (let row = from; row < Math.min(to, this.#found.length); row++) {
       const found = this.#found[row];
       if (found !== undefined && (first === undefined || found.at < first.at)) first = found;
     }

@@ -1,3 +1,4 @@
+import { checkObject, describe, KindError } from '@megamoe/core';
 import type { AttentionWeights, CompressorBlock, ExpertGemm, HyperWeights, ModelWeights, MoeWeights } from './weights';
 
 /** A weight that is not there. */
@@ -63,6 +64,9 @@ function moe(at: string, w: MoeWeights): Named[] {
  * head too is called `embed`.
  */
 export function weightNames(w: ModelWeights): ReadonlyMap<object, string> {
+  checkObject('weightNames', 'weights', w);
+  if (!Array.isArray(w.layers))
+    throw new KindError(`weightNames: "weights.layers" must be a list, got ${describe(w.layers)}`);
   const all: Named[] = [
     ['head', w.head],
     ['embed', w.embed],

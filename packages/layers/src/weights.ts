@@ -1,5 +1,5 @@
 import { matrixRows, ReadBuffers, type ExpertScales, type LinearTensor, type ModelConfig } from '@megamoe/checkpoint';
-import { CheckpointError } from '@megamoe/core';
+import { CheckpointError, checkFunction, checkInteger, checkObject, describe, KindError } from '@megamoe/core';
 import type {
   Backend,
   CompressorHandle,
@@ -356,9 +356,17 @@ export class WeightLoader {
 
 /** Attention shape of one layer. */
 export function layerSpec(c: ModelConfig, index: number): LayerSpec {
-  const ratio = c.compressRatios[index]!;
-  const spec = { ratio, window: c.slidingWindow, headDim: c.headDim };
-  return ratio === 4 ? { ...spec, indexHeadDim: c.indexHeadDim } : spec;
+  const fn = 'layerSpec';
+  checkObject(fn, 'config', c);
+  const { compressRatios, slidingWindow: window, headDim, indexHeadDim } = c;
+  if (!Array.isArray(compressRatios))
+    throw new KindError(`${fn}: "config.compressRatios" must be a list, got ${describe(compressRatios)}`);
+  checkInteger(fn, 'index', index, 0, compressRatios.length - 1);
+  const ratio = compressRatios[index]!;
+  for (const [name, n] of Object.entries({ ratio, slidingWindow: window, headDim })) checkInteger(fn, name, n, 0);
+  if (ratio !== 4) return { ratio, window, headDim };
+  checkInteger(fn, 'indexHeadDim', indexHeadDim, 0);
+  return { ratio, window, headDim, indexHeadDim };
 }
 
 /** Called after each weight of a load, with the bytes packed so far and in all. */
@@ -374,12 +382,34 @@ export interface LoadWeightsOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The options, each read once. */
+function takeOptions(o: LoadWeightsOptions): LoadWeightsOptions {
+  const fn = 'loadWeights';
+  checkObject(fn, 'options', o);
+  const { formats, staticInputScales, totalBytes, poolFor, onProgress, signal } = o;
+  checkObject(fn, 'formats', formats);
+  checkFunction(fn, 'formats.packing', formats.packing);
+  if (poolFor !== null) checkFunction(fn, 'poolFor', poolFor);
+  if (onProgress !== undefined) checkFunction(fn, 'onProgress', onProgress);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(signal)}`);
+  return { formats, staticInputScales, totalBytes, poolFor, onProgress, signal };
+}
+
 /**
  * Reads and packs weights for a backend, giving way to the event loop between layers. What was packed before a failure is freed.
  * @throws CheckpointError for a tensor that is missing, misshapen or not a number; the abort reason when `signal` fires.
  */
-export async function loadWeights(source: WeightSource, backend: Packer, o: LoadWeightsOptions): Promise<ModelWeights> {
+export async function loadWeights(
+  source: WeightSource,
+  backend: Packer,
+  options: LoadWeightsOptions,
+): Promise<ModelWeights> {
+  const o = takeOptions(options);
+  checkObject('loadWeights', 'source', source);
+  checkObject('loadWeights', 'backend', backend);
   const c = source.config;
+  checkObject('loadWeights', 'source.config', c);
   let done = 0;
   const loader = new WeightLoader(source, backend, o.staticInputScales, o.formats, o.poolFor, (bytes, module) => {
     done += bytes;
