@@ -36,14 +36,18 @@ export function takeNumbers(fn: string, arg: string, v: Numbers, want?: Want): N
     throw new KindError(`${fn}: "${arg}" must be an array of numbers, got ${describe(v)}`);
   const n = length as number;
   if (want) checkLength(fn, arg, { length: n }, ...want);
-  if (n > 0) checkElement(fn, arg, v[n - 1], n - 1); // before memory is asked for: there may be fewer elements than it says
+  const last = n > 0 ? elementOf(fn, arg, v, n - 1) : 0; // before memory is asked for: there may be fewer than it says
   const own = newArray(fn, arg, Float64Array, 'length', n);
-  for (let i = 0; i < n; i++) {
-    const x: unknown = v[i];
-    checkElement(fn, arg, x, i);
-    own[i] = x;
-  }
+  for (let i = 0; i < n - 1; i++) own[i] = elementOf(fn, arg, v, i);
+  if (n > 0) own[n - 1] = last;
   return own;
+}
+
+/** An element, read without running anybody's code where `v` is no array: other arrays have been taken by then. */
+function elementOf(fn: string, arg: string, v: Numbers, i: number): number {
+  const x: unknown = Array.isArray(v) ? v[i] : Object.getOwnPropertyDescriptor(v, i)?.value;
+  checkElement(fn, arg, x, i);
+  return x;
 }
 
 function checkElement(fn: string, arg: string, x: unknown, i: number): asserts x is number {

@@ -55,6 +55,8 @@ export interface ReferenceConfig {
   readonly tieWordEmbeddings: boolean;
 }
 
+const MAX_STREAMS = 1024; // far beyond any model
+
 const SIZES = [
   'vocabSize',
   'hiddenSize',
@@ -84,8 +86,9 @@ export function takeConfig(fn: string, config: ReferenceConfig): ReferenceConfig
   const compressRatios = takeShape(fn, 'compressRatios', config.compressRatios);
   const { scoringFunc, normTopkProb, routedScalingFactor, swigluLimit, hcEps, rmsNormEps } = config;
   const { ropeTheta, compressRopeTheta, yarn, tieWordEmbeddings } = config;
-  for (const name of ['hiddenSize', 'headDim', 'oGroups', 'slidingWindow', 'hcMult'] as const)
+  for (const name of ['hiddenSize', 'headDim', 'oGroups', 'slidingWindow'] as const)
     checkInteger(fn, name, sizes[name], 1);
+  checkInteger(fn, 'hcMult', sizes.hcMult, 1, MAX_STREAMS);
   checkLength(fn, 'compressRatios', compressRatios, 'numHiddenLayers', sizes.numHiddenLayers);
   for (const ratio of compressRatios) checkOneOf(fn, 'compressRatios', ratio, [0, 4, 128]);
   checkInteger(fn, 'numExpertsPerTok', sizes.numExpertsPerTok, 1, sizes.numExperts);

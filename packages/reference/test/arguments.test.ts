@@ -149,6 +149,23 @@ it('a number far below the smallest float32 is 0, however far', () => {
   expect(reference.roundToFloat32(3n, -151)).toBe(2 ** -149);
 });
 
+it('an object like an array holds its elements itself, and is read once', () => {
+  const likes = { length: 2, 0: 1, 1: 2 };
+  expect(reference.maxAbs(Float32Array.of(1, 5), likes)).toBe(3);
+  const got = Float32Array.of(1, 5);
+  const sly = {
+    ...likes,
+    get 1() {
+      structuredClone(got.buffer, { transfer: [got.buffer] });
+      return 2;
+    },
+  };
+  expect(thrown(() => reference.maxAbs(got, sly))).toBe(
+    'ERR_KIND: maxAbs: "want" must be an array of numbers, got undefined at index 1',
+  );
+  expect([...got]).toEqual([1, 5]);
+});
+
 it('what a getter does to an array on the way changes no result', () => {
   const want = reference.dequantizeNvfp4({ codes: new Uint8Array(8).fill(0x21), sf: Uint8Array.of(0x38) }, NVFP4);
   const codes = new Uint8Array(8).fill(0x21);
