@@ -1,8 +1,9 @@
 /**
- * `node scripts/fuzz/arrays.mjs [--package P ...] [--minutes M | --rounds N] [--seed S] [--only NAME] [--replay ID]`: calls every exported function and method
+ * `node scripts/fuzz/arrays.mjs [--package P ...] [--minutes M | --rounds N [--together]] [--seed S] [--only NAME] [--replay ID]`: calls every exported function and method
  * of the packages with arguments that overlap, are shared, detached, resized, forged or of the wrong kind. A finding is a signal, a hang of
  * ten seconds, an error that is none of megamoe's own, a result that is not that of the same call on separate copies of its arguments,
- * memory written that is no output, and backends that disagree. Needs a built checkout (`npm start`).
+ * memory written that is no output, and backends that disagree. `--together` calls all packages from one process, which loads what they share
+ * once; where something is found, each is called from a process of its own. Needs a built checkout (`npm start`).
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     package: { type: 'string', multiple: true },
     minutes: { type: 'string', default: '1' },
     rounds: { type: 'string' },
+    together: { type: 'boolean' },
     seed: { type: 'string', default: '1' },
     only: { type: 'string' },
     replay: { type: 'string' },
@@ -78,7 +80,7 @@ async function fuzz(name) {
   const work = join(ROOT, '.tmp', 'fuzz', `arrays-${name}`);
   rmSync(work, { recursive: true, force: true });
   mkdirSync(work, { recursive: true });
-  const settings = { name, seed: Number(values.seed), work, only: values.only };
+  const settings = { names: [name], seed: Number(values.seed), work, only: values.only };
   if (values.replay !== undefined) {
     const { how } = await run({ ...settings, replay: Number(values.replay), skip: [], first: 0 });
     process.stdout.write(how === undefined ? '' : `${name}: ${how}\n`);
@@ -121,7 +123,18 @@ async function fuzz(name) {
   return findings.length;
 }
 
+/** Whether a few rounds of all packages, in one process, end without a finding. */
+async function isQuiet(names) {
+  const work = join(ROOT, '.tmp', 'fuzz', 'arrays-together');
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(work, { recursive: true });
+  const settings = { names, seed: Number(values.seed), work, only: values.only, first: 0, skip: [] };
+  const { how } = await run({ ...settings, rounds: Number(values.rounds) });
+  return how === undefined && lines(join(work, 'findings')).length === 0;
+}
+
 let total = 0;
-for (const name of chosen) total += await fuzz(name);
+if (!(values.together && values.rounds !== undefined && (await isQuiet(chosen))))
+  for (const name of chosen) total += await fuzz(name);
 process.stdout.write(total === 0 ? 'fuzz: nothing found\n' : `fuzz: ${total} findings\n`);
 process.exit(total === 0 ? 0 : 1);

@@ -19,6 +19,7 @@ export const PACKAGES = [
   'checkpoint',
   'reference',
   'model',
+  'layers',
   'verify',
   'server',
   'cli',
