@@ -1,5 +1,5 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
-import { firstNonFinite } from '@megamoe/core';
+import { checkInteger, checkObject, checkOneOf, firstNonFinite } from '@megamoe/core';
 import type { Backend, KvCache, RopeHandle, Step, StepRows } from '@megamoe/ops';
 import { attentionBlock } from './attention-block';
 import { exactLinear, type Inputs } from './dense';
@@ -24,6 +24,19 @@ export interface ForwardOptions {
   readonly maxRows: number;
 }
 
+/** The options, each read once. */
+function takeOptions(options: ForwardOptions): ForwardOptions {
+  const fn = 'Forward';
+  checkObject(fn, 'options', options);
+  const { backend, config, weights, inputs, maxRows } = options;
+  for (const [name, part] of Object.entries({ backend, config, weights, inputs })) checkObject(fn, name, part);
+  const { activations, float } = inputs;
+  checkOneOf(fn, 'inputs.activations', activations, ['nvfp4', 'float']);
+  checkOneOf(fn, 'inputs.float', float, ['f32', 'bf16']);
+  checkInteger(fn, 'maxRows', maxRows, 1, 65536);
+  return { backend, config, weights, inputs: { activations, float }, maxRows };
+}
+
 /**
  * One step of the model: embedding, layers, final norm, and the logits of the rows that are wanted. It writes to the cache beyond the
  * committed length of its sequences and changes nothing else, so a step that fails can be done again.
@@ -38,8 +51,12 @@ export class Forward {
   /** Hidden states on the host. */
   #hidden: Float32Array | undefined;
 
-  constructor(private readonly o: ForwardOptions) {
-    const { backend, config: c, weights, inputs, maxRows } = o;
+  private readonly o: ForwardOptions;
+
+  /** @throws KindError, ValueError for options that cannot be, and what making buffers throws */
+  constructor(options: ForwardOptions) {
+    this.o = takeOptions(options);
+    const { backend, config: c, weights, inputs, maxRows } = this.o;
     this.ws = createWorkspace(backend, c, weights.nvfp4, inputs, maxRows);
     this.step = backend.createStep(maxRows);
     this.#ropes = {

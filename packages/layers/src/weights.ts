@@ -408,6 +408,8 @@ export async function loadWeights(
   const o = takeOptions(options);
   checkObject('loadWeights', 'source', source);
   checkObject('loadWeights', 'backend', backend);
+  for (const name of ['tensor', 'packLinear', 'packExperts', 'packCompressor'] as const)
+    checkFunction('loadWeights', `backend.${name}`, backend[name]);
   const c = source.config;
   checkObject('loadWeights', 'source.config', c);
   let done = 0;

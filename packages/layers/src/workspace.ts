@@ -1,4 +1,5 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
+import { checkFunction, checkInteger, checkObject } from '@megamoe/core';
 import type { Backend, InputPrecision, RouterHandle, Staged, Tensor } from '@megamoe/ops';
 import type { Inputs } from './dense';
 
@@ -64,6 +65,11 @@ export function createWorkspace(
   inputs: Inputs,
   maxRows: number,
 ): Workspace {
+  const fn = 'createWorkspace';
+  for (const [name, part] of Object.entries({ backend, config: c, inputs })) checkObject(fn, name, part);
+  for (const name of ['alloc', 'createRouter', 'createStaged'] as const)
+    checkFunction(fn, `backend.${name}`, backend[name]);
+  checkInteger(fn, 'maxRows', maxRows, 1, 65536);
   const made: { dispose(): void }[] = [];
   const keep = <T extends { dispose(): void }>(x: T): T => {
     made.push(x);

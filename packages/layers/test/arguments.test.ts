@@ -1,7 +1,15 @@
 /** Arguments of wrong kinds, and ranges that no array has. */
 import { firstNonFinite } from '@megamoe/core';
 import { expect, it } from 'vitest';
-import { ExpertRanges, FirstNonFinite, layerSpec, loadWeights, weightNames } from '../src/index';
+import {
+  createWorkspace,
+  ExpertRanges,
+  FirstNonFinite,
+  Forward,
+  layerSpec,
+  loadWeights,
+  weightNames,
+} from '../src/index';
 
 const never = (v: unknown): never => v as never;
 
@@ -13,6 +21,9 @@ it.each<[string, () => unknown]>([
   ['weightNames: "weights" must be an object, got number', () => weightNames(never(0.5))],
   ['weightNames: "weights.layers" must be a list, got undefined', () => weightNames(never({}))],
   ['ExpertRanges: "config" must be an object, got undefined', () => new ExpertRanges(never(undefined))],
+  ['Forward: "options" must be an object, got undefined', () => new Forward(never(undefined))],
+  ['Forward: "inputs" must be an object, got undefined', () => new Forward(never({ backend: {}, config: {}, weights: {} }))], // prettier-ignore
+  ['createWorkspace: "config" must be an object, got undefined', () => createWorkspace(never({}), never(undefined), true, never({}), 1)], // prettier-ignore
   ['FirstNonFinite.in: "to" must be an integer at least 0, got Object', () => new FirstNonFinite().in(0, never({}))],
 ])('%s', (message, call) => expect(call).toThrow(message));
 
@@ -24,7 +35,7 @@ it('loadWeights names an option that cannot be, before anything is read', async 
   await expect(load({ onProgress: 3 })).rejects.toThrow('loadWeights: "onProgress" must be a function, got 3');
   await expect(load({ poolFor: 3 })).rejects.toThrow('loadWeights: "poolFor" must be a function, got 3');
   await expect(load({ signal: {} })).rejects.toThrow('loadWeights: "signal" must be an AbortSignal, got Object');
-  await expect(load({})).rejects.toThrow('loadWeights: "source.config" must be an object');
+  await expect(load({})).rejects.toThrow('loadWeights: "backend.tensor" must be a function, got undefined');
 });
 
 it('looks for values that are not finite where there are values, and nowhere else', () => {
