@@ -23,11 +23,11 @@ import type { Backend } from '@megamoe/ops';
 import { EngineCore } from './engine/core';
 import { generate, type GenerateChunk, type GenerateOptions } from './generate';
 import { promptTokenIds, type Prompt } from './request';
+import { Batches, WANTED } from './batch';
 import { KvMemory } from './kv';
 import type { MemoryPlan } from './plan';
 import { Sequence } from './sequence';
 import { StepRunner, wantedRows, type BatchItem, type WantedLogits } from './step-runner';
-import { takeTokenIds } from './token-ids';
 
 /** What {@link Model.forward} computes besides the state. */
 export interface ForwardOptions {
@@ -59,8 +59,6 @@ export interface ModelParts {
   readonly free: () => void;
 }
 
-const WANTED: readonly WantedLogits[] = ['last', 'all', 'none'];
-
 /** @throws KindError for what cannot look on while a step runs */
 function checkLooker(name: string, looker: unknown): void {
   if (looker === undefined || typeof (looker as { probe?: unknown } | null)?.probe === 'function') return;
@@ -87,7 +85,7 @@ export class Model {
   readonly #parts: ModelParts;
   readonly #forward: Forward;
   readonly #runner: StepRunner;
-  readonly #seen = new Set<Sequence>();
+  readonly #batches = new Batches();
   /** What runs its generations; made for the first one. */
   #engine: EngineCore | undefined;
   #disposed = false;
@@ -216,7 +214,11 @@ export class Model {
     checkOneOf('Model.forward', 'logits', logits, WANTED);
     checkLooker('trace', trace);
     checkLooker('ranges', ranges);
-    const items = this.#take(batch, trace);
+    if (this.#disposed) throw new ValueError('Model.forward: the model has been disposed');
+    const call = this.#batches.take(batch, this.memory, vocabSize);
+    const { items } = call;
+    if (trace && items.length > 1)
+      throw new ValueError(`Model.forward: "trace" takes one sequence, got ${items.length}`);
     if (out !== undefined) checkKind('Model.forward', 'out', out, Float32Array);
     let rows = 0;
     for (const item of items) rows += wantedRows(item, logits);
@@ -228,43 +230,7 @@ export class Model {
     const result = out === undefined ? new Float32Array(rows * vocabSize) : plainView(out, Float32Array);
     const probe = trace || ranges ? { ...trace?.probe(this.backend), ...ranges?.probe(this.backend) } : undefined;
     this.#runner.run(items, logits, result, probe);
+    this.#batches.giveBack(call);
     return out ?? result;
-  }
-
-  /** The items, each field read once, their token ids copied: `out` may lie over them. */
-  #take(batch: readonly BatchItem[], trace: Trace | undefined): BatchItem[] {
-    const fn = 'Model.forward';
-    if (this.#disposed) throw new ValueError(`${fn}: the model has been disposed`);
-    if (!Array.isArray(batch)) throw new KindError(`${fn}: "batch" must be an array, got ${describe(batch)}`);
-    if (batch.length === 0) throw new ValueError(`${fn}: the batch is empty; give at least one item`);
-    if (trace && batch.length > 1) throw new ValueError(`${fn}: "trace" takes one sequence, got ${batch.length}`);
-    const seen = this.#seen;
-    seen.clear();
-    const items: BatchItem[] = [];
-    for (let i = 0; i < batch.length; i++) {
-      const item: unknown = batch[i];
-      if (typeof item !== 'object' || item === null)
-        throw new KindError(
-          `${fn}: batch item ${i} must be an object with "sequence" and "tokenIds", got ${describe(item)}`,
-        );
-      const { sequence, tokenIds: ids, logits } = item as BatchItem;
-      if (logits !== undefined) checkOneOf(fn, 'logits', logits, WANTED);
-      if (!(sequence instanceof Sequence) || sequence.memory !== this.memory) {
-        throw new ValueError(`${fn}: the sequence of batch item ${i} is not one that this model made`);
-      }
-      if (seen.has(sequence)) throw new ValueError(`${fn}: batch item ${i} repeats a sequence of the batch`);
-      seen.add(sequence);
-      const tokenIds = takeTokenIds(fn, `the token ids of batch item ${i}`, ids, this.config.vocabSize);
-      if (tokenIds.length === 0) throw new ValueError(`${fn}: batch item ${i} has no tokens; give at least one`);
-      const { length } = sequence.pages; // throws when it has been disposed
-      if (length + tokenIds.length > sequence.maxTokens) {
-        throw new ShapeError(
-          `${fn}: batch item ${i} needs ${length} + ${tokenIds.length} tokens, the sequence holds maxTokens = ${sequence.maxTokens}`,
-        );
-      }
-      items.push({ sequence, tokenIds, logits });
-    }
-    seen.clear();
-    return items;
   }
 }

@@ -22,22 +22,30 @@ function lengthOf(ids: ArrayLike<number>): unknown {
 /**
  * A copy of token ids, each read once.
  * @param what they are, for the message
+ * @param own where the copy goes: an array that had as many allocates nothing
  * @throws KindError for what is no list, ValueError naming the first id that is no integer in [0, vocabSize)
  */
-export function takeTokenIds(fn: string, what: string, tokenIds: ArrayLike<number>, vocabSize: number): number[] {
+export function takeTokenIds(
+  fn: string,
+  what: string,
+  tokenIds: ArrayLike<number>,
+  vocabSize: number,
+  own: number[] = [],
+): number[] {
   const list = listOf(tokenIds);
   if (list === undefined)
     throw new KindError(`${fn}: ${what} must be an array of token ids, got ${describe(tokenIds)}`);
-  const own: number[] = [];
   const { length } = list;
-  for (let i = 0; i < length; i++) {
+  let i = 0;
+  for (; i < length; i++) {
     const id = list[i];
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= vocabSize) {
       throw new ValueError(
         `${fn}: token id ${describe(id)} at index ${i} must be an integer in [0, vocabSize = ${vocabSize})`,
       );
     }
-    own.push(id);
+    own[i] = id;
   }
+  if (own.length > i) own.length = i; // whatever the list calls its length
   return own;
 }

@@ -67,6 +67,32 @@ it('what the caller gives is read once, and looked at when it is read', async ()
   model.dispose();
 });
 
+it('a call finds nothing of the one before, nor of one that a getter makes in the middle of it', async () => {
+  const model = await load();
+  const sequences = Array.from({ length: 3 }, () => model.createSequence());
+  const [a, b, c] = sequences as [(typeof sequences)[0], (typeof sequences)[0], (typeof sequences)[0]];
+  const alone = model.forward([{ sequence: a, tokenIds: [3, 1, 4] }]);
+  expect(() => model.forward([{ sequence: b, tokenIds: never({ length: NaN }) }])).toThrow(
+    'batch item 0 has no tokens',
+  );
+  expect(() => model.forward([{ sequence: b, tokenIds: [] }])).toThrow('batch item 0 has no tokens');
+  let inner: Float32Array | undefined;
+  const outer = model.forward([
+    { sequence: b, tokenIds: [3, 1, 4] },
+    {
+      sequence: model.createSequence(),
+      get tokenIds() {
+        inner = model.forward([{ sequence: c, tokenIds: [3, 1, 4] }]);
+        return [5];
+      },
+    },
+  ]);
+  expect(inner).toEqual(alone);
+  expect(outer.subarray(0, model.config.vocabSize)).toEqual(alone);
+  expect([b, c].map((s) => [...s.tokenIds])).toEqual([[3, 1, 4], [3, 1, 4]]); // prettier-ignore
+  model.dispose();
+});
+
 it('options that cannot be are named', async () => {
   const checkpoint = openCheckpoint(MICRO_FLASH);
   const config = { ...checkpoint.config };
