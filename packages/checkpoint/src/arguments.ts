@@ -1,24 +1,5 @@
 /** Checks of arguments that several functions take. Objects are read once: what is checked is what is used. */
-import {
-  checkFunction,
-  checkObject,
-  describe,
-  KindError,
-  plainView,
-  takeList,
-  type TypedArrayClass,
-} from '@megamoe/core';
-
-/** Throws KindError unless it is undefined or a signal that can be asked. */
-export function checkSignal(fn: string, signal: AbortSignal | undefined): void {
-  if (signal === undefined || signal instanceof AbortSignal) return;
-  throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(signal)}`);
-}
-
-/** {@link checkFunction} of one that may be left out. */
-export function checkOptionalFunction(fn: string, arg: string, f: unknown): void {
-  if (f !== undefined) checkFunction(fn, arg, f);
-}
+import { checkObject, describe, KindError, plainView, takeList, type TypedArrayClass } from '@megamoe/core';
 
 /** More axes than any tensor has. */
 const MOST_AXES = 64;

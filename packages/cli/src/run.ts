@@ -1,4 +1,4 @@
-import { checkFunction, checkObject, describe, KindError } from '@megamoe/core';
+import { checkFunction, checkObject, checkSignal, describe, KindError } from '@megamoe/core';
 import type { CliIo } from './io';
 import { canSupervise, supervise } from './supervise';
 
@@ -39,8 +39,7 @@ function takeIo(io: CliIo): CliIo {
   checkFunction(fn, 'io.out', out);
   checkFunction(fn, 'io.err', err);
   if (progress !== undefined) checkFunction(fn, 'io.progress', progress);
-  if (!(signal instanceof AbortSignal))
-    throw new KindError(`${fn}: "io.signal" must be an AbortSignal, got ${describe(signal)}`);
+  checkSignal(fn, 'io.signal', signal);
   return {
     out: (text) => out.call(io, text),
     err: (text) => err.call(io, text),

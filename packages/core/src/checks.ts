@@ -85,6 +85,11 @@ export function checkFunction(fn: string, arg: string, v: unknown): void {
   if (typeof v !== 'function') throw new KindError(`${fn}: "${arg}" must be a function, got ${describe(v)}`);
 }
 
+/** Throws {@link KindError} unless `v` is a signal that can be asked. */
+export function checkSignal(fn: string, arg: string, v: unknown): asserts v is AbortSignal {
+  if (!(v instanceof AbortSignal)) throw new KindError(`${fn}: "${arg}" must be an AbortSignal, got ${describe(v)}`);
+}
+
 /** `ceil(a / b)` for non-negative integers. */
 export function ceilDiv(a: number, b: number): number {
   if (typeof a !== 'number' || typeof b !== 'number')

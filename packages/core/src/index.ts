@@ -11,6 +11,7 @@ export {
   checkNumber,
   checkOneOf,
   checkPositive,
+  checkSignal,
   checkString,
   roundUp,
 } from './checks';

@@ -3,6 +3,7 @@ import {
   checkInteger,
   checkNumber,
   checkObject,
+  checkSignal,
   checkString,
   describe,
   KindError,
@@ -102,8 +103,7 @@ function takeOptions(fn: string, options: PullOptions): PullOptions {
   patterns?.forEach((pattern, i) => checkString(fn, `include[${i}]`, pattern));
   for (const [arg, f] of Object.entries({ fetch: fetcher, onPlan, onProgress, onNotice }))
     if (f !== undefined) checkFunction(fn, arg, f);
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(signal)}`);
+  if (signal !== undefined) checkSignal(fn, 'signal', signal);
   return {
     ...{ revision, include: patterns, cacheDir, env, concurrency, retry: takeRetry(fn, retry), signal },
     ...{ fetch: fetcher, onPlan, onProgress, onNotice },

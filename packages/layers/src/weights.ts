@@ -1,5 +1,13 @@
 import { matrixRows, ReadBuffers, type ExpertScales, type LinearTensor, type ModelConfig } from '@megamoe/checkpoint';
-import { CheckpointError, checkFunction, checkInteger, checkObject, describe, KindError } from '@megamoe/core';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  CheckpointError,
+  checkSignal,
+  describe,
+  KindError,
+} from '@megamoe/core';
 import type {
   Backend,
   CompressorHandle,
@@ -391,8 +399,7 @@ function takeOptions(o: LoadWeightsOptions): LoadWeightsOptions {
   checkFunction(fn, 'formats.packing', formats.packing);
   if (poolFor !== null) checkFunction(fn, 'poolFor', poolFor);
   if (onProgress !== undefined) checkFunction(fn, 'onProgress', onProgress);
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(signal)}`);
+  if (signal !== undefined) checkSignal(fn, 'signal', signal);
   return { formats, staticInputScales, totalBytes, poolFor, onProgress, signal };
 }
 

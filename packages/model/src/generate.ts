@@ -1,4 +1,4 @@
-import { KindError, ValueError } from '@megamoe/core';
+import { checkSignal, KindError, ValueError } from '@megamoe/core';
 import type { TokenLogprob } from '@megamoe/sampler';
 import type { EngineCore } from './engine/core';
 import { ChunkStream, followSignal } from './engine/stream';
@@ -80,9 +80,7 @@ export function generate(core: EngineCore, o: GenerateOptions): AsyncGenerator<G
     void sequence.pages; // throws when it has been disposed
     maxLength = sequence.maxTokens;
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new KindError(`${fn}: "signal" must be an AbortSignal`);
-  }
+  if (signal !== undefined) checkSignal(fn, 'signal', signal);
   const prepared = prepareRequest(fn, model, maxLength, o);
   return run();
 

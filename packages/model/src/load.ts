@@ -7,7 +7,7 @@ import {
   type GenerationConfig,
   type Tokenizer,
 } from '@megamoe/checkpoint';
-import { checkFunction, checkInteger, checkOneOf, checkString, describe, KindError } from '@megamoe/core';
+import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, KindError } from '@megamoe/core';
 import {
   loadWeights,
   type Activations,
@@ -175,8 +175,7 @@ export function takeLoadOptions(fn: string, given: LoadOptions): LoadOptions {
   if (o.memoryLimit !== undefined) checkInteger(fn, 'memoryLimit', o.memoryLimit, 1);
   if (o.residentExperts !== undefined) checkInteger(fn, 'residentExperts', o.residentExperts, 1);
   for (const name of ['onPlan', 'onProgress'] as const) if (o[name] !== undefined) checkFunction(fn, name, o[name]);
-  if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
-    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(o.signal)}`);
+  if (o.signal !== undefined) checkSignal(fn, 'signal', o.signal);
   return o;
 }
 

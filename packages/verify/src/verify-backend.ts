@@ -3,8 +3,8 @@ import {
   checkInteger,
   checkObject,
   checkOneOf,
+  checkSignal,
   checkString,
-  describe,
   KindError,
   ShapeError,
   takeIds,
@@ -106,8 +106,7 @@ function checked(o: VerifyOptions) {
   checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
   if (dumpDir !== undefined) checkString(fn, 'dumpDir', dumpDir);
   if (onProgress !== undefined) checkFunction(fn, 'onProgress', onProgress);
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw new KindError(`${fn}: "signal" must be an AbortSignal, got ${describe(signal)}`);
+  if (signal !== undefined) checkSignal(fn, 'signal', signal);
   const { vocabSize, maxPositionEmbeddings } = source.config;
   const tokenIds = Array.from(takeIds(fn, 'tokenIds', ids, vocabSize));
   if (tokenIds.length === 0) throw new ValueError(`${fn}: "tokenIds" is empty; give at least one token`);

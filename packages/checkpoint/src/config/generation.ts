@@ -1,7 +1,6 @@
 import { join } from 'node:path';
-import { checkInteger, checkString } from '@megamoe/core';
+import { checkFunction, checkInteger, checkString } from '@megamoe/core';
 import * as z from 'zod/mini';
-import { checkOptionalFunction } from '../arguments';
 import { badFile } from '../fail';
 import { settle } from '../files/replacement';
 import { isThere } from '../files/there';
@@ -47,7 +46,7 @@ export function readGenerationConfig(
   const fn = 'readGenerationConfig';
   checkString(fn, 'dir', dir);
   if (vocabSize !== Infinity) checkInteger(fn, 'vocabSize', vocabSize, 1);
-  checkOptionalFunction(fn, 'onOdd', onOdd);
+  if (onOdd !== undefined) checkFunction(fn, 'onOdd', onOdd);
   settle(dir);
   const path = join(dir, 'generation_config.json');
   if (!isThere(path)) return undefined;

@@ -14,8 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { checkFunction, checkString } from '@megamoe/core';
-import { checkSignal } from '../arguments';
+import { checkFunction, checkSignal, checkString } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
 import { onDisk, writeTarget } from './target';
 import { whatIs } from './there';
@@ -119,7 +118,7 @@ export async function writeFileInPieces(path: string, write: WriteContent, signa
   const fn = 'writeFileInPieces';
   checkString(fn, 'path', path);
   checkFunction(fn, 'write', write);
-  checkSignal(fn, signal);
+  if (signal !== undefined) checkSignal(fn, 'signal', signal);
   const target = writeTarget(path);
   if (target.inPlace) return await writeThrough(path, write, signal);
   removeAbandoned(dirname(target.path), (name) => name === basename(target.path));

@@ -1,7 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import {
+  checkFunction,
   checkObject,
   checkOneOf,
+  checkSignal,
   checkString,
   describe,
   KindError,
@@ -9,7 +11,7 @@ import {
   takeList,
   ValueError,
 } from '@megamoe/core';
-import { bytesOfView, checkOptionalFunction, checkSignal, takeRecord, takeShape } from '../arguments';
+import { bytesOfView, takeRecord, takeShape } from '../arguments';
 import { quote, shapeText } from '../fail';
 import type { WriteContent } from '../files/write-file';
 import { writeFileInPieces } from '../files/write-file';
@@ -102,8 +104,8 @@ export function takeWriteOptions(
 ): { metadata: ReadonlyMap<string, string>; signal: AbortSignal | undefined; onProgress: WriteOptions['onProgress'] } {
   const texts = takeRecord(fn, 'metadata', metadata);
   for (const [key, text] of texts) checkString(fn, `metadata.${key}`, text);
-  checkSignal(fn, signal);
-  checkOptionalFunction(fn, 'onProgress', onProgress);
+  if (signal !== undefined) checkSignal(fn, 'signal', signal);
+  if (onProgress !== undefined) checkFunction(fn, 'onProgress', onProgress);
   return { metadata: texts, signal, onProgress };
 }
 

@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkObject, checkOneOf, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkNumber, checkObject, checkOneOf, checkSignal, KindError, ValueError } from '@megamoe/core';
 import { sequenceBytes, type LayerSpec } from '@megamoe/ops';
 import { checkRequestNames, prepareRequest, type RequestContext } from '../request';
 import type { Model } from '../model';
@@ -125,9 +125,7 @@ export function checkRequest(
   if (promptLogprobs !== undefined) {
     checkInteger(fn, 'promptLogprobs', promptLogprobs, 0, model.config.vocabSize);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new KindError(`${fn}: "signal" must be an AbortSignal`);
-  }
+  if (signal !== undefined) checkSignal(fn, 'signal', signal);
   const prepared = prepareRequest(fn, model, maxTokens, o);
   return { ...prepared, n, priority, cacheKey, reusePrefix, promptLogprobs, progress };
 }

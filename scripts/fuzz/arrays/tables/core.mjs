@@ -59,6 +59,7 @@ export const calls = {
   checkNumber: check('checkNumber', (r) => r.unit(), 0, 1),
   checkObject: (r, m) => ({ ...check('checkObject', () => ({}))(r, m), anyObject: true }),
   checkFunction: check('checkFunction', () => () => 0),
+  checkSignal: check('checkSignal', () => new AbortController().signal),
   checkString: check('checkString', () => 'a'),
   checkOneOf: check('checkOneOf', () => 'a', ['a', 'b']),
   checkPositive: check('checkPositive', () => 2),
