@@ -1,4 +1,4 @@
-import { checkFunction, checkObject, checkSignal, describe, KindError } from '@megamoe/core';
+import { checkFunction, checkObject, checkSignal, takeStrings } from '@megamoe/core';
 import type { CliIo } from './io';
 import { canSupervise, supervise } from './supervise';
 
@@ -11,7 +11,7 @@ import { canSupervise, supervise } from './supervise';
  * @returns the exit code: 0 ok, 1 failure, 2 usage, 130 interrupted (Ctrl-C), 143 terminated
  */
 export async function runCli(words: readonly string[], streams?: CliIo): Promise<number> {
-  const argv = takeArgv(words);
+  const argv = takeStrings('runCli', 'argv', words);
   const io = streams === undefined ? undefined : takeIo(streams);
   // How large the process of a memory row is must not depend on who looks on.
   // And a server answers signals itself, by letting answers end; its engine has a thread of its own where it can.
@@ -22,13 +22,6 @@ export async function runCli(words: readonly string[], streams?: CliIo): Promise
   }
   const { runCommand } = await import('./cli');
   return runCommand(argv, io);
-}
-
-function takeArgv(words: readonly string[]): string[] {
-  const argv: unknown[] = Array.isArray(words) ? Array.from(words) : [words];
-  if (Array.isArray(words) && argv.every((word): word is string => typeof word === 'string')) return argv;
-  const wrong = argv.find((word) => typeof word !== 'string');
-  throw new KindError(`runCli: "argv" must be an array of strings, got ${describe(wrong ?? words)}`);
 }
 
 /** The streams, each read once, but for what is piped in: that is opened when a command asks for it. */

@@ -15,8 +15,8 @@ const io = (more: object = {}): CliIo => ({
 it.each<[string, () => Promise<number>]>([
   ['"argv" must be an array of strings, got undefined', () => runCli(never(undefined), io())],
   ['"argv" must be an array of strings, got --help', () => runCli(never('--help'), io())],
-  ['"argv" must be an array of strings, got 3', () => runCli(never(['layout', 3]), io())],
-  ['"argv" must be an array of strings, got Object', () => runCli(never([{ toString: () => '--help' }]), io())],
+  ['"argv[1]" must be a string, got 3', () => runCli(never(['layout', 3]), io())],
+  ['"argv[0]" must be a string, got Object', () => runCli(never([{ toString: () => '--help' }]), io())],
   ['"io" must be an object, got null', () => runCli(['--help'], never(null))],
   ['"io.out" must be a function, got 3', () => runCli(['--help'], io({ out: 3 }))],
   ['"io.err" must be a function, got undefined', () => runCli(['--help'], io({ err: undefined }))],

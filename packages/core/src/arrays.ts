@@ -113,6 +113,15 @@ export function takeList<T>(
   return own;
 }
 
+/** {@link takeList} of strings, 65,536 at most. */
+export function takeStrings(fn: string, arg: string, list: unknown): string[] {
+  if (!Array.isArray(list)) throw new KindError(`${fn}: "${arg}" must be an array of strings, got ${describe(list)}`);
+  return takeList(fn, arg, list, 65536, (text, i) => {
+    if (typeof text !== 'string') throw new KindError(`${fn}: "${arg}[${i}]" must be a string, got ${describe(text)}`);
+    return text;
+  });
+}
+
 /**
  * A copy of token ids, each read once: what is checked is what is used. Throws {@link KindError} for what is no list, {@link ValueError} that names the
  * first id that is no integer in `[0, below)`.

@@ -30,6 +30,7 @@ export {
   sameBuffer,
   takeIds,
   takeList,
+  takeStrings,
 } from './arrays';
 export type { Memory, Place, TypedArrayClass } from './arrays';
 export {

@@ -4,9 +4,8 @@ import {
   checkNumber,
   checkObject,
   checkSignal,
-  checkString,
   describe,
-  KindError,
+  takeStrings,
   ValueError,
 } from '@megamoe/core';
 import { readFile } from 'node:fs/promises';
@@ -97,10 +96,7 @@ function takeOptions(fn: string, options: PullOptions): PullOptions {
   const { fetch: fetcher, onPlan, onProgress, onNotice } = options;
   checkPath(fn, 'cacheDir', cacheDir);
   if (env !== undefined) checkObject(fn, 'env', env);
-  if (include !== undefined && !Array.isArray(include))
-    throw new KindError(`${fn}: "include" must be an array of patterns, got ${describe(include)}`);
-  const patterns = include === undefined ? undefined : Array.from(include as readonly string[]);
-  patterns?.forEach((pattern, i) => checkString(fn, `include[${i}]`, pattern));
+  const patterns = include === undefined ? undefined : takeStrings(fn, 'include', include);
   for (const [arg, f] of Object.entries({ fetch: fetcher, onPlan, onProgress, onNotice }))
     if (f !== undefined) checkFunction(fn, arg, f);
   if (signal !== undefined) checkSignal(fn, 'signal', signal);

@@ -22,7 +22,7 @@ it.each<[string, unknown]>([
   ['pullModel: "options" must be an object, got null', null],
   ['pullModel: "retry" must be an object, got number', { retry: 3 }],
   ['pullModel: "retry.attempts" must be an integer at least 1, got 0', { retry: { attempts: 0 } }],
-  ['pullModel: "include" must be an array of patterns, got String', { include: new String('*') }],
+  ['pullModel: "include" must be an array of strings, got String', { include: new String('*') }],
   ['pullModel: "fetch" must be a function, got 3', { fetch: 3 }],
   ['pullModel: "signal" must be an AbortSignal, got Object', { signal: {} }],
   ['pullModel: "concurrency" must be an integer from 1 to 64, got Symbol(x)', { concurrency: Symbol('x') }],

@@ -1,6 +1,6 @@
 import { encodeConversation, type Message } from '@megamoe/chat';
 import type { GenerationConfig, ModelConfig, Tokenizer } from '@megamoe/checkpoint';
-import { checkInteger, checkObject, describe, KindError, ValueError } from '@megamoe/core';
+import { checkInteger, checkObject, describe, KindError, takeStrings, ValueError } from '@megamoe/core';
 import { resolveSamplingParams, StopChecker, type SamplingParams } from '@megamoe/sampler';
 import { ContextLengthError } from './errors';
 import { checkOptionNames } from './options';
@@ -229,7 +229,7 @@ function stopTextsOf(fn: string, stop: RequestOptions['stop']): string[] {
   if (typeof stop === 'string') return [stop];
   if (!Array.isArray(stop))
     throw new KindError(`${fn}: "stop" must be a text or an array of texts, got ${typeof stop}`);
-  return [...(stop as readonly string[])];
+  return takeStrings(fn, 'stop', stop);
 }
 
 /**

@@ -1,5 +1,5 @@
-import { checkObject, checkString } from '@megamoe/core';
-import { takeStrings, type AddonInfo } from './load-addon';
+import { checkObject, checkString, takeStrings } from '@megamoe/core';
+import type { AddonInfo } from './load-addon';
 
 type Needs = readonly (readonly [isa: string, features: readonly string[]])[];
 

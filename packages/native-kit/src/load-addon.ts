@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkString, describe, KindError } from '@megamoe/core';
+import { checkInteger, checkObject, checkString, takeStrings } from '@megamoe/core';
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -220,14 +220,6 @@ function takeOptions(options: LoadAddonOptions): LoadAddonOptions {
     ...(packageName !== undefined && { packageName }),
     ...(interfaceVersion !== undefined && { interfaceVersion }),
   };
-}
-
-/** A copy of a list of strings. */
-export function takeStrings(fn: string, arg: string, list: readonly string[]): readonly string[] {
-  if (!Array.isArray(list)) throw new KindError(`${fn}: "${arg}" must be an array of strings, got ${describe(list)}`);
-  const own: readonly unknown[] = [...(list as readonly unknown[])];
-  own.forEach((v, i) => checkString(fn, `${arg}[${i}]`, v));
-  return own as readonly string[];
 }
 
 function findAddon(options: LoadAddonOptions): AddonResult<object> {

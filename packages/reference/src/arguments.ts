@@ -117,6 +117,6 @@ export function takeShape(fn: string, arg: string, shape: readonly number[]): nu
   return own;
 }
 
-/** An array for a result of `m` by `n`. */
+/** Zeros for a result of `formula` = `length` numbers. @throws ShapeError where no memory can hold them */
 export const result = (fn: string, formula: string, length: number): Float64Array =>
   newArray(fn, 'result', Float64Array, formula, length);

@@ -1,5 +1,14 @@
 /** What the sampler draws from, by definition: vLLM's formulas in vLLM's order (docs/formats.md C1, C2), float64. */
-import { checkInteger, checkNumber, checkObject, checkPositive, describe, KindError, takeIds } from '@megamoe/core';
+import {
+  checkInteger,
+  checkNumber,
+  checkObject,
+  checkPositive,
+  describe,
+  KindError,
+  takeIds,
+  takeList,
+} from '@megamoe/core';
 import { takeNumbers } from './arguments';
 import type { Numbers } from './numbers';
 
@@ -86,16 +95,13 @@ function takeLists(
   { badWords = [], allowedTokenIds, logitBias = new Map<number, number>() }: SamplingKnobs,
   vocabSize: number,
 ): { badWords: Int32Array[]; allowed: Set<number> | undefined; logitBias: [number, number][] } {
-  if (!Array.isArray(badWords)) throw new KindError(`${fn}: "badWords" must be a list, got ${describe(badWords)}`);
   if (!(logitBias instanceof Map)) throw new KindError(`${fn}: "logitBias" must be a Map, got ${describe(logitBias)}`);
   const biases = [...(logitBias as ReadonlyMap<number, number>)];
   for (const [id, bias] of biases) {
     checkInteger(fn, 'logitBias id', id, 0, vocabSize - 1);
     checkNumber(fn, `logitBias of ${id}`, bias);
   }
-  const words = Array.from(badWords as readonly (readonly number[])[], (word, i) =>
-    takeIds(fn, `badWords[${i}]`, word),
-  );
+  const words = takeList(fn, 'badWords', badWords, 65536, (word, i) => takeIds(fn, `badWords[${i}]`, word as number[]));
   return {
     badWords: words.filter(({ length }) => length > 0),
     allowed: allowedTokenIds === undefined ? undefined : new Set(takeIds(fn, 'allowedTokenIds', allowedTokenIds)),

@@ -133,7 +133,7 @@ it.each<[string, () => unknown, string]>([
       }),
     '"alpha" must be finite, got Infinity at index 0',
   ],
-  ['processLogits', () => reference.processLogits(A, never({ badWords: 3 }), never({})), '"badWords" must be a list'],
+  ['processLogits', () => reference.processLogits(A, never({ badWords: 3 }), never({})), '"badWords" must be an array'],
   ['processLogits', () => reference.processLogits(A, {}, never(null)), '"history" must be an object, got null'],
   ['explainDump', () => reference.explainDump(never({})), '"dump.metadata" must be a Map, got undefined'],
   ['explainSteps', () => reference.explainSteps(never(null)), '"dump" must be an object, got null'],

@@ -1,4 +1,12 @@
-import { checkFunction, checkInteger, checkObject, checkString, describe, KindError, ValueError } from '@megamoe/core';
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkString,
+  KindError,
+  takeStrings,
+  ValueError,
+} from '@megamoe/core';
 import { isLoopback } from './http/guard';
 import type { Logger } from './log';
 import type { ServedModel } from './served';
@@ -45,15 +53,6 @@ export interface ServerOptions {
 export type ServerSettings = { readonly [K in keyof Required<ServerOptions>]-?: Exclude<ServerOptions[K], undefined> };
 
 const DAY_MS = 86_400_000;
-
-/** A copy of a list of strings. */
-function takeStrings(fn: string, arg: string, list: readonly string[]): string[] {
-  if (!Array.isArray(list)) throw new KindError(`${fn}: "${arg}" must be a list of strings, got ${describe(list)}`);
-  return Array.from(list as readonly string[], (text, i) => {
-    checkString(fn, `${arg}[${i}]`, text);
-    return text;
-  });
-}
 
 /** @throws KindError, ValueError for options that cannot be; ValueError for a public address without a key */
 export function resolveOptions(o: ServerOptions): ServerSettings {

@@ -1,4 +1,4 @@
-import { KindError, ValueError } from '@megamoe/core';
+import { KindError, takeList, ValueError } from '@megamoe/core';
 
 /** The length of the longest end of a text that could become one of the given texts. */
 export function heldLength(text: string, wanted: readonly string[]): number {
@@ -14,14 +14,13 @@ export function heldLength(text: string, wanted: readonly string[]): number {
 
 /** Stop texts of a request: one text or several. */
 export function checkStopTexts(fn: string, stop: unknown): readonly string[] {
-  const texts: readonly unknown[] =
-    stop === undefined || stop === null ? [] : Array.isArray(stop) ? [...(stop as unknown[])] : [stop];
-  for (const text of texts) {
+  const texts = stop === undefined || stop === null ? [] : Array.isArray(stop) ? stop : [stop];
+  return takeList(fn, 'stop', texts, 65536, (text) => {
     if (typeof text !== 'string')
       throw new KindError(`${fn}: "stop" must be a text or a list of texts, got ${typeof text}`);
     if (text === '') throw new ValueError(`${fn}: "stop" must not have an empty text`);
-  }
-  return texts as readonly string[];
+    return text;
+  });
 }
 
 /** Lets text through until a stop text is complete; the one that is complete first counts, of several at one place the longest. */

@@ -76,6 +76,7 @@ export const calls = {
     says: [''],
     isData: true,
   }),
+  takeStrings: (r, m) => ({ args: [['a', 'b']], f: (x) => m.takeStrings('f', 'x', x), says: [''], isData: true }),
   takeIds: (r, m) => ({ args: [r.ints(4, 0, 9)], f: (x) => m.takeIds('f', 'x', x, 10), says: [''] }),
   describe: (r) => ({ args: [r.floats(2)], anyObject: true }),
   isShared: () => ({ args: [new ArrayBuffer(8)] }),
