@@ -79,7 +79,7 @@ if (isCode) {
     ...(code.length > 0
       ? [`${node} ${tool('prettier', 'bin', 'prettier.cjs')} --check --log-level=warn ${code.join(' ')}`]
       : []),
-    `${node} ${tool('typescript', 'bin', 'tsc')} -p tsconfig.types.json`,
+    `${node} ${tool('typescript7', 'bin', 'tsc')} -p tsconfig.types.json`,
     `${node} ${join('scripts', 'check-tree.mjs')}`,
   ];
   jobs.push(() => job('lint, formatting and types of what changed', checks));

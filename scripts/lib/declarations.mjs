@@ -1,62 +1,62 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, posix } from 'node:path';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, posix, relative } from 'node:path';
 import ts from 'typescript';
-import { ROOT } from './run.mjs';
+import { mustRun, ROOT } from './run.mjs';
+
+/** TypeScript 7 checks and declares, in a fifth of the time of 5.9, which stays for tools that use its API. */
+const TSC = join(ROOT, 'node_modules', 'typescript7', 'bin', 'tsc');
 
 /**
  * Writes the declarations of packages into their `dist`: what can be reached from `index.d.ts`. One program for all of them, so that a source is
  * read and checked once; TypeScript asks for the names of files in imports, which sources leave out, to be added.
  */
 export function declarePackages(dirs) {
-  const base = ts.readConfigFile(join(ROOT, 'tsconfig.base.json'), ts.sys.readFile).config;
-  const { options } = ts.parseJsonConfigFileContent({ ...base, files: [] }, ts.sys, ROOT);
-  const program = ts.createProgram(
-    dirs.map((dir) => join(dir, 'src', 'index.ts')),
-    { ...options, noEmit: false, emitDeclarationOnly: true, sourceMap: false },
-  );
-  for (const dir of dirs) {
-    const dist = join(dir, 'dist');
-    removeDeclarations(dist);
-    for (const [name, text] of reachable(join(dir, 'src').replaceAll('\\', '/'), program)) {
-      mkdirSync(dirname(join(dist, name)), { recursive: true });
-      writeFileSync(join(dist, name), text);
+  mkdirSync(join(ROOT, '.tmp'), { recursive: true });
+  const temporary = mkdtempSync(join(ROOT, '.tmp', 'declarations-'));
+  try {
+    const compilerOptions = {
+      noEmit: false,
+      emitDeclarationOnly: true,
+      sourceMap: false,
+      rootDir: ROOT,
+      outDir: 'out',
+    };
+    const include = dirs.map((dir) => join(dir, 'src')); // not only the index: what is first met through node_modules is not written
+    const config = join(temporary, 'tsconfig.json');
+    writeFileSync(config, JSON.stringify({ extends: '../../tsconfig.base.json', compilerOptions, include }));
+    mustRun(process.execPath, [TSC, '-p', config]);
+    for (const dir of dirs) {
+      const dist = join(dir, 'dist');
+      removeDeclarations(dist);
+      for (const [name, text] of reachable(join(temporary, 'out', relative(ROOT, dir), 'src'))) {
+        mkdirSync(dirname(join(dist, name)), { recursive: true });
+        writeFileSync(join(dist, name), text);
+      }
     }
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
   }
 }
 
-const FORMAT = {
-  getCanonicalFileName: (name) => name,
-  getCurrentDirectory: () => ROOT,
-  getNewLine: () => '\n',
-};
-
-/** Declarations that the `index.ts` of the folder `source` needs, as `[name, text]`, relative imports with the names of JavaScript files. */
-function reachable(source, program) {
+/** Declarations that `index.d.ts` of a folder needs, as `[name, text]`, relative imports with the names of JavaScript files. */
+function reachable(folder) {
   const found = new Map();
   const queue = ['index'];
   for (const module of queue) {
-    let text = declared(`${source}/${module}.ts`, program);
+    let text = readFileSync(join(folder, `${module}.d.ts`), 'utf8');
     for (const { fileName } of ts.preProcessFile(text, true, true).importedFiles) {
       if (!fileName.startsWith('.')) continue;
       const path = posix.join(posix.dirname(module), fileName).replace(/\/$/, '');
-      const target = [path, posix.join(path, 'index')].find((p) => program.getSourceFile(`${source}/${p}.ts`));
-      if (target === undefined) throw new Error(`${source}/${module}.ts: there is no source for ${fileName}`);
-      const relative = posix.relative(posix.dirname(module), target);
-      const specifier = relative.startsWith('.') ? `${relative}.js` : `./${relative}.js`;
+      const target = [path, posix.join(path, 'index')].find((p) => existsSync(join(folder, `${p}.d.ts`)));
+      if (target === undefined) throw new Error(`${folder}/${module}.d.ts: there is no declaration for ${fileName}`);
+      const from = posix.relative(posix.dirname(module), target);
+      const specifier = from.startsWith('.') ? `${from}.js` : `./${from}.js`;
       text = text.replaceAll(`'${fileName}'`, `'${specifier}'`).replaceAll(`"${fileName}"`, `"${specifier}"`);
       if (!queue.includes(target)) queue.push(target);
     }
     found.set(`${module}.d.ts`, text);
   }
   return found;
-}
-
-/** The declarations of one source. */
-function declared(file, program) {
-  let declarations;
-  const { diagnostics } = program.emit(program.getSourceFile(file), (name, text) => (declarations = text));
-  if (diagnostics.length > 0) throw new Error(ts.formatDiagnostics(diagnostics, FORMAT));
-  return declarations;
 }
 
 function removeDeclarations(dist) {

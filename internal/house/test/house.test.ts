@@ -48,7 +48,7 @@ it(
       const config = join(ROOT, 'internal', 'house', 'test', '.tmp', 'tsconfig.json');
       mkdirSync(join(config, '..'), { recursive: true });
       writeFileSync(config, JSON.stringify({ extends: '../../../../tsconfig.types.json', files }));
-      const { code, output } = await run(['node_modules/typescript/bin/tsc', '-p', config, '--listFiles']);
+      const { code, output } = await run(['node_modules/typescript7/bin/tsc', '-p', config, '--listFiles']);
       expect(code, output.replace(/^\/.*\n/gm, '')).toBe(0);
       const checked = new Set(output.split('\n').map((line) => resolve(line)));
       const tracked = execFileSync('git', ['ls-files', 'packages', 'internal'], { cwd: ROOT, encoding: 'utf8' }).split(
