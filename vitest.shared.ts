@@ -1,11 +1,12 @@
-import { defineConfig, mergeConfig } from 'vitest/config';
+import { defineConfig, mergeConfig, type ViteUserConfig } from 'vitest/config';
+
+const include = ['test/**/*.test.ts'];
 
 /** Tests run against `src`, through the `@megamoe/source` condition: nothing has to be built first. */
-const config = defineConfig({
+const shared = defineConfig({
   resolve: { conditions: ['@megamoe/source'] },
   ssr: { resolve: { conditions: ['@megamoe/source'] } },
   test: {
-    include: ['test/**/*.test.ts'],
     environment: 'node',
     pool: 'forks',
     maxWorkers: 1,
@@ -17,7 +18,16 @@ const config = defineConfig({
   },
 });
 
-export default config;
+export default mergeConfig(shared, defineConfig({ test: { include } }));
 
 /** For packages whose test files replace no modules: sources are imported once for all of them. */
-export const together = mergeConfig(config, defineConfig({ test: { isolate: false } }));
+export const together = mergeConfig(shared, defineConfig({ test: { include, isolate: false } }));
+
+/** The same for all test files of a package but these, which replace modules, or what all share. */
+export function togetherBut(apart: readonly string[]): ViteUserConfig {
+  const projects = [
+    { extends: true as const, test: { name: 'together', isolate: false, include, exclude: [...apart] } },
+    { extends: true as const, test: { name: 'apart', include: [...apart] } },
+  ];
+  return mergeConfig(shared, defineConfig({ test: { projects } }));
+}

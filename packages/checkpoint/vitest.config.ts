@@ -1,1 +1,3 @@
-export { default } from '../../vitest.shared';
+import { togetherBut } from '../../vitest.shared';
+
+export default togetherBut(['test/faults.test.ts']);

@@ -1,1 +1,3 @@
-export { default } from '../../vitest.shared';
+import { togetherBut } from '../../vitest.shared';
+
+export default togetherBut(['test/folders.test.ts', 'test/lock.test.ts']);

@@ -1,1 +1,1 @@
-export { default } from '../../vitest.shared';
+export { together as default } from '../../vitest.shared';

@@ -64,7 +64,7 @@ export const breathe = (): Promise<void> => new Promise((resolve) => setImmediat
 
 /** Logits [S, V] of a prompt that goes through in chunks, with a breath after each; the bits are those of one chunk. */
 export async function prefill(m: Model, tokenIds: readonly number[]): Promise<Float32Array> {
-  const chunk = m.backend.name === 'js' ? 32 : 256;
+  const chunk = m.backend.name === 'js' ? 128 : 256;
   const v = m.config.vocabSize;
   const sequence = m.createSequence({ maxTokens: tokenIds.length });
   const logits = new Float32Array(tokenIds.length * v);
