@@ -67,7 +67,11 @@ function(megamoe_addon target)
   endif()
   add_library(${target} MODULE ${ARG_SOURCES} ${parts} ${CMAKE_JS_SRC})
   megamoe_compile_options(${target})
-  set_target_properties(${target} PROPERTIES PREFIX "" SUFFIX ".node")
+  # The bindings in one piece: most of what each takes to compile is napi.h.
+  set_target_properties(${target} PROPERTIES PREFIX "" SUFFIX ".node" UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+  if(parts OR CMAKE_JS_SRC)
+    set_source_files_properties(${parts} ${CMAKE_JS_SRC} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  endif()
   target_include_directories(${target} SYSTEM PRIVATE "${addon_api}" "${api_headers}")
   target_compile_definitions(${target} PRIVATE
     NAPI_VERSION=8
