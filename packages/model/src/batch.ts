@@ -57,7 +57,7 @@ export class Batches {
       const own = (items[i] ??= { sequence, tokenIds: [], logits });
       own.sequence = sequence;
       own.logits = logits;
-      takeTokenIds(fn, `the token ids of batch item ${i}`, ids, vocabSize, own.tokenIds);
+      takeTokenIds(fn, i, ids, vocabSize, own.tokenIds);
       if (own.tokenIds.length === 0) throw new ValueError(`${fn}: batch item ${i} has no tokens; give at least one`);
       const { length } = sequence.pages; // throws when it has been disposed
       if (length + own.tokenIds.length > sequence.maxTokens) {

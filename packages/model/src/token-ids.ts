@@ -21,20 +21,22 @@ function lengthOf(ids: ArrayLike<number>): unknown {
 
 /**
  * A copy of token ids, each read once.
- * @param what they are, for the message
+ * @param what they are, for the message; a number: of which batch item, for who calls it in every step
  * @param own where the copy goes: an array that had as many allocates nothing
  * @throws KindError for what is no list, ValueError naming the first id that is no integer in [0, vocabSize)
  */
 export function takeTokenIds(
   fn: string,
-  what: string,
+  what: string | number,
   tokenIds: ArrayLike<number>,
   vocabSize: number,
   own: number[] = [],
 ): number[] {
   const list = listOf(tokenIds);
-  if (list === undefined)
-    throw new KindError(`${fn}: ${what} must be an array of token ids, got ${describe(tokenIds)}`);
+  if (list === undefined) {
+    const they = typeof what === 'number' ? `the token ids of batch item ${what}` : what;
+    throw new KindError(`${fn}: ${they} must be an array of token ids, got ${describe(tokenIds)}`);
+  }
   const { length } = list;
   let i = 0;
   for (; i < length; i++) {
