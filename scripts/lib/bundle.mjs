@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'tsup';
 
-/** The largest packages of pure TypeScript go without spaces; names stay and lines end, so that a stack trace still says where. */
-const COMPACT = ['checkpoint', 'reference', 'cli'];
+/** The largest packages of pure TypeScript, and those that bring zod, go without spaces; names stay and lines end, so that a stack trace still says where. */
+const COMPACT = ['checkpoint', 'reference', 'cli', 'server'];
 
 /** What is a file of its own besides the package: programs, and what runs in a worker. */
 const ENTRIES = ['src/index.ts', 'src/main.ts', 'src/engine-worker.ts', 'src/tokenizer-worker.ts'];

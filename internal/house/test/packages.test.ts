@@ -24,6 +24,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   '@megamoe/attention': 90,
   '@megamoe/checkpoint': 72, // every published layout, and the schema library within
   '@megamoe/model': 70, // backends, sequences and the engine
+  '@megamoe/server': 80, // two protocols, and the schema library within
   '@megamoe/reference': 70, // every operation, and every mistake that explain knows
   '@megamoe/tiny-model': 15_000, // the weights
   megamoe: 100, // an application: every command and its pages

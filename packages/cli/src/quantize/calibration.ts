@@ -2,7 +2,8 @@ import { loadTokenizer, openCheckpoint } from '@megamoe/checkpoint';
 import { createBackend, createModel, ExpertRanges, type BackendOptions, type LoadOptions } from '@megamoe/model';
 import { globalDecodeScaleFromAmax, MIN_INPUT_SCALE } from '@megamoe/nvfp4-quant';
 import { readFileSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod/mini';
+import en from 'zod/v4/locales/en.js';
 import { UsageError } from '../errors';
 import { LinearRanges } from './linear-ranges';
 
@@ -48,7 +49,7 @@ export class Calibration {
 /** Whether inputs with this largest magnitude have a scale that they can be staged with; rounding alone can leave less of an expert's inputs. */
 const isReached = (amax: number): boolean => globalDecodeScaleFromAmax(amax) >= MIN_INPUT_SCALE && amax > 0;
 
-const range = z.number().finite().nonnegative();
+const range = z.number().check(z.nonnegative());
 const schema = z.array(z.object({ w13: z.array(range), w2: z.array(range) }));
 
 /** Reads `[{w13: [E], w2: [E]}, ...]`, one entry for each layer. */
@@ -59,7 +60,7 @@ export function readCalibration(path: string, numLayers: number, numExperts: num
   } catch (e) {
     throw new UsageError(`quantize: --calibration "${path}" cannot be read as JSON`, { cause: e });
   }
-  const parsed = schema.safeParse(json);
+  const parsed = schema.safeParse(json, { error: en().localeError });
   if (!parsed.success) {
     const { path: at, message } = parsed.error.issues[0]!;
     throw new UsageError(

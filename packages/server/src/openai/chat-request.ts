@@ -1,5 +1,5 @@
 import { CHAT_TOKENS, encodeConversation, type EncodedConversation, type JsonObject } from '@megamoe/chat';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AnswerRequest } from '../answer/types';
 import { badRequest, contextLength, requestError } from '../errors';
 import type { JsonBody } from '../http/json';

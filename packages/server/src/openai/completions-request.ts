@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EngineRequest } from '@megamoe/model';
 import { badRequest, contextLength } from '../errors';
 import type { JsonBody } from '../http/json';

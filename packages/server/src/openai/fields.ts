@@ -1,5 +1,5 @@
 import type { ModelFacts } from '@megamoe/model';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Sampling } from '../answer/types';
 import { badRequest } from '../errors';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AppContext, ServerContext } from '../context';
 import { badRequest, requestError } from '../errors';
 import { clientSignal } from '../http/client';
