@@ -8,11 +8,15 @@ export type Observer = {
   readonly [N in OpName]?: (args: OpArgs<N, Tensors>, run: () => void) => void;
 };
 
-/** A backend with some of its methods in another's place. The others run on the backend itself, whatever it is made of: a class, too. */
+/**
+ * A backend with some of its methods in another's place. The others run on the backend itself, whatever it is made of: a class, too.
+ * @throws KindError for what is no object, and for an operation that is no function
+ */
 export function overlaid(backend: Backend, methods: Partial<Backend>): Backend {
   checkObject('overlaid', 'backend', backend);
   checkObject('overlaid', 'methods', methods);
   const own = new Map<PropertyKey, unknown>(Object.entries(methods));
+  for (const name of OP_NAMES) if (own.has(name)) checkFunction('overlaid', `methods.${name}`, own.get(name));
   // An object that inherits from the backend, not itself: a proxy of one that is frozen must answer with what it holds.
   return new Proxy(Object.create(backend) as Backend, {
     get(_, key) {

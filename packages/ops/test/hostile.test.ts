@@ -62,6 +62,7 @@ it.each<[string, () => unknown]>([
   ['observed: "observer" must be an object, got null', () => observed(backend(), as(null))],
   ['observed: "observer.add" must be a function, got 3', () => observed(backend(), { add: as(3) })],
   ['overlaid: "backend" must be an object, got null', () => overlaid(as(null), {})],
+  ['overlaid: "methods.add" must be a function, got 3', () => overlaid(backend(), as({ add: 3 }))],
   ['missingOperations: "backend" must be an object, got undefined', () => missingOperations(as(undefined))],
 ])('%s', (message, call) => expect(call).toThrow(message));
 
