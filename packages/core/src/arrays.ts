@@ -168,6 +168,11 @@ export function isShared(buffer: ArrayBufferLike): buffer is SharedArrayBuffer {
   return !isOf(ownBytes, buffer) && isOf(sharedBytes, buffer);
 }
 
+/** Bytes of a buffer; 0 once it is detached. */
+function bytesOf(buffer: ArrayBufferLike): number {
+  return Reflect.apply(isShared(buffer) ? sharedBytes : ownBytes, buffer, []) as number;
+}
+
 /** Whether a getter of a kind of buffer takes it for one. */
 function isOf(bytes: (this: unknown) => unknown, buffer: unknown): boolean {
   try {
@@ -201,7 +206,8 @@ const elementBytes = (v: Memory): number => {
   return length === 0 ? 0 : (Reflect.apply(byteLengthGetter, v, []) as number) / length;
 };
 
-const lengthOf = (v: Memory): number => Reflect.apply(lengthGetter, v, []) as number;
+/** Elements of a typed array, whatever is written over its `length`. */
+export const lengthOf = (v: Memory): number => Reflect.apply(lengthGetter, v, []) as number;
 
 /** Where the first `n` elements of an argument lie. To be asked once a call: it takes longer than small work on the array. */
 export function placeOf(arg: string, v: Memory, n: number): Place {
@@ -232,6 +238,15 @@ export class ArgPlaces {
 
 function overlap(a: Place, b: Place): boolean {
   return Math.max(a.begin, b.begin) < Math.min(a.end, b.end) && sameBuffer(a.buffer, b.buffer);
+}
+
+/**
+ * Throws {@link ShapeError} when the memory of a typed array has gone: code that has seen arrays of fixed and of resizable buffers may take a
+ * detached array for a whole one (V8 11), and its buffer knows better.
+ */
+export function checkAttached(fn: string, arg: string, v: Memory & { readonly length: number }): void {
+  if (v.length > 0 && bytesOf(bufferOf(v)) === 0)
+    throw new ShapeError(`${fn}: "${arg}" must hold elements, got one whose buffer has been detached`);
 }
 
 /**

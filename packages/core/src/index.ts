@@ -18,6 +18,7 @@ export {
 export {
   ArgPlaces,
   checkApart,
+  checkAttached,
   checkApartOrSame,
   checkKind,
   checkObject,

@@ -1,3 +1,5 @@
+import { lengthOf } from './arrays';
+
 /**
  * Passes over the logits of one sequence, for a sampler: exact and the same on every backend. Logits may hold -Infinity; the signs of
  * zeros mean nothing.
@@ -32,7 +34,7 @@ export interface LogitsScan {
 export function firstNonFinite(x: Float32Array, begin: number, end: number): number {
   // Zero times a number is a zero, times NaN or infinity it is NaN. Four sums, which do not wait for each other.
   begin = Math.max(0, begin);
-  end = Math.min(end, x.length);
+  end = Math.min(end, lengthOf(x));
   let a = 0;
   let b = 0;
   let c = 0;

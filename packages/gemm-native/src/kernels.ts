@@ -131,7 +131,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
       const { x, k, slotToken, slots, expertOffsets, inputs, globalDecodeScale } = a;
       const rows = rowsOf(expertOffsets);
       if (slotToken === null) checkCapacity(fn, 'x', x, 'R*k', rows * k);
-      else ARRAYS.indices(fn, 'slotToken', slotToken, rows, 0, x.length / k); // -1 stands beyond R alone
+      else ARRAYS.indices(fn, 'slotToken', slotToken, rows, 0, ARRAYS.rows(fn, 'x', x, k)); // -1 stands beyond R alone
       const staged = a.staged as HostStaged;
       checkStaging(fn, a, 'k', k);
       if (a !== given) checkUnshared(fn, a); // tensors of a step are their backend's own

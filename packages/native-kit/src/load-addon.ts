@@ -126,7 +126,7 @@ function ownerOf({ packageUrl, packageName, dependents = [] }: LoadAddonOptions)
     if (root === undefined) return `no package.json at or above ${file ?? String(packageUrl)}`;
     return { root, name: nearest, from: file! };
   }
-  if (nearest === packageName) return { root, name: packageName, from: file! };
+  if (root !== undefined && nearest === packageName) return { root, name: packageName, from: file! };
   const bundle = file ?? process.argv[1];
   const places = [file, process.argv[1], join(process.cwd(), 'index.js')].filter((place) => place !== undefined);
   for (const place of places) {

@@ -126,6 +126,11 @@ describe('loadAddon', () => {
       pkg.write(`${dir}/@scope/probe/node_modules/${PREBUILT}/probe.js`, 'module.exports = { interfaceVersion: 7 };');
     };
 
+    it('an empty name is of no package that is installed', () => {
+      const { info } = loadAddon({ packageUrl: undefined, packageName: '', name: 'probe' });
+      expect(info).toMatchObject({ loaded: false });
+    });
+
     it('finds the package by its name, not the build of the application', () => {
       install('node_modules');
       pkg.write('build/Release/probe.node', 'the application has one of its own');

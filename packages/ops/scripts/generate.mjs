@@ -68,9 +68,15 @@ function tensorCheck(op, name, kind) {
   const held = `if (a.${name}.length < ${code(kind.shape)}) k.tooShort(${at}, ${size});`;
   const lines = kind.shape === '' ? [`if (!held) ${whole}`] : [`if (!held) ${whole}`, `else ${held}`];
   if (kind.below !== undefined)
-    lines.push(`k.indices(${at}, ${used(name, kind)}, ${code(kind.min)}, ${code(kind.below)});`);
+    lines.push(`k.indices(${at}, ${used(name, kind)}, ${code(kind.min)}, ${rowsOrCode(op, kind.below)});`);
   if (kind.ends !== undefined) lines.push(`k.ends(${at}, ${code(kind.ends)});`);
   return kind.optional ? [`if (a.${name} !== null) {`, ...lines, '}'] : lines;
+}
+
+/** What indices must stay below: a number, or the rows of a tensor as long as it came. */
+function rowsOrCode(op, below) {
+  const whole = /^(\w+)\.length\s*\/\s*(\w+)$/.exec(below);
+  return whole === null ? code(below) : `k.rows(${quoted(op)}, ${quoted(whole[1])}, a.${whole[1]}, a.${whole[2]})`;
 }
 
 /** No indices in memory that other threads write to; every output apart from every other tensor, index arrays and outputs included. */

@@ -1,4 +1,5 @@
 import {
+  checkAttached,
   checkCapacity,
   checkKind,
   checkPlacesApart,
@@ -28,6 +29,8 @@ export interface KindChecks {
   handle(fn: string, arg: string, v: unknown, of: HandleName): void;
   /** Throws unless the first `n` values lie in `[min, below)`; nothing where values are out of reach. */
   indices(fn: string, arg: string, v: Int32Array, n: number, min: number, below: number): void;
+  /** Rows of `width` elements that `v` holds, whole or not. Throws when its memory has gone. */
+  rows(fn: string, arg: string, v: Memory & Lengthy, width: number): number;
   /** Throws unless `v` holds cumulative ends, the last at most `most`. */
   ends(fn: string, arg: string, v: Int32Array, most: number): void;
   /** Where the first `n` elements of `v` lie. */
@@ -77,6 +80,10 @@ export function arrayChecks(handle: KindChecks['handle']): KindChecks {
         if (at < min || at >= end)
           throw new ValueError(`${fn}: "${arg}" must hold values in [${min}, ${end}), got ${at} at index ${i}`);
       }
+    },
+    rows(fn, arg, v, width) {
+      checkAttached(fn, arg, v);
+      return v.length / width;
     },
     ends(fn, arg, v, most) {
       let last = 0;

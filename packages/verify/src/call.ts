@@ -53,7 +53,7 @@ class Sizes {
   readonly #note: KindChecks['tensor'] = (_fn, arg, _v, _dtype, _formula, want) => void this.of.set(arg, want);
   readonly check = makeValueChecks({
     ...{ tensor: this.#note, tooShort: ignored },
-    ...{ handle: ignored, indices: ignored, ends: ignored },
+    ...{ handle: ignored, indices: ignored, ends: ignored, rows: () => 0 },
     ...{ place: uncalled, unshared: uncalled, apart: uncalled, apartOrSame: uncalled },
   });
 }

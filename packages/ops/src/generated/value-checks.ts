@@ -84,7 +84,7 @@ export function makeValueChecks(k: KindChecks): OpChecks {
       if (!held) k.tensor('gatherRows', 'x', a.x, 'f32', '', 0);
       if (!held) k.tensor('gatherRows', 'index', a.index, 'i32', 'rows', a.rows);
       else if (a.index.length < a.rows) k.tooShort('gatherRows', 'index', a.index, 'rows', a.rows);
-      k.indices('gatherRows', 'index', a.index, a.rows, 0, a.x.length / a.d);
+      k.indices('gatherRows', 'index', a.index, a.rows, 0, k.rows('gatherRows', 'x', a.x, a.d));
       if (!held) k.tensor('gatherRows', 'out', a.out, 'f32', 'rows*d', a.rows * a.d);
       else if (a.out.length < a.rows * a.d) k.tooShort('gatherRows', 'out', a.out, 'rows*d', a.rows * a.d);
     },
@@ -206,7 +206,7 @@ export function makeValueChecks(k: KindChecks): OpChecks {
       if (a.slotToken !== null) {
         if (!held) k.tensor('stage', 'slotToken', a.slotToken, 'i32', 'slots', a.slots);
         else if (a.slotToken.length < a.slots) k.tooShort('stage', 'slotToken', a.slotToken, 'slots', a.slots);
-        k.indices('stage', 'slotToken', a.slotToken, a.slots, -1, a.x.length / a.k);
+        k.indices('stage', 'slotToken', a.slotToken, a.slots, -1, k.rows('stage', 'x', a.x, a.k));
       }
       if (!held) k.tensor('stage', 'expertOffsets', a.expertOffsets, 'i32', '', 0);
       k.ends('stage', 'expertOffsets', a.expertOffsets, a.slots);
@@ -282,7 +282,14 @@ export function makeValueChecks(k: KindChecks): OpChecks {
       if (!held) k.tensor('scatterExperts', 'tokenSlots', a.tokenSlots, 'i32', 'rows*topk', a.rows * a.topk);
       else if (a.tokenSlots.length < a.rows * a.topk)
         k.tooShort('scatterExperts', 'tokenSlots', a.tokenSlots, 'rows*topk', a.rows * a.topk);
-      k.indices('scatterExperts', 'tokenSlots', a.tokenSlots, a.rows * a.topk, -1, a.y.length / a.d);
+      k.indices(
+        'scatterExperts',
+        'tokenSlots',
+        a.tokenSlots,
+        a.rows * a.topk,
+        -1,
+        k.rows('scatterExperts', 'y', a.y, a.d),
+      );
       if (!held) k.tensor('scatterExperts', 'topkWeights', a.topkWeights, 'f32', 'rows*topk', a.rows * a.topk);
       else if (a.topkWeights.length < a.rows * a.topk)
         k.tooShort('scatterExperts', 'topkWeights', a.topkWeights, 'rows*topk', a.rows * a.topk);

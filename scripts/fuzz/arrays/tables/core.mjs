@@ -5,7 +5,7 @@ const check =
 /** Errors take what is wrong with a message as the language does. */
 const thrower =
   (make = () => []) =>
-  () => ({ args: ['words', ...make()], mayThrow: () => true, mayRefuse: true, anyObject: true });
+  () => ({ args: ['words', ...make()], mayThrow: () => true, mayRefuse: true, anyObject: true, observe: () => 0 });
 
 /** On the way of every operation: they are asked of arrays that have passed checkKind, and of nothing else. */
 const ofArrays = { mayThrow: () => true, mayRefuse: true, anyObject: true };
@@ -15,13 +15,13 @@ export const calls = {
   'ArgPlaces.of': (r, m) => ({
     self: new m.ArgPlaces('x'),
     args: [r.floats(4), 4],
-    observe: ({ begin, end }) => end - begin,
+    observe: ({ begin, end }) => Math.round(end - begin),
     ...ofArrays,
   }),
   placeOf: (r, m) => ({
     args: [r.floats(4), 4],
     f: (v, n) => m.placeOf('x', v, n),
-    observe: ({ begin, end }) => end - begin,
+    observe: ({ begin, end }) => Math.round(end - begin),
     ...ofArrays,
   }),
   checkPlacesApart: (r, m) => ({
@@ -50,6 +50,7 @@ export const calls = {
     const x = r.floats(4);
     return { args: [r.pick([x, r.floats(4)]), x], f: (a, b) => m.checkApartOrSame('f', 'out', a, 'x', b), says: [''] };
   },
+  checkAttached: (r, m) => ({ args: [r.floats(4)], f: (x) => m.checkAttached('f', 'x', x), ...ofArrays }),
   checkCapacity: check('checkCapacity', (r) => r.floats(4), 'n', 3),
   checkLength: check('checkLength', (r) => r.floats(4), 'n', 4),
   checkFinite: check('checkFinite', (r) => r.floats(4)),
@@ -78,7 +79,7 @@ export const calls = {
   }),
   takeStrings: (r, m) => ({ args: [['a', 'b']], f: (x) => m.takeStrings('f', 'x', x), says: [''], isData: true }),
   takeIds: (r, m) => ({ args: [r.ints(4, 0, 9)], f: (x) => m.takeIds('f', 'x', x, 10), says: [''] }),
-  describe: (r) => ({ args: [r.floats(2)], anyObject: true }),
+  describe: (r) => ({ args: [r.floats(2)], anyObject: true, observe: (text) => typeof text }),
   isShared: () => ({ args: [new ArrayBuffer(8)] }),
   sameBuffer: () => ({ args: [new ArrayBuffer(8), new ArrayBuffer(8)] }),
   newArray: (r, m) => ({ args: [r.int(0, 9)], f: (n) => m.newArray('f', 'x', Float32Array, 'n', n), says: [''] }),
