@@ -28,6 +28,21 @@ export interface LogitsScan {
    * @param floor a float32 number
    */
   atLeast(logits: Float32Array, n: number, floor: number, ids: Int32Array, values: Float32Array): number;
+  /**
+   * Some i of the first n, those among them that a draw may give, answered as by `top`: the draw is the i with the largest `exp(x) / q`,
+   * `x = fround(logits[i] / temperature)`, `q = -log(u)`, `u = (word + 0.5) / 2^32` with word `i % 4` of the Philox block whose counter is
+   * (floor(i / 4), position, sequence, 0).
+   * @param temperature a float32 number above 0
+   * @param draw        i32 [4], the bits of: low and high word of the key, sequence, position
+   */
+  mayWin(
+    logits: Float32Array,
+    n: number,
+    temperature: number,
+    draw: Int32Array,
+    ids: Int32Array,
+    values: Float32Array,
+  ): number;
 }
 
 /** Index of the first of `x[begin, end)` that is NaN or infinite; -1 when all are finite. Quick where they are. */

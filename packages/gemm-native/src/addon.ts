@@ -160,4 +160,5 @@ export interface GemmAddon extends KernelAddon, Readonly<Record<ListedFunction, 
   scanArgmax(isa: number, x: F32, n: number): number;
   scanTop(isa: number, x: F32, n: number, k: number, temperature: number, ids: I32, values: F32): number;
   scanAtLeast(isa: number, x: F32, n: number, floor: number, ids: I32, values: F32): number;
+  scanMayWin(isa: number, x: F32, n: number, temperature: number, draw: I32, ids: I32, values: F32): number;
 }

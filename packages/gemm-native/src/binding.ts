@@ -3,7 +3,7 @@ import type { AddonInfo, AddonResult } from '@megamoe/native-kit';
 import type { GemmAddon } from './addon';
 
 /** Raised with every change of a native function's arguments; the same number stands in native/bindings/addon.cc. */
-export const INTERFACE_VERSION = 10;
+export const INTERFACE_VERSION = 11;
 
 /** The addon, or why there is none. Asking again is cheap. */
 export function loadGemmAddon(): AddonResult<GemmAddon> {

@@ -45,6 +45,22 @@ export class CheckedScan implements LogitsScan {
     if (this.isa === 'js') checkApart('atLeast', logits, n, ids, values);
     return this.#engine.atLeast(logits, n, floor, ids, values);
   }
+
+  mayWin(
+    logits: Float32Array,
+    n: number,
+    temperature: number,
+    draw: Int32Array,
+    ids: Int32Array,
+    values: Float32Array,
+  ): number {
+    checkLogits('mayWin', logits, n);
+    checkNumber('mayWin', 'temperature', temperature, 2 ** -149, 3.5e38);
+    ARRAYS.tensor('mayWin', 'draw', draw, 'i32', '4', 4);
+    checkFound('mayWin', ids, values);
+    if (this.isa === 'js') checkApart('mayWin', logits, n, ids, values, draw);
+    return this.#engine.mayWin(logits, n, temperature, draw, ids, values);
+  }
 }
 
 function checkLogits(fn: string, logits: Float32Array, n: number): void {
@@ -57,8 +73,15 @@ function checkFound(fn: string, ids: Int32Array, values: Float32Array): void {
   ARRAYS.tensor(fn, 'values', values, 'f32', '0', 0);
 }
 
-/** Throws when what is found would be written over the logits, or over each other. */
-export function checkApart(fn: string, logits: Float32Array, n: number, ids: Int32Array, values: Float32Array): void {
+/** Throws when what is found would be written over what is read, or over each other. */
+export function checkApart(
+  fn: string,
+  logits: Float32Array,
+  n: number,
+  ids: Int32Array,
+  values: Float32Array,
+  draw?: Int32Array,
+): void {
   const count = Math.min(ids.length, values.length);
   const [from, to, also] = [
     ARRAYS.place('logits', logits, n),
@@ -68,6 +91,11 @@ export function checkApart(fn: string, logits: Float32Array, n: number, ids: Int
   ARRAYS.apart(fn, to, from);
   ARRAYS.apart(fn, also, from);
   ARRAYS.apart(fn, to, also);
+  if (draw === undefined) return;
+  const read = ARRAYS.place('draw', draw, 4);
+  ARRAYS.unshared(fn, read);
+  ARRAYS.apart(fn, to, read);
+  ARRAYS.apart(fn, also, read);
 }
 
 /** The scans of the addon with one instruction set. It compares addresses itself; see guard.ts. */
@@ -92,6 +120,14 @@ export function nativeScan(addon: GemmAddon, isa: number): ScanEngine {
         return addon.scanAtLeast(isa, logits, n, floor, ids, values);
       } catch (error) {
         checkApart('atLeast', logits, n, ids, values);
+        throw namedError(error);
+      }
+    },
+    mayWin(logits, n, temperature, draw, ids, values) {
+      try {
+        return addon.scanMayWin(isa, logits, n, temperature, draw, ids, values);
+      } catch (error) {
+        checkApart('mayWin', logits, n, ids, values, draw);
         throw namedError(error);
       }
     },

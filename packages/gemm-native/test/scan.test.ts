@@ -1,3 +1,4 @@
+import { philox } from '@megamoe/core';
 import { seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import { createLogitsScan } from '../src/index';
@@ -10,6 +11,8 @@ const SCANS = [
 
 /** Lengths around a vector, a group of 32 vectors, and a vocabulary. */
 const LENGTHS = [1, 2, 7, 8, 9, 31, 33, 255, 256, 257, 511, 512, 513, 1100, 5000, 40_001];
+
+const x2 = (x: number): Float32Array => Float32Array.of(x, x);
 
 describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
   it('says what it runs on', () => {
@@ -50,6 +53,45 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
         expect(new Int32Array(ids.buffer)[ids.length + 3]).toBe(-7);
       }
     }
+  });
+
+  it.each(LENGTHS)('finds whom a draw from %i logits may give, and few besides', (n) => {
+    const r = seeded(n);
+    const words = new Uint32Array(4);
+    for (const kind of ['close', 'far', 'ties', 'masked', 'equal'] as const) {
+      const x = r.floats(n, kind === 'far' ? 60 : 5);
+      if (kind === 'ties') for (let i = 0; i < n; i++) x[i] = r.int(9) - 4;
+      if (kind === 'masked') for (let i = 1; i < n; i++) if (r.next() < 0.9) x[i] = -Infinity;
+      if (kind === 'equal') x.fill(-2.5);
+      const logits = odd(x, NaN);
+      for (const temperature of [1, 0.3, 40].map(Math.fround)) {
+        const draw = Int32Array.from({ length: 4 }, () => r.int(2 ** 32) | 0);
+        const [k0, k1, sequence, position] = [...draw] as [number, number, number, number];
+        const top = Math.max(...x.map((v) => v / temperature));
+        let [winner, best] = [-1, -1];
+        for (let i = 0; i < n; i++) {
+          if (i % 4 === 0) philox(i >>> 2, position, sequence, 0, k0, k1, words);
+          const score = Math.exp(Math.fround(x[i]! / temperature) - top) / -Math.log((words[i & 3]! + 0.5) / 2 ** 32);
+          if (score > best) [winner, best] = [i, score];
+        }
+        const ids = odd(new Int32Array(n).fill(-7), -7);
+        const values = odd(new Float32Array(n).fill(NaN), NaN);
+        const count = scan.mayWin(logits, n, temperature, draw, ids, values);
+        const found = [...ids.subarray(0, count)];
+        expect(found).toContain(winner);
+        expect(count).toBeLessThan(8 + 4 * Math.log(n)); // those that were best for a while: ln(n) of them
+        expect(found).toEqual([...found].sort((a, b) => a - b));
+        expect([...values.subarray(0, count)]).toEqual(found.map((i) => x[i]));
+        expect(count === n || ids[count] === -7).toBe(true);
+        const js = new Int32Array(n);
+        expect(SCANS[0]!.scan.mayWin(logits, n, temperature, draw, js, values)).toBe(count);
+        expect(found).toEqual([...js.subarray(0, count)]);
+        expect(scan.mayWin(logits, n, temperature, draw, ids.subarray(0, 1), values)).toBe(count);
+      }
+      x[n >> 1] = NaN;
+      expect(scan.mayWin(x, n, 1, new Int32Array(4), new Int32Array(9), new Float32Array(9))).toBe(-1);
+    }
+    expect(scan.mayWin(x2(3e38), 1, 0.5, new Int32Array(4), new Int32Array(9), new Float32Array(9))).toBe(-1);
   });
 
   it.each(LENGTHS)('finds NaN and +Infinity at any place of %i', (n) => {
@@ -131,6 +173,9 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
     expect(() => scan.top(x, 2, 3, 1, ids, values)).toThrow('top: "k" must be an integer in [1, 2], got 3');
     expect(() => scan.top(x, 2, 1, 0, ids, values)).toThrow('top: "temperature" must be');
     expect(() => scan.atLeast(x, 2, NaN, ids, values)).toThrow('atLeast: "floor" must be');
+    const draw = new Int32Array(4);
+    expect(() => scan.mayWin(x, 2, 0, draw, ids, values)).toThrow('mayWin: "temperature" must be');
+    expect(() => scan.mayWin(x, 2, 1, draw.subarray(1), ids, values)).toThrow('mayWin: "draw" must hold at least');
     expect(() => scan.atLeast(x, 2, 0, values as unknown as Int32Array, values)).toThrow('"ids" must be a Int32Array');
     expect(() => scan.atLeast(x, 2, 0, ids, ids as unknown as Float32Array)).toThrow('"values" must be a Float32Array');
   });

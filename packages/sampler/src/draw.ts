@@ -1,4 +1,4 @@
-import { philox } from './philox';
+import { philox } from '@megamoe/core';
 import type { SeedWords } from './seed';
 import { type Candidates, tokenOf } from './scratch';
 import type { Cut } from './select';

@@ -9,6 +9,6 @@ export type { ResolvedSamplingParams, SamplingParams } from './params';
 export { createSamplerScratch } from './scratch';
 export type { Candidates, SamplerScratch } from './scratch';
 export type { LogitsScan } from '@megamoe/core';
-export { philox4x32 } from './philox';
+export { philox4x32 } from '@megamoe/core';
 export { StopChecker } from './stop';
 export type { StopCheckerOptions, StopReason, StopResult } from './stop';

@@ -53,6 +53,8 @@ export class Sampler {
   readonly #pipeline: LogitsPipeline;
   readonly #scan: LogitsScan | undefined;
   readonly #key: SeedWords;
+  /** [4] what a scan needs to know of the draw. */
+  readonly #drawWords: Int32Array;
   #position: number;
 
   /** @throws ValueError or KindError that names the parameter */
@@ -78,6 +80,7 @@ export class Sampler {
     this.#key = seedWords(this.seed);
     this.sequence = sequence;
     this.#position = this.#pipeline.promptLength;
+    this.#drawWords = Int32Array.of(...this.#key, sequence, 0);
   }
 
   /** Position of the token that is sampled next: prompt and accepted tokens before it. */
@@ -133,7 +136,8 @@ export class Sampler {
       const best = scan.argmax(processed, vocabSize);
       return best >= 0 && processed[best]! > -Infinity ? best : -1;
     }
-    return findFew(scan, pipeline, processed, few) ? this.#draw(fn, few) : -1;
+    this.#drawWords[3] = this.#position;
+    return findFew(scan, pipeline, processed, few, this.#drawWords) ? this.#draw(fn, few) : -1;
   }
 
   /** Temperature, truncation and draw. */

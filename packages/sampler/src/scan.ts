@@ -3,18 +3,20 @@ import type { LogitsPipeline } from './process';
 import type { Candidates } from './scratch';
 
 /**
- * Fills `few` with every token that may stay, and maybe more. False when the knobs do not bound their number, when there are too many, or
- * when something is wrong with the logits: then the whole vocabulary is to be worked on, which reports it.
+ * Fills `few` with every token that may stay and be drawn, and maybe more. False when the knobs do not bound their number, when there are too
+ * many, or when something is wrong with the logits: then the whole vocabulary is to be worked on, which reports it.
  *
  * @param logits [V] after masks, bias and penalties
+ * @param draw   [4] key, sequence and position of the draw
  */
 export function findFew(
   scan: LogitsScan,
   { params, scratch }: LogitsPipeline,
   logits: Float32Array,
   few: Candidates & { readonly tokens: Int32Array },
+  draw: Int32Array,
 ): boolean {
-  const { topK, minP } = params;
+  const { topK, topP, minP } = params;
   const { vocabSize } = scratch;
   const temperature = Math.fround(params.temperature);
   if (topK > 0) {
@@ -27,6 +29,8 @@ export function findFew(
     const floor = Math.fround((max + gap - 1e-5 * (1 + Math.abs(max) - gap)) * temperature); // a little too low
     if (!(floor > -Infinity)) return false;
     few.count = scan.atLeast(logits, vocabSize, floor, few.tokens, few.work);
+  } else if (topP === 1) {
+    few.count = scan.mayWin(logits, vocabSize, temperature, draw, few.tokens, few.work);
   } else {
     return false;
   }

@@ -1,7 +1,7 @@
 import { seeded } from '@megamoe/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type LogitsScan, Sampler, type SamplingParams } from '../src/index';
+import { type LogitsScan, philox4x32, Sampler, type SamplingParams } from '../src/index';
 
 /** A scan by definition, which counts its calls. */
 class NaiveScan implements LogitsScan {
@@ -34,6 +34,23 @@ class NaiveScan implements LogitsScan {
       count++;
     }
     return count;
+  }
+  /** The one that is drawn, and its neighbours. */
+  mayWin(logits: Float32Array, n: number, t: number, draw: Int32Array, ids: Int32Array, values: Float32Array): number {
+    this.calls++;
+    const [k0, k1, sequence, position] = draw as unknown as [number, number, number, number];
+    const words = new Uint32Array(4);
+    let [winner, score] = [-1, -Infinity];
+    for (let i = 0; i < n; i++) {
+      if (!(logits[i]! < Infinity)) return -1;
+      philox4x32(i >>> 2, position, sequence, 0, k0, k1, words);
+      const s = Math.fround(logits[i]! / t) - Math.log(-Math.log((words[i & 3]! + 0.5) / 2 ** 32));
+      if (s > score) [winner, score] = [i, s];
+    }
+    if (winner < 0 || !(Math.fround(Math.max(...logits.subarray(0, n)) / t) < Infinity)) return -1;
+    const found = [winner - 1, winner, winner + 1].filter((i) => i >= 0 && i < n);
+    found.slice(0, ids.length).forEach((id, i) => ([ids[i], values[i]] = [id, logits[id]!]));
+    return found.length;
   }
 }
 
@@ -118,6 +135,9 @@ describe('a scan', () => {
       { temperature: 0, repetitionPenalty: 1.3 },
       { topK: 40, topP: 0.95, temperature: 0.7, frequencyPenalty: 0.5 },
       { topP: 0.9 },
+      {},
+      { temperature: 2 },
+      { temperature: 0.7, presencePenalty: 0.5, minTokens: 2 },
     ]) {
       const scan = new NaiveScan();
       expect(run(logits, params, [1, 2, 3], scan)).toEqual(run(logits, params, [1, 2, 3], undefined));
@@ -135,7 +155,7 @@ describe('a scan', () => {
     expect(calls({ topK: 5, topP: 0.9 })).toBe(1);
     expect(calls({ minP: 0.5 })).toBe(2);
     expect(calls({ topK: 5, logitBias: new Map([[1, 2]]) })).toBe(2);
-    expect(calls({})).toBe(0);
+    expect(calls({})).toBe(1);
     expect(calls({ topP: 0.9 })).toBe(0);
     expect(calls({ topK: 5, logprobs: 2 })).toBe(0);
   });
@@ -148,6 +168,7 @@ describe('a scan', () => {
       argmax: () => 0,
       top: (x, n, _k, _t, ids, values) => new NaiveScan().atLeast(x, n, 2.999, ids, values),
       atLeast: () => 0,
+      mayWin: () => -1,
     };
     const sampler = new Sampler({ vocabSize: 50_000, params: { seed: 1, topK: 9, topP: 0.9 }, promptIds: [], scan });
     const step = (): void => sampler.accept(sampler.sample(logits).tokenId);

@@ -2,7 +2,7 @@
 
 namespace megamoe::gemm {
 
-constexpr int kInterfaceVersion = 10;  // INTERFACE_VERSION in src/binding.ts
+constexpr int kInterfaceVersion = 11;  // INTERFACE_VERSION in src/binding.ts
 
 void requireDense(const NapiArgs& args, const Weight& w, bool dense) {
   if ((w.format != Format::nvfp4) != dense)

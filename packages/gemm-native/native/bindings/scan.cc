@@ -1,5 +1,6 @@
 // Scans of logits. Argument order is that of GemmAddon in src/addon.ts.
 #include <algorithm>
+#include <cstring>
 
 #include "common.h"
 
@@ -57,6 +58,20 @@ Napi::Value scanAtLeast(const Napi::CallbackInfo& info) {
                            static_cast<double>(scan.kernels.atLeast(scan.x, scan.n, floor, capacity, ids, values)));
 }
 
+Napi::Value scanMayWin(const Napi::CallbackInfo& info) {
+  const Scan scan(info, "scanMayWin", 7);
+  const float temperature = static_cast<float>(scan.number(3, "temperature"));
+  const std::int32_t* const words = scan.i32(4, "draw", 4);
+  const std::int64_t capacity = std::min(scan.length(5, "ids"), scan.length(6, "values"));
+  std::int32_t* const ids = scan.i32(5, "ids", capacity, Access::writes);
+  float* const values = scan.f32(6, "values", capacity, Access::writes);
+  scan.requireApart();
+  Draw draw;
+  std::memcpy(&draw, words, sizeof draw);
+  const std::int64_t count = scan.kernels.mayWin(scan.x, scan.n, temperature, draw, capacity, ids, values);
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
 }  // namespace
 
 void exportScan(Napi::Object exports) {
@@ -64,6 +79,7 @@ void exportScan(Napi::Object exports) {
   exportFunction<scanArgmax>(exports, "scanArgmax");
   exportFunction<scanTop>(exports, "scanTop");
   exportFunction<scanAtLeast>(exports, "scanAtLeast");
+  exportFunction<scanMayWin>(exports, "scanMayWin");
 }
 
 }  // namespace megamoe::gemm

@@ -6,6 +6,11 @@
 
 namespace megamoe::gemm {
 
+// What random numbers depend on, besides the token: key and counter words of Philox4x32-10.
+struct Draw {
+  std::uint32_t key0, key1, sequence, position;
+};
+
 // x [n], n >= 1, may hold -infinity. NaN and +infinity are found, not followed.
 struct ScanKernels {
   // The first i of [begin, end) whose x[i] is NaN or infinite; -1 when there is none.
@@ -20,6 +25,10 @@ struct ScanKernels {
   // least anything.
   std::int64_t (*atLeast)(const float* x, std::int64_t n, float floor, std::int64_t capacity, std::int32_t* ids,
                           float* values);
+  // How many may be the largest exp(f32(x[i]/temperature)) / q of a draw (LogitsScan.mayWin of @megamoe/core); written
+  // as by atLeast. -1 when any is NaN or +infinity, or the largest quotient is not finite.
+  std::int64_t (*mayWin)(const float* x, std::int64_t n, float temperature, const Draw& draw, std::int64_t capacity,
+                         std::int32_t* ids, float* values);
 };
 
 // The exponent of a value that is NaN or infinite is all ones: adding one to it carries into the top bit.

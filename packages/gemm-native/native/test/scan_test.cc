@@ -1,8 +1,10 @@
 // Scans of logits against their definition, on buffers of exact size, for lengths around vectors and groups.
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 
+#include "../kernels/draw.h"
 #include "../kernels/scan.h"
 #include "support.h"
 
@@ -49,6 +51,7 @@ void badCase(const ScanKernels& scan, std::vector<float> x, std::size_t at, floa
   x[at] = bad;
   CHECK(scan.argmax(x.data(), static_cast<std::int64_t>(x.size())) == -1 - static_cast<std::int64_t>(at));
   CHECK(scan.top(x.data(), static_cast<std::int64_t>(x.size()), 1, 1.f, 0, nullptr, nullptr) == -1);
+  CHECK(scan.mayWin(x.data(), static_cast<std::int64_t>(x.size()), 1.f, {1, 2, 3, 4}, 0, nullptr, nullptr) == -1);
 }
 
 // -infinity too, and nothing before `begin` or from `end` on.
@@ -62,9 +65,47 @@ void nonFiniteCase(const ScanKernels& scan, std::vector<float> x, std::int64_t a
   CHECK(scan.firstNonFinite(x.data(), at + 1, n) == -1);
 }
 
+// The winner by definition is among those that are found, which are few, and the same everywhere.
+void drawCase(const ScanKernels& scan, const std::vector<float>& x, float temperature, std::uint32_t seed) {
+  const std::int64_t n = static_cast<std::int64_t>(x.size());
+  const Draw draw = {seed, seed * 3, 2, seed % 1000};
+  const float most = *std::max_element(x.begin(), x.end()) / temperature;
+  std::int64_t winner = -1;
+  double best = -1;
+  for (std::int64_t i = 0; i < n; i++) {
+    std::uint32_t words[4];
+    philoxWords(static_cast<std::uint32_t>(i / 4), 1, draw, words);
+    const double u = (words[i % 4] + 0.5) * 0x1p-32;
+    const float scaled = x[static_cast<std::size_t>(i)] / temperature;
+    const double score = std::exp(static_cast<double>(scaled) - most) / -std::log(u);
+    if (score > best) best = score, winner = i;
+  }
+  std::vector<std::int32_t> ids(x.size(), -7), others(x.size(), -7);
+  std::vector<float> values = poisoned(n);
+  const std::int64_t count = scan.mayWin(x.data(), n, temperature, draw, n, ids.data(), values.data());
+  if (most == -std::numeric_limits<float>::infinity()) {
+    CHECK(count == -1);
+    return;
+  }
+  CHECK(count >= 1 && static_cast<double>(count) < 8 + 4 * std::log(static_cast<double>(n)));
+  CHECK(std::find(ids.begin(), ids.begin() + count, winner) != ids.begin() + count);
+  const ScanKernels& generic = tables()[0].scan;
+  CHECK(generic.mayWin(x.data(), n, temperature, draw, n, others.data(), values.data()) == count);
+  CHECK(ids == others);
+  CHECK(scan.mayWin(x.data(), n, temperature, draw, 0, nullptr, nullptr) == count);
+}
+
+// Random123 1.14.0, tests/kat_vectors: philox4x32 10.
+void philoxCase() {
+  std::uint32_t words[4];
+  philoxWords(0, 1, {0, 0, 0, 0}, words);
+  CHECK(words[0] == 0x6627e8d5 && words[1] == 0xe169c58d && words[2] == 0xbc57ac4c && words[3] == 0x9b00dbd8);
+}
+
 }  // namespace
 
 int main() {
+  philoxCase();
   for (const KernelTable& table : tables())
     for (const std::int64_t n : {1, 7, 8, 16, 17, 255, 256, 512, 513, 1030, 9000})
       for (int kind = 0; kind < 4; kind++) {
@@ -72,6 +113,8 @@ int main() {
         for (const std::int64_t k : {std::int64_t{1}, std::int64_t{20}, n / 2, n})
           if (k >= 1 && k <= n)
             for (const float temperature : {1.f, 0.7f, 3.f}) scanCase(table.scan, x, k, temperature);
+        for (std::uint32_t seed = 1; seed < 20; seed++)
+          for (const float temperature : {1.f, 0.2f, 9.f}) drawCase(table.scan, x, temperature, seed * 7919);
         for (const float bad : {std::nanf(""), -std::nanf(""), std::numeric_limits<float>::infinity()})
           for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1})
             badCase(table.scan, x, static_cast<std::size_t>(at), bad);

@@ -36,12 +36,12 @@ constexpr std::size_t stagePairs() {
   return assignablePairs(typesOf(amaxBits, row, swigluRow));
 }
 constexpr std::size_t scanPairs() {
-  const auto [firstNonFinite, argmax, top, atLeast] = ScanKernels{};
-  return assignablePairs(typesOf(firstNonFinite, argmax, top, atLeast));
+  const auto [firstNonFinite, argmax, top, atLeast, mayWin] = ScanKernels{};
+  return assignablePairs(typesOf(firstNonFinite, argmax, top, atLeast, mayWin));
 }
 static_assert(groupedPairs<nvfp4::W4A4Kernels>() == 4);
 static_assert(groupedPairs<nvfp4::A16Kernels<GroupedW4A16Params>>() == 4);
-static_assert(stagePairs() == 3 && scanPairs() == 4);
+static_assert(stagePairs() == 3 && scanPairs() == 5);
 
 // The operations whose entry is empty.
 std::string missing(const KernelTable& t) {

@@ -1,14 +1,22 @@
-import { firstNonFinite } from '@megamoe/core';
+import { firstNonFinite, philox } from '@megamoe/core';
 import { checkApart, type ScanEngine } from '../scan';
 
 /** Floats that {@link floorOf} tries before it gives up. */
 const MAX_STEPS = 64;
+
+/** Less than one by more than rounding: what is nearly good enough counts. */
+const NEARLY = 1 - 1e-9;
+
+/** 1 - u of a random word, exact: q = -log(u) is at least that, and at most (1 - u) / u. */
+const rest = (word: number): number => (2 ** 32 - 0.5 - word) * 2 ** -32;
+const least = (p: number, r: number): number => ((p * (1 - r)) / r) * NEARLY;
 
 /** The scans in TypeScript, by their definition. */
 export function createJsScan(): ScanEngine {
   let copy = new Float32Array(0); // what a selection sorts; it only ever grows, so that a warm call allocates nothing
   const word = new Float32Array(1);
   const wordBits = new Int32Array(word.buffer);
+  const words = new Uint32Array(4);
 
   /**
    * The smallest float32 whose quotient by `temperature` is that of `kth`, rounded: division may round smaller logits to one value. NaN
@@ -55,6 +63,32 @@ export function createJsScan(): ScanEngine {
     atLeast(logits, n, floor, ids, values) {
       checkApart('atLeast', logits, n, ids, values);
       return atLeast(logits, n, floor, ids, values);
+    },
+
+    mayWin(logits, n, t, draw, ids, values) {
+      checkApart('mayWin', logits, n, ids, values, draw);
+      const best = this.argmax(logits, n);
+      if (best < 0) return -1;
+      const temperature = Math.fround(t);
+      const most = Math.fround(logits[best]! / temperature);
+      if (!Number.isFinite(most)) return -1;
+      const [k0, k1, sequence, position] = [draw[0]!, draw[1]!, draw[2]!, draw[3]!];
+      philox(best >>> 2, position, sequence, 0, k0, k1, words);
+      let score = least(1, rest(words[best & 3]!)); // of the likeliest; later of the best so far, a little too low
+      let count = 0;
+      for (let i = 0; i < n; i++) {
+        if (i % 4 === 0) philox(i >>> 2, position, sequence, 0, k0, k1, words);
+        const r = rest(words[i & 3]!);
+        const p = Math.exp(Math.fround(logits[i]! / temperature) - most);
+        if (p < score * r * NEARLY) continue;
+        if (count < ids.length && count < values.length) {
+          ids[count] = i;
+          values[count] = logits[i]!;
+        }
+        count++;
+        score = Math.max(score, least(p, r));
+      }
+      return count;
     },
   };
 }

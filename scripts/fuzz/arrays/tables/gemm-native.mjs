@@ -229,6 +229,10 @@ export const calls = {
   'Scan.argmax': scan((r) => [r.floats(9), r.int(1, 9)]),
   'Scan.top': scan((r) => [r.floats(9), 9, r.int(1, 4), 1, r.ints(9, 0, 3), r.floats(9)], ['4', '5']),
   'Scan.atLeast': scan((r) => [r.floats(9), 9, r.pick([0, -Infinity, 3]), r.ints(9, 0, 3), r.floats(9)], ['3', '4']),
+  'Scan.mayWin': scan(
+    (r) => [r.floats(9), 9, r.pick([1, 0.5]), r.ints(4, 0, 99), r.ints(9, 0, 3), r.floats(9)],
+    ['4', '5'],
+  ),
   'Linear.dispose': disposal((r, made) => made.packLinear(linearSource(r))),
   'Experts.dispose': disposal((r, made) => made.packExperts(expertsSource(r))),
   'Pool.dispose': disposal((r, made) => made.createExpertPool(poolShape(expertsSource(r), 2))),

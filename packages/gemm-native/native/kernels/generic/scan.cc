@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 
+#include "../draw.h"
 #include "../scratch.h"
 #include "generic.h"
 
@@ -79,8 +80,13 @@ std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float temperatu
   return scanFloor(copy[k - 1], temperature, &floor) ? atLeast(x, n, floor, capacity, ids, values) : -1;
 }
 
+std::int64_t drawn(const float* x, std::int64_t n, float temperature, const Draw& draw, std::int64_t capacity,
+                   std::int32_t* ids, float* values) {
+  return mayWin(x, n, argmax(x, n), temperature, draw, capacity, ids, values);
+}
+
 }  // namespace
 
-const ScanKernels kScan = {firstNonFinite, argmax, top, atLeast};
+const ScanKernels kScan = {firstNonFinite, argmax, top, atLeast, drawn};
 
 }  // namespace megamoe::gemm::generic

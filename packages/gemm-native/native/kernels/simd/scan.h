@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../draw.h"
 #include "../kernel_table.h"
 #include "ranges.h"
 
@@ -213,8 +214,14 @@ static std::int64_t top(const float* x, std::int64_t n, std::int64_t k, float te
 }
 
 template <class V>
+static std::int64_t drawn(const float* x, std::int64_t n, float temperature, const Draw& draw, std::int64_t capacity,
+                          std::int32_t* ids, float* values) {
+  return mayWin(x, n, argmax<V>(x, n), temperature, draw, capacity, ids, values);
+}
+
+template <class V>
 static void setScan(KernelTable& t) {
-  t.scan = {firstNonFinite<V>, argmax<V>, top<V>, atLeast<V>};
+  t.scan = {firstNonFinite<V>, argmax<V>, top<V>, atLeast<V>, drawn<V>};
 }
 
 }  // namespace megamoe::gemm::simd

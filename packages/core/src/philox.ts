@@ -1,4 +1,5 @@
-import { checkCapacity, checkInteger, checkKind } from '@megamoe/core';
+import { checkKind } from './arrays';
+import { checkCapacity, checkInteger } from './checks';
 
 const M0 = 0xd2511f53 | 0;
 const M1 = 0xcd9e8d57 | 0;
