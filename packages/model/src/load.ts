@@ -74,7 +74,13 @@ export async function loadModel(dir: string, given: LoadOptions = {}): Promise<M
   const o = takeLoadOptions('loadModel', given);
   o.signal?.throwIfAborted();
   const backend = backendOf('loadModel', o);
-  const checkpoint = openCheckpoint(dir);
+  let checkpoint: Checkpoint;
+  try {
+    checkpoint = openCheckpoint(dir);
+  } catch (error) {
+    if (isOurs(o)) backend.dispose();
+    throw error;
+  }
   let model: Model | undefined;
   try {
     const tokenizer = isThere(join(dir, 'tokenizer.json')) ? loadTokenizer(dir) : null;
@@ -89,8 +95,12 @@ export async function loadModel(dir: string, given: LoadOptions = {}): Promise<M
     return model;
   } finally {
     if (model?.plan.fits !== 'pool') checkpoint.close();
+    if (model === undefined && isOurs(o)) backend.dispose();
   }
 }
+
+/** Whether the backend was made here, so that it goes with the model. */
+const isOurs = (o: LoadOptions): boolean => typeof o.backend !== 'object';
 
 /** A line when `auto` had to take JavaScript, which is many times slower, though nobody switched the addons off. */
 function fallenBack(backend: Backend, o: LoadOptions): string[] {
@@ -112,6 +122,7 @@ export function planModel(dir: string, given: LoadOptions = {}): MemoryPlan {
     return planMemory(checkpoint, backend, planOptions(o)).plan;
   } finally {
     checkpoint.close();
+    if (isOurs(o)) backend.dispose();
   }
 }
 
@@ -122,22 +133,29 @@ export function planModel(dir: string, given: LoadOptions = {}): MemoryPlan {
 export async function createModel(source: WeightSource, given: LoadOptions = {}): Promise<Model> {
   checkSource('createModel', source);
   const o = takeLoadOptions('createModel', given);
-  return packModel('createModel', source, backendOf('createModel', o), o, {
-    tokenizer: null,
-    generation: undefined,
-    noticed: [],
-    formats: undefined,
-    close: () => undefined,
-  });
+  const backend = backendOf('createModel', o);
+  try {
+    return await packModel('createModel', source, backend, o, {
+      tokenizer: null,
+      generation: undefined,
+      noticed: [],
+      formats: undefined,
+      close: () => undefined,
+    });
+  } catch (error) {
+    if (isOurs(o)) backend.dispose();
+    throw error;
+  }
 }
 
 /** The backend that was asked for. @throws KindError for one of the caller's that lacks operations, naming them */
-function backendOf(fn: string, { backend, threads, isa }: LoadOptions): Backend {
+function backendOf(fn: string, { backend, threads, isa, device }: LoadOptions): Backend {
   if (typeof backend !== 'object') {
     return createBackend({
       ...(backend === undefined ? {} : { backend }),
       ...(threads === undefined ? {} : { threads }),
       ...(isa === undefined ? {} : { isa }),
+      ...(device === undefined ? {} : { device }),
     });
   }
   const missing = missingOperations(backend);
@@ -149,6 +167,7 @@ const LOAD_NAMES = [
   'backend',
   'threads',
   'isa',
+  'device',
   'activations',
   'floatInputs',
   'inputScales',
@@ -161,7 +180,7 @@ const LOAD_NAMES = [
 ] as const satisfies readonly (keyof LoadOptions)[];
 
 /** Other libraries' words for them. */
-const LOAD_ALIASES = { device: 'backend', n_threads: 'threads', num_threads: 'threads', batch_size: 'maxChunk' };
+const LOAD_ALIASES = { n_threads: 'threads', num_threads: 'threads', batch_size: 'maxChunk' };
 
 /** A copy, each option read once. @throws ValueError, KindError naming the option */
 export function takeLoadOptions(fn: string, given: LoadOptions): LoadOptions {
@@ -234,6 +253,7 @@ async function packModel(
       openFiles.unregister(model);
       weights.dispose();
       pools.dispose();
+      if (isOurs(o)) backend.dispose();
       close();
     },
   });

@@ -1,11 +1,12 @@
 import { attentionAddonInfo, createAttentionKernels } from '@megamoe/attention';
-import { checkInteger, checkObject, checkOneOf, UnsupportedError } from '@megamoe/core';
+import { checkInteger, checkObject, checkOneOf, ValueError } from '@megamoe/core';
 import { createGemmKernels, createLogitsScan, gemmAddonInfo } from '@megamoe/gemm-native';
 import { explainIsa, KERNEL_ISAS, MAX_THREADS, type AddonInfo, type KernelIsa } from '@megamoe/native-kit';
 import type { Backend } from '@megamoe/ops';
+import { createCuda, cudaReport } from './cuda';
 import { createHostBackend } from './host';
 
-/** What may be asked for: `auto` takes the addons when they load, else JavaScript. */
+/** What may be asked for: `auto` takes a GPU when `@megamoe/cuda` is installed and finds one, else the addons when they load, else JavaScript. */
 export type BackendName = 'auto' | 'js' | 'cpu' | 'cuda';
 
 /** Which backend, with how many threads. */
@@ -15,6 +16,8 @@ export interface BackendOptions {
   readonly threads?: number | undefined;
   /** Instruction set of the native kernels; default: the best that this machine has. */
   readonly isa?: KernelIsa | undefined;
+  /** Index of the GPU for `cuda`, as `nvidia-smi` counts them. Default: the first that can be used. */
+  readonly device?: number | undefined;
 }
 
 /** Instruction sets that may be asked for; `doctor` says which of them are there. */
@@ -37,12 +40,17 @@ export function addonInfos(): AddonReport[] {
  */
 export function createBackend(o: BackendOptions = {}): Backend {
   checkObject('createBackend', 'options', o);
-  const { backend = 'auto', threads, isa = 'auto' } = o;
+  const { backend = 'auto', threads, isa = 'auto', device } = o;
   checkOneOf('createBackend', 'backend', backend, ['auto', 'js', 'cpu', 'cuda']);
   checkOneOf('createBackend', 'isa', isa, ISAS);
   if (threads !== undefined) checkInteger('createBackend', 'threads', threads, 1, MAX_THREADS);
-  if (backend === 'cuda')
-    throw new UnsupportedError('createBackend: no "cuda" backend in this build; there are: js, cpu, auto');
+  if (device !== undefined) {
+    checkInteger('createBackend', 'device', device, 0, 2 ** 20);
+    if (backend !== 'cuda' && backend !== 'auto')
+      throw new ValueError(`createBackend: "device" is for backend cuda, got ${device} with backend ${backend}`);
+  }
+  if (backend === 'cuda') return createCuda(device);
+  if (backend === 'auto' && cudaReport().available) return createCuda(device);
   const missing = addonInfos().filter((info) => !info.loaded);
   if (backend === 'js' || (backend === 'auto' && missing.length > 0)) {
     const why = backend === 'js' ? 'asked for' : `native addons: ${missing[0]!.reason.split(':')[0]!}`; // `doctor` has the whole reason

@@ -100,6 +100,9 @@ class NapiArgs {
     return static_cast<std::int64_t>(n);
   }
 
+  // Argument i as it came.
+  napi_value value(std::size_t i) const { return info_[i]; }
+
   bool isNull(std::size_t i) const {
     napi_valuetype type = napi_undefined;
     return napi_typeof(env(), info_[i], &type) == napi_ok && type == napi_null;

@@ -1,0 +1,29 @@
+// Grouped products of quantized rows with NVFP4 weights, bit for bit the contract's (docs/numerics.md N4):
+// acc = acc + f32(dot16 * sa * sb) over ascending blocks, then out = f32(alpha * acc), then f32(out * rowScale).
+#pragma once
+
+#include "jobs.h"
+#include "weight.h"
+
+namespace megamoe::cuda {
+
+struct W4A4Params {
+  Weight w;                  // nvfp4, an expert a matrix
+  const std::uint8_t* codes;  // [R, K/2]
+  const std::uint8_t* sf;     // [R, K/16]
+  const float* rowScale;      // [R] or null
+  const float* alpha;         // [experts*parts]
+  std::int64_t parts;
+  float* out;  // [R, N]
+  // Where row r of the product goes: out row r, or with `groups` above 1 (a dense linear, whose groups are experts of
+  // `m` rows) row r % m, group r / m of [m, groups, N].
+  std::int64_t groups, m;
+};
+
+// Word by word, with scalar instructions: any shape. What the fast kernels are compared with.
+void w4a4Plain(const Launch& l, const W4A4Params& p, const Job* jobs, std::int64_t mostJobs);
+
+// Rows that a job of w4a4Plain may have.
+constexpr int kPlainJobRows = 8;
+
+}  // namespace megamoe::cuda

@@ -1,0 +1,65 @@
+import type { AddonBase } from '@megamoe/native-kit';
+import type { HostArray, OpName } from '@megamoe/ops';
+
+/** A GPU that is open, held by the addon. */
+export interface NativeDevice {
+  readonly device: never;
+}
+
+/** What there is to compute on. */
+export interface Machine {
+  /** GPUs that can be used; 0 when `error` says why there are none. */
+  readonly devices: number;
+  /** Name of the error of CUDA, or empty. */
+  readonly error: string;
+  readonly message: string;
+  /** The CUDA that the driver knows, as 13000; 0 without a driver. */
+  readonly driverVersion: number;
+  /** The CUDA that the addon was built with. */
+  readonly runtimeVersion: number;
+}
+
+/** One GPU. */
+export interface NativeDeviceInfo {
+  readonly name: string;
+  /** Compute capability. */
+  readonly major: number;
+  readonly minor: number;
+  readonly multiprocessors: number;
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  readonly l2Bytes: number;
+  /** Whether the addon has code for it. */
+  readonly hasCode: boolean;
+}
+
+/** What a kernel found in data: operation, kind, index; null: nothing. */
+export type NativeDataFailure = readonly [operation: number, kind: number, index: number] | null;
+
+/** A function that launches kernels: the device, the operation's number, and numbers in order; addresses are numbers too. */
+export type NativeOp = (device: NativeDevice, operation: number, ...args: number[]) => void;
+
+/** Operations of the list; products are a function for inputs as they are and one for quantized ones. */
+type NativeOps = Readonly<
+  Record<Exclude<OpName, 'groupedGemm'> | 'groupedFloat' | 'groupedW4A4' | 'linearW4A4', NativeOp>
+>;
+
+/** Functions of the addon; native/bindings has the other side. */
+export interface CudaAddon extends AddonBase, NativeOps {
+  machine(): Machine;
+  deviceInfo(index: number): NativeDeviceInfo;
+  openDevice(index: number): NativeDevice;
+  /** Frees all that was allocated there. Twice is fine. */
+  closeDevice(device: NativeDevice): void;
+  /** Address of memory of zeros. */
+  alloc(device: NativeDevice, bytes: number): number;
+  free(device: NativeDevice, address: number): void;
+  upload(device: NativeDevice, to: number, data: HostArray, from: number, bytes: number): void;
+  download(device: NativeDevice, from: number, data: HostArray, at: number, bytes: number): NativeDataFailure;
+  copy(device: NativeDevice, to: number, from: number, bytes: number): void;
+  synchronize(device: NativeDevice): NativeDataFailure;
+  beginStep(device: NativeDevice): void;
+  memory(device: NativeDevice): { readonly bytes: number; readonly allocations: number };
+  /** For tests: the device fails as hardware does. */
+  lose(device: NativeDevice): void;
+}

@@ -1,0 +1,6 @@
+export { createCudaBackend } from './create';
+export type { CudaBackend, CudaOptions } from './create';
+export { cudaReport } from './machine';
+export type { CudaReport, GpuInfo } from './machine';
+export { cudaAddonInfo } from './binding';
+export { DeviceError } from './errors';

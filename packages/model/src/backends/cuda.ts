@@ -1,0 +1,50 @@
+import { UnsupportedError, type LogitsScan } from '@megamoe/core';
+import { createLogitsScan } from '@megamoe/gemm-native';
+import type { Backend } from '@megamoe/ops';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+/** What this machine has for the `cuda` backend. */
+export interface CudaState {
+  readonly available: boolean;
+  /** One line for people: the GPU that would be taken, or why there is none. */
+  readonly reason: string;
+}
+
+/** What is used of `@megamoe/cuda`: nobody depends on it, so it is found by its name, where it is installed. */
+interface CudaPackage {
+  createCudaBackend(options: { readonly device?: number; readonly logitsScan?: LogitsScan | null }): Backend;
+  cudaReport(): CudaState;
+}
+
+const NAME = '@megamoe/cuda';
+
+/** The package, or why there is none. */
+function load(): CudaPackage | string {
+  const places = [import.meta.url, process.argv[1], join(process.cwd(), 'index.js')];
+  let why = 'is not installed: npm install @megamoe/cuda';
+  for (const place of places) {
+    if (place === undefined || place === '') continue;
+    try {
+      return createRequire(place)(NAME) as CudaPackage;
+    } catch (error) {
+      const { code, message } = error as { code?: unknown; message?: unknown };
+      if (code === 'ERR_REQUIRE_ESM') return 'needs Node 20.19, 22.12 or newer';
+      if (code !== 'MODULE_NOT_FOUND') why = `does not load: ${String(message).split('\n', 1)[0]!}`;
+    }
+  }
+  return why;
+}
+
+/** Whether there is a GPU to compute on, and which, or why not. Never throws. */
+export function cudaReport(): CudaState {
+  const found = load();
+  return typeof found === 'string' ? { available: false, reason: `${NAME} ${found}` } : found.cudaReport();
+}
+
+/** The backend on a GPU. @throws UnsupportedError that says what is missing */
+export function createCuda(device: number | undefined): Backend {
+  const found = load();
+  if (typeof found === 'string') throw new UnsupportedError(`createBackend: no "cuda" backend here: ${NAME} ${found}`);
+  return found.createCudaBackend({ logitsScan: createLogitsScan(), ...(device !== undefined && { device }) });
+}
