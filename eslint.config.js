@@ -14,6 +14,7 @@ const ARROWS = {
   ops: ['core'],
   'gemm-native': ['core', 'native-kit', 'ops'],
   attention: ['core', 'native-kit', 'ops'],
+  cuda: ['core', 'native-kit', 'ops'],
   checkpoint: ['core', 'nvfp4-quant'],
   chat: ['core'],
   hub: ['core'],
@@ -35,7 +36,7 @@ const ARROWS = {
 };
 
 /** What tests of a package may import besides: whose backends the judge is tried on, and a tokenizer for prompts. */
-const TEST_ARROWS = { verify: ['model'], chat: ['checkpoint'] };
+const TEST_ARROWS = { verify: ['model'], chat: ['checkpoint'], cuda: ['attention', 'gemm-native'] };
 
 const arrowRule = (allowed, extra = []) => ({
   'no-restricted-imports': [

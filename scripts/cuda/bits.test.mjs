@@ -76,7 +76,9 @@ describe('staging and W4A4 products have the bits of the CPU', () => {
         sameBits(got.out.subarray(0, rows * n), want.out.subarray(0, rows * n), 'product');
         for (let j = rows * n; j < got.out.length; j++)
           if (!Number.isNaN(got.out[j])) throw new Error(`a row that no expert has was written, at ${j}`);
-        note(`E ${numExperts} N ${n} K ${k} rows ${rows}: 0 of ${rows * n} differ, sha256 ${digest(got.out.subarray(0, rows * n))}`);
+        note(
+          `E ${numExperts} N ${n} K ${k} rows ${rows}: 0 of ${rows * n} differ, sha256 ${digest(got.out.subarray(0, rows * n))}`,
+        );
       });
     }
   }
@@ -105,8 +107,23 @@ describe('staging and W4A4 products have the bits of the CPU', () => {
         const [n, k, rows] = [64, 128, 19];
         const data = { codes: r.bytes((groups * n * k) / 2), sf: r.bytes((groups * n * k) / 16, 127) };
         const weightGlobalDecodeScale = Float32Array.of(0.01, 0.02);
-        const source = { n, k, groups, dtype: 'nvfp4', parts: 2, weightGlobalDecodeScale, inputGlobalDecodeScale, data };
-        const args = { w: (b) => b.packLinear(source), x: r.floats(rows * groups * k), rows, inputs: 'nvfp4', out: nans(rows * groups * n) };
+        const source = {
+          n,
+          k,
+          groups,
+          dtype: 'nvfp4',
+          parts: 2,
+          weightGlobalDecodeScale,
+          inputGlobalDecodeScale,
+          data,
+        };
+        const args = {
+          w: (b) => b.packLinear(source),
+          x: r.floats(rows * groups * k),
+          rows,
+          inputs: 'nvfp4',
+          out: nans(rows * groups * n),
+        };
         sameBits(call(gpu, 'linear', args).out, call(host, 'linear', args).out, 'linear');
       });
 
@@ -115,7 +132,15 @@ describe('staging and W4A4 products have the bits of the CPU', () => {
     const [n, k, counts] = [32, 256, [3, 0, 40]];
     const pack = expertsOf(r, { numExperts: 3, n, k, parts: 1 });
     const gateUp = r.floats(45 * 2 * k, 4);
-    const job = { pack, gateUp, k, counts, scale: Float32Array.of(0.001, 0.002, 0.004), alpha: Float32Array.of(1, 1, 1), n };
+    const job = {
+      pack,
+      gateUp,
+      k,
+      counts,
+      scale: Float32Array.of(0.001, 0.002, 0.004),
+      alpha: Float32Array.of(1, 1, 1),
+      n,
+    };
     const [got, want] = [run(gpu, job), run(model.createBackend({ backend: 'js' }), job)];
     const rows = sum(counts);
     // exp may differ by an ulp of float64 between machines: codes next to a rounding boundary could then differ.

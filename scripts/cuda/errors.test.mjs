@@ -21,7 +21,10 @@ async function ask(m) {
 describe('errors', () => {
   it('a device index that is not there', () => {
     const error = thrown(() => cuda.createCudaBackend({ device: 99 }));
-    assert.match(`${error.code} ${error.message}`, /ERR_UNSUPPORTED createCudaBackend: "device" 99 is not there; there are: 0 \(/);
+    assert.match(
+      `${error.code} ${error.message}`,
+      /ERR_UNSUPPORTED createCudaBackend: "device" 99 is not there; there are: 0 \(/,
+    );
     assert.match(thrown(() => cuda.createCudaBackend({ device: -1 })).message, /"device" must be an integer/);
   });
 
@@ -29,7 +32,10 @@ describe('errors', () => {
     const before = free();
     const gpu = cuda.createCudaBackend();
     const error = thrown(() => gpu.alloc('f32', [2 ** 39]));
-    assert.match(`${error.code} ${error.reason} ${error.message}`, /ERR_DEVICE memory alloc: no memory left on the GPU/);
+    assert.match(
+      `${error.code} ${error.reason} ${error.message}`,
+      /ERR_DEVICE memory alloc: no memory left on the GPU/,
+    );
     const x = gpu.tensor(Float32Array.of(1, 2, 3));
     const out = new Float32Array(3);
     gpu.download(x, 0, 3, out, 0);
@@ -43,9 +49,18 @@ describe('errors', () => {
   it('tensors of another backend, of the wrong type, disposed, or too short', () => {
     const [a, b] = [cuda.createCudaBackend(), cuda.createCudaBackend()];
     const x = a.alloc('f32', [4]);
-    assert.match(thrown(() => b.add({ out: b.alloc('f32', [4]), x, n: 4 })).message, /add: "x" is a tensor of another backend/);
-    assert.match(thrown(() => a.add({ out: a.alloc('i32', [4]), x, n: 4 })).message, /add: "out" must be a tensor of f32, got i32/);
-    assert.match(thrown(() => a.add({ out: a.alloc('f32', [3]), x, n: 4 })).message, /add: "out" must hold at least n = 4/);
+    assert.match(
+      thrown(() => b.add({ out: b.alloc('f32', [4]), x, n: 4 })).message,
+      /add: "x" is a tensor of another backend/,
+    );
+    assert.match(
+      thrown(() => a.add({ out: a.alloc('i32', [4]), x, n: 4 })).message,
+      /add: "out" must be a tensor of f32, got i32/,
+    );
+    assert.match(
+      thrown(() => a.add({ out: a.alloc('f32', [3]), x, n: 4 })).message,
+      /add: "out" must hold at least n = 4/,
+    );
     assert.match(thrown(() => a.add({ out: x.view(1, 3), x, n: 3 })).message, /add: "out" must not overlap "x"/);
     x.dispose();
     x.dispose();
@@ -69,7 +84,10 @@ describe('errors', () => {
     gpu.upload(window, pages[0] * 64 * width, new Float32Array(width).fill(NaN), 0, width);
     let error;
     try {
-      m.forward([{ sequence: bad, tokenIds: [5] }, { sequence: good, tokenIds: ids }]);
+      m.forward([
+        { sequence: bad, tokenIds: [5] },
+        { sequence: good, tokenIds: ids },
+      ]);
     } catch (e) {
       error = e;
     }
@@ -84,7 +102,10 @@ describe('errors', () => {
   });
 
   it('two models on one GPU', async () => {
-    const [a, b] = await Promise.all([model.loadModel(TINY, { backend: 'cuda' }), model.loadModel(TINY, { backend: 'cuda', activations: 'float' })]);
+    const [a, b] = await Promise.all([
+      model.loadModel(TINY, { backend: 'cuda' }),
+      model.loadModel(TINY, { backend: 'cuda', activations: 'float' }),
+    ]);
     const [x, y] = await Promise.all([ask(a), ask(b)]);
     assert.match(x, /^ Paris/);
     assert.match(y, /^ Paris/);
@@ -107,25 +128,34 @@ describe('errors', () => {
     assert.ok(first - last < 32e6, `free memory fell from ${first} to ${last}`);
   });
 
-  it('a lost GPU: one named error, and a new model works', async () => {
+  it('a lost GPU: named errors from then on, and the process goes on without it', async () => {
     const gpu = cuda.createCudaBackend();
     const m = await model.loadModel(TINY, { backend: gpu });
     await ask(m);
     gpu.simulateLoss();
-    let error;
-    try {
+    const step = () => {
       m.forward([{ sequence: m.createSequence({ maxTokens: 8 }), tokenIds: [1, 2] }]);
       gpu.synchronize();
-    } catch (e) {
-      error = e;
-    }
+    };
+    const error = thrown(step);
     assert.equal(error?.code, 'ERR_DEVICE');
     assert.equal(error.reason, 'lost');
     note(`a lost GPU: ${error.message}`);
+    assert.equal(thrown(step)?.reason, 'lost');
     m.dispose();
     gpu.dispose();
-    const again = await model.loadModel(TINY, { backend: 'cuda' });
-    assert.match(await ask(again), /^ Paris/);
-    again.dispose();
+    const host = await model.loadModel(TINY, { backend: 'cpu' });
+    assert.match(await ask(host), /^ Paris/);
+    host.dispose();
+    let after = 'can be used again in this process';
+    try {
+      const again = await model.loadModel(TINY, { backend: 'cuda' });
+      assert.match(await ask(again), /^ Paris/);
+      again.dispose();
+    } catch (e) {
+      assert.match(`${e.code}`, /ERR_UNSUPPORTED|ERR_DEVICE/);
+      after = `cannot be used again in this process: ${e.message}`;
+    }
+    note(`after the loss the GPU ${after}`);
   });
 });

@@ -12,10 +12,21 @@ function readTensors(file) {
   const header = JSON.parse(bytes.subarray(8, 8 + length).toString('utf8'));
   delete header.__metadata__;
   return new Map(
-    Object.entries(header).map(([name, { dtype, data_offsets: [from, to] }]) => {
-      const part = bytes.buffer.slice(bytes.byteOffset + 8 + length + from, bytes.byteOffset + 8 + length + to);
-      return [name, dtype === 'I32' ? new Int32Array(part) : dtype === 'F32' ? new Float32Array(part) : new Uint8Array(part)];
-    }),
+    Object.entries(header).map(
+      ([
+        name,
+        {
+          dtype,
+          data_offsets: [from, to],
+        },
+      ]) => {
+        const part = bytes.buffer.slice(bytes.byteOffset + 8 + length + from, bytes.byteOffset + 8 + length + to);
+        return [
+          name,
+          dtype === 'I32' ? new Int32Array(part) : dtype === 'F32' ? new Float32Array(part) : new Uint8Array(part),
+        ];
+      },
+    ),
   );
 }
 
@@ -49,7 +60,9 @@ describe('tiny', () => {
   it('logits beside the CPU, and the same bits however a prompt is cut and whoever is beside', async () => {
     const m = await model.loadModel(TINY, { backend: 'cuda' });
     const host = await model.loadModel(TINY, { backend: 'cpu' });
-    const ids = [...m.tokenizer.encode('The capital of France is Paris, and the capital of Italy is Rome. '.repeat(6))].slice(0, 90);
+    const ids = [
+      ...m.tokenizer.encode('The capital of France is Paris, and the capital of Italy is Rome. '.repeat(6)),
+    ].slice(0, 90);
     const whole = await logitsOf(m, ids, [ids.length]);
     const want = await logitsOf(host, ids, [ids.length]);
     note(`tiny W4A4: logits differ by at most ${maxAbs(whole, want).toExponential(2)} from the CPU`);
@@ -57,9 +70,16 @@ describe('tiny', () => {
     assert.equal(maxAbs(cut, whole), 0, 'cut');
     const sequences = [0, 1, 2, 3].map(() => m.createSequence({ maxTokens: 100 }));
     const v = m.config.vocabSize;
-    const batch = m.forward(sequences.map((sequence, i) => ({ sequence, tokenIds: ids.slice(0, 20 + 7 * i) })), { logits: 'last' });
+    const batch = m.forward(
+      sequences.map((sequence, i) => ({ sequence, tokenIds: ids.slice(0, 20 + 7 * i) })),
+      { logits: 'last' },
+    );
     for (let i = 0; i < 4; i++)
-      assert.equal(maxAbs(batch.subarray(i * v, (i + 1) * v), whole.subarray((19 + 7 * i) * v, (20 + 7 * i) * v)), 0, `sequence ${i}`);
+      assert.equal(
+        maxAbs(batch.subarray(i * v, (i + 1) * v), whole.subarray((19 + 7 * i) * v, (20 + 7 * i) * v)),
+        0,
+        `sequence ${i}`,
+      );
     sequences.forEach((s) => s.dispose());
     m.dispose();
     host.dispose();
@@ -86,7 +106,9 @@ describe('the trained model beside Hugging Face', () => {
       const off = maxAbs(all.subarray(all.length - m.config.vocabSize), golden.get(`w4a16.${id}.last_logits`));
       worst = Math.max(worst, off);
     }
-    note(`tiny W4A16: last logits of ${prompts.length} prompts differ by at most ${worst.toExponential(2)} from Hugging Face`);
+    note(
+      `tiny W4A16: last logits of ${prompts.length} prompts differ by at most ${worst.toExponential(2)} from Hugging Face`,
+    );
     assert.ok(worst < 1e-3, `off by ${worst}`);
     m.dispose();
   });
@@ -118,7 +140,9 @@ describe('micro models beside Hugging Face', () => {
         const want = golden.get('logits');
         if (want !== undefined && want.length === got.length) {
           const worst = maxAbs(got, want);
-          note(`${dir.split('/').at(-1)}: logits differ by at most ${worst.toExponential(2)} from Hugging Face's float32`);
+          note(
+            `${dir.split('/').at(-1)}: logits differ by at most ${worst.toExponential(2)} from Hugging Face's float32`,
+          );
           assert.ok(worst < 1e-3, `logits are off by ${worst}`);
         }
         m.dispose();
@@ -132,11 +156,21 @@ describe('every operation, by the reference', () => {
         const source = checkpoint.openCheckpoint(dir);
         const backend = cuda.createCudaBackend();
         const tokenIds = Array.from({ length: 150 }, (_, i) => (i * 37 + 11) % source.config.vocabSize);
-        const result = await verify.verifyBackend({ source, backend, tokenIds, decode: 3, maxChunk: 96, keepGoing: true, ...options });
+        const result = await verify.verifyBackend({
+          source,
+          backend,
+          tokenIds,
+          decode: 3,
+          maxChunk: 96,
+          keepGoing: true,
+          ...options,
+        });
         for (const f of result.findings.slice(0, 8)) note(verify.findingText(f));
         backend.dispose();
         source.close();
         assert.equal(result.findings.length, 0, `${result.findings.length} findings`);
-        note(`${dir.split('/').at(-1)} ${JSON.stringify(options)}: ${result.ops.length} operations of layers are within their bounds`);
+        note(
+          `${dir.split('/').at(-1)} ${JSON.stringify(options)}: ${result.ops.length} operations of layers are within their bounds`,
+        );
       });
 });

@@ -82,11 +82,17 @@ export const sevens = (n) => new Int32Array(n).fill(-7);
 /** Every bit is the same; NaN is NaN. */
 export function sameBits(got, want, what) {
   assert.equal(got.length, want.length, what);
-  const [a, b] = [got, want].map((v) => (v instanceof Float32Array ? new Uint32Array(v.buffer, v.byteOffset, v.length) : v));
+  const [a, b] = [got, want].map((v) =>
+    v instanceof Float32Array ? new Uint32Array(v.buffer, v.byteOffset, v.length) : v,
+  );
   let differ = 0;
   let first = -1;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i] && differ++ === 0) first = i;
-  assert.equal(differ, 0, `${what}: ${differ} of ${a.length} differ, the first at ${first}: ${got[first]} for ${want[first]}`);
+  assert.equal(
+    differ,
+    0,
+    `${what}: ${differ} of ${a.length} differ, the first at ${first}: ${got[first]} for ${want[first]}`,
+  );
 }
 
 /** Within `limit` of the largest magnitude. */
@@ -107,4 +113,7 @@ export function close(got, want, limit, what) {
 
 /** A short digest, to compare with another machine's. */
 export const digest = (v) =>
-  createHash('sha256').update(new Uint8Array(v.buffer, v.byteOffset, v.byteLength)).digest('hex').slice(0, 16);
+  createHash('sha256')
+    .update(new Uint8Array(v.buffer, v.byteOffset, v.byteLength))
+    .digest('hex')
+    .slice(0, 16);

@@ -22,6 +22,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   '@megamoe/native-kit': 40,
   '@megamoe/gemm-native': 150, // with the C++ sources
   '@megamoe/attention': 90,
+  '@megamoe/cuda': 90, // with the CUDA sources
   '@megamoe/checkpoint': 72, // every published layout, and the schema library within
   '@megamoe/model': 70, // backends, sequences and the engine
   '@megamoe/server': 80, // two protocols, and the schema library within
@@ -39,6 +40,7 @@ const NAMES = [
   'chat',
   'checkpoint',
   'core',
+  'cuda',
   'gemm-native',
   'hub',
   'layers',

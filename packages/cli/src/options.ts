@@ -67,6 +67,7 @@ export interface ModelOptions {
   readonly threads?: number | undefined;
   readonly isa: NonNullable<BackendOptions['isa']>;
   readonly activations: 'nvfp4' | 'float';
+  readonly device?: number | undefined;
   readonly floatInputs?: 'f32' | 'bf16' | undefined;
   readonly memory?: number | undefined;
 }
@@ -87,6 +88,11 @@ export function addModelOptions(command: Command, { tuning = true }: { readonly 
   addModelOption(command)
     .addOption(
       new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu', 'cuda']).default('auto'),
+    )
+    .option(
+      '--device <n>',
+      'GPU of the cuda backend, as nvidia-smi counts them (default: the first)',
+      integer(0, 2 ** 20),
     )
     .option('--threads <n>', 'threads of the cpu backend (default: all processors)', integer(1, MAX_THREADS))
     .addOption(new Option('--isa <name>', 'instruction set of the cpu backend').choices([...ISAS]).default('auto'))
@@ -109,11 +115,13 @@ export function addModelOptions(command: Command, { tuning = true }: { readonly 
 }
 
 /** What {@link addModelOptions} asked for, as the model package takes it. */
-export function loadOptions({ backend, threads, isa, activations, floatInputs, memory }: ModelOptions): LoadOptions {
+export function loadOptions(o: ModelOptions): LoadOptions {
+  const { backend, device, threads, isa, activations, floatInputs, memory } = o;
   return {
     backend,
     isa,
     activations,
+    ...(device === undefined ? {} : { device }),
     ...(threads === undefined ? {} : { threads }),
     ...(floatInputs === undefined ? {} : { floatInputs }),
     ...(memory === undefined ? {} : { memoryLimit: memory }),

@@ -55,6 +55,16 @@ export interface CudaAddon extends AddonBase, NativeOps {
   alloc(device: NativeDevice, bytes: number): number;
   free(device: NativeDevice, address: number): void;
   upload(device: NativeDevice, to: number, data: HostArray, from: number, bytes: number): void;
+  /** Rows `[row0, row0 + rows)` of NVFP4 weights, linear, into packed ones (native/kernels/packed.h). */
+  putPacked(
+    device: NativeDevice,
+    to: number,
+    k: number,
+    row0: number,
+    rows: number,
+    codes: HostArray,
+    sf: HostArray,
+  ): void;
   download(device: NativeDevice, from: number, data: HostArray, at: number, bytes: number): NativeDataFailure;
   copy(device: NativeDevice, to: number, from: number, bytes: number): void;
   synchronize(device: NativeDevice): NativeDataFailure;

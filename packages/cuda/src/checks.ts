@@ -44,7 +44,8 @@ function deviceChecks(device: Device): KindChecks {
     tensor(fn, arg, v, dtype, formula, want) {
       DeviceTensor.addressOf(fn, arg, v as unknown as DeviceTensor, device);
       const tensor = v as unknown as DeviceTensor;
-      if (tensor.dtype !== dtype) throw new KindError(`${fn}: "${arg}" must be a tensor of ${dtype}, got ${tensor.dtype}`);
+      if (tensor.dtype !== dtype)
+        throw new KindError(`${fn}: "${arg}" must be a tensor of ${dtype}, got ${tensor.dtype}`);
       if (tensor.length < want) tooShort(fn, arg, tensor, formula, want);
     },
     tooShort: (fn, arg, v, formula, want) => tooShort(fn, arg, v, formula, want),

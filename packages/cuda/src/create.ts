@@ -1,4 +1,13 @@
-import { checkInteger, checkKind, checkObject, describe, KindError, newArray, plainView, type LogitsScan } from '@megamoe/core';
+import {
+  checkInteger,
+  checkKind,
+  checkObject,
+  describe,
+  KindError,
+  newArray,
+  plainView,
+  type LogitsScan,
+} from '@megamoe/core';
 import { bytesOf, type Backend, type Dtype, type HostArray, type RopeHandle, type Tensor } from '@megamoe/ops';
 import { DeviceCache } from './cache';
 import { Device } from './device';

@@ -54,7 +54,11 @@ export class Device {
   /** Memory of zeros. @throws DeviceError where there is none left */
   alloc(fn: string, bytes: number): Memory {
     const device = this.#open(fn);
-    return new Memory(this, this.#trying(fn, () => this.addon.alloc(device, bytes)), bytes);
+    return new Memory(
+      this,
+      this.#trying(fn, () => this.addon.alloc(device, bytes)),
+      bytes,
+    );
   }
 
   /** Memory with a copy of `data`. */
@@ -72,6 +76,12 @@ export class Device {
   upload(fn: string, to: number, data: HostArray, from: number, bytes: number): void {
     const device = this.#open(fn);
     this.#trying(fn, () => this.addon.upload(device, to, data, from, bytes));
+  }
+
+  /** Rows of NVFP4 weights, linear, into packed ones. */
+  putPacked(fn: string, to: number, k: number, row0: number, rows: number, codes: HostArray, sf: HostArray): void {
+    const device = this.#open(fn);
+    this.#trying(fn, () => this.addon.putPacked(device, to, k, row0, rows, codes, sf));
   }
 
   /** Copies to byte `at` of an array on, after all earlier work. @throws ValueError for data that an operation could not use */

@@ -6,8 +6,8 @@ export class DeviceError extends Error {
   constructor(
     message: string,
     /**
-     * `memory`: it has no more; what was to be made was not, the rest stands. `lost`: nothing can run there before every backend on it has been
-     * disposed; what lay in its memory is gone. `refused`: anything else that the driver said no to.
+     * `memory`: it has no more; what was to be made was not, the rest stands. `lost`: nothing can run there before the process is
+     * started again; what lay in its memory is gone. `refused`: anything else that the driver said no to.
      */
     readonly reason: 'memory' | 'lost' | 'refused',
     options?: ErrorOptions,
@@ -28,12 +28,16 @@ export function deviceError(error: unknown, doing: string): unknown {
   const { cudaError, isLost, message } = error as RuntimeFailure;
   if (cudaError === undefined) return error;
   if (cudaError === 'cudaErrorMemoryAllocation')
-    return new DeviceError(`${doing}: no memory left on the GPU; load a smaller model, or fewer tokens at a time`, 'memory', {
-      cause: error,
-    });
+    return new DeviceError(
+      `${doing}: no memory left on the GPU; load a smaller model, or fewer tokens at a time`,
+      'memory',
+      {
+        cause: error,
+      },
+    );
   if (isLost === true)
     return new DeviceError(
-      `${doing}: the GPU is lost to this process, in ${message}; dispose of all that uses it, and load again`,
+      `${doing}: the GPU is lost to this process (${message}); start the process again to use it`,
       'lost',
       { cause: error },
     );

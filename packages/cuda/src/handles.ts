@@ -1,4 +1,15 @@
-import { checkInteger, checkKind, checkObject, checkOneOf, checkPositive, describe, KindError, plainView, UnsupportedError, ValueError } from '@megamoe/core';
+import {
+  checkInteger,
+  checkKind,
+  checkObject,
+  checkOneOf,
+  checkPositive,
+  describe,
+  KindError,
+  plainView,
+  UnsupportedError,
+  ValueError,
+} from '@megamoe/core';
 import type { CompressorHandle, RopeHandle, RopeSpec, RouterHandle, RouteSpec } from '@megamoe/ops';
 import type { Device, Memory } from './device';
 import { inverseFrequencies } from './rope';

@@ -91,10 +91,14 @@ export function cudaReport(): CudaReport {
  * The addon and the GPU that a backend is to use: the one asked for, or the first that can be used.
  * @throws UnsupportedError that says what is missing
  */
-export function chooseGpu(fn: string, device: number | undefined): { readonly addon: CudaAddon; readonly gpu: GpuInfo } {
+export function chooseGpu(
+  fn: string,
+  device: number | undefined,
+): { readonly addon: CudaAddon; readonly gpu: GpuInfo } {
   const { addon } = loadCudaAddon();
   const report = cudaReport();
-  if (addon === undefined || report.gpus.length === 0) throw new UnsupportedError(`${fn}: no GPU to compute on: ${report.reason}`);
+  if (addon === undefined || report.gpus.length === 0)
+    throw new UnsupportedError(`${fn}: no GPU to compute on: ${report.reason}`);
   if (device !== undefined && device >= report.gpus.length) {
     const there = report.gpus.map(({ index, name }) => `${index} (${name})`).join(', ');
     throw new UnsupportedError(`${fn}: "device" ${device} is not there; there are: ${there}`);

@@ -45,7 +45,11 @@ function checkStaging(fn: string, a: Args<'stage'> | Args<'swigluStage'>, arg: s
 }
 
 /** Whether what is staged can be multiplied with the weights. */
-function checkProduct(w: DeviceExperts, staged: DeviceStaged, { slots, alpha, expertOffsets }: Args<'groupedGemm'>): void {
+function checkProduct(
+  w: DeviceExperts,
+  staged: DeviceStaged,
+  { slots, alpha, expertOffsets }: Args<'groupedGemm'>,
+): void {
   const fn = 'groupedGemm';
   checkLength(fn, 'expertOffsets', expertOffsets, 'numExperts', w.numExperts);
   if (staged.k === 0) throw new ValueError(`${fn}: "staged" is empty: stage rows into it first`);
@@ -83,8 +87,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       const { table, ids, rows, repeat, out } = checked('embed', a);
       if (table.groups !== 1) throw new ShapeError(`embed: "table" must have one group, got ${table.groups}`);
       if (table.dtype === 'nvfp4') throw new ValueError('embed: "table" must be one of fp8, bf16, f32, got nvfp4');
-      if (rows > 0)
-        device.run('embed', addon.embed, ...(table as DeviceLinear).native, at(ids), rows, repeat, at(out));
+      if (rows > 0) device.run('embed', addon.embed, ...(table as DeviceLinear).native, at(ids), rows, repeat, at(out));
     },
     rmsNorm(a) {
       const { x, rows, d, weight, eps, out } = checked('rmsNorm', a);
@@ -120,7 +123,10 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
         device.run('gatherRows', addon.gatherRows, at(x), Math.floor(x.length / d), d, at(index), rows, at(out));
     },
     hcPre(a) {
-      const { streams, rows, hc, d, fn, base, gain, rmsNormEps, hcEps, iters, post, comb, collapsed } = checked('hcPre', a);
+      const { streams, rows, hc, d, fn, base, gain, rmsNormEps, hcEps, iters, post, comb, collapsed } = checked(
+        'hcPre',
+        a,
+      );
       if (rows === 0) return;
       const input = [at(streams), rows, hc, d, at(fn), at(base), at(gain), rmsNormEps, hcEps];
       device.run('hcPre', addon.hcPre, ...input, iters, at(post), at(comb), at(collapsed));
@@ -146,7 +152,17 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       if (rows === 0) return;
       const table = hashed ? [at(tokenIds), at(tid2eid), tid2eid.length / router.topk] : [0, 0, 0];
       const biased = hashed ? 0 : at(bias);
-      device.run('route', addon.route, ...router.native, at(logits), rows, biased, ...table, at(topkIds), at(topkWeights));
+      device.run(
+        'route',
+        addon.route,
+        ...router.native,
+        at(logits),
+        rows,
+        biased,
+        ...table,
+        at(topkIds),
+        at(topkWeights),
+      );
     },
     assignSlots(a) {
       const { topkIds, rows, topk, numExperts, expertOffsets, slotToken, tokenSlots } = checked('assignSlots', a);
@@ -160,8 +176,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       checkStaging('stage', a, 'k', k);
       const to = target('stage', a, k);
       const from = [at(x), Math.floor(x.length / k), k, at(slotToken)];
-      if (slots > 0)
-        device.run('stage', addon.stage, ...from, at(expertOffsets), expertOffsets.length, slots, ...to);
+      if (slots > 0) device.run('stage', addon.stage, ...from, at(expertOffsets), expertOffsets.length, slots, ...to);
       (a.staged as DeviceStaged).fill(slots, k, inputs, globalDecodeScale === null);
     },
     swigluStage(a) {
@@ -211,7 +226,15 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       const { spec, window } = cache.memory[layer]!;
       checkWidth('writeWindow', 'd', d, layer, 'headDim', spec.headDim);
       if (any)
-        device.run('writeWindow', addon.writeWindow, ...step.native, ...step.pages('window'), d, at(kv), window.address);
+        device.run(
+          'writeWindow',
+          addon.writeWindow,
+          ...step.native,
+          ...step.pages('window'),
+          d,
+          at(kv),
+          window.address,
+        );
     },
     compress(a) {
       const fn = 'compress';
@@ -227,7 +250,17 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       checkWidth(fn, 'weights.norm.length', weights.normLength, layer, word, dim);
       if (!any) return;
       const pages = [...step.pages(`open${ratio}`), ...step.pages(`entries${ratio}`)];
-      const inputs = [width, dim, at(kv), at(gate), weights.ape, weights.norm, eps, step.rope.address, step.rope.ropeDim];
+      const inputs = [
+        width,
+        dim,
+        at(kv),
+        at(gate),
+        weights.ape,
+        weights.norm,
+        eps,
+        step.rope.address,
+        step.rope.ropeDim,
+      ];
       const memory = [openKv.address, openGate.address, entries.address];
       device.run(fn, addon.compress, ...step.native, ratio, ...pages, ...inputs, ...memory);
     },

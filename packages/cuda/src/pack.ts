@@ -12,7 +12,7 @@ import {
   takeRows,
   type RowArrays,
 } from './source-checks';
-import { DeviceExperts, DeviceLinear, WeightMemory } from './weights';
+import { DeviceExperts, DeviceLinear, TILE_ROWS, WeightMemory } from './weights';
 
 /** Bytes of a dense weight that are read at a time. */
 const READ_BYTES = 8e6;
@@ -21,8 +21,12 @@ const READ_BYTES = 8e6;
 const ELEMENT_BYTES: Readonly<Record<WeightFormat, number>> = { f32: 4, bf16: 2, fp8: 1, nvfp4: 0.5 };
 
 /** Copies rows from row `row0` of all on. */
-function put(fn: string, device: Device, { native }: WeightMemory, row0: number, rows: number, from: RowArrays): void {
-  const [, , , , data, scales] = native;
+function put(fn: string, device: Device, memory: WeightMemory, row0: number, rows: number, from: RowArrays): void {
+  const [, , , k, data, scales] = memory.native;
+  if (memory.isPacked) {
+    device.putPacked(fn, data!, k!, row0, rows, from.data, from.scales!);
+    return;
+  }
   const { byteLength } = from.data;
   device.upload(fn, data! + (row0 * byteLength) / rows, from.data, 0, byteLength);
   if (from.scales === null) return;
@@ -47,10 +51,10 @@ export function packLinear(device: Device, given: LinearSource): DeviceLinear {
   const rowsOf = (got: unknown): unknown => (dtype === 'f32' || dtype === 'bf16' ? { data: got } : got);
   const all = groups * n;
   const whole = typeof data === 'function' ? null : takeRows(fn, dtype, rowsOf(data), 'groups*n', all, k);
-  const memory = new WeightMemory(fn, device, dtype, groups, n, k);
+  const memory = new WeightMemory(fn, device, dtype, groups, n, k, 1);
   try {
     if (typeof data === 'function') {
-      const most = Math.max(1, Math.floor(READ_BYTES / (k * ELEMENT_BYTES[dtype])));
+      const most = TILE_ROWS * Math.max(1, Math.floor(READ_BYTES / (TILE_ROWS * k * ELEMENT_BYTES[dtype])));
       for (let row = 0, rows = 0; row < all; row += rows) {
         rows = Math.min(most, n - (row % n)); // never across groups: that is what a source is promised
         const got = takeRows(`${fn}: data(${row}, ${rows})`, dtype, rowsOf(data(row, rows)), 'rows', rows, k);
@@ -82,7 +86,7 @@ export function packExperts(device: Device, source: ExpertsSource): DeviceExpert
   checkExpertsShape(fn, shape);
   checkFunction(fn, 'read', read);
   if (pool !== undefined) throw noPool(fn);
-  const memory = new WeightMemory(fn, device, format, numExperts, n, k);
+  const memory = new WeightMemory(fn, device, format, numExperts, n, k, parts);
   const rows = n / parts;
   try {
     for (let e = 0; e < numExperts; e++)

@@ -1,5 +1,26 @@
-import { ceilDiv, checkInteger, checkKind, checkLength, checkMultiple, checkOneOf, checkPositive, describe, KindError, plainView, ShapeError, ValueError } from '@megamoe/core';
-import type { DenseRows, Fp8Rows, HostArray, LinearSource, Nvfp4LinearSource, Nvfp4Rows, WeightFormat } from '@megamoe/ops';
+import {
+  ceilDiv,
+  checkInteger,
+  checkKind,
+  checkLength,
+  checkMultiple,
+  checkOneOf,
+  checkPositive,
+  describe,
+  KindError,
+  plainView,
+  ShapeError,
+  ValueError,
+} from '@megamoe/core';
+import type {
+  DenseRows,
+  Fp8Rows,
+  HostArray,
+  LinearSource,
+  Nvfp4LinearSource,
+  Nvfp4Rows,
+  WeightFormat,
+} from '@megamoe/ops';
 import type { ExpertsShape } from './weights';
 
 /** Formats that weights can be packed in. */
@@ -79,8 +100,7 @@ export function linearAlphas(fn: string, source: Nvfp4LinearSource, groups: numb
   const alpha = new Float32Array(groups * parts).map((_, i) => weight[i % parts]!);
   const alphaW4a4 = typeof input === 'number' ? alpha.map((scale) => scale * Math.fround(input)) : alpha;
   const bad = alphaW4a4.find((a) => !Number.isFinite(a));
-  if (bad !== undefined)
-    throw new ValueError(`${fn}: weight scale times input scale must be finite, got ${bad}`);
+  if (bad !== undefined) throw new ValueError(`${fn}: weight scale times input scale must be finite, got ${bad}`);
   return { parts, input: typeof input === 'number' ? Math.fround(input) : input, alpha, alphaW4a4 };
 }
 
@@ -135,6 +155,7 @@ export function takeRows(
   if (format === 'f32') checkKind(where, 'data', data, Float32Array);
   else checkKind(where, 'data', data, Uint16Array);
   checkLength(where, 'data', data, `${formula}*k`, rows * k);
-  const own = format === 'f32' ? plainView(data as Float32Array, Float32Array) : plainView(data as Uint16Array, Uint16Array);
+  const own =
+    format === 'f32' ? plainView(data as Float32Array, Float32Array) : plainView(data as Uint16Array, Uint16Array);
   return { data: own, scales: null };
 }

@@ -67,7 +67,8 @@ export class DeviceTensor implements Tensor {
 
   /** Where it lies. @throws KindError after dispose, and for one of another backend */
   static addressOf(fn: string, arg: string, x: Tensor, device: Device): number {
-    if (!DeviceTensor.is(x)) throw new KindError(`${fn}: "${arg}" must be a tensor of this backend, got ${describe(x)}`);
+    if (!DeviceTensor.is(x))
+      throw new KindError(`${fn}: "${arg}" must be a tensor of this backend, got ${describe(x)}`);
     if (x.#device !== device) throw new KindError(`${fn}: "${arg}" is a tensor of another backend`);
     if (x.#memory.disposed) throw new KindError(`${fn}: "${arg}" has been disposed`);
     return x.#memory.address + x.#offset;

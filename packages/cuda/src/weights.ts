@@ -12,25 +12,42 @@ export function weightBytes(format: WeightFormat, matrices: number, n: number, k
   return [size * (format === 'f32' ? 4 : 2), 0];
 }
 
+/** Format of NVFP4 weights that lie as tensor cores take them (native/kernels/packed.h): the same bytes in another order. */
+const PACKED = 4;
+
+/** Rows that are packed together. */
+export const TILE_ROWS = 16;
+
+/** Most matrices of packed weights: their products are cut into at most 65,535 jobs. */
+const MOST_PACKED = 4096;
+
+/** Whether NVFP4 weights can be packed, `rows` of them at a time. */
+const isPackable = (matrices: number, rows: number, k: number): boolean =>
+  matrices <= MOST_PACKED && rows % TILE_ROWS === 0 && k % 64 === 0;
+
 /** Memory of `matrices` weights [N, K] of one format. */
 export class WeightMemory {
   readonly #data: Memory;
   readonly #scales: Memory | null;
   readonly bytes: number;
+  readonly isPacked: boolean;
   /** format, matrices, n, k, data, scales: as the addon takes a weight. */
   readonly native: readonly number[];
 
-  constructor(fn: string, device: Device, format: WeightFormat, matrices: number, n: number, k: number) {
+  /** `parts`: into how many the n rows of a matrix are cut when they are filled. */
+  constructor(fn: string, device: Device, format: WeightFormat, matrices: number, n: number, k: number, parts: number) {
     const [data, scales] = weightBytes(format, matrices, n, k);
-    this.#data = device.alloc(fn, data);
+    this.bytes = data + scales;
+    this.isPacked = format === 'nvfp4' && isPackable(matrices, n / parts, k);
+    this.#data = device.alloc(fn, this.isPacked ? data + scales : data);
     try {
-      this.#scales = scales === 0 ? null : device.alloc(fn, scales);
+      this.#scales = scales === 0 || this.isPacked ? null : device.alloc(fn, scales);
     } catch (error) {
       this.#data.dispose();
       throw error;
     }
-    this.bytes = data + scales;
-    this.native = [FORMAT[format], matrices, n, k, this.#data.address, this.#scales?.address ?? 0];
+    const number = this.isPacked ? PACKED : FORMAT[format];
+    this.native = [number, matrices, n, k, this.#data.address, this.#scales?.address ?? 0];
   }
 
   get disposed(): boolean {

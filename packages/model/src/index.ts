@@ -38,6 +38,8 @@ export type { Sequence } from './sequence';
 export type { SavedLayer, SavedSequence } from './saved';
 export type { MemoryPlan, PlanPart } from './plan';
 export { addonInfos, createBackend, ISAS } from './backends/create';
+export { cudaReport } from './backends/cuda';
+export type { CudaState } from './backends/cuda';
 export type { AddonReport, BackendName, BackendOptions } from './backends/create';
 export { ExpertRanges, Trace } from '@megamoe/layers';
 export type {

@@ -13,6 +13,7 @@ export const PACKAGES = [
   'sampler',
   'gemm-native',
   'attention',
+  'cuda',
   'chat',
   'hub',
   'ops',

@@ -1,4 +1,4 @@
-import { addonInfos, createBackend } from '@megamoe/model';
+import { addonInfos, createBackend, cudaReport } from '@megamoe/model';
 import { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -22,9 +22,13 @@ export function doctorCommand(io: CliIo): Command {
 /** What the machine and the installation offer. */
 function diagnose() {
   const addons = addonInfos();
+  const gpu = cudaReport();
   const backends = (['js', 'cpu', 'cuda'] as const).map((name) => {
     try {
-      return { name, available: true, description: createBackend({ backend: name }).description };
+      const backend = createBackend({ backend: name });
+      const { description } = backend;
+      backend.dispose();
+      return { name, available: true, description: name === 'cuda' ? gpu.reason : description };
     } catch (e) {
       return { name, available: false, description: messageOf(e) };
     }
@@ -38,7 +42,7 @@ function diagnose() {
     memoryBytes: totalmem(),
     addons,
     backends,
-    chosen: createBackend().name,
+    chosen: gpu.available ? 'cuda' : createBackend().name,
     model: { path: model, found: existsSync(join(model, 'config.json')) },
   };
 }

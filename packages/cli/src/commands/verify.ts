@@ -77,8 +77,12 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   const reads = { '--model': flags.model, '--token-ids': flags.tokenIds };
   checkTargets('verify', reads, { '--html': flags.html }, { '--dump': flags.dump });
   const started = performance.now();
-  const { backend: name, isa, threads } = flags;
-  const backend = createBackend({ backend: name, isa, ...(threads === undefined ? {} : { threads }) });
+  const { backend: name, isa, threads, device } = flags;
+  const backend = createBackend({
+    ...{ backend: name, isa },
+    ...(threads === undefined ? {} : { threads }),
+    ...(device === undefined ? {} : { device }),
+  });
   io.err(`megamoe: backend ${backend.description}\n`);
   const source = openCheckpoint(flags.model);
   const line = new ProgressLine(io, String);

@@ -72,6 +72,43 @@ void swigluStageOp(const Napi::CallbackInfo& info) {
   stageInto(c, rows);
 }
 
+// Parts of one piece of scratch memory.
+class Arena {
+ public:
+  // Bytes of an array of n, to the next part.
+  template <class T>
+  static std::size_t bytesOf(std::int64_t n) {
+    return (static_cast<std::size_t>(n) * sizeof(T) + 255) & ~std::size_t{255};
+  }
+  explicit Arena(void* memory) : next_(static_cast<char*>(memory)) {}
+  template <class T>
+  T* take(std::int64_t n) {
+    T* part = reinterpret_cast<T*>(next_);
+    next_ += bytesOf<T>(n);
+    return part;
+  }
+
+ private:
+  char* next_;
+};
+
+// Scratch of a product: its jobs and their fragments.
+std::size_t productBytes(const W4A4Choice& choice, std::int64_t most, std::int64_t k) {
+  return Arena::bytesOf<Job>(most) + Arena::bytesOf<char>(fragmentBytes(choice, most, k));
+}
+
+void product(OpCall& c, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends, std::int64_t slots,
+             Arena& arena) {
+  const std::int64_t experts = p.w.matrices, most = mostJobs(slots, experts, choice.rows);
+  Job* jobs = arena.take<Job>(most);
+  if (choice.kernel == W4A4Kernel::plain) {
+    planJobs(c.launch, ends, experts, slots, choice.rows, p.alpha, p.parts, jobs, most);
+    w4a4Plain(c.launch, p, jobs, most);
+  } else {
+    w4a4Tiles(c.launch, p, choice, ends, slots, jobs, arena.take<char>(fragmentBytes(choice, most, p.w.k)));
+  }
+}
+
 // Jobs of at most `tile` rows, in scratch memory.
 struct Jobs {
   Job* jobs;
@@ -113,30 +150,12 @@ void groupedW4A4Op(const Napi::CallbackInfo& info) {
   p.rowScale = c.pointer<const float>();
   p.groups = 1, p.m = slots;
   p.out = c.pointer<float>();
-  const Jobs j = jobsOf(c, ends, p.w.matrices, slots, kPlainJobRows, p.alpha, p.parts);
-  w4a4Plain(c.launch, p, j.jobs, j.most);
+  const W4A4Choice choice = chooseW4A4(p.w.format == Format::packed, slots, p.w.matrices);
+  const std::int64_t most = mostJobs(slots, p.w.matrices, choice.rows);
+  Arena arena(c.device.scratch(productBytes(choice, most, p.w.k)));
+  product(c, p, choice, ends, slots, arena);
   c.done();
 }
-
-// Parts of one piece of scratch memory.
-class Arena {
- public:
-  // Bytes of an array of n, to the next part.
-  template <class T>
-  static std::size_t bytesOf(std::int64_t n) {
-    return (static_cast<std::size_t>(n) * sizeof(T) + 255) & ~std::size_t{255};
-  }
-  explicit Arena(void* memory) : next_(static_cast<char*>(memory)) {}
-  template <class T>
-  T* take(std::int64_t n) {
-    T* part = reinterpret_cast<T*>(next_);
-    next_ += bytesOf<T>(n);
-    return part;
-  }
-
- private:
-  char* next_;
-};
 
 // A dense linear with quantized inputs: its groups are experts of `rows` rows. After the weight: x, rows, alpha, parts,
 // scale of the inputs (0: each row's own), out.
@@ -151,27 +170,26 @@ void linearW4A4Op(const Napi::CallbackInfo& info) {
   const float scale = c.real();
   p.groups = groups, p.m = rows;
   p.out = c.pointer<float>();
-  const std::int64_t most = mostJobs(slots, groups, kPlainJobRows);
+  const W4A4Choice choice = chooseW4A4(p.w.format == Format::packed, slots, groups);
+  const std::int64_t most = mostJobs(slots, groups, choice.rows);
   Arena arena(c.device.scratch(Arena::bytesOf<std::int32_t>(slots) + Arena::bytesOf<std::int32_t>(groups) +
                                2 * Arena::bytesOf<float>(groups) + Arena::bytesOf<float>(slots) +
                                Arena::bytesOf<std::uint8_t>(slots * k / 2) +
-                               Arena::bytesOf<std::uint8_t>(slots * k / 16) + Arena::bytesOf<Job>(most)));
+                               Arena::bytesOf<std::uint8_t>(slots * k / 16) + productBytes(choice, most, k)));
   auto* slotRow = arena.take<std::int32_t>(slots);
   auto* ends = arena.take<std::int32_t>(groups);
   auto* scales = arena.take<float>(groups);
   auto* rowScale = arena.take<float>(slots);
   auto* codes = arena.take<std::uint8_t>(slots * k / 2);
   auto* sf = arena.take<std::uint8_t>(slots * k / 16);
-  Job* jobs = arena.take<Job>(most);
   groupRows(c.launch, rows, groups, scale, slotRow, ends, scales);
   StageRows s = {};
   s.ends = ends, s.experts = groups, s.slots = slots;
   s.x = x, s.below = slots, s.slotToken = slotRow, s.k = k;
   const bool hasOwn = scale == 0.f;
   stageNvfp4(c.launch, s, hasOwn ? nullptr : scales, codes, sf, rowScale);
-  planJobs(c.launch, ends, groups, slots, kPlainJobRows, nullptr, 1, jobs, most);
   p.codes = codes, p.sf = sf, p.rowScale = hasOwn ? rowScale : nullptr;
-  w4a4Plain(c.launch, p, jobs, most);
+  product(c, p, choice, ends, slots, arena);
   c.done();
 }
 

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "../kernels/packed.h"
 #include "call.h"
 
 namespace megamoe::cuda {
@@ -110,6 +111,23 @@ void upload(const Napi::CallbackInfo& info) {
   call.device.upload(to, partOf(call, all, from, bytes), static_cast<std::size_t>(bytes));
 }
 
+// Linear NVFP4 rows to packed ones: (device, packed weights, k, first row, rows, codes, sf)
+void putPacked(const Napi::CallbackInfo& info) {
+  Call call(info, "putPacked", 6);
+  auto* packed = call.pointer<std::uint8_t>();
+  const std::int64_t k = call.integer(), row0 = call.integer(), rows = call.integer();
+  const Bytes codes = bytesArgument(call, 5), sf = bytesArgument(call, 6);
+  const std::size_t codeBytes = static_cast<std::size_t>(rows * k / 2), sfBytes = codeBytes / 8;
+  partOf(call, codes, 0, static_cast<std::int64_t>(codeBytes));
+  partOf(call, sf, 0, static_cast<std::int64_t>(sfBytes));
+  const std::size_t sfAt = (codeBytes + 255) & ~std::size_t{255};
+  auto* linear = static_cast<std::uint8_t*>(call.device.scratch(sfAt + sfBytes));
+  call.device.upload(linear, codes.data, codeBytes);
+  call.device.upload(linear + sfAt, sf.data, sfBytes);
+  packRows(call.device.launch(0), linear, linear + sfAt, k, row0, rows, packed);
+  call.device.launched("putPacked");
+}
+
 // The same the other way; answers what has gone wrong in data.
 Napi::Value download(const Napi::CallbackInfo& info) {
   Call call(info, "download", 4);
@@ -163,6 +181,7 @@ void exportMemory(Napi::Object exports) {
   exportDeviceFunction<allocate>(exports, "alloc");
   exportDeviceFunction<release>(exports, "free");
   exportDeviceFunction<upload>(exports, "upload");
+  exportDeviceFunction<putPacked>(exports, "putPacked");
   exportDeviceFunction<download>(exports, "download");
   exportDeviceFunction<copy>(exports, "copy");
   exportDeviceFunction<synchronize>(exports, "synchronize");

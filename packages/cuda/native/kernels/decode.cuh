@@ -2,6 +2,8 @@
 #pragma once
 
 #include "device.cuh"
+#include "packed.cuh"
+#include "packed.h"
 #include "weight.h"
 
 namespace megamoe::cuda {
@@ -46,6 +48,19 @@ __device__ __forceinline__ void decodeEight(const Weight& w, std::int64_t row, s
     for (int i = 0; i < 4; i++) {
       out[i] = decodeE4m3(v.x >> (8 * i) & 0xffu) * scale;
       out[4 + i] = decodeE4m3(v.y >> (8 * i) & 0xffu) * scale;
+    }
+  } else if constexpr (F == Format::packed) {
+    const std::uint8_t* superblock = static_cast<const std::uint8_t*>(w.data) +
+                                     (row / kTileColumns * (w.k / kSuperblockK) + c / kSuperblockK) * kSuperblockBytes;
+    const int r = static_cast<int>(row % kTileColumns), i = static_cast<int>(c % kSuperblockK / 16);
+    const int j = r / 8 + static_cast<int>(c % 16 / 8) * 2;
+    const float scale = decodeE4m3(__ldg(superblock + 512 + r * 4 + i));
+    const std::uint32_t* words = reinterpret_cast<const std::uint32_t*>(superblock) + r % 8 * 16 + i;
+#pragma unroll
+    for (int t = 0; t < 4; t++) {
+      const std::uint32_t word = __ldg(words + 4 * t);
+      out[2 * t] = decodeE2m1(codeOf(word, j, 0)) * scale;
+      out[2 * t + 1] = decodeE2m1(codeOf(word, j, 1)) * scale;
     }
   } else {
     const unsigned v = __ldg(reinterpret_cast<const unsigned*>(static_cast<const std::uint8_t*>(w.data) + at / 2));

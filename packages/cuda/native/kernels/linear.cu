@@ -45,7 +45,7 @@ __device__ __forceinline__ void dotRows(const Weight& w, std::int64_t row, const
   for (int m = 0; m < M; m++) acc[m] = 0.f;
   for (std::int64_t c = threadIdx.x % 32 * 8; c < w.k; c += 256) {
     float wv[8];
-    if constexpr (Whole) {
+    if constexpr (Whole || F == Format::packed) {  // a packed row is whole
       decodeEight<F>(w, row, c, wv);
     } else {
 #pragma unroll
@@ -125,6 +125,8 @@ void dispatch(const Weight& w, const float* x, bool rounded, Fn f) {
       return flags(FormatTag<Format::fp8>());
     case Format::nvfp4:
       return flags(FormatTag<Format::nvfp4>());
+    case Format::packed:
+      return flags(FormatTag<Format::packed>());
   }
 }
 

@@ -3,12 +3,13 @@
 #pragma once
 
 #include "jobs.h"
+#include "w4a4_dispatch.h"
 #include "weight.h"
 
 namespace megamoe::cuda {
 
 struct W4A4Params {
-  Weight w;                  // nvfp4, an expert a matrix
+  Weight w;                   // nvfp4 or packed, an expert a matrix
   const std::uint8_t* codes;  // [R, K/2]
   const std::uint8_t* sf;     // [R, K/16]
   const float* rowScale;      // [R] or null
@@ -19,6 +20,13 @@ struct W4A4Params {
   // `m` rows) row r % m, group r / m of [m, groups, N].
   std::int64_t groups, m;
 };
+
+// On tensor cores, for packed weights: one instruction of k16 with a zero accumulator gives the exact sum of a block, and
+// one fused multiply-add with the weight's scale does the contract's only rounding. `ends` [experts] says whose rows they
+// are; `jobs` has room for mostJobs of the choice, at most 65535, `fragments` for fragmentBytes of them.
+void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends,
+               std::int64_t slots, Job* jobs, void* fragments);
+std::int64_t fragmentBytes(const W4A4Choice& choice, std::int64_t mostJobs, std::int64_t k);
 
 // Word by word, with scalar instructions: any shape. What the fast kernels are compared with.
 void w4a4Plain(const Launch& l, const W4A4Params& p, const Job* jobs, std::int64_t mostJobs);

@@ -46,5 +46,7 @@ export function cudaReport(): CudaState {
 export function createCuda(device: number | undefined): Backend {
   const found = load();
   if (typeof found === 'string') throw new UnsupportedError(`createBackend: no "cuda" backend here: ${NAME} ${found}`);
+  const { available, reason } = found.cudaReport();
+  if (!available) throw new UnsupportedError(`createBackend: no "cuda" backend here: ${reason}`);
   return found.createCudaBackend({ logitsScan: createLogitsScan(), ...(device !== undefined && { device }) });
 }

@@ -1,0 +1,3 @@
+import { readmeTests } from '@megamoe/testkit';
+
+readmeTests(import.meta.url);
