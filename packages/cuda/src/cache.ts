@@ -125,7 +125,7 @@ export class DeviceCache implements KvCache {
   readonly #pages = new Map<PageKind, number>();
   #disposed = false;
 
-  static stateOf(this: void, v: unknown): 'good' | 'disposed' | 'foreign' {
+  static stateOf(v: unknown): 'good' | 'disposed' | 'foreign' {
     if (!(typeof v === 'object' && v !== null && #disposed in v)) return 'foreign';
     return v.#disposed ? 'disposed' : 'good';
   }

@@ -10,14 +10,14 @@ import { DeviceExperts, DeviceLinear } from './weights';
 
 /** What makes each handle, and what tells whether it may be used. */
 const HANDLES: Readonly<Record<string, { readonly by: string; readonly state: (v: unknown) => string }>> = {
-  linear: { by: 'packLinear', state: DeviceLinear.stateOf },
-  experts: { by: 'packExperts', state: DeviceExperts.stateOf },
-  staged: { by: 'createStaged', state: DeviceStaged.stateOf },
+  linear: { by: 'packLinear', state: (v) => DeviceLinear.stateOf(v) },
+  experts: { by: 'packExperts', state: (v) => DeviceExperts.stateOf(v) },
+  staged: { by: 'createStaged', state: (v) => DeviceStaged.stateOf(v) },
   router: { by: 'createRouter', state: (v) => (DeviceRouter.is(v) ? 'good' : 'foreign') },
-  rope: { by: 'createRope', state: DeviceRope.stateOf },
-  compressor: { by: 'packCompressor', state: DeviceCompressor.stateOf },
-  cache: { by: 'createCache', state: DeviceCache.stateOf },
-  step: { by: 'createStep', state: DeviceStep.stateOf },
+  rope: { by: 'createRope', state: (v) => DeviceRope.stateOf(v) },
+  compressor: { by: 'packCompressor', state: (v) => DeviceCompressor.stateOf(v) },
+  cache: { by: 'createCache', state: (v) => DeviceCache.stateOf(v) },
+  step: { by: 'createStep', state: (v) => DeviceStep.stateOf(v) },
 };
 
 function checkHandle(fn: string, arg: string, v: unknown, of: string): void {

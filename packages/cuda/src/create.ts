@@ -139,14 +139,21 @@ export function createCudaBackend(options: CudaOptions = {}): CudaBackend {
     createRouter: (spec) => new DeviceRouter(spec),
     createStaged: (spec) => new DeviceStaged(device, spec),
     readStaged(staged) {
-      return known<DeviceStaged>('readStaged', 'staged', 'createStaged', DeviceStaged.stateOf, staged).read(device);
+      return known<DeviceStaged>('readStaged', 'staged', 'createStaged', (v) => DeviceStaged.stateOf(v), staged).read(
+        device,
+      );
     },
     createCache: (layers) => new DeviceCache(device, layers),
     createStep: (maxRows) => new DeviceStep(device, maxRows),
     planStep(step, rows, cache, rope: RopeHandle) {
-      const own = known<DeviceStep>('planStep', 'step', 'createStep', DeviceStep.stateOf, step);
-      const memory = known<DeviceCache>('planStep', 'cache', 'createCache', DeviceCache.stateOf, cache);
-      own.plan('planStep', rows, memory, known<DeviceRope>('planStep', 'rope', 'createRope', DeviceRope.stateOf, rope));
+      const own = known<DeviceStep>('planStep', 'step', 'createStep', (v) => DeviceStep.stateOf(v), step);
+      const memory = known<DeviceCache>('planStep', 'cache', 'createCache', (v) => DeviceCache.stateOf(v), cache);
+      own.plan(
+        'planStep',
+        rows,
+        memory,
+        known<DeviceRope>('planStep', 'rope', 'createRope', (v) => DeviceRope.stateOf(v), rope),
+      );
     },
     dispose: () => device.close(),
   };

@@ -69,7 +69,7 @@ export class DeviceRope implements RopeHandle {
   readonly ropeDim: number;
   readonly #memory: Memory;
 
-  static stateOf(this: void, v: unknown): 'good' | 'disposed' | 'foreign' {
+  static stateOf(v: unknown): 'good' | 'disposed' | 'foreign' {
     if (!(typeof v === 'object' && v !== null && #memory in v)) return 'foreign';
     return v.#memory.disposed ? 'disposed' : 'good';
   }
@@ -95,7 +95,7 @@ export class DeviceCompressor implements CompressorHandle {
   readonly apeLength: number;
   readonly normLength: number;
 
-  static stateOf(this: void, v: unknown): 'good' | 'disposed' | 'foreign' {
+  static stateOf(v: unknown): 'good' | 'disposed' | 'foreign' {
     if (!(typeof v === 'object' && v !== null && #ape in v)) return 'foreign';
     return v.#ape.disposed ? 'disposed' : 'good';
   }

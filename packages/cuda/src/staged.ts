@@ -26,7 +26,7 @@ export class DeviceStaged implements Staged {
   readonly #memory: Memory;
   readonly #at: StagedAddresses;
 
-  static stateOf(this: void, v: unknown): 'good' | 'disposed' | 'foreign' {
+  static stateOf(v: unknown): 'good' | 'disposed' | 'foreign' {
     if (!(typeof v === 'object' && v !== null && #memory in v)) return 'foreign';
     return v.#memory.disposed ? 'disposed' : 'good';
   }

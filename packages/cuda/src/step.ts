@@ -34,7 +34,7 @@ export class DeviceStep implements Step {
   #disposed = false;
   #tensors: readonly DeviceTensor[];
 
-  static stateOf(this: void, v: unknown): 'good' | 'disposed' | 'foreign' {
+  static stateOf(v: unknown): 'good' | 'disposed' | 'foreign' {
     if (!(typeof v === 'object' && v !== null && #rows in v)) return 'foreign';
     return v.#disposed ? 'disposed' : 'good';
   }

@@ -77,7 +77,7 @@ export class DeviceLinear implements LinearWeight {
   readonly #memory: WeightMemory;
   readonly #scales: LinearScales | null;
 
-  static stateOf(this: void, v: unknown): State {
+  static stateOf(v: unknown): State {
     if (!(typeof v === 'object' && v !== null && #memory in v)) return 'foreign';
     return v.#memory.disposed ? 'disposed' : 'good';
   }
@@ -139,7 +139,7 @@ export class DeviceExperts implements ExpertsWeight {
   readonly bytes: number;
   readonly #memory: WeightMemory;
 
-  static stateOf(this: void, v: unknown): State {
+  static stateOf(v: unknown): State {
     if (!(typeof v === 'object' && v !== null && #memory in v)) return 'foreign';
     return v.#memory.disposed ? 'disposed' : 'good';
   }

@@ -1,11 +1,12 @@
 /** What this package does where there may be no addon, no driver and no GPU. */
 import { describe, expect, it, vi } from 'vitest';
 import type { CudaAddon, Machine, NativeDeviceInfo } from '../src/addon';
+import type * as binding from '../src/binding';
 import { loadCudaAddon } from '../src/binding';
 import { createCudaBackend, cudaAddonInfo, cudaReport } from '../src/index';
 
 vi.mock('../src/binding', async (actual) => {
-  const own = await actual<typeof import('../src/binding')>();
+  const own = await actual<typeof binding>();
   return { ...own, loadCudaAddon: vi.fn(own.loadCudaAddon) };
 });
 

@@ -120,7 +120,8 @@ int wrong(Device& d, std::mt19937& r, const std::uint8_t* packed, const Step& st
           const unsigned byte = a[b * 8 + k / 2];
           dot += kE2m1Doubled[code] * kE2m1Doubled[k & 1 ? byte >> 4 : byte & 15];
         }
-        acc = acc + static_cast<float>(dot) * .25f * (decodeE4m3(as[b]) * decodeE4m3(superblock[512 + n % 16 * 4 + b % 4]));
+        const float scales = decodeE4m3(as[b]) * decodeE4m3(superblock[512 + n % 16 * 4 + b % 4]);
+        acc = acc + static_cast<float>(dot) * .25f * scales;
       }
       const float want = 1e-3f * acc;
       bad += std::memcmp(&want, &got[n], 4) != 0;
@@ -140,9 +141,11 @@ int main(int argc, char** argv) {
   auto* packed = static_cast<std::uint8_t*>(d.allocate(kWeightBytes));
   fillKernel<<<1056, 512, 0, l.stream>>>(reinterpret_cast<std::uint32_t*>(packed), kWeightBytes / 4, false);
   auto* sink = static_cast<uint4*>(d.allocate(16));
-  const float readMs = timeOf(l.stream, 9, [](int) {}, [&](int) {
+  const float readMs = timeOf(
+      l.stream, 9, [](int) {},
+      [&](int) {
     readKernel<<<132 * 16, 512, 0, l.stream>>>(reinterpret_cast<const uint4*>(packed), kWeightBytes / 16, sink);
-  });
+      });
   const double rate = kWeightBytes / (readMs * 1e-3);
   std::printf("read %.2f TB/s\n", rate / 1e12);
   std::vector<float> alpha(kExperts, 1e-3f);
@@ -178,9 +181,8 @@ int main(int argc, char** argv) {
         d.upload(ends, step.ends.data(), kExperts * 4);
         floorMs = std::max(step.active * kN * kK / 16. * 9 / rate, 2. * slots * kN * kK / kPeak) * 1e3;
       };
-      const float all = timeOf(l.stream, tokens > 2000 ? 5 : 9, prepare, [&](int) {
-        w4a4Tiles(l, p, c, ends, slots, jobs, fragments);
-      });
+      const float all = timeOf(l.stream, tokens > 2000 ? 5 : 9, prepare,
+                               [&](int) { w4a4Tiles(l, p, c, ends, slots, jobs, fragments); });
       d.launched("w4a4");
       const int bad = wrong(d, r, packed, step, codes, sf, out);
       std::printf("tokens %6lld rows %3d%s: %.4f ms, floor %.4f, %.2f of it, %.0f TFLOP/s, %d of 400 differ\n",

@@ -77,6 +77,20 @@ struct Bytes {
   std::int64_t length;
 };
 
+std::int64_t elementBytes(napi_typedarray_type type) {
+  switch (type) {
+    case napi_float64_array:
+    case napi_bigint64_array:
+    case napi_biguint64_array: return 8;
+    case napi_float32_array:
+    case napi_int32_array:
+    case napi_uint32_array: return 4;
+    case napi_int16_array:
+    case napi_uint16_array: return 2;
+    default: return 1;
+  }
+}
+
 // The bytes of a typed array.
 Bytes bytesArgument(const Call& call, std::size_t i) {
   const Napi::Env env = call.args().env();
@@ -86,12 +100,7 @@ Bytes bytesArgument(const Call& call, std::size_t i) {
   const napi_value array = call.args().value(i);
   if (napi_get_typedarray_info(env, array, &type, &length, &data, nullptr, nullptr) != napi_ok)
     throw Napi::TypeError::New(env, call.args().text("data") + " must be a typed array");
-  const std::int64_t element = type == napi_float64_array || type == napi_bigint64_array || type == napi_biguint64_array
-                                   ? 8
-                               : type == napi_float32_array || type == napi_int32_array || type == napi_uint32_array ? 4
-                               : type == napi_int16_array || type == napi_uint16_array                               ? 2
-                                                                                                                     : 1;
-  return {static_cast<char*>(data), static_cast<std::int64_t>(length) * element};
+  return {static_cast<char*>(data), static_cast<std::int64_t>(length) * elementBytes(type)};
 }
 
 // [from, from + bytes) of it.

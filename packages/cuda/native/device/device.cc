@@ -27,10 +27,8 @@ bool losesDevice(cudaError_t code) {
     case cudaErrorAssert:
     case cudaErrorECCUncorrectable:
     case cudaErrorUnknown:
-    case cudaErrorDevicesUnavailable:
-      return true;
-    default:
-      return false;
+    case cudaErrorDevicesUnavailable: return true;
+    default: return false;
   }
 }
 

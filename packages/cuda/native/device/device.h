@@ -30,10 +30,10 @@ void check(cudaError_t code, const char* during);
 
 // What there is to compute on.
 struct Machine {
-  int devices;              // 0 when none can be used; then `error` says why
+  int devices;  // 0 when none can be used; then `error` says why
   cudaError_t error;
-  int driverVersion;        // of CUDA that the driver knows, as 13000; 0 without a driver
-  int runtimeVersion;       // that this code was built with
+  int driverVersion;   // of CUDA that the driver knows, as 13000; 0 without a driver
+  int runtimeVersion;  // that this code was built with
 };
 Machine findMachine();
 

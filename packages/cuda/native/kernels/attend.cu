@@ -38,9 +38,9 @@ template <int Heads, int Columns>
 __global__ void __launch_bounds__(kThreads) attendKernel(AttendParams p, Report report) {
   extern __shared__ float memory[];
   const int d = static_cast<int>(p.d);
-  float* keys = memory;                    // [kKeys, d]
-  float* q = keys + kKeys * d;             // [Heads, d]
-  float* weights = q + Heads * d;          // [Heads, kKeys]
+  float* keys = memory;                      // [kKeys, d]
+  float* q = keys + kKeys * d;               // [Heads, d]
+  float* weights = q + Heads * d;            // [Heads, kKeys]
   float* shrinks = weights + Heads * kKeys;  // [Heads]
   const std::int64_t r = blockIdx.x, h0 = blockIdx.y * std::int64_t{Heads};
   const int heads = p.heads - h0 < Heads ? static_cast<int>(p.heads - h0) : Heads;
@@ -141,8 +141,7 @@ __global__ void __launch_bounds__(kThreads) attendKernel(AttendParams p, Report 
 
 template <int Heads, int Columns>
 void launch(const Launch& l, const AttendParams& p) {
-  const std::size_t bytes =
-      static_cast<std::size_t>(kKeys * p.d + Heads * p.d + Heads * kKeys + Heads) * sizeof(float);
+  const std::size_t bytes = static_cast<std::size_t>(kKeys * p.d + Heads * p.d + Heads * kKeys + Heads) * sizeof(float);
   cudaFuncSetAttribute(attendKernel<Heads, Columns>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(bytes));
   const dim3 grid(static_cast<unsigned>(p.step.rows), static_cast<unsigned>(ceilDiv(p.heads, Heads)));

@@ -62,8 +62,7 @@ __global__ void preKernel(HyperInput in, int iters, const double* mixes, float* 
   __syncthreads();
   collapse(in, row, pre, collapsed);
   if (blockIdx.x > 0) return;
-  if (t < hc)
-    post[row * hc + t] = static_cast<float>(2.0 * sigmoid(mix[hc + t] * f * in.gain[1] + in.base[hc + t]));
+  if (t < hc) post[row * hc + t] = static_cast<float>(2.0 * sigmoid(mix[hc + t] * f * in.gain[1] + in.base[hc + t]));
   const int j = t / hc, k = t % hc;
   if (t < size) matrix[t] = mix[2 * hc + t] * f * in.gain[2] + in.base[2 * hc + t];
   __syncthreads();
@@ -150,7 +149,7 @@ void hcPre(const Launch& l, const HyperInput& in, int iters, double* scratch, fl
 void hcPost(const Launch& l, float* streams, const float* blockOut, std::int64_t rows, std::int64_t hc, std::int64_t d,
             const float* post, const float* comb) {
   postKernel<<<static_cast<unsigned>(ceilDiv(rows * d, kThreads)), kThreads, 0, l.stream>>>(streams, blockOut, rows, hc,
-                                                                                         d, post, comb);
+                                                                                            d, post, comb);
 }
 
 void hcHead(const Launch& l, const HyperInput& in, double* scratch, float* out) {

@@ -17,8 +17,8 @@ __global__ void __launch_bounds__(kThreads) scoreKernel(SelectParams p, std::int
   const std::int32_t w0 = static_cast<std::int32_t>(blockIdx.x) * kTile;
   if (visible <= p.topk || w0 >= visible) return;
   const int dim = static_cast<int>(p.dim), heads = static_cast<int>(p.heads);
-  float* keys = memory;                       // [dim, kTile + 1]
-  float* parts = keys + dim * (kTile + 1);    // [heads, kTile]
+  float* keys = memory;                     // [dim, kTile + 1]
+  float* parts = keys + dim * (kTile + 1);  // [heads, kTile]
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
   const int block = visible - w0 < kTile ? visible - w0 : kTile;
   for (int j = warp; j < kTile; j += kWarps) {

@@ -117,16 +117,11 @@ void dispatch(const Weight& w, const float* x, bool rounded, Fn f) {
       whole ? f(format, Flag<false>(), Flag<true>()) : f(format, Flag<false>(), Flag<false>());
   };
   switch (w.format) {
-    case Format::f32:
-      return flags(FormatTag<Format::f32>());
-    case Format::bf16:
-      return flags(FormatTag<Format::bf16>());
-    case Format::fp8:
-      return flags(FormatTag<Format::fp8>());
-    case Format::nvfp4:
-      return flags(FormatTag<Format::nvfp4>());
-    case Format::packed:
-      return flags(FormatTag<Format::packed>());
+    case Format::f32: return flags(FormatTag<Format::f32>());
+    case Format::bf16: return flags(FormatTag<Format::bf16>());
+    case Format::fp8: return flags(FormatTag<Format::fp8>());
+    case Format::nvfp4: return flags(FormatTag<Format::nvfp4>());
+    case Format::packed: return flags(FormatTag<Format::packed>());
   }
 }
 
@@ -139,8 +134,8 @@ void launchLinear(const Launch& l, const Weight& w, const float* x, std::int64_t
   for (std::int64_t r = 0; r < rows; r += kMostTiles * M) {
     const std::int64_t part = rows - r < kMostTiles * M ? rows - r : kMostTiles * M;
     const dim3 grid(static_cast<unsigned>(ceilDiv(w.matrices * w.n, kWarps)), static_cast<unsigned>(ceilDiv(part, M)));
-    linearKernel<Format_::format, Rounded::value, Whole::value, M><<<grid, kThreads, 0, l.stream>>>(
-        w, x + r * w.matrices * w.k, part, alpha, parts, out + r * w.matrices * w.n);
+    linearKernel<Format_::format, Rounded::value, Whole::value, M>
+        <<<grid, kThreads, 0, l.stream>>>(w, x + r * w.matrices * w.k, part, alpha, parts, out + r * w.matrices * w.n);
   }
 }
 

@@ -20,7 +20,8 @@ __global__ void packKernel(const std::uint8_t* codes, const std::uint8_t* sf, st
   if (w < 128) {
     const int lane = w / 4, i = w % 4, g = lane / 4, t = lane % 4;
     for (int j = 0; j < 4; j++) {
-      const std::int64_t row = tile * kTileColumns + g + 8 * (j & 1), first = b * kSuperblockK + 16 * i + 2 * t + 8 * (j / 2);
+      const std::int64_t row = tile * kTileColumns + g + 8 * (j & 1);
+      const std::int64_t first = b * kSuperblockK + 16 * i + 2 * t + 8 * (j / 2);
       const unsigned byte = codes[row * (k / 2) + first / 2];
       for (int h = 0; h < 2; h++) {
         const std::uint32_t code = h == 0 ? byte & 15u : byte >> 4;

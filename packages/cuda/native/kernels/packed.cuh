@@ -1,6 +1,6 @@
-// Codes of a packed superblock. A word of a lane holds eight: for j = 0 .. 3 the codes of (row, k) and (row, k + 1), the
-// first in the lower half word, where row is g or g + 8 (j odd), k is 2t or 2t + 8 (j above 1), g = lane / 4, t = lane %
-// 4. Their bits lie so that a mask, or a shift and a mask, make a half2 of 2^-14 times their values.
+// Codes of a packed superblock. A word of a lane holds eight: for j = 0 .. 3 the codes of (row, k) and (row, k + 1),
+// the first in the lower half word, where row is g or g + 8 (j odd), k is 2t or 2t + 8 (j above 1), g = lane / 4, t =
+// lane % 4. Their bits lie so that a mask, or a shift and a mask, make a half2 of 2^-14 times their values.
 #pragma once
 
 #include <cstdint>

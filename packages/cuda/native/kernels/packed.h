@@ -7,7 +7,7 @@
 
 namespace megamoe::cuda {
 
-constexpr std::int64_t kTileColumns = 16;       // rows of a weight, columns of a product
+constexpr std::int64_t kTileColumns = 16;  // rows of a weight, columns of a product
 constexpr std::int64_t kSuperblockK = 64;
 constexpr std::int64_t kSuperblockBytes = 576;
 

@@ -40,7 +40,7 @@ void rope(const Launch& l, float* x, std::int64_t rows, std::int64_t heads, std:
           const float* cos, const float* sin, float sign) {
   if (ropeDim == 0) return;
   ropeKernel<<<blocks(rows * heads * (ropeDim / 2)), kThreads, 0, l.stream>>>(x, rows, heads, d, ropeDim / 2, cos, sin,
-                                                                           sign);
+                                                                              sign);
 }
 
 }  // namespace megamoe::cuda

@@ -21,8 +21,7 @@ __device__ void softmax(const float* logits, int experts, float* scores) {
   float most = -INFINITY;
   for (int e = lane; e < experts; e += 32) most = fmaxf(most, logits[e]);
   most = warpMax(most);
-  for (int e = lane; e < experts; e += 32)
-    scores[e] = static_cast<float>(exp(static_cast<double>(logits[e] - most)));
+  for (int e = lane; e < experts; e += 32) scores[e] = static_cast<float>(exp(static_cast<double>(logits[e] - most)));
   __syncwarp();
   double sum = 0;
   if (lane == 0)

@@ -111,9 +111,8 @@ void gatherRows(const Launch& l, const float* x, std::int64_t below, std::int64_
   gatherKernel<<<static_cast<unsigned>(rows), kThreads, 0, l.stream>>>(x, below, d, index, out, Report(l));
 }
 
-void scatterExperts(const Launch& l, const float* y, std::int64_t below, std::int64_t d,
-                    const std::int32_t* tokenSlots, const float* topkWeights, std::int64_t rows, std::int64_t topk,
-                    float* out) {
+void scatterExperts(const Launch& l, const float* y, std::int64_t below, std::int64_t d, const std::int32_t* tokenSlots,
+                    const float* topkWeights, std::int64_t rows, std::int64_t topk, float* out) {
   // Rows go along y, of which a launch takes 65535.
   constexpr std::int64_t kMost = 65535;
   for (std::int64_t t = 0; t < rows; t += kMost) {

@@ -25,8 +25,7 @@ void gatherRows(const Launch& l, const float* x, std::int64_t below, std::int64_
                 std::int64_t rows, float* out);
 
 // out[t] = sum_j topkWeights[t, j] * y[tokenSlots[t, j]], j ascending; y [below, d]; slot -1 adds nothing.
-void scatterExperts(const Launch& l, const float* y, std::int64_t below, std::int64_t d,
-                    const std::int32_t* tokenSlots, const float* topkWeights, std::int64_t rows, std::int64_t topk,
-                    float* out);
+void scatterExperts(const Launch& l, const float* y, std::int64_t below, std::int64_t d, const std::int32_t* tokenSlots,
+                    const float* topkWeights, std::int64_t rows, std::int64_t topk, float* out);
 
 }  // namespace megamoe::cuda

@@ -112,8 +112,8 @@ void stageFloat(const Launch& l, const StageRows& rows, float* out) {
     floatKernel<false><<<grid, kThreads, 0, l.stream>>>(rows, out, Report(l));
 }
 
-void stageNvfp4(const Launch& l, const StageRows& rows, const float* globalScale, std::uint8_t* codes,
-                std::uint8_t* sf, float* rowScale) {
+void stageNvfp4(const Launch& l, const StageRows& rows, const float* globalScale, std::uint8_t* codes, std::uint8_t* sf,
+                float* rowScale) {
   const unsigned grid = static_cast<unsigned>(rows.slots);
   if (rows.gateUp != nullptr)
     nvfp4Kernel<true><<<grid, kThreads, 0, l.stream>>>(rows, globalScale, codes, sf, rowScale, Report(l));

@@ -26,7 +26,7 @@ struct StageRows {
 void stageFloat(const Launch& l, const StageRows& rows, float* out);
 
 // codes [slots, k/2], sf [slots, k/16]; globalScale [experts], or null: each row's own, to rowScale [slots].
-void stageNvfp4(const Launch& l, const StageRows& rows, const float* globalScale, std::uint8_t* codes,
-                std::uint8_t* sf, float* rowScale);
+void stageNvfp4(const Launch& l, const StageRows& rows, const float* globalScale, std::uint8_t* codes, std::uint8_t* sf,
+                float* rowScale);
 
 }  // namespace megamoe::cuda

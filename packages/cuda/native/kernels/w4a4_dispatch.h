@@ -1,5 +1,5 @@
-// Which kernel multiplies quantized rows. The host does not know how many rows an expert has, only how many there are in
-// all; whatever is chosen, the bits are the same. The one place that says so: kernels, scratch and tests ask here.
+// Which kernel multiplies quantized rows. The host does not know how many rows an expert has, only how many there are
+// in all; whatever is chosen, the bits are the same. The one place that says so: kernels, scratch and tests ask here.
 #pragma once
 
 #include <cstdint>

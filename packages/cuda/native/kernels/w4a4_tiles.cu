@@ -22,8 +22,8 @@ struct Rows {
 constexpr int kFragmentThreads = 256;
 constexpr int kFragmentBlocks = 16;  // of a job
 
-// The job of this block's y, of at most `tile` rows: every block counts for itself, which takes less time than a launch.
-// Ends that are none give no jobs; they and alphas that are not finite are reported once.
+// The job of this block's y, of at most `tile` rows: every block counts for itself, which takes less time than a
+// launch. Ends that are none give no jobs; they and alphas that are not finite are reported once.
 __device__ __forceinline__ Job findJob(const Rows& rows, int tile, const Report& report) {
   __shared__ std::int32_t sums[kFragmentThreads / 32];
   __shared__ Job found;
@@ -59,7 +59,8 @@ __device__ __forceinline__ Job findJob(const Rows& rows, int tile, const Report&
   for (int w = 0; w < warp; w++) at += sums[w];
   const std::int32_t wanted = static_cast<std::int32_t>(blockIdx.y);
   for (int e = first; e < last && !isBad && at <= wanted; e++) {
-    const std::int32_t start = e == 0 ? 0 : rows.ends[e - 1], end = rows.ends[e], jobs = (end - start + tile - 1) / tile;
+    const std::int32_t start = e == 0 ? 0 : rows.ends[e - 1], end = rows.ends[e];
+    const std::int32_t jobs = (end - start + tile - 1) / tile;
     if (wanted < at + jobs) {
       const std::int32_t row = start + (wanted - at) * tile;
       found = {e, row, end - row < tile ? end - row : tile};
@@ -143,7 +144,8 @@ using Rows128 = Shape<8, 2, 16, 2, 2, 1>;
 
 // The product of one job with `Used` tiles of rows that are not empty. `Whole`: K is whole chunks.
 template <class S, int Used, bool Whole>
-__device__ __forceinline__ void multiplyJob(const W4A4Params& p, const Job& job, const uint2* fragments, uint2* shared) {
+__device__ __forceinline__ void multiplyJob(const W4A4Params& p, const Job& job, const uint2* fragments,
+                                            uint2* shared) {
   constexpr int kTileVectors = S::Tiles * 32;  // uint2 of a k16
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int kb = static_cast<int>(p.w.k / kSuperblockK), tiles = static_cast<int>(p.w.n / kTileColumns);
@@ -261,17 +263,20 @@ __global__ void __launch_bounds__(S::kThreads, S::Blocks)
 }
 
 template <class S, bool Whole>
-void launch(const Launch& l, const W4A4Params& p, const Rows& rows, Job* jobs, std::int64_t mostJobs, uint2* fragments) {
+void launch(const Launch& l, const W4A4Params& p, const Rows& rows, Job* jobs, std::int64_t mostJobs,
+            uint2* fragments) {
   cudaFuncSetAttribute(tilesKernel<S, Whole>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(S::kSharedBytes));
   const unsigned n = static_cast<unsigned>(mostJobs);
-  fragmentKernel<S::Tiles><<<dim3(kFragmentBlocks, n), kFragmentThreads, 0, l.stream>>>(rows, jobs, fragments, Report(l));
+  fragmentKernel<S::Tiles>
+      <<<dim3(kFragmentBlocks, n), kFragmentThreads, 0, l.stream>>>(rows, jobs, fragments, Report(l));
   const dim3 grid(static_cast<unsigned>(ceilDiv(p.w.n, kTileColumns * S::Warps * S::Wide)), n);
   tilesKernel<S, Whole><<<grid, S::kThreads, S::kSharedBytes, l.stream>>>(p, jobs, fragments);
 }
 
 template <class S>
-void launch(const Launch& l, const W4A4Params& p, const Rows& rows, Job* jobs, std::int64_t mostJobs, uint2* fragments) {
+void launch(const Launch& l, const W4A4Params& p, const Rows& rows, Job* jobs, std::int64_t mostJobs,
+            uint2* fragments) {
   if (p.w.k % (S::Chunk * kSuperblockK) == 0)
     launch<S, true>(l, p, rows, jobs, mostJobs, fragments);
   else
@@ -291,14 +296,10 @@ void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, c
   const std::int64_t most = mostJobs(slots, p.w.matrices, choice.rows);
   uint2* to = static_cast<uint2*>(fragments);
   switch (choice.kernel) {
-    case W4A4Kernel::rows8:
-      return launch<Rows8>(l, p, rows, jobs, most, to);
-    case W4A4Kernel::rows32:
-      return launch<Rows32>(l, p, rows, jobs, most, to);
-    case W4A4Kernel::rows64:
-      return launch<Rows64>(l, p, rows, jobs, most, to);
-    default:
-      return launch<Rows128>(l, p, rows, jobs, most, to);
+    case W4A4Kernel::rows8: return launch<Rows8>(l, p, rows, jobs, most, to);
+    case W4A4Kernel::rows32: return launch<Rows32>(l, p, rows, jobs, most, to);
+    case W4A4Kernel::rows64: return launch<Rows64>(l, p, rows, jobs, most, to);
+    default: return launch<Rows128>(l, p, rows, jobs, most, to);
   }
 }
 

@@ -96,13 +96,13 @@ void compare(Device& device, const Case& c, unsigned seed) {
   void* packed = nullptr;
   if (isPackable(c.n, c.k)) {
     packed = device.allocate(experts * c.n * c.k / 2 + experts * c.n * c.k / 16);
-    packRows(device.launch(0), static_cast<const std::uint8_t*>(p.w.data),
-             static_cast<const std::uint8_t*>(p.w.scales), c.k, 0, experts * c.n, static_cast<std::uint8_t*>(packed));
+    packRows(device.launch(0), static_cast<const std::uint8_t*>(p.w.data), static_cast<const std::uint8_t*>(p.w.scales),
+             c.k, 0, experts * c.n, static_cast<std::uint8_t*>(packed));
   }
   const Weight linear = p.w;
-  for (const W4A4Choice choice : {W4A4Choice{W4A4Kernel::plain, 8}, W4A4Choice{W4A4Kernel::rows8, 8},
-                                  W4A4Choice{W4A4Kernel::rows32, 32}, W4A4Choice{W4A4Kernel::rows64, 64},
-                                  W4A4Choice{W4A4Kernel::rows128, 128}}) {
+  for (const W4A4Choice choice :
+       {W4A4Choice{W4A4Kernel::plain, 8}, W4A4Choice{W4A4Kernel::rows8, 8}, W4A4Choice{W4A4Kernel::rows32, 32},
+        W4A4Choice{W4A4Kernel::rows64, 64}, W4A4Choice{W4A4Kernel::rows128, 128}}) {
     const bool isPlain = choice.kernel == W4A4Kernel::plain;
     if (!isPlain && packed == nullptr) continue;
     p.w = isPlain ? linear : Weight{Format::packed, experts, c.n, c.k, packed, nullptr};
