@@ -50,6 +50,7 @@ function deviceChecks(device: Device): KindChecks {
     },
     tooShort: (fn, arg, v, formula, want) => tooShort(fn, arg, v, formula, want),
     indices: () => undefined,
+    rows: (_fn, _arg, v, width) => v.length / width,
     ends: () => undefined,
     place(arg, v, n) {
       const tensor = v as unknown as DeviceTensor;
