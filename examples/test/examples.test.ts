@@ -62,8 +62,9 @@ it.each(Object.entries(SAYS))('%s runs in under five seconds and says what it sh
   expect(code, stderr).toBe(0);
   for (const text of says) expect(stdout).toMatch(text);
   expect(stdout).not.toMatch(/NaN|undefined/);
-  expect(stderr).toMatch(/^cpu [0-9.]+$/); // nothing else on stderr
-  expect(Number(stderr.slice(4))).toBeLessThan(5);
+  const said = stderr.replace(/^megamoe: [^\n]*, \d+ s\n/gm, ''); // how far a command is that a busy machine slows down
+  expect(said).toMatch(/^cpu [0-9.]+$/); // nothing else on stderr
+  expect(Number(said.slice(4))).toBeLessThan(5);
 });
 
 it('the root README shows what megamoe explain says of the wrong kernel', async () => {

@@ -96,7 +96,7 @@ describe('megamoe generate', () => {
         'That is 632.</think>347 plus 285 is 632.\n',
     ]);
     expect(err).toMatch(/^megamoe: weights: .*; draft layer \(mtp\) skipped$/m);
-    expect(err).not.toMatch(/warning/);
+    expect(err.replace(/warning: the model runs in JavaScript/, '')).not.toMatch(/warning/); // where nothing was built
   });
   it('ids of the padded vocabulary have no text, and stop nothing', async () => {
     const hot = ['--temperature', '1000', '--seed', '1', '--ignore-eos', '--max-tokens', '40']; // all ids are as likely

@@ -128,7 +128,7 @@ describe('a pull', () => {
     };
     const started = performance.now();
     expect((await errorOf(pull(server, cache, { signal: abort.signal }))).message).toBe('enough');
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(performance.now() - started).toBeLessThan(2000); // a second, and one for a machine that others use
     expect(existsSync(join(cache, 'models--org--name', 'refs'))).toBe(false);
     const [left] = leftovers(cache);
     expect(left).toBe(`models--org--name/blobs/${sha256(FILES[SHARD_1]!.data)}.megamoe.incomplete`);

@@ -10,7 +10,7 @@ import { armed } from './typed.mjs';
  */
 export function makeFuzzer({ module, table, surface, racer, root, only, before: announce = () => undefined }) {
   const names = Object.keys(table.calls).filter((n) => only === undefined || n === only);
-  const backends = table.backends ?? [undefined];
+  const backends = table.backends?.(module) ?? [undefined];
   const counts = { calls: 0, accepted: 0, refused: 0, raced: 0, functions: {} };
 
   /** The call of a function that a seed gives, the same each time. */

@@ -1,7 +1,8 @@
 /** Valid calls of attention: operations by the list, on both backends, with a cache of three layers and a planned step. */
 import { opCall, PagePool, pageKindsOf, SequencePages, StepRows } from '../ops-calls.mjs';
 
-export const backends = ['js', 'native'];
+/** The addon's too, where it is there. */
+export const backends = (m) => (m.attentionAddonInfo().loaded ? ['js', 'native'] : ['js']);
 
 const made = new Map();
 function kernelsOf(m, backend) {

@@ -1,7 +1,8 @@
 /** Valid calls of gemm-native: operations by the list, on both backends. */
 import { opCall } from '../ops-calls.mjs';
 
-export const backends = ['js', 'native'];
+/** The addon's too, where it is there. */
+export const backends = (m) => (m.gemmAddonInfo().loaded ? ['js', 'native'] : ['js']);
 
 const kernels = new Map();
 const scans = new Map();
