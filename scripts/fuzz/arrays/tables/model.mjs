@@ -102,6 +102,7 @@ export const calls = {
   ShapeError: thrower('words'),
   UnsupportedError: thrower('words'),
   ValueError: thrower('words'),
+  cudaReport: () => ({ args: [], observe: ({ available }) => available }),
   addonInfos: () => ({ args: [] }),
   createBackend: () => ({ args: [{ backend: 'js', threads: 1, isa: 'auto' }], observe: ({ name }) => name }),
   observed: () => ({ args: [backend, { add: () => 0 }], observe: (b) => typeof b.add }),
