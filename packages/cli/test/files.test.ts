@@ -1,6 +1,6 @@
 import { cpSync, linkSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
-import { join, relative } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { expect, it } from 'vitest';
 import { cli, MICRO, temporaryFolder } from './support';
 
@@ -24,7 +24,9 @@ function snapshot(): Record<string, string> {
     if (entry.isFile()) out[relative(dir, path)] = createHash('sha256').update(readFileSync(path)).digest('hex');
     if (entry.isSymbolicLink()) out[relative(dir, path)] = 'link';
   }
-  return out;
+  // Node 24 goes into folders that links lead to, Node 20 and 22 do not.
+  const links = Object.keys(out).filter((name) => out[name] === 'link');
+  return Object.fromEntries(Object.entries(out).filter(([name]) => !links.some((link) => name.startsWith(link + sep))));
 }
 
 const at = (...parts: string[]): string => join(dir, ...parts);
