@@ -1,1 +1,4 @@
-export { together as default } from '../../vitest.shared';
+import { togetherBut } from '../../vitest.shared';
+
+// It replaces the addon.
+export default togetherBut(['test/machine.test.ts']);

@@ -3,7 +3,6 @@ import { arrayChecks, makeChecks, makeMemoryChecks, makeTakers, makeValueChecks,
 import type { FamilyOp, HostArrays, Operations } from '@megamoe/ops';
 import { type CacheUse, HostCache, USES } from './cache';
 import { Compressor } from './compressor';
-import { compressorOf } from './layer-parts';
 import type { AttentionOp, Own, OwnOperations } from './own';
 import { Rope } from './rope';
 import { HostStep } from './step';
@@ -47,7 +46,7 @@ function checkWidth(fn: string, arg: string, got: number, layer: number, formula
 
 function checkCompress({ cache, layer, indexer, width, weights }: Own<'compress'>): void {
   const fn = 'compress';
-  const memory = compressorOf(cache, layer, indexer, fn);
+  const memory = cache.compressor(fn, layer, indexer);
   const { ratio } = cache.specs[layer]!;
   const dim = indexer ? 'indexHeadDim' : 'headDim';
   checkWidth(fn, 'width', width, layer, ratio === 4 ? `2*${dim}` : dim, memory.width);
@@ -138,7 +137,7 @@ export function checkedOperations(
       check.indexSelect(args, args === given);
       const a = args as Own<'indexSelect'>;
       const any = planned('indexSelect', a);
-      const { dim } = compressorOf(a.cache, a.layer, true, 'indexSelect');
+      const { dim } = a.cache.compressor('indexSelect', a.layer, true);
       checkWidth('indexSelect', 'dim', a.dim, a.layer, 'indexHeadDim', dim);
       if (args !== given) kinds.unshared('indexSelect', kinds.place('selected', a.selected, a.selected.length));
       apartFromCache('indexSelect', a.cache, USES.selected, 'selected', a.selected);

@@ -3,7 +3,6 @@ import type { AddonInfo, AddonResult, KernelAddon } from '@megamoe/native-kit';
 import { POSITIONAL } from '@megamoe/ops';
 import type { NativeFunction } from '@megamoe/ops';
 import { entryKeys } from './entry-keys';
-import { compressorOf } from './layer-parts';
 import type { AttentionOp, OwnOperations } from './own';
 import { ropeTables } from './js/rope-tables';
 
@@ -44,14 +43,14 @@ export function createNativeOperations(addon: NativeAddon, t: number, threads: n
     writeWindow: ({ cache, step, layer, d, kv }) =>
       addon.writeWindow(t, threads, kv, step.rows, d, step.windowRow, cache.memory[layer]!.window.data),
     compress({ cache, step, layer, indexer, width, kv, gate, weights, eps }) {
-      const { dim, openKv, openGate, entries } = compressorOf(cache, layer, indexer);
+      const { dim, openKv, openGate, entries } = cache.compressor('compress', layer, indexer);
       const p = step.compression(cache.specs[layer]!.ratio as 4 | 128);
       // prettier-ignore
       addon.compress(t, threads, kv, gate, step.rows, width, weights.ape, p.apeRow, p.openRow, openKv.data, openGate.data,
         p.closed, p.candidatesPerEntry, p.candidates, dim, weights.norm, eps, p.ropeDim, p.cos, p.sin, p.entryRow, entries.data);
     },
     indexSelect({ cache, step, layer, q, headWeights, heads, dim, topk, selected }) {
-      const { entries } = compressorOf(cache, layer, true);
+      const { entries } = cache.compressor('indexSelect', layer, true);
       const p = step.compression(4);
       // prettier-ignore
       addon.indexSelect(t, threads, q, headWeights, step.rows, heads, dim, topk, p.visible, p.entryBase, p.entries.ids,

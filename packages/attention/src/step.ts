@@ -1,8 +1,7 @@
 import { checkInteger, describe, KindError, ShapeError, ValueError } from '@megamoe/core';
-import { hostTensor, StepRows } from '@megamoe/ops';
+import { hostTensor, PageChecks, StepRows } from '@megamoe/ops';
 import type { HostTensor, Step } from '@megamoe/ops';
 import type { HostCache } from './cache';
-import { PageChecks } from './plan/check-pages';
 import { CompressionPlan } from './plan/compression-plan';
 import { PageTable } from './plan/page-table';
 import { RowLists } from './plan/row-lists';

@@ -8,14 +8,14 @@ import {
   plainView,
   type LogitsScan,
 } from '@megamoe/core';
-import { bytesOf, type Backend, type Dtype, type HostArray, type RopeHandle, type Tensor } from '@megamoe/ops';
+import { bytesOf, checkMatrices } from '@megamoe/ops';
+import type { Backend, Dtype, HostArray, RopeHandle, Tensor } from '@megamoe/ops';
 import { DeviceCache } from './cache';
 import { Device } from './device';
 import { DeviceCompressor, DeviceRope, DeviceRouter } from './handles';
 import { chooseGpu } from './machine';
 import { createOperations } from './operations';
 import { noPool, packExperts, packLinear } from './pack';
-import { checkElements, checkExpertsShape } from './source-checks';
 import { DeviceStaged } from './staged';
 import { DeviceStep } from './step';
 import { DeviceTensor } from './tensor';
@@ -128,9 +128,7 @@ export function createCudaBackend(options: CudaOptions = {}): CudaBackend {
       throw noPool('createExpertPool');
     },
     packedBytes(format, matrices, n, k) {
-      checkInteger('packedBytes', 'matrices', matrices, 1);
-      checkExpertsShape('packedBytes', { numExperts: 1, n, k, parts: 1, format });
-      checkElements('packedBytes', 'matrices*n*k', matrices * n * k);
+      checkMatrices('packedBytes', format, matrices, n, k);
       const [data, scales] = weightBytes(format, matrices, n, k);
       return data + scales;
     },

@@ -10,9 +10,9 @@ import {
   UnsupportedError,
   ValueError,
 } from '@megamoe/core';
+import { inverseFrequencies } from '@megamoe/ops';
 import type { CompressorHandle, RopeHandle, RopeSpec, RouterHandle, RouteSpec } from '@megamoe/ops';
 import type { Device, Memory } from './device';
-import { inverseFrequencies } from './rope';
 
 /** Scorings, in the order of native/kernels/route.h. */
 const SCORINGS = ['sqrtsoftplus', 'softmax', 'sigmoid'] as const;

@@ -1,7 +1,7 @@
 import { checkMultiple, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
 import { visibleEntries, type Operations, type OpArgs, type Tensor, type Tensors } from '@megamoe/ops';
 import type { CudaAddon } from './addon';
-import { compressorOf, type DeviceCache } from './cache';
+import type { DeviceCache } from './cache';
 import { makeDeviceChecks } from './checks';
 import type { Device } from './device';
 import type { DeviceCompressor, DeviceRope, DeviceRouter } from './handles';
@@ -242,7 +242,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       const { cache, step } = a as unknown as Attended;
       const weights = a.weights as DeviceCompressor;
       const any = planned(fn, { cache, step });
-      const { dim, width: wide, entries, openKv, openGate } = compressorOf(fn, cache, layer, indexer);
+      const { dim, width: wide, entries, openKv, openGate } = cache.compressor(fn, layer, indexer);
       const ratio = cache.specs[layer]!.ratio as 4 | 128;
       const word = indexer ? 'indexHeadDim' : 'headDim';
       checkWidth(fn, 'width', width, layer, ratio === 4 ? `2*${word}` : word, wide);
@@ -269,7 +269,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       const { layer, q, headWeights, heads, dim, topk, selected } = checked(fn, a);
       const { cache, step } = a as unknown as Attended;
       const any = planned(fn, { cache, step });
-      const memory = compressorOf(fn, cache, layer, true);
+      const memory = cache.compressor(fn, layer, true);
       checkWidth(fn, 'dim', dim, layer, 'indexHeadDim', memory.dim);
       if (!any || topk === 0) return;
       const from = [...step.pages('entries4'), memory.entries.address, at(q), at(headWeights), heads, dim, topk];

@@ -1,75 +1,48 @@
-import { checkFunction, checkInteger, checkMultiple, checkOneOf, KindError, UnsupportedError } from '@megamoe/core';
-import type { ExpertsSource, LinearSource, WeightFormat } from '@megamoe/ops';
+import { UnsupportedError } from '@megamoe/core';
+import { takeExperts, takeLinear, type ExpertsSource, type LinearSource, type WeightRows } from '@megamoe/ops';
 import type { Device } from './device';
-import {
-  checkElements,
-  checkExpertsShape,
-  FORMATS,
-  linearAlphas,
-  MAX_MATRICES,
-  nameOf,
-  takeLinearSource,
-  takeRows,
-  type RowArrays,
-} from './source-checks';
-import { DeviceExperts, DeviceLinear, TILE_ROWS, WeightMemory } from './weights';
-
-/** Bytes of a dense weight that are read at a time. */
-const READ_BYTES = 8e6;
-
-/** Bytes of an element, without scales. */
-const ELEMENT_BYTES: Readonly<Record<WeightFormat, number>> = { f32: 4, bf16: 2, fp8: 1, nvfp4: 0.5 };
+import { DeviceExperts, DeviceLinear, type LinearScales, TILE_ROWS, WeightMemory } from './weights';
 
 /** Copies rows from row `row0` of all on. */
-function put(fn: string, device: Device, memory: WeightMemory, row0: number, rows: number, from: RowArrays): void {
-  const [, , , k, data, scales] = memory.native;
+function put(fn: string, device: Device, memory: WeightMemory, row0: number, rows: number, from: WeightRows): void {
+  const [, , , k, to, scalesTo] = memory.native;
+  const data = 'codes' in from ? from.codes : from.data;
+  const scales = 'sf' in from ? from.sf : 'scales' in from ? from.scales : null;
   if (memory.isPacked) {
-    device.putPacked(fn, data!, k!, row0, rows, from.data, from.scales!);
+    device.putPacked(fn, to!, k!, row0, rows, data, scales!);
     return;
   }
-  const { byteLength } = from.data;
-  device.upload(fn, data! + (row0 * byteLength) / rows, from.data, 0, byteLength);
-  if (from.scales === null) return;
-  const bytes = from.scales.byteLength;
-  device.upload(fn, scales! + (row0 * bytes) / rows, from.scales, 0, bytes);
+  device.upload(fn, to! + (row0 * data.byteLength) / rows, data, 0, data.byteLength);
+  if (scales !== null) device.upload(fn, scalesTo! + (row0 * scales.byteLength) / rows, scales, 0, scales.byteLength);
 }
 
 /** Checks and packs a dense weight. */
 export function packLinear(device: Device, given: LinearSource): DeviceLinear {
   const fn = 'packLinear';
-  if (typeof given !== 'object' || given === null) throw new KindError(`${fn}: "source" must be a LinearSource`);
-  const source = takeLinearSource(given);
-  const name = nameOf(fn, source);
-  const { n, k, groups = 1, dtype, data } = source;
-  checkInteger(fn, 'n', n, 1);
-  checkInteger(fn, 'k', k, 1);
-  checkInteger(fn, 'groups', groups, 1, MAX_MATRICES);
-  checkElements(fn, 'groups*n*k', groups * n * k);
-  checkOneOf(fn, 'dtype', dtype, FORMATS);
-  if (dtype === 'nvfp4') checkMultiple(fn, 'k', k, 16);
-  const alphas = source.dtype === 'nvfp4' ? linearAlphas(fn, source, groups) : null;
-  const rowsOf = (got: unknown): unknown => (dtype === 'f32' || dtype === 'bf16' ? { data: got } : got);
+  const source = takeLinear(fn, given);
+  const { name, n, k, groups, dtype, scales, whole } = source;
   const all = groups * n;
-  const whole = typeof data === 'function' ? null : takeRows(fn, dtype, rowsOf(data), 'groups*n', all, k);
   const memory = new WeightMemory(fn, device, dtype, groups, n, k, 1);
+  let alphas: LinearScales | null = null;
   try {
-    if (typeof data === 'function') {
-      const most = TILE_ROWS * Math.max(1, Math.floor(READ_BYTES / (TILE_ROWS * k * ELEMENT_BYTES[dtype])));
+    if (whole === null) {
+      const most = TILE_ROWS * Math.max(1, Math.floor(source.most / TILE_ROWS)); // whole tiles: they are packed together
       for (let row = 0, rows = 0; row < all; row += rows) {
-        rows = Math.min(most, n - (row % n)); // never across groups: that is what a source is promised
-        const got = takeRows(`${fn}: data(${row}, ${rows})`, dtype, rowsOf(data(row, rows)), 'rows', rows, k);
-        put(fn, device, memory, row, rows, got);
+        rows = Math.min(most, n - (row % n));
+        put(fn, device, memory, row, rows, source.read(row, rows));
       }
-    } else put(fn, device, memory, 0, all, whole!);
-    const scales =
-      alphas === null
-        ? null
-        : {
-            input: alphas.input,
-            alpha: device.allocFrom(fn, alphas.alpha),
-            alphaW4a4: device.allocFrom(fn, alphas.alphaW4a4),
-          };
-    return new DeviceLinear(name, n, k, groups, dtype, alphas?.parts ?? 1, memory, scales);
+    } else put(fn, device, memory, 0, all, whole);
+    if (scales !== null) {
+      const { input, alpha, alphaW4a4 } = scales;
+      const first = device.allocFrom(fn, alpha);
+      try {
+        alphas = { input, alpha: first, alphaW4a4: device.allocFrom(fn, alphaW4a4) };
+      } catch (error) {
+        first.dispose();
+        throw error;
+      }
+    }
+    return new DeviceLinear(name, n, k, groups, dtype, scales?.parts ?? 1, memory, alphas);
   } catch (error) {
     memory.dispose();
     throw error;
@@ -77,24 +50,16 @@ export function packLinear(device: Device, given: LinearSource): DeviceLinear {
 }
 
 /** Checks and packs expert weights, part by part. */
-export function packExperts(device: Device, source: ExpertsSource): DeviceExperts {
+export function packExperts(device: Device, given: ExpertsSource): DeviceExperts {
   const fn = 'packExperts';
-  if (typeof source !== 'object' || source === null) throw new KindError(`${fn}: "source" must be an ExpertsSource`);
-  const { name: given, numExperts, n, k, parts = 1, format, pool, read } = source;
-  const name = nameOf(fn, { name: given });
-  const shape = { numExperts, n, k, parts, format };
-  checkExpertsShape(fn, shape);
-  checkFunction(fn, 'read', read);
+  const { name, shape, pool, read } = takeExperts(fn, given);
   if (pool !== undefined) throw noPool(fn);
+  const { numExperts, n, k, parts, format } = shape;
   const memory = new WeightMemory(fn, device, format, numExperts, n, k, parts);
   const rows = n / parts;
   try {
     for (let e = 0; e < numExperts; e++)
-      for (let p = 0; p < parts; p++) {
-        const got: unknown = read.call(source, e, p);
-        const taken = takeRows(`${fn}: read(${e}, ${p})`, format, got, 'n/parts', rows, k);
-        put(fn, device, memory, e * n + p * rows, rows, taken);
-      }
+      for (let p = 0; p < parts; p++) put(fn, device, memory, e * n + p * rows, rows, read(e, p));
     return new DeviceExperts(name, shape, memory);
   } catch (error) {
     memory.dispose();

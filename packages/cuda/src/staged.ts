@@ -1,8 +1,7 @@
-import { checkInteger, checkOneOf, KindError, roundUp, ShapeError, ValueError } from '@megamoe/core';
+import { checkInteger, roundUp, ShapeError } from '@megamoe/core';
+import { checkStagedRoom, takeStagedSpec } from '@megamoe/ops';
 import type { InputPrecision, Staged, StagedRows, StagedSpec } from '@megamoe/ops';
 import type { Device, Memory } from './device';
-
-const PRECISIONS: readonly InputPrecision[] = ['f32', 'bf16', 'nvfp4'];
 
 /** Where the parts lie; 0 for those that were not asked for. */
 export interface StagedAddresses {
@@ -31,23 +30,16 @@ export class DeviceStaged implements Staged {
     return v.#memory.disposed ? 'disposed' : 'good';
   }
 
-  constructor(device: Device, spec: StagedSpec) {
+  constructor(device: Device, given: StagedSpec) {
     const fn = 'createStaged';
-    if (typeof spec !== 'object' || spec === null) throw new KindError(`${fn}: "spec" must be a StagedSpec`);
-    const { slots, k, inputs } = spec;
-    checkInteger(fn, 'slots', slots, 1, 2 ** 31 - 1);
-    checkInteger(fn, 'k', k, 1, 2 ** 32);
-    if (!Array.isArray(inputs) || inputs.length === 0)
-      throw new KindError(`${fn}: "inputs" must be an array of at least one of ${PRECISIONS.join(', ')}`);
-    const own = [...(inputs as readonly InputPrecision[])];
-    for (const precision of own) checkOneOf(fn, 'inputs', precision, PRECISIONS);
-    this.spec = Object.freeze({ slots, k, inputs: Object.freeze(own) });
-    this.inputs = own[0]!;
-    const blocks = own.includes('nvfp4') ? slots * Math.floor(k / 16) : 0;
-    const floats = own.some((precision) => precision !== 'nvfp4') ? slots * k : 0;
+    const { spec, sizes } = takeStagedSpec(fn, given);
+    const { blocks, rowScales, floats } = sizes;
+    checkInteger(fn, 'slots', spec.slots, 1, 2 ** 31 - 1); // as kernels count them
+    this.spec = spec;
+    this.inputs = spec.inputs[0]!;
     const sf = roundUp(8 * blocks, 256);
     const rowScale = sf + roundUp(blocks, 256);
-    const rows = rowScale + roundUp(blocks > 0 ? 4 * slots : 0, 256);
+    const rows = rowScale + roundUp(4 * rowScales, 256);
     this.bytes = rows + 4 * floats;
     if (this.bytes > 2 ** 43) throw new ShapeError(`${fn}: cannot allocate ${this.bytes} bytes`);
     this.#memory = device.alloc(fn, this.bytes);
@@ -63,15 +55,7 @@ export class DeviceStaged implements Staged {
 
   /** Throws unless `slots` rows of k elements can be staged as `inputs`. Nothing is there until {@link fill}. */
   empty(fn: string, slots: number, k: number, inputs: InputPrecision): StagedAddresses {
-    const { spec } = this;
-    if (!spec.inputs.includes(inputs))
-      throw new ValueError(
-        `${fn}: "staged" was made for inputs ${spec.inputs.join(', ')}, got "${inputs}": name it in createStaged`,
-      );
-    if (slots > spec.slots || k > spec.k)
-      throw new ShapeError(
-        `${fn}: "staged" holds at most slots = ${spec.slots} rows of k = ${spec.k}, got ${slots} of ${k}`,
-      );
+    checkStagedRoom(fn, this.spec, slots, k, inputs);
     this.k = 0;
     return this.addresses;
   }

@@ -1,7 +1,6 @@
 import { checkInteger, describe, KindError, ShapeError, ValueError } from '@megamoe/core';
-import { PAGE_KINDS, PAGES, StepRows, type PageKind, type Step } from '@megamoe/ops';
+import { PAGE_KINDS, PageChecks, PAGES, StepRows, type PageKind, type Step } from '@megamoe/ops';
 import type { DeviceCache } from './cache';
-import { checkPages } from './check-pages';
 import type { Device, Memory } from './device';
 import type { DeviceRope } from './handles';
 import { DeviceTensor } from './tensor';
@@ -21,6 +20,7 @@ const IDS_A_ROW = 8;
 /** The rows of one step in the memory of the GPU: kernels find pages and windows by themselves, so one small upload is all. */
 export class DeviceStep implements Step {
   readonly #device: Device;
+  readonly #checks = new PageChecks();
   #memory: Memory;
   /** The same on the host. */
   #host: Int32Array;
@@ -109,7 +109,7 @@ export class DeviceStep implements Step {
       throw new ValueError(
         `${fn}: "rope" must turn no more than the ${cache.leastEntry} elements of an entry, got ropeDim = ${rope.ropeDim}`,
       );
-    checkPages(fn, rows, cache);
+    this.#checks.check(fn, rows, cache);
     const used = this.#fill(fn, rows, cache);
     this.#device.beginStep(fn);
     this.#device.upload(fn, this.#memory.address, this.#host, 0, 4 * used);

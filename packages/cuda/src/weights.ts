@@ -1,4 +1,4 @@
-import type { ExpertsWeight, LinearWeight, WeightFormat } from '@megamoe/ops';
+import type { ExpertsShape, ExpertsWeight, LinearWeight, WeightFormat } from '@megamoe/ops';
 import type { Device, Memory } from './device';
 
 /** Formats as the addon numbers them. */
@@ -118,15 +118,6 @@ export class DeviceLinear implements LinearWeight {
     this.#scales?.alpha.dispose();
     this.#scales?.alphaW4a4.dispose();
   }
-}
-
-/** Shape of expert weights. */
-export interface ExpertsShape {
-  readonly numExperts: number;
-  readonly n: number;
-  readonly k: number;
-  readonly parts: number;
-  readonly format: WeightFormat;
 }
 
 /** What `packExperts` makes. */

@@ -1,9 +1,5 @@
 import { KindError, ValueError } from '@megamoe/core';
-import { arrayChecks } from '@megamoe/ops';
-import type { ExpertsShape } from './engine';
-
-/** Smallest global scale for which `blockScale * globalDecodeScale` is a normal float32 for every block scale. */
-export const MIN_GLOBAL_DECODE_SCALE = 2 ** -117;
+import { arrayChecks, MIN_GLOBAL_DECODE_SCALE, type ExpertsShape } from '@megamoe/ops';
 
 /** Checks of typed arrays for functions outside the list. */
 export const ARRAYS = arrayChecks((fn, arg) => {
@@ -56,26 +52,6 @@ export function checkRowScale(fn: string, rowScale: Float32Array, n: number): vo
     if (!Number.isFinite(rowScale[r]!))
       throw new ValueError(`${fn}: "rowScale" must be finite, got ${rowScale[r]} at index ${r}`);
   }
-}
-
-/** Index of the first byte of `sf[0, n)` that is no block scale (NaN or negative), or -1. */
-export function findBadScale(sf: Uint8Array, n: number): number {
-  for (let i = 0; i < n; i++) if (sf[i]! >= 0x7f) return i;
-  return -1;
-}
-
-/** Index of the first E4M3 code that is NaN, or -1. */
-export function findNaNCode(codes: Uint8Array): number {
-  for (let i = 0; i < codes.length; i++) if ((codes[i]! & 0x7f) === 0x7f) return i;
-  return -1;
-}
-
-/** The error for {@link findBadScale}. */
-export function badScale(fn: string, arg: string, byte: number, index: number): ValueError {
-  const hex = byte.toString(16).padStart(2, '0');
-  return new ValueError(
-    `${fn}: "${arg}" must hold E4M3 scales that are numbers of at least 0, got 0x${hex} at index ${index}`,
-  );
 }
 
 /** The error for a NaN or infinity found while staging. */

@@ -1,15 +1,15 @@
 import type { KernelBackend } from '@megamoe/native-kit';
-import type { HostArrayOf, InputPrecision, OpArgs, Operations, WeightFormat, WeightRows } from '@megamoe/ops';
+import type {
+  ExpertsShape,
+  HostArrayOf,
+  InputPrecision,
+  LinearScales,
+  OpArgs,
+  Operations,
+  WeightFormat,
+  WeightRows,
+} from '@megamoe/ops';
 import type { GemmOp, Nvfp4LossArgs } from './types';
-
-/** Shape of expert weights. */
-export interface ExpertsShape {
-  readonly numExperts: number;
-  readonly n: number;
-  readonly k: number;
-  readonly parts: number;
-  readonly format: WeightFormat;
-}
 
 /** Weights [matrices, n, k] while they are filled: experts, or the groups of a linear. */
 export interface WeightBuilder {
@@ -27,22 +27,12 @@ export interface LinearShape {
   readonly parts: number;
 }
 
-/** Scales of an nvfp4 linear. */
-export interface Nvfp4LinearScales {
-  readonly parts: number;
-  /** Weight scales, [groups*parts]: alpha with float32 and BF16 inputs. */
-  readonly alpha: Float32Array;
-  /** Times the input scale, when it is a number: alpha of W4A4. */
-  readonly alphaW4a4: Float32Array;
-  readonly input: number | 'row' | null;
-}
-
 /** A linear as an engine takes it. */
 export interface EngineLinear {
   readonly storage: object;
   readonly shape: LinearShape;
   /** Set for nvfp4. */
-  readonly nvfp4: Nvfp4LinearScales | null;
+  readonly nvfp4: LinearScales | null;
 }
 
 /** Experts as an engine takes them. */

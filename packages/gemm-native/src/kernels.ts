@@ -10,12 +10,11 @@ import {
   ShapeError,
   ValueError,
 } from '@megamoe/core';
-import { arrayChecks, makeTakers, makeValueChecks } from '@megamoe/ops';
+import { arrayChecks, checkMatrices, makeTakers, makeValueChecks } from '@megamoe/ops';
 import type { HostArrays, OpArgs } from '@megamoe/ops';
 import { ARRAYS, checkAlpha, checkGlobalScales } from './checks';
 import { rowsOf } from './engine';
 import type { Engine, EngineArgs } from './engine';
-import { checkElements, checkExpertsShape } from './expert-parts';
 import { guarded } from './guard';
 import { packExperts, packLinear } from './pack';
 import { SlotPool } from './pool';
@@ -55,10 +54,7 @@ export function checkedKernels(bare: Engine): GemmKernels {
     createStaged: (spec) => new HostStaged(spec, engine.backend === 'native'),
 
     packedBytes(format, matrices, n, k) {
-      const fn = 'packedBytes';
-      checkInteger(fn, 'matrices', matrices, 1);
-      checkExpertsShape(fn, { numExperts: 1, n, k, parts: 1, format });
-      checkElements(fn, 'matrices*n*k', matrices * n * k);
+      checkMatrices('packedBytes', format, matrices, n, k);
       return engine.packedBytes(format, matrices, n, k);
     },
 

@@ -1,8 +1,8 @@
 import { plainView } from '@megamoe/core';
 import type { ChosenKernels } from '@megamoe/native-kit';
-import { POSITIONAL } from '@megamoe/ops';
+import { badScale, POSITIONAL } from '@megamoe/ops';
 import type { GemmAddon, NativeWeight } from './addon';
-import { badScale, notFinite, swigluNotFinite } from './checks';
+import { notFinite, swigluNotFinite } from './checks';
 import { rowsOf } from './engine';
 import type { Engine, EngineArgs } from './engine';
 

@@ -1,11 +1,11 @@
-import type { ExpertsSource } from '@megamoe/ops';
-import type { EngineExperts, ExpertsShape } from './engine';
+import type { ExpertsShape, TakenExperts } from '@megamoe/ops';
+import type { EngineExperts } from './engine';
 
 /** Weights whose experts come and go in a pool. */
 export interface PooledExperts extends ExpertsShape {
   /** The pool's slot of each expert, or null; written by the pool only. */
   readonly resident: (object | null)[];
-  readonly read: ExpertsSource['read'] | null;
+  readonly read: TakenExperts['read'] | null;
   readonly disposed: boolean;
 }
 

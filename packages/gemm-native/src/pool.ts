@@ -1,7 +1,12 @@
 import { checkInteger, KindError, ShapeError, ValueError } from '@megamoe/core';
-import type { ExpertPool, ExpertPoolShape, WeightFormat } from '@megamoe/ops';
-import type { Engine, EngineExperts, ExpertsShape, WeightBuilder } from './engine';
-import { checkExpertsShape, readPart } from './expert-parts';
+import {
+  checkExpertsShape,
+  type ExpertPool,
+  type ExpertPoolShape,
+  type ExpertsShape,
+  type WeightFormat,
+} from '@megamoe/ops';
+import type { Engine, EngineExperts, WeightBuilder } from './engine';
 import type { ExpertSlots, ExpertTurn, PooledExperts } from './pool-parts';
 
 /** Storage for one expert, and whose it holds. */
@@ -170,7 +175,7 @@ export class SlotPool implements ExpertPool, ExpertSlots {
     const rows = this.n / this.parts;
     try {
       for (let p = 0; p < this.parts; p++) {
-        const part = readPart('packExperts', w, w.read!, expert, p);
+        const part = w.read!(expert, p);
         this.checkAlive('packExperts: read');
         if (w.disposed) throw new KindError('packExperts: read: the weight has been disposed while an expert was read');
         slot.builder.put(0, p * rows, rows, part);

@@ -4,20 +4,17 @@ import {
   checkKind,
   checkMultiple,
   checkObject,
-  checkOneOf,
   KindError,
   plainView,
   roundUp,
   sameBuffer,
   ShapeError,
-  ValueError,
 } from '@megamoe/core';
+import { badScale, checkStagedRoom, findBadScale, takeStagedSpec } from '@megamoe/ops';
 import type { InputPrecision, Staged, StagedSpec } from '@megamoe/ops';
-import { badScale, checkRowScale, findBadScale } from './checks';
+import { checkRowScale } from './checks';
 import type { StagedMemory } from './engine';
 import { adviseHugePages } from './memory';
-
-const PRECISIONS: readonly InputPrecision[] = ['f32', 'bf16', 'nvfp4'];
 
 /** What `createStaged` returns: memory for codes and for floats, whichever were asked for. */
 export class HostStaged implements Staged, StagedMemory {
@@ -38,20 +35,12 @@ export class HostStaged implements Staged, StagedMemory {
   version = 0;
   readonly #isOne = true;
 
-  constructor(spec: StagedSpec, isNative: boolean) {
+  constructor(given: StagedSpec, isNative: boolean) {
     const fn = 'createStaged';
-    if (typeof spec !== 'object' || spec === null) throw new KindError(`${fn}: "spec" must be a StagedSpec`);
-    const { slots, k, inputs } = spec;
-    checkInteger(fn, 'slots', slots, 1, 2 ** 32);
-    checkInteger(fn, 'k', k, 1, 2 ** 32);
-    if (!Array.isArray(inputs) || inputs.length === 0)
-      throw new KindError(`${fn}: "inputs" must be an array of at least one of ${PRECISIONS.join(', ')}`);
-    for (const precision of inputs) checkOneOf(fn, 'inputs', precision, PRECISIONS);
-    this.spec = { slots, k, inputs: [...inputs] };
-    this.inputs = inputs[0]!;
-    const blocks = inputs.includes('nvfp4') ? slots * Math.floor(k / 16) : 0;
-    const floats = inputs.some((precision) => precision !== 'nvfp4') ? slots * k : 0;
-    const rowScales = blocks > 0 ? slots : 0;
+    const { spec, sizes } = takeStagedSpec(fn, given);
+    const { blocks, rowScales, floats } = sizes;
+    this.spec = spec;
+    this.inputs = spec.inputs[0]!;
     // One buffer, so that a look at it tells whether an argument lies in here; parts begin at lines of 64 bytes.
     const [codesAt, sfAt] = [roundUp(4 * floats, 64), roundUp(4 * floats, 64) + roundUp(8 * blocks, 64)];
     const rowScaleAt = sfAt + roundUp(blocks, 64);
@@ -83,15 +72,7 @@ export class HostStaged implements Staged, StagedMemory {
 
   /** Throws unless R `rows` of k elements can be staged as `inputs`. Nothing is there until {@link fill}. */
   empty(fn: string, slots: number, k: number, inputs: InputPrecision): void {
-    const { spec } = this;
-    if (!spec.inputs.includes(inputs))
-      throw new ValueError(
-        `${fn}: "staged" was made for inputs ${spec.inputs.join(', ')}, got "${inputs}": name it in createStaged`,
-      );
-    if (slots > spec.slots || k > spec.k)
-      throw new ShapeError(
-        `${fn}: "staged" holds at most slots = ${spec.slots} rows of k = ${spec.k}, got ${slots} of ${k}`,
-      );
+    checkStagedRoom(fn, this.spec, slots, k, inputs);
     this.filled = 0;
     this.k = 0;
     this.version++;

@@ -1,14 +1,6 @@
 import { KindError } from '@megamoe/core';
-import type { ExpertsSource, ExpertsWeight, LinearWeight, WeightFormat } from '@megamoe/ops';
-import type {
-  Engine,
-  EngineExperts,
-  EngineLinear,
-  ExpertsShape,
-  LinearShape,
-  Nvfp4LinearScales,
-  WeightBuilder,
-} from './engine';
+import type { ExpertsShape, ExpertsWeight, LinearScales, LinearWeight, TakenExperts, WeightFormat } from '@megamoe/ops';
+import type { Engine, EngineExperts, EngineLinear, LinearShape, WeightBuilder } from './engine';
 import type { ExpertSlots, PooledExperts } from './pool-parts';
 
 /** Storage that is let go of at most once; garbage collection frees what nobody disposes of. */
@@ -52,7 +44,7 @@ export interface PackedLinear {
   readonly name: string;
   readonly dtype: WeightFormat;
   readonly shape: LinearShape;
-  readonly nvfp4: Nvfp4LinearScales | null;
+  readonly nvfp4: LinearScales | null;
 }
 
 /** What `packLinear` returns: a {@link LinearWeight} with the engine's storage. */
@@ -65,7 +57,7 @@ export class PackedLinearWeight extends Packed implements LinearWeight, EngineLi
   readonly inputGlobalDecodeScale: number | 'row' | null;
   readonly bytes: number;
   readonly shape: LinearShape;
-  readonly nvfp4: Nvfp4LinearScales | null;
+  readonly nvfp4: LinearScales | null;
 
   constructor(engine: Engine, { storage, bytes }: WeightBuilder, { name, dtype, shape, nvfp4 }: PackedLinear) {
     super(engine, storage);
@@ -98,7 +90,7 @@ export class PackedExpertsWeight extends Packed implements ExpertsWeight, Engine
     { numExperts, n, k, parts, format }: ExpertsShape,
     builder: WeightBuilder | null,
     pool: ExpertSlots | null = null,
-    readonly read: ExpertsSource['read'] | null = null,
+    readonly read: TakenExperts['read'] | null = null,
   ) {
     super(engine, builder?.storage ?? null);
     this.numExperts = numExperts;

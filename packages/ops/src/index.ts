@@ -46,6 +46,13 @@ export {
   visibleEntries,
 } from './pages';
 export type { LayerSpec, PageCounts, PageKind, PageMemory, PageShape } from './pages';
+export { PageChecks } from './page-checks';
+export type { PagedMemory } from './page-checks';
+export { PagedCache } from './paged-cache';
+export type { CompressorMemory, LayerMemory, PartPages } from './paged-cache';
+export { inverseFrequencies } from './rope';
+export { checkStagedRoom, takeStagedSpec } from './staged-spec';
+export type { StagedSizes } from './staged-spec';
 export { StepRows } from './step';
 export type { PageLists } from './step';
 export { missingOperations, observed, overlaid } from './observe';
@@ -68,3 +75,13 @@ export type {
   WeightFormat,
   WeightRows,
 } from './weights';
+export {
+  badScale,
+  checkExpertsShape,
+  checkMatrices,
+  findBadScale,
+  MIN_GLOBAL_DECODE_SCALE,
+  takeExperts,
+  takeLinear,
+} from './weight-sources';
+export type { ExpertsShape, LinearScales, TakenExperts, TakenLinear } from './weight-sources';

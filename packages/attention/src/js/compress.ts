@@ -1,6 +1,5 @@
-import type { CompressorMemory } from '../cache';
+import type { HostCompressorMemory } from '../cache';
 import type { Own } from '../own';
-import { compressorOf } from '../layer-parts';
 import type { CompressionPlan } from '../plan/compression-plan';
 import { rotateRow } from './rope';
 
@@ -23,7 +22,7 @@ export function createCompressScratch(): CompressScratch {
  */
 export function compress(scratch: CompressScratch, a: Own<'compress'>): void {
   const { step, layer, cache, kv, gate, width, weights, eps } = a;
-  const memory = compressorOf(cache, layer, a.indexer);
+  const memory = cache.compressor('compress', layer, a.indexer);
   const plan = step.compression(cache.specs[layer]!.ratio as 4 | 128);
   const openKv = memory.openKv.data;
   const openGate = memory.openGate.data;
@@ -51,7 +50,7 @@ export function compress(scratch: CompressScratch, a: Own<'compress'>): void {
  * Where the candidates of a closing begin, earliest first. Overlapping windows: the previous window through the first half of its
  * projections, this one through its second (docs/formats.md D6). Before the first window there are none, which is weight 0.
  */
-function locate(plan: CompressionPlan, { dim, width }: CompressorMemory, w: number, at: CompressScratch): number {
+function locate(plan: CompressionPlan, { dim, width }: HostCompressorMemory, w: number, at: CompressScratch): number {
   const { candidates, candidatesPerEntry: count, ratio } = plan;
   const before = count - ratio;
   let found = 0;

@@ -1,6 +1,5 @@
 import type { Own } from '../own';
-import type { CompressorMemory } from '../cache';
-import { compressorOf } from '../layer-parts';
+import type { HostCompressorMemory } from '../cache';
 import type { CompressionPlan } from '../plan/compression-plan';
 import { f32Room } from '../plan/grow';
 
@@ -25,7 +24,7 @@ export function createSelectScratch(): SelectScratch {
  */
 export function indexSelect(scratch: SelectScratch, a: Own<'indexSelect'>): void {
   const { cache, step, layer, topk, selected } = a;
-  const memory = compressorOf(cache, layer, true, 'indexSelect');
+  const memory = cache.compressor('indexSelect', layer, true);
   const plan = step.compression(4);
   for (let r = 0; r < step.rows; r++) {
     const visible = plan.visible[r]!;
@@ -43,7 +42,7 @@ export function indexSelect(scratch: SelectScratch, a: Own<'indexSelect'>): void
 /** Scores of query r against every entry that it sees. */
 function score(
   a: Own<'indexSelect'>,
-  memory: CompressorMemory,
+  memory: HostCompressorMemory,
   plan: CompressionPlan,
   r: number,
   scores: Float32Array,

@@ -1,6 +1,6 @@
 import { plainView } from '@megamoe/core';
-import type { DenseRows, Fp8Rows, Nvfp4Rows, WeightFormat } from '@megamoe/ops';
-import { badScale, findBadScale, notFinite, swigluNotFinite } from '../checks';
+import { badScale, findBadScale, type DenseRows, type Fp8Rows, type Nvfp4Rows, type WeightFormat } from '@megamoe/ops';
+import { notFinite, swigluNotFinite } from '../checks';
 import { rowsOf } from '../engine';
 import type { Engine, EngineArgs, WeightBuilder } from '../engine';
 import { Bf16Scratch, Nvfp4Bf16 } from './bf16';

@@ -1,5 +1,5 @@
 import { E4M3_MAX, E4M3_MIN, E4M3_VALUES, encodeE2m1, encodeE4m3 } from '@megamoe/core';
-import { MIN_GLOBAL_DECODE_SCALE } from '../checks';
+import { MIN_GLOBAL_DECODE_SCALE } from '@megamoe/ops';
 import type { EngineArgs, StagedMemory } from '../engine';
 import type { Nvfp4Storage } from './nvfp4';
 import { swigluRow } from './rows';

@@ -1,4 +1,6 @@
 /** Valid calls of ops: tensors, pages, steps, and backends made of nothing. What makes checks is called by the tables of the kernels. */
+import { expertsSource, linearSource } from '../weight-sources.mjs';
+
 const LAYERS = () => [
   { ratio: 0, window: 8, headDim: 8 },
   { ratio: 4, window: 8, headDim: 8, indexHeadDim: 4 },
@@ -56,10 +58,96 @@ const made =
     f: m[name],
   });
 
+/** A class of caches whose pages are nowhere. */
+const cacheClass = (m) => {
+  const nothing = () => undefined;
+  const page = (kind, width) => ({ kind, width, tensor: 0, grow: nothing, copy: nothing, dispose: nothing });
+  return class Cache extends m.PagedCache {
+    bytes = 0;
+    constructor(layers) {
+      super(layers, page);
+      for (const kind of this.kinds) this.grow(kind, 99);
+    }
+    outOfMemory(error) {
+      return error;
+    }
+  };
+};
+const cacheOf = (m) => new (cacheClass(m))(LAYERS());
+const ofCache = (args) => (r, m) => ({
+  self: cacheOf(m),
+  args: args(r),
+  says: ['cache', ''],
+  state: ({ self }) => JSON.stringify([self.disposed, KINDS.map((kind) => self.pages(kind))]),
+  observe: (v) => (typeof v === 'object' ? 0 : v),
+});
+/** Asked by backends of what they have checked, and of nothing else. */
+const ofBackends = { anyObject: true, mayThrow: () => true, mayRefuse: true, observe: () => 0 };
+
 export const calls = {
+  PageChecks: (r, m) => ({ args: [], f: class extends m.PageChecks {}, ...ofBackends }),
+  'PageChecks.check': (r, m) => ({ self: new m.PageChecks(), args: ['f', rows(r, m), cacheOf(m)], ...ofBackends }),
+  PagedCache: (r, m) => ({
+    args: [LAYERS()],
+    f: cacheClass(m),
+    observe: (c) => c.layers,
+    says: ['createCache', 'cache'],
+  }),
+  'PagedCache.disposed': ofCache(() => []),
+  'PagedCache.part': ofCache((r) => [r.int(0, 2), 'window']),
+  'PagedCache.compressor': (r, m) => {
+    const call = ofCache((r) => [r.int(1, 2), false])(r, m);
+    return { ...call, f: (layer, indexer) => call.self.compressor('f', layer, indexer) };
+  },
+  'PagedCache.pages': (r, m) => ({ ...ofCache(() => [r.pick(KINDS)])(r, m), observe: () => 0 }), // of what is no kind: 0
+  'PagedCache.grow': ofCache((r) => [r.pick(KINDS), r.int(0, 200)]),
+  'PagedCache.copyPage': ofCache((r) => [r.pick(KINDS), 0, 1, r.int(0, 4)]),
+  'PagedCache.dispose': ofCache(() => []),
+  'PagedCache.[dispose]': ofCache(() => []),
+  inverseFrequencies: (r, m) => ({
+    args: [{ ropeDim: r.pick([2, 8]), theta: 10000 }],
+    f: (spec) => m.inverseFrequencies('f', spec),
+    says: [''],
+  }),
+  takeStagedSpec: (r, m) => ({
+    args: [{ slots: r.int(1, 4), k: 16, inputs: ['f32', 'nvfp4'] }],
+    f: (spec) => m.takeStagedSpec('f', spec),
+    observe: ({ sizes }) => Object.values(sizes),
+    says: [''],
+  }),
+  checkStagedRoom: (r, m) => ({
+    args: [r.int(0, 4), 16, 'f32'],
+    f: (slots, k, inputs) => m.checkStagedRoom('f', { slots: 4, k: 16, inputs: ['f32'] }, slots, k, inputs),
+    ...ofBackends,
+  }),
+  takeLinear: (r, m) => ({
+    args: [linearSource(r)],
+    f: (source) => m.takeLinear('f', source),
+    observe: (taken) => Object.values(taken.read(0, 1)),
+    says: [''],
+  }),
+  takeExperts: (r, m) => ({
+    args: [expertsSource(r)],
+    f: (source) => m.takeExperts('f', source),
+    observe: (taken) => Object.values(taken.read(0, 0)),
+    says: [''],
+  }),
+  checkExpertsShape: (r, m) => ({
+    args: [{ numExperts: 2, n: 4, k: 16, parts: r.pick([1, 2]), format: 'nvfp4' }],
+    f: (shape) => m.checkExpertsShape('f', shape),
+    says: [''],
+    isData: true,
+  }),
+  checkMatrices: (r, m) => ({
+    args: ['f32', r.int(1, 9), 4, 16],
+    f: (...a) => m.checkMatrices('f', ...a),
+    says: [''],
+  }),
+  findBadScale: (r) => ({ args: [r.bytes(8), 8], ...ofBackends }),
+  badScale: (r) => ({ args: ['f', 'sf', r.below(256), 3], ...ofBackends }),
   HostTensor: (r) => {
     const d = dtype(r);
-    return { args: [d, [2, 3], new ARRAYS[d](6)], says: ['tensor'], observe: (t) => [...t.data] };
+    return { args: [d, [2, 3], new ARRAYS[d](6)], says: ['tensor'], observe: (t) => t.length }; // it keeps the caller's array
   },
   'HostTensor.arrayOf': ofTensor((r) => ['f', 'x', dtype(r)]),
   'HostTensor.data': ofTensor(() => []),
@@ -67,7 +155,7 @@ export const calls = {
   'HostTensor.dispose': ofTensor(() => []),
   'HostTensor.[dispose]': ofTensor(() => []),
   'HostTensor.is': (r, m) => ({ args: [tensor(r, m)], anyObject: true }),
-  adoptTensor: (r) => ({ args: [r.floats(6), [2, 3]], says: ['tensor'], observe: (t) => [...t.data] }),
+  adoptTensor: (r) => ({ args: [r.floats(6), [2, 3]], says: ['tensor'], observe: (t) => t.length }),
   hostTensor: (r) => ({
     args: [dtype(r), [2, 3]],
     says: ['alloc', 'tensor'],

@@ -1,7 +1,16 @@
 import { ShapeError, ValueError } from '@megamoe/core';
-import { filledRows, firstLiveRow, PAGES, type PageKind, type StepRows } from '@megamoe/ops';
-import type { HostCache } from '../cache';
-import { i32Room } from './grow';
+import { filledRows, firstLiveRow, PAGES, type PageKind } from './pages';
+import type { StepRows } from './step';
+
+/** What a step's pages are checked against: the memory that they lie in. */
+export interface PagedMemory {
+  /** Kinds of pages that its layers have. */
+  readonly kinds: readonly PageKind[];
+  /** Recent tokens that every layer keeps raw. */
+  readonly window: number;
+  /** Pages of a kind that there is room for. */
+  pages(kind: PageKind): number;
+}
 
 /** Finds pages that a step must not use: too few, of another cache, or written by two of its sequences. */
 export class PageChecks {
@@ -10,7 +19,7 @@ export class PageChecks {
   #serial = 0;
 
   /** Throws unless the pages of every sequence hold what its rows read and write, and no two sequences write one page. */
-  check(fn: string, rows: StepRows, cache: HostCache): void {
+  check(fn: string, rows: StepRows, cache: PagedMemory): void {
     for (const kind of cache.kinds) {
       if (!rows.pages.has(kind)) {
         throw new ShapeError(`${fn}: "rows" must have pages of kind ${kind}, as the cache has; got ${rows.kinds.join(', ')}`); // prettier-ignore
@@ -20,8 +29,9 @@ export class PageChecks {
     this.#checkWriters(fn, rows, cache);
   }
 
-  #checkWriters(fn: string, rows: StepRows, cache: HostCache): void {
-    this.#written = i32Room(this.#written, cache.pages('window'));
+  #checkWriters(fn: string, rows: StepRows, cache: PagedMemory): void {
+    const pages = cache.pages('window');
+    if (this.#written.length < pages) this.#written = new Int32Array(2 * pages); // a warm step makes none
     const serial = ++this.#serial;
     const { rows: perPage } = PAGES.window;
     const { offsets, first, ids } = rows.pages.get('window')!;
@@ -42,7 +52,7 @@ export class PageChecks {
   }
 }
 
-function checkSequence(fn: string, rows: StepRows, cache: HostCache, kind: PageKind, s: number): void {
+function checkSequence(fn: string, rows: StepRows, cache: PagedMemory, kind: PageKind, s: number): void {
   const { offsets, first, ids } = rows.pages.get(kind)!;
   const start = rows.positions[rows.firstRow[s]!]!;
   const from = firstLiveRow(kind, start, cache.window);

@@ -1,5 +1,5 @@
 import { checkInteger, checkNumber, checkObject, checkPositive, ShapeError, ValueError } from '@megamoe/core';
-import type { RopeSpec } from '@megamoe/ops';
+import type { RopeSpec } from './handles';
 
 /** Dimension at which a head turns `rotations` times within the original context; plain doubles, as Python computes it. */
 function correctionDim(rotations: number, ropeDim: number, theta: number, context: number): number {
@@ -7,8 +7,10 @@ function correctionDim(rotations: number, ropeDim: number, theta: number, contex
 }
 
 /**
- * Inverse frequencies [ropeDim/2] in the float32 steps of Hugging Face transformers, with YaRN where there is one (docs/formats.md D2):
- * bit for bit those of `@megamoe/attention`, which a test compares.
+ * Inverse frequencies [ropeDim/2], one per interleaved pair, in the float32 steps of Hugging Face transformers
+ * (`compute_default_rope_parameters`, `_compute_yarn_parameters` with truncate): `theta^(2i/ropeDim)` in f32, one f32 division, and for YaRN
+ * the f32 ramp between the interpolated and the original frequency. The attention factor is 1 (docs/formats.md D2).
+ * @throws ShapeError for an odd `ropeDim`; ValueError, KindError for a spec that cannot be
  */
 export function inverseFrequencies(fn: string, spec: RopeSpec): Float32Array {
   checkObject(fn, 'spec', spec);
