@@ -18,7 +18,7 @@ import {
 } from '@megamoe/layers';
 import { missingOperations, type Backend } from '@megamoe/ops';
 import { join } from 'node:path';
-import { addonInfos, createBackend, type BackendOptions } from './backends/create';
+import { addonInfos, chooseBackend, type BackendOptions } from './backends/create';
 import { FingerprintedSource } from './fingerprint';
 import { Model } from './model';
 import { checkOptionNames } from './options';
@@ -116,13 +116,16 @@ const openFiles = new FinalizationRegistry<Checkpoint>((checkpoint) => checkpoin
 export function planModel(dir: string, given: LoadOptions = {}): MemoryPlan {
   checkString('planModel', 'dir', dir);
   const o = takeLoadOptions('planModel', given);
-  const backend = backendOf('planModel', o);
   const checkpoint = openCheckpoint(dir);
   try {
-    return planMemory(checkpoint, backend, planOptions(o)).plan;
+    const backend = backendOf('planModel', o);
+    try {
+      return planMemory(checkpoint, backend, planOptions(o)).plan;
+    } finally {
+      if (isOurs(o)) backend.dispose();
+    }
   } finally {
     checkpoint.close();
-    if (isOurs(o)) backend.dispose();
   }
 }
 
@@ -149,15 +152,18 @@ export async function createModel(source: WeightSource, given: LoadOptions = {})
 }
 
 /** The backend that was asked for. @throws KindError for one of the caller's that lacks operations, naming them */
-function backendOf(fn: string, { backend, threads, isa, device }: LoadOptions): Backend {
-  if (typeof backend !== 'object') {
-    return createBackend({
-      ...(backend === undefined ? {} : { backend }),
-      ...(threads === undefined ? {} : { threads }),
-      ...(isa === undefined ? {} : { isa }),
-      ...(device === undefined ? {} : { device }),
-    });
-  }
+function backendOf(fn: string, o: LoadOptions): Backend {
+  const { backend, threads, isa, device } = o;
+  if (typeof backend !== 'object')
+    return chooseBackend(
+      {
+        ...(backend === undefined ? {} : { backend }),
+        ...(threads === undefined ? {} : { threads }),
+        ...(isa === undefined ? {} : { isa }),
+        ...(device === undefined ? {} : { device }),
+      },
+      o.memoryLimit === undefined && o.residentExperts === undefined,
+    );
   const missing = missingOperations(backend);
   if (missing.length === 0) return backend;
   throw new KindError(`${fn}: "backend" lacks operations of the list in @megamoe/ops: ${missing.join(', ')}`);

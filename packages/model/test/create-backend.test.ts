@@ -1,4 +1,5 @@
 import type * as os from 'node:os';
+import type * as cuda from '../src/backends/cuda';
 import { MAX_THREADS } from '@megamoe/native-kit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
@@ -8,7 +9,14 @@ vi.mock('node:os', async (original) => ({
   availableParallelism: () => processors.count,
 }));
 
-const { addonInfos, createBackend, loadModel } = await import('../src/index');
+const gpu = vi.hoisted(() => ({ available: false }));
+vi.mock('../src/backends/cuda', async (original) => ({
+  ...(await original<typeof cuda>()),
+  cudaReport: () => ({ available: gpu.available, reason: 'a GPU' }),
+  createCuda: (device: number | undefined) => ({ name: `cuda ${String(device)}` }),
+}));
+
+const { addonInfos, createBackend, loadModel, planModel } = await import('../src/index');
 const { TINY } = await import('./support');
 
 const hasAddons = addonInfos().every((info) => info.loaded);
@@ -25,6 +33,34 @@ describe('createBackend', () => {
     expect(() => createBackend({ threads: MAX_THREADS + 1 })).toThrow(
       /"threads" must be an integer in \[1, 256\], got 257/,
     );
+  });
+});
+
+describe('a GPU', () => {
+  afterEach(() => (gpu.available = false));
+  const host = hasAddons ? 'cpu' : 'js';
+
+  it('is what auto takes, unless something is said that only a CPU has', () => {
+    expect(createBackend().name).toBe(host);
+    gpu.available = true;
+    expect(createBackend().name).toBe('cuda undefined');
+    expect(createBackend({ device: 1 }).name).toBe('cuda 1');
+    expect(createBackend({ backend: 'js' }).name).toBe('js');
+    expect(createBackend({ threads: 2 }).name).toBe(host);
+    expect(createBackend({ isa: 'generic' }).name).toBe(host);
+  });
+
+  it('is left alone by a model that need not fit', () => {
+    gpu.available = true;
+    expect(planModel(TINY, { memoryLimit: 4e9 }).fits).toBe('resident'); // the GPU here can plan nothing
+  });
+
+  it.each([
+    [{ backend: 'cuda', threads: 2 }, 'createBackend: "threads" is for backend cpu, got it with backend cuda'],
+    [{ device: 0, isa: 'generic' }, 'createBackend: "isa" is for backend cpu, got it with a device'],
+    [{ backend: 'cpu', device: 0 }, 'createBackend: "device" is for backend cuda, got 0 with backend cpu'],
+  ] as const)('%j is refused', (options, says) => {
+    expect(() => createBackend(options)).toThrow(says);
   });
 });
 

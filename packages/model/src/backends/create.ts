@@ -6,7 +6,10 @@ import type { Backend } from '@megamoe/ops';
 import { createCuda, cudaReport } from './cuda';
 import { createHostBackend } from './host';
 
-/** What may be asked for: `auto` takes a GPU when `@megamoe/cuda` is installed and finds one, else the addons when they load, else JavaScript. */
+/**
+ * What may be asked for: `auto` takes a GPU when `@megamoe/cuda` is installed and finds one and nothing is said that only a CPU has, else the
+ * addons when they load, else JavaScript.
+ */
 export type BackendName = 'auto' | 'js' | 'cpu' | 'cuda';
 
 /** Which backend, with how many threads. */
@@ -39,6 +42,11 @@ export function addonInfos(): AddonReport[] {
  * @throws UnsupportedError when the asked backend is not there; the message says what was looked for.
  */
 export function createBackend(o: BackendOptions = {}): Backend {
+  return chooseBackend(o, true);
+}
+
+/** {@link createBackend}; `auto` takes a GPU only where it may: a model that need not fit wants experts that come and go. */
+export function chooseBackend(o: BackendOptions, mayTakeGpu: boolean): Backend {
   checkObject('createBackend', 'options', o);
   const { backend = 'auto', threads, isa = 'auto', device } = o;
   checkOneOf('createBackend', 'backend', backend, ['auto', 'js', 'cpu', 'cuda']);
@@ -49,8 +57,13 @@ export function createBackend(o: BackendOptions = {}): Backend {
     if (backend !== 'cuda' && backend !== 'auto')
       throw new ValueError(`createBackend: "device" is for backend cuda, got ${device} with backend ${backend}`);
   }
-  if (backend === 'cuda') return createCuda(device);
-  if (backend === 'auto' && cudaReport().available) return createCuda(device);
+  const ofCpu = threads !== undefined ? 'threads' : isa !== 'auto' ? 'isa' : undefined;
+  if (ofCpu !== undefined && (backend === 'cuda' || device !== undefined))
+    throw new ValueError(
+      `createBackend: "${ofCpu}" is for backend cpu, got it with ${device === undefined ? 'backend cuda' : 'a device'}`,
+    );
+  if (backend === 'cuda' || device !== undefined) return createCuda(device);
+  if (backend === 'auto' && mayTakeGpu && ofCpu === undefined && cudaReport().available) return createCuda(undefined);
   const missing = addonInfos().filter((info) => !info.loaded);
   if (backend === 'js' || (backend === 'auto' && missing.length > 0)) {
     const why = backend === 'js' ? 'asked for' : `native addons: ${missing[0]!.reason.split(':')[0]!}`; // `doctor` has the whole reason
