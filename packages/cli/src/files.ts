@@ -19,6 +19,14 @@ const INDEX = 'model.safetensors.index.json';
 const LOOKED_FOR =
   /^(?:model(?:-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|(?:generation_|tokenizer_)?config\.json|hf_quant_config\.json|tokenizer\.json)$/i;
 
+/** What lies in a folder and in the folders in it, folders aside. Not through links, as `recursive` of Node 24 goes: one may lead back. */
+function pathsBelow(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    return entry.isDirectory() ? pathsBelow(path) : [path];
+  });
+}
+
 /** Files of a checkpoint folder that are read: all but reports, and tensors that no index names, which a command may have written before. */
 function filesOf(folder: string): string[] {
   const index = join(folder, INDEX);
@@ -27,9 +35,7 @@ function filesOf(folder: string): string[] {
     /\.safetensors$/i.test(name)
       ? LOOKED_FOR.test(name) || shards.includes(JSON.stringify(name))
       : !/\.(?:html|svg|csv)$/i.test(name);
-  return readdirSync(folder, { withFileTypes: true, recursive: true })
-    .filter((entry) => !entry.isDirectory() && isRead(entry.name))
-    .map((entry) => join(entry.parentPath, entry.name));
+  return pathsBelow(folder).filter((path) => isRead(basename(path)));
 }
 
 /** Whether a file to write is one of those that a checkpoint in `folder` consists of, or would become one. */

@@ -12,6 +12,7 @@ writeFileSync(join(model, 'encoding', 'encoder.py'), 'pass');
 writeFileSync(join(dir, 'ids.json'), '[1, 2]');
 writeFileSync(join(dir, 'text.txt'), 'The river runs into the sea.');
 symlinkSync(model, join(dir, 'link'));
+for (const name of ['back', 'again']) symlinkSync(model, join(model, name)); // links that lead back: gone into, they never end
 symlinkSync(join(model, 'config.json'), join(dir, 'link.json'));
 linkSync(join(model, 'model.safetensors'), join(dir, 'hard'));
 writeFileSync(join(dir, 'history.csv'), '');

@@ -1,5 +1,5 @@
 import { checkObject, ValueError } from '@megamoe/core';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, type Dirent } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { HubError, listText, printable } from './errors';
 import { ModelFolder } from './layout';
@@ -118,6 +118,14 @@ function commitOf(folder: ModelFolder, revision: string): string | undefined {
   }
 }
 
+/** Entries of a folder and of the folders in it. Not through links, as `recursive` of Node 24 goes: one that leads back would never end. */
+function* entriesBelow(dir: string): Generator<Dirent> {
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    yield entry;
+    if (entry.isDirectory()) yield* entriesBelow(join(dir, entry.name));
+  }
+}
+
 const entriesOf = (dir: string): string[] => {
   try {
     return readdirSync(dir).sort();
@@ -137,7 +145,7 @@ function revisionsOf(folder: ModelFolder): string[] {
   const snapshots = entriesOf(join(folder.path, 'snapshots'));
   const refs = join(folder.path, 'refs');
   const names = existsSync(refs)
-    ? readdirSync(refs, { recursive: true, withFileTypes: true })
+    ? [...entriesBelow(refs)]
         .filter((entry) => entry.isFile())
         .map((entry) => relative(refs, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
         .sort()
@@ -154,7 +162,7 @@ function revisionsOf(folder: ModelFolder): string[] {
 function missingFiles(dir: string): string[] {
   const has = (name: string): boolean => existsSync(join(dir, name));
   const missing = new Set<string>();
-  for (const entry of readdirSync(dir, { recursive: true, withFileTypes: true })) {
+  for (const entry of entriesBelow(dir)) {
     const path = join(entry.parentPath, entry.name);
     if (entry.isSymbolicLink() && statSync(path, { throwIfNoEntry: false }) === undefined)
       missing.add(relative(dir, path).replaceAll('\\', '/'));
