@@ -118,17 +118,20 @@ describe('a pull', () => {
   it('stops within a second when told, and goes on from there', async () => {
     const cache = temporaryFolder();
     const abort = new AbortController();
+    let told = 0;
     server.fault = async (request, response) => {
       if (request.at !== 'store' || !request.path.includes(sha256(FILES[SHARD_1]!.data))) return false;
       await server.send({ from: undefined }, response, FILES[SHARD_1]!.data.subarray(0, 131_072), {
         headers: { 'content-length': '400000' },
       });
-      setTimeout(() => abort.abort(new Error('enough')), 50);
+      setTimeout(() => {
+        told = performance.now();
+        abort.abort(new Error('enough'));
+      }, 50);
       return true;
     };
-    const started = performance.now();
     expect((await errorOf(pull(server, cache, { signal: abort.signal }))).message).toBe('enough');
-    expect(performance.now() - started).toBeLessThan(2000); // a second, and one for a machine that others use
+    expect(performance.now() - told).toBeLessThan(1000);
     expect(existsSync(join(cache, 'models--org--name', 'refs'))).toBe(false);
     const [left] = leftovers(cache);
     expect(left).toBe(`models--org--name/blobs/${sha256(FILES[SHARD_1]!.data)}.megamoe.incomplete`);
