@@ -39,8 +39,8 @@ const matrix = (r) => {
 const lying = (dir) =>
   readdirSync(dir, { recursive: true, withFileTypes: true })
     .map((entry) => [
-      relative(dir, join(entry.path, entry.name)),
-      entry.isFile() && new Uint8Array(readFileSync(join(entry.path, entry.name))),
+      relative(dir, join(entry.parentPath, entry.name)),
+      entry.isFile() && new Uint8Array(readFileSync(join(entry.parentPath, entry.name))),
     ])
     .sort(([a], [b]) => (a < b ? -1 : 1));
 const tensors = (r) => {
