@@ -29,11 +29,13 @@ const data = files.filter((f) => /^models\/|\/goldens\//.test(f));
 const bytes = data.reduce((sum, f) => sum + statSync(join(ROOT, f)).size, 0);
 if (bytes > MAX_DATA_BYTES) problems.push(`models and goldens: ${bytes} bytes, the limit is ${MAX_DATA_BYTES}`);
 
+const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
 for (const manifest of files.filter((f) => /^packages\/[^/]+\/package\.json$/.test(f))) {
   const dir = manifest.replace('/package.json', '');
   for (const needed of ['README.md', 'src/index.ts', 'test/readme.test.ts']) {
     if (!files.includes(`${dir}/${needed}`)) problems.push(`${dir}: ${needed} is missing`);
   }
+  if (!readme.includes(`](${dir}) |`)) problems.push(`README.md: ${dir} is not in its table of packages`);
 }
 
 for (const problem of problems) process.stderr.write(`${problem}\n`);
