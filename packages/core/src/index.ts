@@ -51,5 +51,5 @@ export {
 } from './codecs';
 export { firstNonFinite } from './logits-scan';
 export type { LogitsScan } from './logits-scan';
-export { philox, philox4x32 } from './philox';
+export { philox4x32 } from './philox';
 export type { YarnParameters } from './yarn';

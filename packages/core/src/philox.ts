@@ -19,6 +19,9 @@ function mulHigh(a: number, b: number): number {
   return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carry >>> 16)) | 0;
 }
 
+/** Whether `v` is 32 bits, with a sign or without: asked before the slow check, since draws ask in their inner loops. */
+const isWord = (v: unknown): boolean => typeof v === 'number' && ((v | 0) === v || v >>> 0 === v);
+
 /**
  * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): four random words from a counter of four words and
  * a key of two, with no state in between. Checked against the known-answer vectors of Random123.
@@ -35,14 +38,11 @@ export function philox4x32(
   out: Uint32Array,
 ): void {
   const fn = 'philox4x32';
-  for (const [arg, v] of Object.entries({ c0, c1, c2, c3, k0, k1 })) checkInteger(fn, arg, v, -(2 ** 31), 2 ** 32 - 1);
+  if (!(isWord(c0) && isWord(c1) && isWord(c2) && isWord(c3) && isWord(k0) && isWord(k1)))
+    for (const [arg, v] of Object.entries({ c0, c1, c2, c3, k0, k1 }))
+      checkInteger(fn, arg, v, -(2 ** 31), 2 ** 32 - 1);
   checkKind(fn, 'out', out, Uint32Array);
   checkCapacity(fn, 'out', out, '4', 4);
-  philox(c0, c1, c2, c3, k0, k1, out);
-}
-
-/** {@link philox4x32} without checks. */
-export function philox(c0: number, c1: number, c2: number, c3: number, k0: number, k1: number, out: Uint32Array): void {
   for (let round = 0; round < ROUNDS; round++) {
     const high0 = mulHigh(M0, c0);
     const high1 = mulHigh(M1, c2);

@@ -161,4 +161,5 @@ export interface GemmAddon extends KernelAddon, Readonly<Record<ListedFunction, 
   scanTop(isa: number, x: F32, n: number, k: number, temperature: number, ids: I32, values: F32): number;
   scanAtLeast(isa: number, x: F32, n: number, floor: number, ids: I32, values: F32): number;
   scanMayWin(isa: number, x: F32, n: number, temperature: number, draw: I32, ids: I32, values: F32): number;
+  scanMassBefore(isa: number, x: F32, n: number, temperature: number, id: number): number;
 }

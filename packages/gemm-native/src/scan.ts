@@ -61,6 +61,13 @@ export class CheckedScan implements LogitsScan {
     if (this.isa === 'js') checkApart('mayWin', logits, n, ids, values, draw);
     return this.#engine.mayWin(logits, n, temperature, draw, ids, values);
   }
+
+  massBefore(logits: Float32Array, n: number, temperature: number, id: number): number {
+    checkLogits('massBefore', logits, n);
+    checkNumber('massBefore', 'temperature', temperature, 2 ** -149, 3.5e38);
+    checkInteger('massBefore', 'id', id, 0, n - 1);
+    return this.#engine.massBefore(logits, n, temperature, id);
+  }
 }
 
 function checkLogits(fn: string, logits: Float32Array, n: number): void {
@@ -130,6 +137,9 @@ export function nativeScan(addon: GemmAddon, isa: number): ScanEngine {
         checkApart('mayWin', logits, n, ids, values, draw);
         throw namedError(error);
       }
+    },
+    massBefore(logits, n, temperature, id) {
+      return addon.scanMassBefore(isa, logits, n, temperature, id);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { philox } from '@megamoe/core';
+import { philox4x32 as philox } from '@megamoe/core';
 import { seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
 import { createLogitsScan } from '../src/index';
@@ -94,6 +94,33 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
     expect(scan.mayWin(x2(3e38), 1, 0.5, new Int32Array(4), new Int32Array(9), new Float32Array(9))).toBe(-1);
   });
 
+  it.each(LENGTHS)('says which share of %i logits stands before one, with the bits of every other scan', (n) => {
+    const r = seeded(n + 1);
+    for (const kind of ['close', 'far', 'ties', 'masked'] as const) {
+      const x = r.floats(n, kind === 'far' ? 60 : 5);
+      if (kind === 'ties') for (let i = 0; i < n; i++) x[i] = r.int(9) - 4;
+      if (kind === 'masked') for (let i = 1; i < n; i++) if (r.next() < 0.9) x[i] = -Infinity;
+      const logits = odd(x, NaN);
+      for (const temperature of [1, 0.3, 40].map(Math.fround)) {
+        const scaled = x.map((v) => v / temperature);
+        const most = Math.max(...scaled);
+        for (const id of [0, r.int(n), scaled.indexOf(most)]) {
+          let [all, before] = [0, 0];
+          for (const [i, v] of scaled.entries()) {
+            all += Math.exp(v - most);
+            if (i !== id && v >= scaled[id]!) before += Math.exp(v - most);
+          }
+          const share = scan.massBefore(logits, n, temperature, id);
+          expect(Math.abs(share - before / all)).toBeLessThan(1e-5);
+          expect(SCANS[0]!.scan.massBefore(logits, n, temperature, id)).toBe(share);
+        }
+      }
+      x[n >> 1] = NaN;
+      expect(scan.massBefore(x, n, 1, 0)).toBe(-1);
+    }
+    expect(scan.massBefore(x2(3e38), 1, 0.5, 0)).toBe(-1);
+  });
+
   it.each(LENGTHS)('finds NaN and +Infinity at any place of %i', (n) => {
     const x = seeded(n).floats(n);
     for (const at of new Set([0, n >> 1, n - 1])) {
@@ -176,6 +203,8 @@ describe.each(SCANS)('logit scans on $name', ({ name, scan }) => {
     const draw = new Int32Array(4);
     expect(() => scan.mayWin(x, 2, 0, draw, ids, values)).toThrow('mayWin: "temperature" must be');
     expect(() => scan.mayWin(x, 2, 1, draw.subarray(1), ids, values)).toThrow('mayWin: "draw" must hold at least');
+    expect(() => scan.massBefore(x, 2, 0, 0)).toThrow('massBefore: "temperature" must be');
+    expect(() => scan.massBefore(x, 2, 1, 2)).toThrow('massBefore: "id" must be an integer in [0, 1], got 2');
     expect(() => scan.atLeast(x, 2, 0, values as unknown as Int32Array, values)).toThrow('"ids" must be a Int32Array');
     expect(() => scan.atLeast(x, 2, 0, ids, ids as unknown as Float32Array)).toThrow('"values" must be a Float32Array');
   });

@@ -1,4 +1,4 @@
-import { philox } from '@megamoe/core';
+import { philox4x32 } from '@megamoe/core';
 import type { SeedWords } from './seed';
 import { type Candidates, tokenOf } from './scratch';
 import type { Cut } from './select';
@@ -35,7 +35,7 @@ export function drawToken(
   const max = work[best]!;
   const likeliest = tokenOf(candidates, best);
   let block = likeliest >>> 2;
-  philox(block, position, sequence, 0, k0, k1, words);
+  philox4x32(block, position, sequence, 0, k0, k1, words);
   let winner = likeliest;
   let score = 1 / -Math.log(uniform(words[likeliest & 3]!));
   let least = Math.max(floor, max + Math.log(score) + LOG_MIN_Q);
@@ -45,7 +45,7 @@ export function drawToken(
     const id = tokenOf(candidates, i);
     if (id >>> 2 !== block) {
       block = id >>> 2;
-      philox(block, position, sequence, 0, k0, k1, words);
+      philox4x32(block, position, sequence, 0, k0, k1, words);
     }
     const u = uniform(words[id & 3]!);
     const bound = score * (1 - u); // p must reach it

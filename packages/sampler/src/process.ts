@@ -23,7 +23,7 @@ export class LogitsPipeline {
   readonly scratch: SamplerScratch;
   /** Tokens of the prompt. */
   readonly promptLength: number;
-  /** Set by {@link truncate}. */
+  /** Set by {@link truncate} and {@link keepAll}. */
   readonly cut: Cut = { floor: -Infinity, lastTie: 0x7fffffff };
   readonly #stopIds: Int32Array;
   readonly #biasIds: Int32Array;
@@ -189,12 +189,17 @@ export class LogitsPipeline {
     return best;
   }
 
+  /** Sets {@link cut} so that it drops nothing. */
+  keepAll(): void {
+    this.cut.floor = -Infinity;
+    this.cut.lastTie = 0x7fffffff;
+  }
+
   /** min_p, top_k, top_p: finds {@link cut}. `max` is the largest logit. */
   truncate(candidates: Candidates, max: number): void {
     const { topK, topP, minP } = this.params;
     const cut = this.cut;
-    cut.floor = -Infinity;
-    cut.lastTie = 0x7fffffff;
+    this.keepAll();
     if (minP > 0) cutMinP(candidates, max, minP, cut);
     if (topK > 0) cut.floor = Math.max(cut.floor, kthLargest(this.scratch, candidates, topK));
     if (topP < 1) cutTopP(this.scratch, candidates, max, topP, cut);

@@ -3,7 +3,7 @@ import { drawToken } from './draw';
 import { logSum, topLogprobs, type TokenLogprob } from './logprobs';
 import { type ResolvedSamplingParams, resolveSamplingParams, type SamplingParams } from './params';
 import { LogitsPipeline } from './process';
-import { findFew } from './scan';
+import { drawsFromAll, findFew, surelyStays } from './scan';
 import { randomSeed, seedWords, type SeedWords } from './seed';
 import { type Candidates, checkScratch, createSamplerScratch, type SamplerScratch } from './scratch';
 
@@ -137,15 +137,19 @@ export class Sampler {
       return best >= 0 && processed[best]! > -Infinity ? best : -1;
     }
     this.#drawWords[3] = this.#position;
-    return findFew(scan, pipeline, processed, few, this.#drawWords) ? this.#draw(fn, few) : -1;
+    if (!findFew(scan, pipeline, processed, few, this.#drawWords)) return -1;
+    if (!drawsFromAll(pipeline)) return this.#draw(fn, few);
+    const tokenId = this.#draw(fn, few, false);
+    return surelyStays(scan, pipeline, processed, tokenId) ? tokenId : -1;
   }
 
   /** Temperature, truncation and draw. */
-  #draw(fn: string, candidates: Candidates): number {
+  #draw(fn: string, candidates: Candidates, truncates = true): number {
     const pipeline = this.#pipeline;
     pipeline.scale(candidates);
     const best = pipeline.best(fn, candidates);
-    pipeline.truncate(candidates, candidates.work[best]!);
+    if (truncates) pipeline.truncate(candidates, candidates.work[best]!);
+    else pipeline.keepAll();
     return drawToken(candidates, best, pipeline.cut, this.#key, this.sequence, this.#position, pipeline.scratch.words);
   }
 

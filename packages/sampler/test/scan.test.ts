@@ -52,6 +52,19 @@ class NaiveScan implements LogitsScan {
     found.slice(0, ids.length).forEach((id, i) => ([ids[i], values[i]] = [id, logits[id]!]));
     return found.length;
   }
+  /** Off by as much as it may be. */
+  massBefore(logits: Float32Array, n: number, t: number, id: number): number {
+    this.calls++;
+    const x = [...logits.subarray(0, n)].map((v) => Math.fround(v / t));
+    const most = Math.max(...x);
+    let [all, before] = [0, 0];
+    x.forEach((v, i) => {
+      const weight = Math.exp(v - most);
+      all += weight;
+      if (i !== id && v >= x[id]!) before += weight;
+    });
+    return before === 0 ? 0 : Math.max(0, Math.min(1, before / all + 0.99e-5 * Math.sign((id % 2) - 0.5)));
+  }
 }
 
 const VOCAB = 61;
@@ -135,6 +148,9 @@ describe('a scan', () => {
       { temperature: 0, repetitionPenalty: 1.3 },
       { topK: 40, topP: 0.95, temperature: 0.7, frequencyPenalty: 0.5 },
       { topP: 0.9 },
+      { topP: 0.5, temperature: 0.7 },
+      { topP: 0.99, temperature: 3, presencePenalty: 0.1 },
+      { topP: 0.01 },
       {},
       { temperature: 2 },
       { temperature: 0.7, presencePenalty: 0.5, minTokens: 2 },
@@ -156,7 +172,8 @@ describe('a scan', () => {
     expect(calls({ minP: 0.5 })).toBe(2);
     expect(calls({ topK: 5, logitBias: new Map([[1, 2]]) })).toBe(2);
     expect(calls({})).toBe(1);
-    expect(calls({ topP: 0.9 })).toBe(0);
+    expect(calls({ topP: 0.9 })).toBe(2);
+    expect(calls({ topK: 5, minP: 0.1, topP: 0.9 })).toBe(1);
     expect(calls({ topK: 5, logprobs: 2 })).toBe(0);
   });
 
@@ -169,6 +186,7 @@ describe('a scan', () => {
       top: (x, n, _k, _t, ids, values) => new NaiveScan().atLeast(x, n, 2.999, ids, values),
       atLeast: () => 0,
       mayWin: () => -1,
+      massBefore: () => -1,
     };
     const sampler = new Sampler({ vocabSize: 50_000, params: { seed: 1, topK: 9, topP: 0.9 }, promptIds: [], scan });
     const step = (): void => sampler.accept(sampler.sample(logits).tokenId);

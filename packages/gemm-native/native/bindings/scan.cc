@@ -72,6 +72,13 @@ Napi::Value scanMayWin(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(count));
 }
 
+Napi::Value scanMassBefore(const Napi::CallbackInfo& info) {
+  const Scan scan(info, "scanMassBefore", 5);
+  const float temperature = static_cast<float>(scan.number(3, "temperature"));
+  const std::int64_t id = scan.integer(4, "id", 0, scan.n - 1);
+  return Napi::Number::New(info.Env(), scan.kernels.massBefore(scan.x, scan.n, temperature, id));
+}
+
 }  // namespace
 
 void exportScan(Napi::Object exports) {
@@ -80,6 +87,7 @@ void exportScan(Napi::Object exports) {
   exportFunction<scanTop>(exports, "scanTop");
   exportFunction<scanAtLeast>(exports, "scanAtLeast");
   exportFunction<scanMayWin>(exports, "scanMayWin");
+  exportFunction<scanMassBefore>(exports, "scanMassBefore");
 }
 
 }  // namespace megamoe::gemm

@@ -29,6 +29,9 @@ struct ScanKernels {
   // as by atLeast. -1 when any is NaN or +infinity, or the largest quotient is not finite.
   std::int64_t (*mayWin)(const float* x, std::int64_t n, float temperature, const Draw& draw, std::int64_t capacity,
                          std::int32_t* ids, float* values);
+  // The share of the probability that stands before token id (LogitsScan.massBefore of @megamoe/core), 0 <= id < n. -1
+  // as by mayWin.
+  double (*massBefore)(const float* x, std::int64_t n, float temperature, std::int64_t id);
 };
 
 // The exponent of a value that is NaN or infinite is all ones: adding one to it carries into the top bit.

@@ -52,6 +52,7 @@ void badCase(const ScanKernels& scan, std::vector<float> x, std::size_t at, floa
   CHECK(scan.argmax(x.data(), static_cast<std::int64_t>(x.size())) == -1 - static_cast<std::int64_t>(at));
   CHECK(scan.top(x.data(), static_cast<std::int64_t>(x.size()), 1, 1.f, 0, nullptr, nullptr) == -1);
   CHECK(scan.mayWin(x.data(), static_cast<std::int64_t>(x.size()), 1.f, {1, 2, 3, 4}, 0, nullptr, nullptr) == -1);
+  CHECK(scan.massBefore(x.data(), static_cast<std::int64_t>(x.size()), 1.f, 0) == -1);
 }
 
 // -infinity too, and nothing before `begin` or from `end` on.
@@ -95,6 +96,26 @@ void drawCase(const ScanKernels& scan, const std::vector<float>& x, float temper
   CHECK(scan.mayWin(x.data(), n, temperature, draw, 0, nullptr, nullptr) == count);
 }
 
+// The share by definition, within what is promised, and the bits of generic.
+void massCase(const ScanKernels& scan, const std::vector<float>& x, float temperature, std::int64_t id) {
+  const std::int64_t n = static_cast<std::int64_t>(x.size());
+  const float most = *std::max_element(x.begin(), x.end()) / temperature;
+  const double got = scan.massBefore(x.data(), n, temperature, id);
+  if (most == -std::numeric_limits<float>::infinity()) {
+    CHECK(got == -1);
+    return;
+  }
+  double all = 0, before = 0;
+  for (std::int64_t i = 0; i < n; i++) {
+    const float scaled = x[static_cast<std::size_t>(i)] / temperature;
+    const double weight = std::exp(static_cast<double>(scaled) - most);
+    all += weight;
+    if (i != id && scaled >= x[static_cast<std::size_t>(id)] / temperature) before += weight;
+  }
+  CHECK(std::fabs(got - before / all) < 1e-5);
+  CHECK(tables()[0].scan.massBefore(x.data(), n, temperature, id) == got);
+}
+
 // Random123 1.14.0, tests/kat_vectors: philox4x32 10.
 void philoxCase() {
   std::uint32_t words[4];
@@ -115,6 +136,8 @@ int main() {
             for (const float temperature : {1.f, 0.7f, 3.f}) scanCase(table.scan, x, k, temperature);
         for (std::uint32_t seed = 1; seed < 20; seed++)
           for (const float temperature : {1.f, 0.2f, 9.f}) drawCase(table.scan, x, temperature, seed * 7919);
+        for (const std::int64_t id : {std::int64_t{0}, n / 2, n - 1})
+          for (const float temperature : {1.f, 0.01f, 0.7f, 30.f}) massCase(table.scan, x, temperature, id);
         for (const float bad : {std::nanf(""), -std::nanf(""), std::numeric_limits<float>::infinity()})
           for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1})
             badCase(table.scan, x, static_cast<std::size_t>(at), bad);

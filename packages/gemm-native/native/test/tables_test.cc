@@ -36,12 +36,12 @@ constexpr std::size_t stagePairs() {
   return assignablePairs(typesOf(amaxBits, row, swigluRow));
 }
 constexpr std::size_t scanPairs() {
-  const auto [firstNonFinite, argmax, top, atLeast, mayWin] = ScanKernels{};
-  return assignablePairs(typesOf(firstNonFinite, argmax, top, atLeast, mayWin));
+  const auto [firstNonFinite, argmax, top, atLeast, mayWin, massBefore] = ScanKernels{};
+  return assignablePairs(typesOf(firstNonFinite, argmax, top, atLeast, mayWin, massBefore));
 }
 static_assert(groupedPairs<nvfp4::W4A4Kernels>() == 4);
 static_assert(groupedPairs<nvfp4::A16Kernels<GroupedW4A16Params>>() == 4);
-static_assert(stagePairs() == 3 && scanPairs() == 5);
+static_assert(stagePairs() == 3 && scanPairs() == 6);
 
 // The operations whose entry is empty.
 std::string missing(const KernelTable& t) {
@@ -71,11 +71,12 @@ int main() {
   for (const KernelTable& t : tables()) {
     CHECK(missing(t).empty());
     CHECK(t.scan.firstNonFinite != nullptr && t.scan.argmax != nullptr && t.scan.top != nullptr &&
-          t.scan.atLeast != nullptr);
+          t.scan.atLeast != nullptr && t.scan.mayWin != nullptr && t.scan.massBefore != nullptr);
     if (&t == &generic) continue;
     CHECK(shared(t, generic) == "gatherRows embed ");
     CHECK(t.scan.firstNonFinite != generic.scan.firstNonFinite && t.scan.argmax != generic.scan.argmax &&
-          t.scan.top != generic.scan.top && t.scan.atLeast != generic.scan.atLeast);
+          t.scan.top != generic.scan.top && t.scan.atLeast != generic.scan.atLeast &&
+          t.scan.mayWin != generic.scan.mayWin && t.scan.massBefore != generic.scan.massBefore);
   }
   return megamoe::test::finish();
 }

@@ -1,4 +1,5 @@
-import { firstNonFinite, philox } from '@megamoe/core';
+import { firstNonFinite, philox4x32 } from '@megamoe/core';
+import { massBefore } from './mass';
 import { checkApart, type ScanEngine } from '../scan';
 
 /** Floats that {@link floorOf} tries before it gives up. */
@@ -73,11 +74,11 @@ export function createJsScan(): ScanEngine {
       const most = Math.fround(logits[best]! / temperature);
       if (!Number.isFinite(most)) return -1;
       const [k0, k1, sequence, position] = [draw[0]!, draw[1]!, draw[2]!, draw[3]!];
-      philox(best >>> 2, position, sequence, 0, k0, k1, words);
+      philox4x32(best >>> 2, position, sequence, 0, k0, k1, words);
       let score = least(1, rest(words[best & 3]!)); // of the likeliest; later of the best so far, a little too low
       let count = 0;
       for (let i = 0; i < n; i++) {
-        if (i % 4 === 0) philox(i >>> 2, position, sequence, 0, k0, k1, words);
+        if (i % 4 === 0) philox4x32(i >>> 2, position, sequence, 0, k0, k1, words);
         const r = rest(words[i & 3]!);
         const p = Math.exp(Math.fround(logits[i]! / temperature) - most);
         if (p < score * r * NEARLY) continue;
@@ -89,6 +90,10 @@ export function createJsScan(): ScanEngine {
         score = Math.max(score, least(p, r));
       }
       return count;
+    },
+
+    massBefore(logits, n, temperature, id) {
+      return massBefore(logits, n, this.argmax(logits, n), temperature, id);
     },
   };
 }

@@ -80,7 +80,6 @@ export const calls = {
   takeStrings: (r, m) => ({ args: [['a', 'b']], f: (x) => m.takeStrings('f', 'x', x), says: [''], isData: true }),
   takeIds: (r, m) => ({ args: [r.ints(4, 0, 9)], f: (x) => m.takeIds('f', 'x', x, 10), says: [''] }),
   philox4x32: (r) => ({ args: [1, 2, 3, 4, 5, 6, new Uint32Array(4 + r.below(2))], writes: ['6'] }),
-  philox: (r) => ({ args: [1, 2, 3, 4, 5, 6, new Uint32Array(4 + r.below(2))], writes: ['6'] }),
   describe: (r) => ({ args: [r.floats(2)], anyObject: true, observe: (text) => typeof text }),
   isShared: () => ({ args: [new ArrayBuffer(8)] }),
   sameBuffer: () => ({ args: [new ArrayBuffer(8), new ArrayBuffer(8)] }),

@@ -202,6 +202,7 @@ export const calls = {
     (r) => [r.floats(9), 9, r.pick([1, 0.5]), r.ints(4, 0, 99), r.ints(9, 0, 3), r.floats(9)],
     ['4', '5'],
   ),
+  'Scan.massBefore': scan((r) => [r.floats(9), r.int(3, 9), r.pick([1, 0.5]), r.int(0, 2)]),
   'Linear.dispose': disposal((r, made) => made.packLinear(linearSource(r))),
   'Experts.dispose': disposal((r, made) => made.packExperts(expertsSource(r))),
   'Pool.dispose': disposal((r, made) => made.createExpertPool(poolShape(expertsSource(r), 2))),

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "../draw.h"
+#include "../mass.h"
 #include "../scratch.h"
 #include "generic.h"
 
@@ -85,8 +86,12 @@ std::int64_t drawn(const float* x, std::int64_t n, float temperature, const Draw
   return mayWin(x, n, argmax(x, n), temperature, draw, capacity, ids, values);
 }
 
+double before(const float* x, std::int64_t n, float temperature, std::int64_t id) {
+  return massBefore(x, n, argmax(x, n), temperature, id);
+}
+
 }  // namespace
 
-const ScanKernels kScan = {firstNonFinite, argmax, top, atLeast, drawn};
+const ScanKernels kScan = {firstNonFinite, argmax, top, atLeast, drawn, before};
 
 }  // namespace megamoe::gemm::generic

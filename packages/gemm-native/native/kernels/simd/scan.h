@@ -11,6 +11,7 @@
 
 #include "../draw.h"
 #include "../kernel_table.h"
+#include "../mass.h"
 #include "ranges.h"
 
 namespace megamoe::gemm::simd {
@@ -220,8 +221,13 @@ static std::int64_t drawn(const float* x, std::int64_t n, float temperature, con
 }
 
 template <class V>
+static double before(const float* x, std::int64_t n, float temperature, std::int64_t id) {
+  return massBefore(x, n, argmax<V>(x, n), temperature, id);
+}
+
+template <class V>
 static void setScan(KernelTable& t) {
-  t.scan = {firstNonFinite<V>, argmax<V>, top<V>, atLeast<V>, drawn<V>};
+  t.scan = {firstNonFinite<V>, argmax<V>, top<V>, atLeast<V>, drawn<V>, before<V>};
 }
 
 }  // namespace megamoe::gemm::simd
