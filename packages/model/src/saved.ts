@@ -28,6 +28,8 @@ export interface SavedSequence {
   /** Fingerprint of the model that it is of; one without is taken by every model of its shape. */
   readonly model?: string | undefined;
   readonly tokenIds: Int32Array;
+  /** The shortest length that it can be cut back to; left out, what only tokens before its end need is not there. */
+  readonly shortest?: number | undefined;
   readonly layers: readonly SavedLayer[];
 }
 
@@ -70,17 +72,24 @@ function eachRun(
   }
 }
 
-/** Rows that tokens at `length` and later need. */
-function liveRows(kind: PageKind, length: number, window: number): [from: number, end: number] {
-  return [firstLiveRow(kind, length, window), filledRows(kind, length)];
+/** How far a saved sequence reaches. */
+interface Reach {
+  readonly length: number;
+  readonly shortest: number;
 }
 
-/** Copies what later tokens of a sequence need. */
-export function savePages({ backend, cache, layers }: KvMemory, pages: SequencePages): SavedLayer[] {
+/** Rows that tokens at `shortest` and later need. */
+function liveRows(kind: PageKind, { length, shortest }: Reach, window: number): [from: number, end: number] {
+  return [firstLiveRow(kind, shortest, window), filledRows(kind, length)];
+}
+
+/** Copies what later tokens of a sequence need, and those that it can be cut back by at any time. */
+export function savePages({ backend, cache, layers }: KvMemory, pages: SequencePages, shortest: number): SavedLayer[] {
+  const reach = { length: pages.length, shortest };
   return layers.map((spec, layer) => {
     const parts: Partial<Record<CachePart, Float32Array>> = {};
     for (const { part, kind, width } of partsOf(spec)) {
-      const [first, last] = liveRows(kind, pages.length, spec.window);
+      const [first, last] = liveRows(kind, reach, spec.window);
       const out = new Float32Array((last - first) * width);
       eachRun(kind, pages, first, last, (at, from, n) =>
         backend.download(cache.part(layer, part), at * width, n * width, out, (from - first) * width),
@@ -96,18 +105,18 @@ export function restorePages(
   fn: string,
   { backend, cache, layers, pool }: KvMemory,
   saved: readonly SavedLayer[],
-  length: number,
+  reach: Reach,
 ): SequencePages {
   if (!Array.isArray(saved)) throw new KindError(`${fn}: "saved.layers" must be an array, got ${typeof saved}`);
   checkLength(fn, 'saved.layers', saved, 'layers', layers.length);
   const read = layers.map((spec, i) => readLayer(fn, `saved.layers[${i}]`, spec, saved[i]));
-  const own = layers.map((spec, i) => takeParts(fn, `saved.layers[${i}]`, spec, read[i]!, length));
+  const own = layers.map((spec, i) => takeParts(fn, `saved.layers[${i}]`, spec, read[i]!, reach));
   const pages = new SequencePages(pool);
   try {
-    pages.open(length);
+    pages.open(reach.length, reach.shortest);
     layers.forEach((spec, layer) => {
       for (const { part, kind, width } of partsOf(spec)) {
-        const [first, last] = liveRows(kind, length, spec.window);
+        const [first, last] = liveRows(kind, reach, spec.window);
         const data = own[layer]![part]!;
         eachRun(kind, pages, first, last, (at, from, n) =>
           backend.upload(cache.part(layer, part), at * width, data, (from - first) * width, n * width),
@@ -136,17 +145,17 @@ function readLayer(fn: string, at: string, spec: LayerSpec, saved: SavedLayer | 
   return Object.fromEntries(partsOf(spec).map(({ part }) => [part, parts[part]]));
 }
 
-/** Plain views of them, of the lengths that a sequence of `length` tokens has. */
+/** Plain views of them, of the lengths that a sequence that reaches so far has. */
 function takeParts(
   fn: string,
   at: string,
   spec: LayerSpec,
   parts: SavedLayer['parts'],
-  length: number,
+  reach: Reach,
 ): SavedLayer['parts'] {
   const own: Partial<Record<CachePart, Float32Array>> = {};
   for (const { part, kind, width } of partsOf(spec)) {
-    const [first, last] = liveRows(kind, length, spec.window);
+    const [first, last] = liveRows(kind, reach, spec.window);
     const data: unknown = parts[part];
     checkKind(fn, `${at}.parts.${part}`, data, Float32Array);
     own[part] = plainView(data, Float32Array);

@@ -1,5 +1,5 @@
 import { checkInteger, checkKind, describe, KindError, plainView, takeIds, ValueError } from '@megamoe/core';
-import { pageBytes, SequencePages } from '@megamoe/ops';
+import { pageBytes, REWIND_TOKENS, SequencePages } from '@megamoe/ops';
 import type { KvMemory } from './kv';
 import { restorePages, savePages, type SavedSequence } from './saved';
 import { deserializeSequence, serializeSequence } from './serialized';
@@ -88,9 +88,11 @@ export class Sequence {
 
   /** Everything needed to go on elsewhere. */
   save(): SavedSequence {
-    const layers = savePages(this.memory, this.pages);
+    const { pages } = this;
+    const shortest = Math.max(0, pages.length - REWIND_TOKENS, pages.shortest);
+    const layers = savePages(this.memory, pages, shortest);
     const { fingerprint: model } = this.memory;
-    return { format: 'megamoe-sequence', version: 2, model, tokenIds: this.tokenIds.slice(), layers };
+    return { format: 'megamoe-sequence', version: 2, model, tokenIds: this.tokenIds.slice(), shortest, layers };
   }
 
   /** {@link Sequence.save} as bytes, for a file: with a checksum, and the same on every machine. */
@@ -121,7 +123,7 @@ export class Sequence {
         `${fn}: "saved" must be what Sequence.save gave, got ${saved === null ? 'null' : typeof saved}`,
       );
     }
-    const { format, version, model, tokenIds: ids, layers } = saved;
+    const { format, version, model, tokenIds: ids, shortest, layers } = saved;
     if (format !== 'megamoe-sequence' || version !== 2) {
       const got = format === undefined ? 'another object' : `${describe(format)} ${describe(version)}`;
       throw new ValueError(
@@ -142,8 +144,10 @@ export class Sequence {
         `${fn}: "saved" has ${tokenIds.length} tokens, this sequence holds maxTokens = ${this.maxTokens}`,
       );
     }
+    const { length } = tokenIds;
+    if (shortest !== undefined) checkInteger(fn, 'saved.shortest', shortest, 0, length);
     void this.pages; // throws when it has been disposed
-    const pages = restorePages(fn, this.memory, layers, tokenIds.length);
+    const pages = restorePages(fn, this.memory, layers, { length, shortest: shortest ?? length });
     this.#mark?.dispose();
     this.#mark = undefined;
     this.#replace(pages, tokenIds);

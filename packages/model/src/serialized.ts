@@ -12,6 +12,7 @@ interface Header {
   readonly version: number;
   readonly model?: string;
   readonly tokens: number;
+  readonly shortest?: number;
   readonly layers: readonly (Omit<SavedLayer, 'parts'> & { readonly parts: Readonly<Record<string, number>> })[];
 }
 
@@ -19,11 +20,12 @@ interface Header {
  * A saved sequence as bytes: a magic text, the length of the header (uint32), the header (JSON), the token ids (int32), the parts of all
  * layers (float32) in the order of the header, and the SHA-256 of all of it. Little-endian.
  */
-export function serializeSequence({ version, model, tokenIds, layers }: SavedSequence): Uint8Array {
+export function serializeSequence({ version, model, tokenIds, shortest, layers }: SavedSequence): Uint8Array {
   const header: Header = {
     version,
     ...(model === undefined ? {} : { model }),
     tokens: tokenIds.length,
+    ...(shortest === undefined ? {} : { shortest }),
     layers: layers.map(({ parts, ...layer }) => ({
       ...layer,
       parts: Object.fromEntries(Object.entries(parts).map(([name, values]) => [name, values.length])),
@@ -75,12 +77,13 @@ export function deserializeSequence(fn: string, bytes: Uint8Array): SavedSequenc
       for (const [name, n] of Object.entries(parts)) read[name as CachePart] = new Float32Array(numbers(n));
       return { ...layer, parts: read };
     });
-    const { version, model } = header;
+    const { version, model, shortest } = header;
     return {
       format: 'megamoe-sequence',
       version: version as 2,
       ...(model === undefined ? {} : { model }),
       tokenIds,
+      ...(shortest === undefined ? {} : { shortest }),
       layers,
     };
   } catch (error) {

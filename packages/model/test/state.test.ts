@@ -1,7 +1,7 @@
 import { REWIND_TOKENS } from '@megamoe/ops';
 import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import type { LoadOptions } from '../src/index';
+import type { LoadOptions, Sequence } from '../src/index';
 import { ENGINES, MICRO_FLASH, model, TINY } from './support';
 
 describe.each(ENGINES)('%j: bits do not depend on company or on cuts', (engine) => {
@@ -58,33 +58,44 @@ describe.each(ENGINES)('%j: bits do not depend on company or on cuts', (engine) 
     const m = await model(MICRO_FLASH, { ...engine, maxChunk: 48 });
     const v = m.config.vocabSize;
     const random = seeded(31);
-    const ids = Array.from({ length: 420 }, () => random.int(v));
-    const plain = m.createSequence();
-    const want = m.forward([{ sequence: plain, tokenIds: ids }], { logits: 'all' });
-    let sequences = [m.createSequence(), m.createSequence()];
-    for (let round = 0; round < 60; round++) {
+    // Two texts: what one leaves behind in a page is wrong for the other.
+    const texts = [0, 1].map(() => Array.from({ length: 420 }, () => random.int(v)));
+    const plain = texts.map(() => m.createSequence());
+    const wants = texts.map((tokenIds, i) => m.forward([{ sequence: plain[i]!, tokenIds }], { logits: 'all' }).slice());
+    const textOf = new Map<Sequence, number>();
+    const add = (text: number, sequence: Sequence): Sequence => (textOf.set(sequence, text), sequence);
+    let sequences = [0, 1, 0].map((text) => add(text, m.createSequence()));
+    for (let round = 0; round < 120; round++) {
       const at = random.int(sequences.length);
       const sequence = sequences[at]!;
+      const text = textOf.get(sequence)!;
       const what = random.int(6);
-      if (what === 0 && sequences.length < 5) sequences.push(sequence.clone());
-      else if (what === 1 && sequences.length > 2) sequences.splice(at, 1)[0]!.dispose();
+      if (what === 0 && sequences.length < 5) sequences.push(add(text, sequence.clone()));
+      else if (what === 1 && sequences.length > 3) sequences.splice(at, 1)[0]!.dispose();
       else if (what === 2)
-        sequence.rewind(Math.max(0, sequence.length - random.int(Math.min(sequence.length, 64) + 1)));
+        sequence.rewind(Math.max(sequence.pages.shortest, sequence.length - random.int(REWIND_TOKENS + 1)));
       else if (what === 3) {
-        const restored = m.createSequence();
-        restored.restore(sequence.save());
-        sequences[at] = restored;
+        sequences[at] = add(text, m.createSequence());
+        const saved = sequence.save();
+        expect(saved.shortest).toBe(Math.max(sequence.pages.shortest, sequence.length - REWIND_TOKENS));
+        sequences[at].restore(saved);
         sequence.dispose();
       } else {
         const going = sequences.filter((s) => s.length < 400 && random.int(2) === 1);
         if (going.length === 0) continue;
-        const items = going.map((s) => ({ sequence: s, tokenIds: ids.slice(s.length, s.length + 1 + random.int(20)) }));
+        const items = going.map((s) => ({
+          sequence: s,
+          tokenIds: texts[textOf.get(s)!]!.slice(s.length, s.length + 1 + random.int(20)),
+        }));
         const ends = items.map((item) => item.sequence.length + item.tokenIds.length);
         const got = m.forward(items);
-        ends.forEach((end, i) => expectBytes(got.subarray(i * v, (i + 1) * v), want.subarray((end - 1) * v, end * v)));
+        ends.forEach((end, i) => {
+          const want = wants[textOf.get(going[i]!)!]!;
+          expectBytes(got.subarray(i * v, (i + 1) * v), want.subarray((end - 1) * v, end * v));
+        });
       }
     }
-    sequences.push(plain);
+    sequences.push(...plain);
     for (const sequence of sequences.splice(0)) sequence.dispose();
     sequences = [];
     expect(m.kvBytes).toBe(0);

@@ -141,9 +141,8 @@ export function firstLiveRow(kind: PageKind, length: number, window: number): nu
   }
 }
 
-/** The least length whose first live row lies in page `first` or later. */
-function leastLength(kind: PageKind, first: number, window: number): number {
-  const row = first * PAGES[kind].rows;
+/** The least length whose first live row is `row` or later. */
+function leastLength(kind: PageKind, row: number, window: number): number {
   if (row === 0) return 0;
   if (kind === 'window') return row + window - 1;
   if (kind === 'open4') return Math.ceil(row / 4) * 4 + 4;
@@ -341,6 +340,8 @@ export class SequencePages {
   #reserved = 0;
   /** The length at which a commit next gives pages back. */
   #nextDrop = 0;
+  /** The shortest length whose rows are all there: pages of a restored sequence hold none that only tokens before it need. */
+  #opened = 0;
   /** A length to come back to: what it needs is kept. */
   #retained = Infinity;
   readonly #lists: readonly List[];
@@ -471,14 +472,18 @@ export class SequencePages {
         list.first++;
         this.#version = ++changes;
       }
-      if (!list.kind.startsWith('entries')) next = Math.min(next, leastLength(list.kind, live + 1, this.pool.window));
+      if (!list.kind.startsWith('entries')) {
+        next = Math.min(next, leastLength(list.kind, (live + 1) * PAGES[list.kind].rows, this.pool.window));
+      }
     }
     this.#nextDrop = next + REWIND_TOKENS;
   }
 
   /** The shortest length that {@link SequencePages.rewind} takes. */
   get shortest(): number {
-    return this.#lists.reduce((most, { kind, first }) => Math.max(most, leastLength(kind, first, this.pool.window)), 0);
+    const { window } = this.pool;
+    const least = ({ kind, first }: List): number => leastLength(kind, first * PAGES[kind].rows, window);
+    return this.#lists.reduce((most, list) => Math.max(most, least(list)), this.#opened);
   }
 
   /** Forgets all tokens from `length` on. Costs nothing. @throws ValueError below {@link SequencePages.shortest} */
@@ -507,6 +512,7 @@ export class SequencePages {
     this.#reserved = 0;
     const copy = new SequencePages(this.pool);
     copy.#length = this.#length;
+    copy.#opened = this.#opened;
     this.#lists.forEach((list, i) => {
       const to = copy.#lists[i]!;
       to.first = list.first;
@@ -518,14 +524,20 @@ export class SequencePages {
     return copy;
   }
 
-  /** Starts at `length` with pages of its own for what later tokens need: for a restore, which fills them. The sequence must be empty. */
-  open(length: number): void {
+  /**
+   * Starts at `length` with pages of its own for what tokens from `shortest` on need: for a restore, which fills them. It can be cut back to
+   * `shortest`, no further: what only tokens before need is not there. The sequence must be empty.
+   */
+  open(length: number, shortest = length): void {
     this.#checkAlive('open');
     checkInteger('SequencePages.open', 'length', length, 0, MAX_LENGTH);
+    checkInteger('SequencePages.open', 'shortest', shortest, 0, length);
     if (this.pages > 0 || this.#length > 0) throw new ShapeError('SequencePages.open: the sequence must be empty');
     for (const list of this.#lists) {
       const { rows } = PAGES[list.kind];
-      list.first = Math.floor(firstLiveRow(list.kind, length, this.pool.window) / rows);
+      const row = firstLiveRow(list.kind, shortest, this.pool.window);
+      this.#opened = Math.max(this.#opened, leastLength(list.kind, row, this.pool.window));
+      list.first = Math.floor(row / rows);
       this.#version = ++changes;
       while ((list.first + list.ids.length) * rows < filledRows(list.kind, length)) {
         list.ids.push(this.pool.take(list.kind));
@@ -543,6 +555,7 @@ export class SequencePages {
     }
     this.#version = ++changes;
     this.#length = 0;
+    this.#opened = 0;
     this.#reserved = 0;
     this.#disposed = true;
   }

@@ -211,15 +211,22 @@ describe('PagePool and SequencePages', () => {
 
   it('open makes pages for what later tokens need, and those alone', () => {
     fc.assert(
-      fc.property(fc.nat(1000), fc.integer({ min: 1, max: 150 }), (length, window) => {
+      fc.property(fc.nat(1000), fc.nat(200), fc.integer({ min: 1, max: 150 }), (length, back, window) => {
         const pool = new PagePool(PAGE_KINDS, window, new Rows());
         const pages = new SequencePages(pool);
-        pages.open(length);
-        expect([pages.length, pages.shortest <= length]).toEqual([length, true]);
+        const from = Math.max(0, length - back);
+        pages.open(length, from);
+        expect(pages.length).toBe(length);
+        // As short as all that is needed is there, and no shorter: other rows of its pages hold nothing.
+        const needs = (n: number): boolean =>
+          PAGE_KINDS.every((kind) => firstLiveRow(kind, n, window) >= firstLiveRow(kind, from, window));
+        const { shortest } = pages;
+        expect([shortest <= from, needs(shortest), shortest > 0 && needs(shortest - 1)]).toEqual([true, true, false]);
+        expect(pages.clone().shortest).toBe(shortest);
         for (const kind of PAGE_KINDS) {
           const per = PAGES[kind].rows;
           const { first, ids } = pages.list(kind);
-          const live = firstLiveRow(kind, length, window);
+          const live = firstLiveRow(kind, from, window);
           expect(first).toBe(Math.floor(live / per));
           expect(ids.length).toBe(Math.max(0, Math.ceil(filledRows(kind, length) / per) - first));
         }
