@@ -9,13 +9,21 @@ export type Observer = {
 };
 
 /**
- * A backend with some of its methods in another's place. The others run on the backend itself, whatever it is made of: a class, too.
+ * A backend with some of its methods in another's place. The others run on the backend itself; both may be of classes.
  * @throws KindError for what is no object, and for an operation that is no function
  */
 export function overlaid(backend: Backend, methods: Partial<Backend>): Backend {
   checkObject('overlaid', 'backend', backend);
   checkObject('overlaid', 'methods', methods);
   const own = new Map<PropertyKey, unknown>(Object.entries(methods));
+  for (let of: unknown = Object.getPrototypeOf(methods); of !== null && of !== Object.prototype;) {
+    for (const name of Object.getOwnPropertyNames(of)) {
+      if (name === 'constructor' || own.has(name)) continue;
+      const value: unknown = Reflect.get(methods, name);
+      own.set(name, typeof value === 'function' ? value.bind(methods) : value);
+    }
+    of = Object.getPrototypeOf(of);
+  }
   for (const name of OP_NAMES) if (own.has(name)) checkFunction('overlaid', `methods.${name}`, own.get(name));
   // An object that inherits from the backend, not itself: a proxy of one that is frozen must answer with what it holds.
   return new Proxy(Object.create(backend) as Backend, {

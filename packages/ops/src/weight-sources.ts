@@ -110,7 +110,7 @@ export function checkExpertsShape(fn: string, shape: ExpertsShape): ExpertsShape
   checkParts(fn, n, parts);
   checkOneOf(fn, 'format', format, FORMATS);
   if (format === 'nvfp4') checkMultiple(fn, 'k', k, 16);
-  return shape;
+  return { numExperts, n, k, parts, format };
 }
 
 /** Throws unless so many weights [n, k] of a format can be: the arguments of Backend.packedBytes. */

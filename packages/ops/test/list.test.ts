@@ -278,4 +278,15 @@ describe('backends', () => {
     expect(seen.threads).toBe(2);
     expect(overlaid(seen, { name: 'other' }).threads).toBe(2);
   });
+
+  it('takes the operations of a class, as its own methods', () => {
+    class Counting {
+      #calls = 0;
+      add(): number {
+        return ++this.#calls;
+      }
+    }
+    const counting = overlaid({} as Backend, new Counting() as Partial<Backend>) as unknown as Counting;
+    expect([counting.add(), counting.add()]).toEqual([1, 2]);
+  });
 });

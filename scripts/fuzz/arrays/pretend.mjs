@@ -302,6 +302,7 @@ export function otherKeys(call, r) {
     const key = r.pick(['__proto__x', 'constructor', 'toString', 'length', 'then', 'data', 'unknown']);
     Object.defineProperty(value, key, { value: hostile(r), enumerable: true, configurable: true, writable: true });
     put(call.args, path, value);
+    call.hasStray = true;
     return `${path} with ${key}`;
   }
   const key = r.pick(keys);
@@ -312,7 +313,7 @@ export function otherKeys(call, r) {
 
 /** Frozen options, or such without a prototype, or of a class with getters. Must be taken. */
 export function otherObject(call, r) {
-  const kinds = call.isData ? 2 : 3; // of requests own fields count alone
+  const kinds = call.isData || call.hasStray ? 2 : 3; // of requests own fields count alone, and so do names that nobody knows
   const all = parts(call.args).filter(({ value }) => isOpen(value) && !Array.isArray(value));
   if (all.length === 0) return undefined;
   const { path } = r.pick(all);
