@@ -58,8 +58,13 @@ export async function supervise(argv: readonly string[]): Promise<number | undef
   const handlers = (Object.keys(SIGNALS) as Signal[]).map((signal) => [signal, () => stop(signal)] as const);
   for (const [signal, handler] of handlers) process.on(signal, handler);
   let code: number;
+  let isSettled = false;
   try {
-    code = await new Promise<number>((resolve) => {
+    code = await new Promise<number>((settle) => {
+      const resolve = (status: number): void => {
+        isSettled = true;
+        settle(status);
+      };
       worker.on('message', (message: FromWorker) => {
         if (isFailed && !('code' in message)) return; // it is being ended, and why has been said
         if ('out' in message) {
@@ -77,7 +82,15 @@ export async function supervise(argv: readonly string[]): Promise<number | undef
         process.stderr.write(`megamoe: ${messageOf(e)}\n`);
         resolve(EXIT.failure);
       });
-      worker.on('exit', (code) => resolve(code));
+      worker.on('exit', (status) => {
+        if (isSettled || isFailed || by !== undefined) return resolve(status);
+        // Every command tells its exit code; one that cannot must not end without a word.
+        pulse.beat();
+        process.stderr.write(
+          `megamoe: the command ended in the middle, with status ${status}; its thread was stopped\n`,
+        );
+        resolve(EXIT.failure);
+      });
     });
   } finally {
     pulse.stop();

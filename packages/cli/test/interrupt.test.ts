@@ -76,3 +76,15 @@ it.each([
   expect(ended).toMatchObject({ code, err: 'megamoe: layout: at work, 2 s\n\nmegamoe: interrupted\n' });
   expect(ended.ms).toBeLessThan(2000); // half a second of grace; the rest is for a machine that others use
 });
+
+it('a command whose thread is stopped says so: never an exit code without a word', async () => {
+  // Stops the thread that the command is computed in, as nothing of ours does.
+  const stops = `import { isMainThread } from 'node:worker_threads'; if (!isMainThread) setTimeout(() => process.exit(5), 1);`;
+  const preload = `data:text/javascript,${encodeURIComponent(stops)}`;
+  const child = spawn(process.execPath, ['--import', preload, builtCli()!, 'inspect', MICRO], { stdio: ['ignore', 'ignore', 'pipe'] }); // prettier-ignore
+  let err = '';
+  child.stderr.on('data', (text) => (err += String(text)));
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  expect(err).toContain('megamoe: the command ended in the middle, with status 5; its thread was stopped\n');
+  expect(code).toBe(1);
+});
