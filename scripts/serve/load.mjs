@@ -11,8 +11,9 @@
  * With `--steady` every client has one answer of so many tokens, and what counts is the time in which all of them stream: tokens a second
  * without prompts, which `scripts/engine-bench.mjs` measures of the engine and the bare step.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { once } from 'node:events';
 import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { StreamClient } from './client.mjs';
 import { percentile, processor, startServer } from './server.mjs';
 
@@ -40,20 +41,14 @@ const conversation = (i) => ({
   ...(steady ? { ignore_eos: true } : {}),
 });
 
-/** Asks for /health until told to stop; returns the times. */
+/** Asks for /health until told to stop, which returns the times. */
 function watchHealth() {
-  const times = [];
-  let done = false;
-  const watch = (async () => {
-    while (!done) {
-      const started = performance.now();
-      await (await fetch(`${server.url}/health`)).text();
-      times.push(performance.now() - started);
-      await sleep(50);
-    }
+  const prober = new Worker(new URL('./health.mjs', import.meta.url), { workerData: server.url });
+  const times = once(prober, 'message').then(([list]) => list);
+  return () => {
+    prober.postMessage('stop');
     return times;
-  })();
-  return { stop: () => ((done = true), watch) };
+  };
 }
 
 /** Microseconds of processor time a token, of the server's threads and of this process. */
@@ -140,7 +135,7 @@ for (const clients of counts) {
   const us = spent(all);
   const ms = (list) => `${percentile(list, 0.5).toFixed(1)} / ${percentile(list, 0.99).toFixed(1)}`;
   const { now, peak } = server.memory();
-  const row = [clients, asked, rate.toFixed(0), ms(times.first), ms(times.between), ms(await health.stop()), us, `${now} / ${peak}`]; // prettier-ignore
+  const row = [clients, asked, rate.toFixed(0), ms(times.first), ms(times.between), ms(await health()), us, `${now} / ${peak}`]; // prettier-ignore
   console.log(row.join(' | '));
   if (clients === 1) one = rate;
   else if (one !== undefined) console.log(`  ${(rate / one).toFixed(2)} times one client's rate`);
