@@ -44,11 +44,8 @@ export interface LogitsScan {
     values: Float32Array,
   ): number;
   /**
-   * The share of the probability that stands before token `id`, the likeliest first, all that tie with it counted: of `exp(x)`,
-   * `x = fround(logits[i] / temperature)`, the sum over the other i whose x is at least that of `id`, by the sum over all. Within 1e-5.
-   * @param temperature a float32 number above 0
-   * @param id          in [0, n)
-   * @returns -1 when a NaN or +Infinity is among the logits, or the largest quotient is not finite
+   * The share of the probability that other tokens at least as likely as `id` have, within 1e-5: sums of `exp(x)`, x as in `mayWin`.
+   * @returns -1 as `top`
    */
   massBefore(logits: Float32Array, n: number, temperature: number, id: number): number;
 }

@@ -19,7 +19,7 @@ function mulHigh(a: number, b: number): number {
   return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carry >>> 16)) | 0;
 }
 
-/** Whether `v` is 32 bits, with a sign or without: asked before the slow check, since draws ask in their inner loops. */
+/** Whether `v` is 32 bits, with a sign or without: asked first, since draws ask in their inner loops. */
 const isWord = (v: unknown): boolean => typeof v === 'number' && ((v | 0) === v || v >>> 0 === v);
 
 /**
