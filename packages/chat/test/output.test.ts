@@ -300,6 +300,14 @@ describe('output that is cut off', () => {
     ],
     ['after a call', `${begun}</${D}invoke>\n`, 'length', [call('f', '{}')], 'length'],
     ['within the second call', `${begun}</${D}invoke>\n<${D}invoke name="g">`, 'length', [call('f', '{}')], 'length'],
+    [
+      'within the end tag of a call',
+      `${begun}${text('a', 'x')}\n</${D}inv`,
+      'length',
+      [call('f', '{"a": "x"}')],
+      'length',
+    ],
+    ['within the end tag of a call without arguments', `${begun}</${D}`, 'stop', [call('f', '{}')], 'tool_calls'],
     ['without the attribute', `${begun}<${D}parameter name="a">Par`, 'length', [call('f', '{"a": "Par')], 'length'],
   ])('%s', (_, output, finish, calls, reason) => {
     expect(parsed(output, { tools: true }, finish)).toMatchObject({
@@ -409,6 +417,12 @@ describe('streams', () => {
     expect(shown[0]).toEqual([{ type: 'content', text: 'a' }]);
     expect(shown[1]).toEqual([{ type: 'content', text: '🙂' }]);
     expect(fed({}, ['a\ud83d'])).toMatchObject({ content: 'a\ud83d' }); // a half that stays one
+  });
+
+  it('a stray </think> in content goes alone, the newlines beside it are content', () => {
+    expect(parsed('a\n\n</think>\nb')).toMatchObject({ content: 'a\n\n\nb' });
+    expect(parsed('\n</think>\n\nb')).toMatchObject({ content: '\n\nb' });
+    expect(parsed('r\n</think>\na\n</think>', { stage: 'thinking' }, 'length')).toMatchObject({ reasoning: 'r', content: 'a\n' }); // prettier-ignore
   });
 
   it('names at their longest, and one longer', () => {

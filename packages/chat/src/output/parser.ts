@@ -196,11 +196,18 @@ export class OutputParser {
     if (this.done) return false;
     this.#skip(found.index + found[0].length);
     if (found[0] !== END_THINK) this.#state = found[0] === OPEN ? 'opener' : 'closer';
-    else {
-      this.#newlines = 0;
-      if (this.#inReasoning) [this.#inReasoning, this.#begun] = [false, false];
-    }
+    else this.#endThink();
     return true;
+  }
+
+  /** Reasoning ends, with the newlines before; in content, which has begun then, the marker alone is dropped. */
+  #endThink(): void {
+    if (this.#inReasoning) [this.#inReasoning, this.#begun] = [false, false];
+    else {
+      if (this.#begun && this.#newlines > 0) this.#show('\n'.repeat(this.#newlines));
+      this.#begun = true;
+    }
+    this.#newlines = 0;
   }
 
   /** What a marker in the text begins. */
@@ -440,10 +447,12 @@ export class OutputParser {
         this.#flushValue();
         break;
       case 'invoke':
-      case 'valueEnd':
-        if (finish === 'stop' && this.#call!.whole) this.#close();
+      case 'valueEnd': {
+        const isEnding = this.#state === 'invoke' && this.#waiting.startsWith(CLOSE);
+        if (isEnding || (finish === 'stop' && this.#call!.whole)) this.#close();
         else this.#call!.cut();
         break;
+      }
       default: // a tag that was begun, or a block: markup, of which nothing is shown
     }
     this.#flushContent();
