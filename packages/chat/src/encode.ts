@@ -62,6 +62,8 @@ export interface EncodedConversation {
   readonly contract: Contract | null;
   /** For {@link OutputParser}. */
   readonly stage: Stage;
+  /** Whether output goes on with text that the last message has begun; for {@link OutputParser}. */
+  readonly continued: boolean;
   /** Tools that the prompt describes, for {@link OutputParser}; empty for none. */
   readonly tools: readonly Tool[];
   /** Whether the answer is to be JSON: `response_format` json_object or json_schema. */
@@ -203,6 +205,7 @@ export function encodeConversation(
     effort,
     contract: encoding?.contract ?? null,
     stage,
+    continued: isContinued(turns.at(-1), stage),
     tools: described.map((f) => ({ type: 'function', function: f }) as Tool),
     jsonObject,
     schema,
@@ -216,6 +219,12 @@ function forceCalls(writer: PromptWriter, turns: readonly Turn[], open: Open | u
   if (open !== 'content' || last?.role === 'assistant' || last?.task !== undefined) return open ?? 'content';
   writer.text('\n\n<').mark(CHAT_TOKENS.dsml).text(`${CALLS_BLOCK}>\n`);
   return 'tool_calls';
+}
+
+/** Whether a last message that is gone on with has some text of what the output begins with. */
+function isContinued(last: Turn | undefined, stage: Stage): boolean {
+  if (last?.role !== 'assistant' || !(last.prefix || last.woEos)) return false;
+  return (stage === 'thinking' ? last.reasoning : last.text) !== '';
 }
 
 type Tokenized = Pick<EncodedConversation, 'text' | 'tokenIds' | 'answerStart' | 'recalled'>;

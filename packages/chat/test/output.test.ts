@@ -425,6 +425,14 @@ describe('streams', () => {
     expect(parsed('r\n</think>\na\n</think>', { stage: 'thinking' }, 'length')).toMatchObject({ reasoning: 'r', content: 'a\n' }); // prettier-ignore
   });
 
+  it('newlines at the start are text when the output goes on with what the prompt has begun', () => {
+    expect(parsed('\ndef f():', { continued: true })).toMatchObject({ content: '\ndef f():' });
+    expect(parsed('\n\nnk</think>\na', { stage: 'thinking', continued: true })).toMatchObject({
+      reasoning: '\n\nnk',
+      content: 'a',
+    });
+  });
+
   it('names at their longest, and one longer', () => {
     for (const n of [63, 64, 65]) {
       const name = 'n'.repeat(n);

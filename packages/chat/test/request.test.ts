@@ -359,6 +359,7 @@ describe('messages', () => {
     expect(of({ content: 'def ', prefix: true })).toMatchObject({
       text: `${BOS}${U}q${A}<think></think>def `,
       stage: 'content',
+      continued: true,
     });
     expect(of({ content: 'def ', reasoning: 'plan', prefix: true }).text).toBe(
       `${BOS}${U}q${A}<think>plan</think>def `,
@@ -366,7 +367,16 @@ describe('messages', () => {
     expect(of({ reasoning: 'I thi', prefix: true })).toMatchObject({
       text: `${BOS}${U}q${A}<think>I thi`,
       stage: 'thinking',
+      continued: true,
     });
+    // Nothing of what follows has been said.
+    for (const more of [
+      { content: '', prefix: true },
+      { content: 'a', reasoning: 'b' },
+    ] as const) {
+      expect(of(more, { add_generation_prompt: true }).continued).toBe(false);
+    }
+    expect(of({ content: '', reasoning: 'b', prefix: true }, { thinking: false }).continued).toBe(false);
     expect(of({ content: 'def ' }, { continue_final_message: true, thinking: false }).text).toBe(
       `${BOS}${U}q${A}</think>def `,
     );

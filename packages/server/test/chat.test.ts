@@ -336,6 +336,8 @@ describe('what the engine is asked', () => {
     const { choices } = await ask({ messages, thinking: false });
     expect(promptText()).toMatch(/<\/think>The capital is$/);
     expect(choices[0]!.message.content).toBe(' Paris.');
+    says('\n\nand Lyon.'); // newlines at the start belong to what has begun
+    expect((await ask({ messages, thinking: false })).choices[0]!.message.content).toBe('\n\nand Lyon.');
   });
 
   it('tools whose names are those of prototypes', async () => {

@@ -15,6 +15,11 @@ export interface OutputParserOptions {
   /** Where output begins: `stage` of the {@link EncodedConversation}. Default `content`. */
   readonly stage?: Stage | undefined;
   /**
+   * Whether output goes on with text that the prompt has begun, `continued` of the {@link EncodedConversation}: newlines at its start are text
+   * then. Default false.
+   */
+  readonly continued?: boolean | undefined;
+  /**
    * The tools that may be called: `tools` of the {@link EncodedConversation}. True declares every name, without schemas. Without tools markup of
    * calls is plain text.
    */
@@ -83,8 +88,8 @@ export class OutputParser {
 
   constructor(options: OutputParserOptions = {}) {
     checkObject(FN, 'options', options);
-    const { stage = 'content', tools, jsonObject = false, parallelToolCalls = true, stop } = options;
-    for (const [arg, v] of Object.entries({ jsonObject, parallelToolCalls }))
+    const { stage = 'content', tools, continued = false, jsonObject = false, parallelToolCalls = true, stop } = options;
+    for (const [arg, v] of Object.entries({ continued, jsonObject, parallelToolCalls }))
       if (typeof v !== 'boolean') throw new KindError(`${FN}: "${arg}" must be a boolean, got ${describe(v)}`);
     checkOneOf(FN, 'stage', stage, ['thinking', 'content', 'tool_calls']);
     this.#schemas = new ToolSchemas(FN, tools);
@@ -95,6 +100,7 @@ export class OutputParser {
     this.#markers = declared ? [END_THINK, ...DSML_MARKERS] : [END_THINK];
     this.#pattern = declared ? ANY : new RegExp(END_THINK);
     this.#inReasoning = stage === 'thinking';
+    this.#begun = continued;
     if (stage === 'tool_calls') {
       if (!declared) throw new UnsupportedError(`${FN}: stage tool_calls needs tools`);
       this.#state = 'block';

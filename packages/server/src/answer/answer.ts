@@ -35,8 +35,8 @@ export class Answer {
     request: AnswerRequest,
     private readonly vocabulary: OutputVocabulary,
   ) {
-    const { stage, tools, jsonObject, parallelToolCalls, stop, minTokens } = request;
-    this.#parser = new OutputParser({ stage, tools, jsonObject, parallelToolCalls });
+    const { stage, continued, tools, jsonObject, parallelToolCalls, stop, minTokens } = request;
+    this.#parser = new OutputParser({ stage, continued, tools, jsonObject, parallelToolCalls });
     this.#decoder = vocabulary.createDecoder();
     this.#stops = new StopChecker({ stopIds: [], stopStrings: stop, minTokens });
     this.#thinking = stage === 'thinking';

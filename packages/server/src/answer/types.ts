@@ -36,6 +36,8 @@ export interface AnswerRequest {
   readonly reusePrefix: boolean;
   /** Where output begins. */
   readonly stage: Stage;
+  /** Whether the prompt has begun the text that output goes on with. */
+  readonly continued: boolean;
   /** What the prompt has opened of a call: the parser sees it before the output. */
   readonly opened: string;
   /** Tools that may be called; empty for none. */

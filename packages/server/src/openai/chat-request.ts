@@ -174,6 +174,7 @@ export async function readChat(
       cacheKey,
       reusePrefix: fields.cache_prompt ?? true,
       stage,
+      continued: encoded.continued,
       opened,
       tools: encoded.tools,
       jsonObject: encoded.jsonObject,
