@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { randomUUID } from 'node:crypto';
 import type { AppContext, AppEnv, ServerContext } from './context';
-import { ApiError, ClientGone, serverError } from './errors';
+import { ApiError, badRequest, ClientGone, serverError } from './errors';
 import { ApiKeys, HostGuard } from './http/guard';
 import { chatCompletions } from './openai/chat';
 import { completions } from './openai/completions';
@@ -44,10 +44,13 @@ export function createApp(context: ServerContext): Hono<AppEnv> {
     if (!c.get('isStreaming')) c.get('ended')(c.res.status);
   });
   app.use(async (c, next) => {
-    const named = c.req.header('host') ?? new URL(c.req.url).host;
+    const host = c.req.header('host');
+    if (host === undefined && c.env?.incoming?.httpVersion === '1.1') throw badRequest('The header "host" is missing.');
+    const named = host ?? new URL(c.req.url).host;
     guard.checkHost(named);
     const origin = guard.checkOrigin(c.req.header('origin'), named);
-    if (origin !== undefined && c.req.method === 'OPTIONS') return preflight(origin);
+    if (origin !== undefined && c.req.method === 'OPTIONS')
+      return preflight(origin, c.req.header('access-control-request-headers'));
     if (origin !== undefined) {
       c.get('headers')['access-control-allow-origin'] = origin;
       c.get('headers')['vary'] = 'origin';
@@ -131,15 +134,18 @@ function begin(context: ServerContext, c: AppContext): void {
   });
 }
 
-function preflight(origin: string): Response {
+const USUAL_HEADERS = 'authorization, content-type, x-api-key, x-request-id';
+
+/** What a page may send: the headers that it asks for, as clients have many of their own (`x-stainless-os`, ...). */
+function preflight(origin: string, asked = USUAL_HEADERS): Response {
   return new Response(null, {
     status: 204,
     headers: {
       'access-control-allow-origin': origin,
-      'access-control-allow-methods': 'GET, POST, OPTIONS',
-      'access-control-allow-headers': 'authorization, content-type, x-api-key, x-request-id',
+      'access-control-allow-methods': 'GET, HEAD, POST, OPTIONS',
+      'access-control-allow-headers': asked,
       'access-control-max-age': '600',
-      vary: 'origin',
+      vary: 'origin, access-control-request-headers',
     },
   });
 }

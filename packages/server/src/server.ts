@@ -110,10 +110,12 @@ export class MegamoeServer {
         requestTimeout: requestTimeoutMs,
         keepAliveTimeout: KEEP_ALIVE_MS,
         connectionsCheckingInterval: CHECK_MS,
+        requireHostHeader: false, // Node's own answer has no body: the application asks for it
       },
       (incoming: IncomingMessage, outgoing: ServerResponse) => void listener(incoming, outgoing),
     );
     http.maxConnections = maxConnections;
+    http.on('checkExpectation', (_: IncomingMessage, outgoing: ServerResponse) => expectNothing(outgoing));
     http.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket));
     return http;
   }
@@ -123,6 +125,18 @@ function withResolvers(): { readonly promise: Promise<void>; readonly resolve: (
   let resolve!: () => void;
   const promise = new Promise<void>((r) => (resolve = r));
   return { promise, resolve };
+}
+
+/** An expectation other than 100-continue, which Node meets itself. */
+function expectNothing(outgoing: ServerResponse): void {
+  const message = 'The header "expect" may say 100-continue only.';
+  const body = JSON.stringify(new ApiError(417, 'invalid_request_error', message));
+  const headers = {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  };
+  outgoing.writeHead(417, headers).end(body);
 }
 
 /** What Node's parser refuses, in the words of the API. */

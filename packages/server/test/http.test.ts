@@ -82,7 +82,8 @@ describe('who may reach it', () => {
       expect(await get(host), host).toMatch(/^HTTP\/1\.1 403[^]*host_not_allowed/);
     }
     const without = await raw('GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n');
-    expect(without).toMatch(/^HTTP\/1\.1 400/);
+    expect(errorOf(without)).toMatchObject({ status: 400, type: 'invalid_request_error' });
+    expect(await raw('GET /v1/models HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1\.[01] 200/); // had no such header
   });
 
   it('a foreign page is refused, and there is no CORS', async () => {
@@ -108,11 +109,41 @@ describe('who may reach it', () => {
     });
     expect(preflight.status).toBe(204);
     expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization');
+    // Clients in pages send headers of their own; one that is not allowed would keep the request from being made.
+    const asked = 'authorization, content-type, x-stainless-os, x-stainless-retry-count';
+    const other = await fetch(`${running.url}/v1/chat/completions`, {
+      method: 'OPTIONS',
+      headers: { ...headers, 'access-control-request-headers': asked },
+    });
+    expect(other.headers.get('access-control-allow-headers')).toBe(asked);
+    expect(other.headers.get('access-control-allow-methods')).toContain('POST');
+    expect(other.headers.get('vary')).toContain('origin');
     const response = await running.post('/v1/chat/completions', hi, { ...headers, authorization: 'Bearer k' });
     expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([200, headers.origin]);
     const refused = await running.post('/v1/chat/completions', hi, headers);
     expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([401, headers.origin]);
     expect((await fetch(`${running.url}/health`, { headers: { origin: 'https://evil.example' } })).status).toBe(403);
+  });
+});
+
+describe('methods', () => {
+  const head = async (path: string): Promise<string> =>
+    raw(`HEAD ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`);
+
+  it('HEAD is GET without the body', async () => {
+    await start();
+    for (const path of ['/health', '/', '/v1/models', '/v1/models/tiny', '/metrics']) {
+      expect(await head(path), path).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*content-type: [^]*\r\n\r\n$/i);
+    }
+    expect(await head('/v1/chat/completions')).toMatch(/^HTTP\/1\.1 405 [^]*allow: POST\r\n[^]*\r\n\r\n$/i);
+    expect(await head('/nothing')).toMatch(/^HTTP\/1\.1 404 [^]*\r\n\r\n$/);
+  });
+
+  it('OPTIONS without a page is a method like others', async () => {
+    await start();
+    const response = await fetch(`${running.url}/v1/chat/completions`, { method: 'OPTIONS' });
+    expect([response.status, response.headers.get('allow')]).toEqual([405, 'POST']);
+    expect(((await response.json()) as Chunk).error).toMatchObject({ type: 'invalid_request_error', code: null });
   });
 });
 
@@ -136,6 +167,8 @@ describe('broken and hostile clients', () => {
     expect(errorOf(await raw(`GET / HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`)).status).toBe(
       431,
     );
+    const expecting = 'POST / HTTP/1.1\r\nhost: localhost\r\nexpect: a miracle\r\ncontent-length: 2\r\n\r\n{}';
+    expect(errorOf(await raw(expecting))).toMatchObject({ status: 417, type: 'invalid_request_error' });
     const smuggled = request(hi, 'transfer-encoding: chunked\r\n');
     expect(errorOf(await raw(smuggled)).status).toBe(400);
     expect(errorOf(await raw('GET http://[bad HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')).status).toBe(
