@@ -125,6 +125,10 @@ export class FakeEngine implements Engine {
         if (progress)
           yield { index: 0, tokenIds: [], text: '', prefill: { done: Math.floor((total * i) / 4), cached: 2, total } };
       }
+      if (request.promptLogprobs !== undefined) {
+        const score = (tokenId: number, i: number) => (i === 0 ? null : { tokenId, logprob: -i, topLogprobs: [] });
+        yield { index: 0, tokenIds: [], text: '', promptLogprobs: Array.from(tokenIds!).map(score) };
+      }
       const outputs = Array.from({ length: n }, (_, i) => [...idsOf(says(request, i)), ...(open ? [] : [1])]);
       const done = outputs.map(() => 0);
       const stream = outputs.map(() => tokenizer.createStream({ skipSpecial: true }));
@@ -137,7 +141,9 @@ export class FakeEngine implements Engine {
         decodeMs: 1,
       };
       let left = maxTokens === 0 ? 0 : n;
-      if (left === 0) yield { index: 0, tokenIds: [], text: '', finishReason: 'length', usage };
+      for (let index = 0; index < n && left === 0; index++) {
+        yield { index, tokenIds: [], text: '', finishReason: 'length', ...(index === n - 1 ? { usage } : {}) };
+      }
       while (left > 0) {
         await wait(tokenMs);
         for (let index = 0; index < n; index++) {

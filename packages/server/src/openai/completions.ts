@@ -65,6 +65,7 @@ class Completion {
     private readonly streams: readonly EngineStream[],
   ) {
     const { fields, prompts, n, logprobs } = request;
+    const skipSpecial = fields.skip_special_tokens ?? true;
     this.#common = {
       id: `cmpl-${randomUUID().replaceAll('-', '')}`,
       object: 'text_completion',
@@ -75,7 +76,7 @@ class Completion {
     this.#choices = prompts.flatMap(() =>
       Array.from({ length: n }, () => ({
         text: '',
-        scores: logprobs === undefined ? undefined : new TextLogprobs(served.engine.tokenizer),
+        scores: logprobs === undefined ? undefined : new TextLogprobs(served.engine.tokenizer, skipSpecial),
         finish: null,
         reason: null,
         begun: false,
@@ -147,7 +148,7 @@ class Completion {
 
   /** What a chunk adds to its choice; undefined when nothing is to be said. */
   #take(prompt: number, chunk: EngineChunk) {
-    const { n, echo, prompts, logprobs } = this.request;
+    const { n, echo, prompts } = this.request;
     const index = prompt * n + chunk.index;
     if (chunk.usage) this.#usages[prompt] = chunk.usage;
     if (chunk.promptLogprobs) {
@@ -160,14 +161,12 @@ class Completion {
     this.#time(choice, chunk.tokenIds.length);
     let { text } = chunk;
     if (!choice.begun && echo) text = prompts[prompt]!.text + text;
-    if (!choice.begun && echo && choice.scores && logprobs !== undefined) {
-      choice.scores.offset = prompts[prompt]!.text.length;
-    }
+    if (!choice.begun) choice.scores?.begin(echo ? prompts[prompt]!.text.length : 0);
     choice.begun = true;
     choice.text += text;
     const ends = chunk.finishReason === 'stop' ? chunk.stop?.tokenId : undefined;
     chunk.logprobs?.forEach((score) => {
-      if (score.tokenId !== ends) choice.scores?.add(score.tokenId, score);
+      if (score.tokenId !== ends) choice.scores?.add(score);
     });
     if (chunk.finishReason !== undefined) {
       choice.finish = chunk.finishReason;
@@ -179,14 +178,12 @@ class Completion {
   }
 
   #scorePrompt(
-    { request, text, hasBos }: CompletionPrompt,
+    { request, hasBos }: CompletionPrompt,
     scores: NonNullable<EngineChunk['promptLogprobs']>,
     choice: Choice,
   ): void {
     const ids = request.tokenIds!;
-    for (let i = 0; i < ids.length; i++)
-      choice.scores?.add(ids[i]!, scores[i] ?? null, hasBos && i === 0 ? 0 : undefined);
-    void text;
+    for (let i = 0; i < ids.length; i++) choice.scores?.addPrompt(ids[i]!, scores[i] ?? null, i > 0 || !hasBos);
   }
 
   #time(choice: Choice, tokens: number): void {

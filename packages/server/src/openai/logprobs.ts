@@ -1,4 +1,4 @@
-import type { Tokenizer } from '@megamoe/checkpoint';
+import type { Tokenizer, TokenStream } from '@megamoe/checkpoint';
 import type { ScoredToken, TokenLogprob } from '@megamoe/model';
 import { tokenText } from '../tokens/orders';
 
@@ -6,11 +6,9 @@ import { tokenText } from '../tokens/orders';
 const LOWEST = -9999;
 
 const logprobOf = (x: number): number => (x === -Infinity ? LOWEST : x);
-const decoder = new TextDecoder();
-
 function entry(tokenizer: Tokenizer, { tokenId, logprob }: TokenLogprob) {
   const bytes = tokenizer.tokenBytes(tokenId);
-  return { token: decoder.decode(bytes), logprob: logprobOf(logprob), bytes: [...bytes] };
+  return { token: tokenText(tokenizer, tokenId), logprob: logprobOf(logprob), bytes: [...bytes] };
 }
 
 /** `logprobs` of a choice or chunk of Chat Completions: of each token, and of the `top` likeliest at its place. */
@@ -25,26 +23,47 @@ export function chatLogprobs(tokenizer: Tokenizer, scores: readonly ScoredToken[
   };
 }
 
-/** Tokens with their log-probabilities in the form of Completions. */
+/** Tokens with their log-probabilities in the form of Completions; their places count in the text that they are decoded to. */
 export class TextLogprobs {
   readonly tokens: string[] = [];
   readonly token_logprobs: (number | null)[] = [];
   readonly top_logprobs: (Record<string, number> | null)[] = [];
   readonly text_offset: number[] = [];
 
+  /** Where the next token begins in the text. */
+  #offset = 0;
+  #stream: TokenStream;
+
+  /** @param skipSpecial whether special tokens that are sampled are left out of the text */
   constructor(
     private readonly tokenizer: Tokenizer,
-    /** Where the next token begins in the text. */
-    public offset = 0,
-  ) {}
+    private readonly skipSpecial: boolean,
+  ) {
+    this.#stream = tokenizer.createStream();
+  }
 
-  /** @param width units of text that the token takes; default: those of its own text */
-  add(tokenId: number, score: ScoredToken | null, width?: number): void {
+  /** A token of the prompt, in which special tokens are text. @param isText false for a token that stands for none of it */
+  addPrompt(tokenId: number, score: ScoredToken | null, isText: boolean): void {
+    this.#add(tokenId, score, isText ? this.#stream.push(tokenId).length : 0);
+  }
+
+  /** What was sampled begins, after a prompt of so many units that is shown before it. */
+  begin(offset: number): void {
+    this.#offset = offset;
+    this.#stream = this.tokenizer.createStream({ skipSpecial: this.skipSpecial });
+  }
+
+  /** A token that was sampled. */
+  add(score: ScoredToken): void {
+    this.#add(score.tokenId, score, this.#stream.push(score.tokenId).length);
+  }
+
+  #add(tokenId: number, score: ScoredToken | null, width: number): void {
     const text = tokenText(this.tokenizer, tokenId);
     this.tokens.push(text);
     this.token_logprobs.push(score === null ? null : logprobOf(score.logprob));
-    this.text_offset.push(this.offset);
-    this.offset += width ?? text.length;
+    this.text_offset.push(this.#offset);
+    this.#offset += width; // of a character of several tokens all but the last take none
     if (score === null) {
       this.top_logprobs.push(null);
       return;
@@ -54,6 +73,7 @@ export class TextLogprobs {
       const key = tokenText(this.tokenizer, id);
       if (!Object.hasOwn(top, key)) top[key] = logprobOf(logprob); // the likelier of two with one text
     }
+    if (!Object.hasOwn(top, text)) top[text] = logprobOf(score.logprob); // the token itself is always there
     this.top_logprobs.push(top);
   }
 

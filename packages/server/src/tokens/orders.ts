@@ -21,7 +21,7 @@ export type TokenizerReport =
   | { readonly result: TokenizerResult }
   | { readonly error: { readonly message: string; readonly code: string | undefined } };
 
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true }); // U+FEFF is text here
 
 /** A token's bytes as text; what is no UTF-8 by itself has U+FFFD in it. */
 export function tokenText(tokenizer: Tokenizer, id: number): string {
