@@ -247,6 +247,21 @@ describe('stops', () => {
     expect([message.content, message.tool_calls![0]!.function.arguments]).toEqual(['Nearly EN', '{"city": "END"}']);
   });
 
+  it("of one answer end it, whatever others go on: what it says later is nobody's, and not counted", async () => {
+    engine.script = { says: (_, i) => (i === 0 ? '</think>One END two three four' : '</think>A long story of four') };
+    const body = { messages: user('Hi'), stop: 'END', n: 2 };
+    const { choices, usage } = await ask(body);
+    expect(choices.map(({ message, stop_sequence: stop }) => [message.content, stop])).toEqual([
+      ['One ', 'END'],
+      ['A long story of four', undefined],
+    ]);
+    const own = idsOf('</think>One END').length + idsOf('</think>A long story of four').length + 1;
+    expect(usage!.completion_tokens).toBe(own);
+    const { data } = await stream({ ...body, stream_options: { include_usage: true } });
+    expect(data.at(-1)!.usage!.completion_tokens).toBe(own);
+    expect(data.filter(({ choices: [choice] }) => choice?.finish_reason).length).toBe(2);
+  });
+
   it('do not count before min_tokens', async () => {
     says('</think>a b c a b c a b c');
     const { choices, usage } = await ask({ messages: user('Hi'), stop: ' c', min_tokens: 8 });

@@ -83,9 +83,9 @@ export class Answer {
 
   /** Takes what the engine sampled. */
   push({ tokenIds, logprobs, stop, finishReason }: EngineChunk): AnswerEvent[] {
+    if (this.end) return []; // others of the request go on: what comes of this one is nobody's
     tokenIds.forEach((id, i) => {
       this.#sampled++;
-      if (this.end) return;
       const ended = finishReason === 'stop' && i === tokenIds.length - 1 && stop?.tokenId === id;
       if (this.isOver && !ended) return;
       this.#ids.push(id);
