@@ -381,6 +381,32 @@ describe('reasoning that is cut, and calls that are wanted', () => {
   const opened = '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="get_weather">\n';
 
   it('a budget closes the reasoning, and the answer goes on after it', async () => {
+  it('no turn of the assistant where none is wanted', async () => {
+    await ask({ messages: user('Hi'), add_generation_prompt: false });
+    expect(promptText()).toMatch(/<｜User｜>Hi$/);
+  });
+
+  it.each([[[{ type: 'text', text: 'The capi' }]], ['The capi']])(
+    'an answer that went on with %j by the ids that it was sampled with, when it comes back',
+    async (content) => {
+      says('tal is Paris.');
+      const begun = user(`Capital of ${JSON.stringify(content)}?`);
+      const messages = [...begun, { role: 'assistant', content, prefix: true }];
+      await ask({ messages, thinking: false });
+      const sampled = [...Array.from(engine.requests[0]!.tokenIds!), ...idsOf('tal is Paris.')];
+      const whole = { role: 'assistant', content: 'The capital is Paris.' };
+      await ask({ messages: [...begun, whole, ...user('And of Italy?')], thinking: false });
+      expect(Array.from(engine.requests[1]!.tokenIds!).slice(0, sampled.length)).toEqual(sampled);
+    },
+  );
+
+  it('history as clients cut it: without reasoning, without the result of a call', async () => {
+    const call = { id: 'a', type: 'function', function: { name: 'get_weather', arguments: '{"city": "Paris"}' } };
+    const messages = [...user('Weather?'), { role: 'assistant', content: null, tool_calls: [call] }, ...user('Well?')];
+    await ask({ messages, tools: [WEATHER] });
+    expect(promptText()).toContain('<think></think>\n\n<｜DSML｜tool_calls>');
+  });
+
     engine.script = {
       says: ({ tokenIds }) => (Array.from(tokenIds!).at(-1) === 6 ? 'So: 4.' : 'One two three four five six seven'),
     };

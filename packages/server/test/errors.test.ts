@@ -95,6 +95,12 @@ const BAD: readonly (readonly [string, unknown, string | null])[] = [
     { messages: [...user('a'), { role: 'assistant', tool_calls: [{ function: {} }] }] },
     'messages[1].tool_calls[0].function.name',
   ],
+  [
+    'a call without arguments',
+    { messages: [...user('a'), { role: 'assistant', tool_calls: [{ function: { name: 'f' } }] }] },
+    'messages[1].tool_calls[0].function.arguments',
+  ],
+  ['a model that is a number', { ...base, model: 5 }, 'model'],
   ['temperature', { ...base, temperature: 2.1 }, 'temperature'],
   ['temperature as text', { ...base, temperature: '1' }, 'temperature'],
   ['top_p 0', { ...base, top_p: 0 }, 'top_p'],
@@ -188,6 +194,15 @@ describe('400', () => {
     }
     engine.script = { refuse: new ContextLengthError('Engine.submit', 5000, 2048) };
     expect((await ask(base)).error).toMatchObject({ code: 'context_length_exceeded', n_prompt_tokens: 5000 });
+  });
+
+  it('says what was expected and what came', async () => {
+    for (const [fields, message] of [
+      [{ temperature: '1' }, '"temperature": Invalid input: expected number, received string.'],
+      [{ max_tokens: 0 }, '"max_tokens": Too small: expected number to be >=1.'],
+      [{ reasoning_effort: 'huge' }, '"reasoning_effort" must be one of none, minimal, low, medium, high, xhigh, max, ultra, got huge'],
+      [{ messages: [...user('a'), { role: 'assistant', tool_calls: [{ function: { name: 'f' } }] }] }, '"messages[1].tool_calls[0].function.arguments" is missing; it is JSON text, "{}" for none'],
+    ] as const) expect((await ask({ ...base, ...fields })).error!.message).toBe(message); // prettier-ignore
   });
 
   it('what completions cannot do', async () => {

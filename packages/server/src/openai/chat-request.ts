@@ -5,7 +5,7 @@ import { badRequest, contextLength, requestError } from '../errors';
 import type { JsonBody } from '../http/json';
 import type { Served } from '../served';
 import { checkFields, checkTogether, commonFields, samplingOf, stopsOf } from './fields';
-import { checkConversation, checkTools, messages, tools } from './messages';
+import { checkConversation, checkTools, messages, textOf, tools } from './messages';
 
 const anything = z.unknown().optional();
 
@@ -194,6 +194,6 @@ function nameOf(tool: EncodedConversation['tools'][number]): string {
 /** What the last message has said, when the answer goes on with it. */
 function prefixOf({ messages, continue_final_message }: ChatFields): string {
   const last = messages.at(-1)!;
-  if (last.role !== 'assistant' || !(last.prefix ?? continue_final_message)) return '';
-  return typeof last.content === 'string' ? last.content : '';
+  if (last.role !== 'assistant' || !(last.prefix || continue_final_message)) return '';
+  return textOf(last.content);
 }

@@ -9,7 +9,7 @@ const content = z
 const call = z.looseObject({
   id: z.string().nullish(),
   type: z.literal('function').nullish(),
-  function: z.looseObject({ name: z.string(), arguments: z.unknown() }),
+  function: z.looseObject({ name: z.string() }), // what its arguments may be is the encoder's to say
 });
 
 const message = z.looseObject({
@@ -38,6 +38,12 @@ export const tools = z.array(
     }),
   }),
 );
+
+/** The text of a content whose parts have been checked, as the prompt has it. */
+export function textOf(content: MessageFields['content']): string {
+  if (!Array.isArray(content)) return content ?? '';
+  return content.map((part) => (typeof part === 'string' ? part : String(part['text']))).join('\n\n');
+}
 
 const isEmpty = (value: unknown): boolean =>
   value === undefined || value === null || (Array.isArray(value) && value.length === 0);
