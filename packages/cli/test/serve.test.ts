@@ -63,6 +63,7 @@ it('serves the shipped model, says what it serves, and ends with code 0 when it 
   expect(out).toMatch(/contract +official, from /);
   expect(out).toMatch(/thinking +on by default, effort high/);
   expect(out).toMatch(/context +2048 tokens/);
+  expect(out).toMatch(/queue +256 requests/); // nobody's queue is without end
   expect(out).toMatch(/KV memory +[\d.]+ kB a token/);
   const events = err.trimEnd().split('\n').map((line) => JSON.parse(line) as { event: string; status?: number }); // prettier-ignore
   expect(events.map(({ event }) => event)).toEqual(['request', 'request', 'request', 'stopping', 'stopped']);

@@ -77,7 +77,8 @@ describe('streams', () => {
     expect(usage!.completion_tokens).toBe(idsOf('Thinking.</think>\n\nHello you.').length + 1);
     expect(usage!.completion_tokens_details.reasoning_tokens).toBe(idsOf('Thinking.').length);
     expect(usage!.prompt_cache_hit_tokens + usage!.prompt_cache_miss_tokens).toBe(usage!.prompt_tokens);
-    expect(timings!['predicted_n']).toBe(usage!.completion_tokens);
+    expect([timings!['prompt_n'], timings!['predicted_n']]).toEqual([usage!.prompt_cache_miss_tokens, usage!.completion_tokens]); // prettier-ignore
+    expect(Math.min(timings!['prompt_per_second']!, timings!['predicted_per_second']!)).toBeGreaterThan(0);
   });
 
   it('send the figures so far with every chunk for who wants that', async () => {
@@ -135,6 +136,7 @@ describe('streams', () => {
         const { data } = await stream({ messages: user('Hi'), tools });
         const deltas = data.map(({ choices }) => choices[0]!.delta);
         const join = (name: 'content' | 'reasoning'): string => deltas.map((d) => d[name] ?? '').join('');
+        for (const delta of deltas) expect(JSON.stringify(delta)).not.toMatch(/\ufffd|\\ud[89a-f]/i); // no half of a character
         expect(join('content')).toBe(whole.message.content ?? '');
         expect(join('reasoning')).toBe(whole.message.reasoning ?? '');
         const calls = deltas.flatMap((d) => d.tool_calls ?? []);
@@ -165,6 +167,13 @@ describe('answers', () => {
     const called = (await ask({ messages: user('Hi'), tools: [WEATHER] })).choices[0]!;
     expect(called.message.content).toBeNull();
     expect([called.finish_reason, called.stop_reason]).toEqual(['tool_calls', null]);
+  });
+
+  it('whose reasoning takes all tokens end with length, and say so in the figures', async () => {
+    says('Let me think about this for a long time.</think>Yes.');
+    const { choices, usage } = await ask({ messages: user('Hi'), max_tokens: 5 });
+    expect(choices[0]).toMatchObject({ finish_reason: 'length', stop_reason: null, message: { content: '' } });
+    expect(usage!.completion_tokens_details.reasoning_tokens).toBe(5);
   });
 
   it('end with length when a call is cut off', async () => {
@@ -238,15 +247,6 @@ describe('stops', () => {
     expect(engine.requests[0]!.stop).toBeUndefined();
   });
 
-  it('give out what could have become one', async () => {
-    says('</think>Nearly EN');
-    expect((await ask({ messages: user('Hi'), stop: 'END' })).choices[0]!.message.content).toBe('Nearly EN');
-    const before = block(call('get_weather', text('city', 'END')));
-    says(`</think>Nearly EN${before}`);
-    const { message } = (await ask({ messages: user('Hi'), tools: [WEATHER], stop: 'END' })).choices[0]!;
-    expect([message.content, message.tool_calls![0]!.function.arguments]).toEqual(['Nearly EN', '{"city": "END"}']);
-  });
-
   it("of one answer end it, whatever others go on: what it says later is nobody's, and not counted", async () => {
     engine.script = { says: (_, i) => (i === 0 ? '</think>One END two three four' : '</think>A long story of four') };
     const body = { messages: user('Hi'), stop: 'END', n: 2 };
@@ -260,6 +260,15 @@ describe('stops', () => {
     const { data } = await stream({ ...body, stream_options: { include_usage: true } });
     expect(data.at(-1)!.usage!.completion_tokens).toBe(own);
     expect(data.filter(({ choices: [choice] }) => choice?.finish_reason).length).toBe(2);
+  });
+
+  it('give out what could have become one', async () => {
+    says('</think>Nearly EN');
+    expect((await ask({ messages: user('Hi'), stop: 'END' })).choices[0]!.message.content).toBe('Nearly EN');
+    const before = block(call('get_weather', text('city', 'END')));
+    says(`</think>Nearly EN${before}`);
+    const { message } = (await ask({ messages: user('Hi'), tools: [WEATHER], stop: 'END' })).choices[0]!;
+    expect([message.content, message.tool_calls![0]!.function.arguments]).toEqual(['Nearly EN', '{"city": "END"}']);
   });
 
   it('do not count before min_tokens', async () => {
@@ -291,6 +300,18 @@ describe('log-probabilities', () => {
     const { data } = await stream(body);
     expect(data.flatMap(({ choices }) => choices[0]!.logprobs?.content ?? []).map(({ token }) => token)).toEqual(whole);
   });
+
+  it('of each of n answers come with its own chunks, those of text that was held back too', async () => {
+    const outputs = ['Hm.</think>One, nearly EN', `</think>Two 🎉 ${paris}`];
+    engine.script = { says: (_, i) => outputs[i]! };
+    const { data } = await stream({ messages: user('Hi'), tools: [WEATHER], n: 2, logprobs: true, stop: ['END'] });
+    for (const [index, output] of outputs.entries()) {
+      const own = data.map(({ choices: [choice] }) => choice!).filter((choice) => choice.index === index);
+      const tokens = own.flatMap(({ logprobs }) => logprobs?.content ?? []) as unknown as { bytes: number[] }[];
+      expect(Buffer.from(tokens.flatMap(({ bytes }) => bytes)).toString()).toBe(output);
+      expect(own.at(-1)!.finish_reason).toBe(index === 0 ? 'stop' : 'tool_calls');
+    }
+  });
 });
 
 describe('what the engine is asked', () => {
@@ -305,6 +326,8 @@ describe('what the engine is asked', () => {
       ...{ frequencyPenalty: -1, repetitionPenalty: 1.1, maxTokens: 9, ignoreEos: true, stopIds: [8], logprobs: 2 },
     });
     expect([...engine.requests[0]!.logitBias!]).toEqual([[5, -100], [7, 3]]); // prettier-ignore
+    await ask({ messages: user('Hi'), temperature: 0.5, presence_penalty: 1 }); // while it thinks too
+    expect(engine.requests[1]).toMatchObject({ temperature: 0.5, presencePenalty: 1 });
   });
 
   it("the checkpoint's recommendations when nothing is given", async () => {
@@ -351,8 +374,37 @@ describe('what the engine is asked', () => {
     const { choices } = await ask({ messages, thinking: false });
     expect(promptText()).toMatch(/<\/think>The capital is$/);
     expect(choices[0]!.message.content).toBe(' Paris.');
+    const flagged = messages.map(({ role, content }) => ({ role, content }));
+    await ask({ messages: flagged, continue_final_message: true, thinking: false });
+    expect(promptText(1)).toBe(promptText());
     says('\n\nand Lyon.'); // newlines at the start belong to what has begun
     expect((await ask({ messages, thinking: false })).choices[0]!.message.content).toBe('\n\nand Lyon.');
+  });
+
+  it('no turn of the assistant where none is wanted', async () => {
+    await ask({ messages: user('Hi'), add_generation_prompt: false });
+    expect(promptText()).toMatch(/<｜User｜>Hi$/);
+  });
+
+  it.each([[[{ type: 'text', text: 'The capi' }]], ['The capi']])(
+    'an answer that went on with %j by the ids that it was sampled with, when it comes back',
+    async (content) => {
+      says('tal is Paris.');
+      const begun = user(`Capital of ${JSON.stringify(content)}?`);
+      const messages = [...begun, { role: 'assistant', content, prefix: true }];
+      await ask({ messages, thinking: false });
+      const sampled = [...Array.from(engine.requests[0]!.tokenIds!), ...idsOf('tal is Paris.')];
+      const whole = { role: 'assistant', content: 'The capital is Paris.' };
+      await ask({ messages: [...begun, whole, ...user('And of Italy?')], thinking: false });
+      expect(Array.from(engine.requests[1]!.tokenIds!).slice(0, sampled.length)).toEqual(sampled);
+    },
+  );
+
+  it('history as clients cut it: without reasoning, without the result of a call', async () => {
+    const call = { id: 'a', type: 'function', function: { name: 'get_weather', arguments: '{"city": "Paris"}' } };
+    const messages = [...user('Weather?'), { role: 'assistant', content: null, tool_calls: [call] }, ...user('Well?')];
+    await ask({ messages, tools: [WEATHER] });
+    expect(promptText()).toContain('<think></think>\n\n<｜DSML｜tool_calls>');
   });
 
   it('tools whose names are those of prototypes', async () => {
@@ -381,32 +433,6 @@ describe('reasoning that is cut, and calls that are wanted', () => {
   const opened = '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="get_weather">\n';
 
   it('a budget closes the reasoning, and the answer goes on after it', async () => {
-  it('no turn of the assistant where none is wanted', async () => {
-    await ask({ messages: user('Hi'), add_generation_prompt: false });
-    expect(promptText()).toMatch(/<｜User｜>Hi$/);
-  });
-
-  it.each([[[{ type: 'text', text: 'The capi' }]], ['The capi']])(
-    'an answer that went on with %j by the ids that it was sampled with, when it comes back',
-    async (content) => {
-      says('tal is Paris.');
-      const begun = user(`Capital of ${JSON.stringify(content)}?`);
-      const messages = [...begun, { role: 'assistant', content, prefix: true }];
-      await ask({ messages, thinking: false });
-      const sampled = [...Array.from(engine.requests[0]!.tokenIds!), ...idsOf('tal is Paris.')];
-      const whole = { role: 'assistant', content: 'The capital is Paris.' };
-      await ask({ messages: [...begun, whole, ...user('And of Italy?')], thinking: false });
-      expect(Array.from(engine.requests[1]!.tokenIds!).slice(0, sampled.length)).toEqual(sampled);
-    },
-  );
-
-  it('history as clients cut it: without reasoning, without the result of a call', async () => {
-    const call = { id: 'a', type: 'function', function: { name: 'get_weather', arguments: '{"city": "Paris"}' } };
-    const messages = [...user('Weather?'), { role: 'assistant', content: null, tool_calls: [call] }, ...user('Well?')];
-    await ask({ messages, tools: [WEATHER] });
-    expect(promptText()).toContain('<think></think>\n\n<｜DSML｜tool_calls>');
-  });
-
     engine.script = {
       says: ({ tokenIds }) => (Array.from(tokenIds!).at(-1) === 6 ? 'So: 4.' : 'One two three four five six seven'),
     };
@@ -502,6 +528,7 @@ describe('other routes', () => {
       token_strs: ['Hello', ' there'],
     });
     expect(await post('/tokenize', { content: 'Hello there' })).toMatchObject({ tokens: ids });
+    expect(await post('/tokenize', { content: 'Hello there', add_special: true })).toMatchObject({ tokens: [0, ...ids] }); // prettier-ignore
     expect(await post('/tokenize', { content: 'Hello there', with_pieces: true })).toMatchObject({
       tokens: [{ id: ids[0], piece: 'Hello' }, { piece: ' there' }],
     });

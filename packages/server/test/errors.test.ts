@@ -284,6 +284,16 @@ describe('other statuses', () => {
     ]).toEqual([200, 200, 401, 401, 401]);
   });
 
+  it('KV is shared by those who bring the same key, however they bring it', async () => {
+    const on = await make({ apiKeys: ['sk-one', 'sk-two'] });
+    for (const headers of [{ authorization: 'Bearer sk-one' }, { 'x-api-key': 'sk-one' }, { 'x-api-key': 'sk-two' }]) {
+      expect((await ask(base, { on, headers: headers as Record<string, string> })).status).toBe(200);
+    }
+    const keys = engine.requests.map(({ cacheKey }) => cacheKey!);
+    expect([keys[1] === keys[0], keys[2] === keys[0]]).toEqual([true, false]);
+    expect(keys.join()).not.toContain('sk-');
+  });
+
   it('429 while the queue is full, before anything is encoded', async () => {
     engine.script = { refuse: new QueueFullError(10, 10) };
     for (const body of [base, { ...base, stream: true }, 'no JSON at all']) {
