@@ -88,7 +88,7 @@ function callsOf(where: string, calls: unknown): Call[] {
     if (!hasField(f, 'arguments') || field(f, 'arguments') === undefined) {
       throw new KindError(`${FN}: "${where}[${i}].function.arguments" is missing; it is JSON text, "{}" for none`);
     }
-    const id = field(call, 'id') ?? field(f, 'id');
+    const id = field(call, 'id') || field(f, 'id'); // an empty one is none
     return { id: typeof id === 'string' ? id : '', name, arguments: field(f, 'arguments') };
   });
 }

@@ -7,6 +7,7 @@ import {
   type EncodeOptions,
   type JsonObject,
   type Message,
+  type ToolCall,
   type Tool,
 } from '../src/index';
 import { encodingOf, thrown, tokenizer, worded } from './support';
@@ -304,6 +305,17 @@ describe('messages', () => {
     expect(text({ messages: [{ role: 'tool', content }] })).toBe(
       `${BOS}${U}<tool_result>a\n\n[Unsupported image_url]\n\n[Unsupported None]\n\n</tool_result>${A}<think>`,
     );
+  });
+
+  it('the id of a call may stand with its function, where there is none with the call', () => {
+    const called = (more: object, id: string) => ({ ...more, function: { name: 'f', arguments: '{}', id } });
+    for (const more of [{}, { id: '' }, { id: null }]) {
+      const tool_calls = [called(more, 'a'), called(more, 'b')] as unknown as ToolCall[];
+      const results = ['b', 'a'].map((id): Message => ({ role: 'tool', tool_call_id: id, content: `of ${id}` }));
+      expect(text({ messages: [user('q'), assistant('', { tool_calls }), ...results] })).toContain(
+        '<tool_result>of a</tool_result>\n\n<tool_result>of b</tool_result>',
+      );
+    }
   });
 
   it('later system messages are user turns, joined with their neighbours', () => {
