@@ -386,6 +386,13 @@ describe('what the engine is asked', () => {
     expect(promptText()).toMatch(/<｜User｜>Hi$/);
   });
 
+  it("the assistant's turn after whatever comes last", async () => {
+    await ask({ messages: [{ role: 'system', content: 'Be brief.' }] });
+    await ask({ messages: [...user('Hi'), { role: 'assistant', content: 'Hello' }], thinking: false });
+    expect(promptText(0)).toMatch(/Be brief\.<｜Assistant｜><think>$/);
+    expect(promptText(1)).toMatch(/Hello<｜end▁of▁sentence｜><｜Assistant｜><\/think>$/);
+  });
+
   it.each([[[{ type: 'text', text: 'The capi' }]], ['The capi']])(
     'an answer that went on with %j by the ids that it was sampled with, when it comes back',
     async (content) => {
