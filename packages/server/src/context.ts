@@ -72,6 +72,11 @@ export class ServerContext {
         { code: 'unsupported_media_type' },
       );
     }
+    const coding = c.req.header('content-encoding') ?? 'identity';
+    if (coding.toLowerCase() !== 'identity') {
+      const message = `The body must not be compressed: leave "content-encoding" out, it is ${JSON.stringify(coding.slice(0, 100))}.`;
+      throw new ApiError(415, 'invalid_request_error', message, { code: 'unsupported_media_type' });
+    }
     return parseBody(await this.bodies.read(c.req.raw, c.env?.incoming));
   }
 

@@ -252,6 +252,10 @@ describe('other statuses', () => {
       expect([status, error]).toMatchObject([415, { type: 'invalid_request_error' }]);
     }
     expect((await ask(base, { headers: { 'content-type': 'application/json; charset=utf-8' } })).status).toBe(200);
+    const zipped = await ask(base, { headers: { 'content-encoding': 'gzip' } });
+    expect([zipped.status, zipped.error]).toMatchObject([415, { code: 'unsupported_media_type' }]);
+    expect(zipped.error!.message).toMatch(/compressed.*"gzip"/);
+    expect((await ask(base, { headers: { 'content-encoding': 'identity' } })).status).toBe(200);
   });
 
   it('413 for a body that is too large', async () => {
