@@ -1,11 +1,14 @@
 import { matrixToFloat32, type ExpertTensor, type Mxfp4Tensor } from '@megamoe/checkpoint';
-import { encodeBf16Array } from '@megamoe/core';
+import { checkOneOf, encodeBf16Array } from '@megamoe/core';
 import type { WeightFormat, WeightRows } from '@megamoe/ops';
 import { castMxfp4ToNvfp4, mxfp4MaxExponent } from '@megamoe/nvfp4-quant';
 import type { ExpertMatrix, WeightSource } from './weight-source';
 
 /** Exponents of an NVFP4 matrix reach from that of its largest block to this many below: E4M3 holds 2^8 to 2^-9. */
 const EXPONENT_SPAN = 17;
+
+/** How experts lie in a checkpoint. */
+const STORED = ['f32', 'bf16', 'fp8', 'mxfp4', 'nvfp4'] as const satisfies readonly ExpertTensor['format'][];
 
 /** How one expert GEMM of a layer is packed. */
 export interface ExpertPacking {
@@ -51,6 +54,7 @@ export class ExpertFormats {
 
   /** Packing of the GEMM of matrices `names`, as ['w1', 'w3'], of a layer. `stored`: the format of its first expert. */
   packing(layer: number, names: readonly ExpertMatrix[], stored: ExpertTensor['format']): ExpertPacking {
+    checkOneOf('ExpertFormats.packing', 'stored', stored, STORED);
     if (stored !== 'mxfp4') return { format: stored, floatInputs: false, weightScale: null, warning: undefined };
     const key = `${layer} ${names.join()}`;
     let packing = this.known.get(key);

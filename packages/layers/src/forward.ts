@@ -2,6 +2,7 @@ import type { ModelConfig } from '@megamoe/checkpoint';
 import { checkInteger, checkObject, checkOneOf, firstNonFinite } from '@megamoe/core';
 import type { Backend, KvCache, RopeHandle, Step, StepRows } from '@megamoe/ops';
 import { attentionBlock } from './attention-block';
+import { takeConfig } from './config';
 import { exactLinear, type Inputs } from './dense';
 import { moeBlock } from './moe-block';
 import type { Place, Probe } from './probe';
@@ -29,12 +30,12 @@ function takeOptions(options: ForwardOptions): ForwardOptions {
   const fn = 'Forward';
   checkObject(fn, 'options', options);
   const { backend, config, weights, inputs, maxRows } = options;
-  for (const [name, part] of Object.entries({ backend, config, weights, inputs })) checkObject(fn, name, part);
+  for (const [name, part] of Object.entries({ backend, weights, inputs })) checkObject(fn, name, part);
   const { activations, float } = inputs;
   checkOneOf(fn, 'inputs.activations', activations, ['nvfp4', 'float']);
   checkOneOf(fn, 'inputs.float', float, ['f32', 'bf16']);
   checkInteger(fn, 'maxRows', maxRows, 1, 65536);
-  return { backend, config, weights, inputs: { activations, float }, maxRows };
+  return { backend, config: takeConfig(fn, 'config', config), weights, inputs: { activations, float }, maxRows };
 }
 
 /**

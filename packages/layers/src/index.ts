@@ -1,5 +1,6 @@
 export { Forward } from './forward';
 export type { ForwardOptions } from './forward';
+export { takeConfig } from './config';
 export { createWorkspace } from './workspace';
 export type { Allocator, RopeTables, Workspace } from './workspace';
 export type { Activations, FloatInputs, Inputs } from './dense';

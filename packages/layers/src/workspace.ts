@@ -1,6 +1,7 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
 import { checkFunction, checkInteger, checkObject } from '@megamoe/core';
 import type { Backend, InputPrecision, RouterHandle, Staged, Tensor } from '@megamoe/ops';
+import { takeConfig } from './config';
 import type { Inputs } from './dense';
 
 /** Rotary tables of the rows of the running step, for one layer type. */
@@ -60,16 +61,17 @@ const LOGIT_ROWS = 32;
 /** Allocates the buffers for steps of up to `maxRows` tokens. `quantizes`: some routed experts take inputs in NVFP4. */
 export function createWorkspace(
   backend: Allocator,
-  c: ModelConfig,
+  config: ModelConfig,
   quantizes: boolean,
   inputs: Inputs,
   maxRows: number,
 ): Workspace {
   const fn = 'createWorkspace';
-  for (const [name, part] of Object.entries({ backend, config: c, inputs })) checkObject(fn, name, part);
+  for (const [name, part] of Object.entries({ backend, config, inputs })) checkObject(fn, name, part);
   for (const name of ['alloc', 'createRouter', 'createStaged'] as const)
     checkFunction(fn, `backend.${name}`, backend[name]);
   checkInteger(fn, 'maxRows', maxRows, 1, 65536);
+  const c = takeConfig(fn, 'config', config);
   const made: { dispose(): void }[] = [];
   const keep = <T extends { dispose(): void }>(x: T): T => {
     made.push(x);

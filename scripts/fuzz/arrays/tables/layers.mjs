@@ -121,6 +121,7 @@ export const calls = {
     isData: true,
     anyObject: true,
   }),
+  takeConfig: (r, m) => ({ args: [config()], f: (c) => m.takeConfig('f', 'config', c), says: [''] }),
   layerSpec: (r) => ({ args: [config(), r.int(0, 1)] }),
   loadWeights: (r, m) => ({
     args: [source, backend, loading(r, m)],
