@@ -28,7 +28,7 @@ async function serve(ready: string) {
 
 it('SIGTERM lets the answers of serve end, refuses others meanwhile, and ends with code 0', async () => {
   const { child, closed, url, ask } = await serve('queue');
-  const stream = await ask({ stream: true, max_tokens: 400 });
+  const stream = await ask({ stream: true, max_tokens: 250 });
   child.kill('SIGTERM');
   while ((await fetch(`${url}/health`)).status === 200);
   const refused = await ask({});
