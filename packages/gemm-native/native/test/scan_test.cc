@@ -73,10 +73,10 @@ void drawCase(const ScanKernels& scan, const std::vector<float>& x, float temper
   const float most = *std::max_element(x.begin(), x.end()) / temperature;
   std::int64_t winner = -1;
   double best = -1;
+  std::uint32_t words[kDrawWords];
   for (std::int64_t i = 0; i < n; i++) {
-    std::uint32_t words[4];
-    philoxWords(static_cast<std::uint32_t>(i / 4), 1, draw, words);
-    const double u = (words[i % 4] + 0.5) * 0x1p-32;
+    if (i % kDrawWords == 0) philoxWords(static_cast<std::uint32_t>(i / 4), draw, words);
+    const double u = (words[i % kDrawWords] + 0.5) * 0x1p-32;
     const float scaled = x[static_cast<std::size_t>(i)] / temperature;
     const double score = std::exp(static_cast<double>(scaled) - most) / -std::log(u);
     if (score > best) best = score, winner = i;
@@ -118,9 +118,13 @@ void massCase(const ScanKernels& scan, const std::vector<float>& x, float temper
 
 // Random123 1.14.0, tests/kat_vectors: philox4x32 10.
 void philoxCase() {
-  std::uint32_t words[4];
-  philoxWords(0, 1, {0, 0, 0, 0}, words);
+  std::uint32_t words[kDrawWords], later[kDrawWords];
+  philoxWords(0, {0, 0, 0, 0}, words);
   CHECK(words[0] == 0x6627e8d5 && words[1] == 0xe169c58d && words[2] == 0xbc57ac4c && words[3] == 0x9b00dbd8);
+  for (std::uint32_t block = 1; block < kDrawWords / 4; block++) {
+    philoxWords(block, {0, 0, 0, 0}, later);
+    CHECK(std::equal(later, later + 4, words + 4 * block));
+  }
 }
 
 }  // namespace
