@@ -1,4 +1,5 @@
 /** What runs in the worker of an engine: a model and the core that serves requests with it. Orders come and reports go as messages. */
+import { getPriority, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { EngineCore } from './engine/core';
 import { factsOf } from './engine/local';
@@ -74,6 +75,20 @@ async function serve({ directory, id, load, limits: asked, reports }: WorkerSetu
   send({ type: 'ready', model: factsOf(model, id, limits), maxSequences: limits.maxSequences, state: state() });
 }
 
+/** How much the threads that compute give way to the one that answers: beside it they would not let it in for milliseconds. */
+const NICE = 3;
+
+/** On Linux a thread has a nice value of its own, and the pool's threads take it from this one, which starts them. */
+function giveWay(): void {
+  if (process.platform !== 'linux') return;
+  try {
+    setPriority(0, Math.min(19, getPriority(0) + NICE));
+  } catch {
+    // not allowed here: then they share as equals
+  }
+}
+
+giveWay();
 serve(workerData as WorkerSetup).catch((error: unknown) => {
   send({ type: 'failed', error: flattenError(error) });
   port.close();

@@ -1,5 +1,6 @@
 import { bundleWorker, type BundledWorker } from '@megamoe/testkit';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -63,6 +64,17 @@ describe('an engine in a worker', () => {
     expect(here[0]).toHaveLength(6);
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, completionTokens: 30, finished: { length: 3 } });
     expect(engine.health()).toEqual({ status: 'ready' });
+  });
+
+  it('computes with less priority than the thread that answers, where threads have one of their own', async () => {
+    await using engine = await open();
+    expect(engine.health()).toEqual({ status: 'ready' });
+    if (process.platform !== 'linux') return;
+    const nice = (thread: string): number =>
+      Number(readFileSync(`/proc/self/task/${thread}/stat`, 'utf8').split(') ')[1]!.split(' ')[16]);
+    const own = nice(String(process.pid));
+    expect(getPriority(0)).toBe(own);
+    expect(readdirSync('/proc/self/task').map(nice)).toContain(Math.min(19, own + 3));
   });
 
   it('refuses here what cannot be, before the worker hears of it', async () => {

@@ -5,6 +5,7 @@ import type { EngineHost } from './engine-host';
 import { ApiError, requestError } from './errors';
 import { BodyReader } from './http/body';
 import { parseBody, type JsonBody } from './http/json';
+import { Turns } from './http/turns';
 import type { LogFields } from './log';
 import type { ServerSettings } from './options';
 import type { Served } from './served';
@@ -38,6 +39,7 @@ const MAX_FIELD_NAMES = 1000;
 export class ServerContext {
   readonly bodies: BodyReader;
   readonly #seenFields = new Set<string>();
+  readonly #turns = new Turns();
 
   constructor(
     readonly settings: ServerSettings,
@@ -77,7 +79,9 @@ export class ServerContext {
       const message = `The body must not be compressed: leave "content-encoding" out, it is ${JSON.stringify(coding.slice(0, 100))}.`;
       throw new ApiError(415, 'invalid_request_error', message, { code: 'unsupported_media_type' });
     }
-    return parseBody(await this.bodies.read(c.req.raw, c.env?.incoming));
+    const bytes = await this.bodies.read(c.req.raw, c.env?.incoming);
+    await this.#turns.next(); // what follows takes about a millisecond
+    return parseBody(bytes);
   }
 
   /** Whether a request means the model that is served. @throws ApiError 404 */
