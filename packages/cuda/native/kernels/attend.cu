@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kThreads) attendKernel(AttendParams p, Report 
   }
   __syncthreads();
   if (warp < heads && lane == 0) {
-    const float sink = p.sinks[h0 + warp];
+    const float sink = report.planted(Plant::noSink) ? -INFINITY : p.sinks[h0 + warp];
     if (isnan(sink)) report(DataError::badSink, h0 + warp);
     float weight = 0.f;  // no keys, or a sink that takes everything
     if (!(sum == 0.f || sink == INFINITY)) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "launch.h"
+#include "plant.h"
 
 namespace megamoe::cuda {
 
@@ -13,6 +14,13 @@ namespace megamoe::cuda {
 struct Report {
   unsigned long long* status;
   unsigned long long serial;
+#ifdef MEGAMOE_PLANT
+  Plant plant = plantedNow();
+
+  __device__ bool planted(Plant mistake) const { return plant == mistake; }
+#else
+  __device__ constexpr bool planted(Plant) const { return false; }
+#endif
 
   explicit Report(const Launch& l) : status(l.status), serial(l.serial) {}
 

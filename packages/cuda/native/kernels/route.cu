@@ -91,7 +91,7 @@ __global__ void routeKernel(RouteParams p, Report report) {
   __syncwarp();
   if (lane != 0) return;
   float divisor = 1.f;
-  if (p.normalise) {
+  if (p.normalise && !report.planted(Plant::rawWeights)) {
     float sum = 0.f;
     for (int j = 0; j < topk; j++) sum = sum + scores[ids[j]];
     divisor = sum + 1e-20f;

@@ -95,7 +95,10 @@ __global__ void nvfp4Kernel(StageRows s, const float* globalScale, std::uint8_t*
     const float step = decodeE4m3(byte) * g;
     unsigned words[2] = {0, 0};
 #pragma unroll
-    for (int i = 0; i < kBlock; i++) words[i / 8] |= encodeE2m1(v[i] / step) << (4 * (i % 8));
+    for (int i = 0; i < kBlock; i++) {
+      const int at = report.planted(Plant::swappedNibbles) ? i ^ 1 : i;
+      words[i / 8] |= encodeE2m1(v[i] / step) << (4 * (at % 8));
+    }
     unsigned* to = reinterpret_cast<unsigned*>(codes + r * (s.k / 2) + b * (kBlock / 2));
     to[0] = words[0];
     to[1] = words[1];
