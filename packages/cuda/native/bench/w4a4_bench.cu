@@ -5,6 +5,7 @@
 #include <megamoe/codecs.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <numeric>
@@ -39,9 +40,8 @@ __global__ void fillKernel(std::uint32_t* p, std::size_t words, bool scales) {
        i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
     std::uint32_t v = static_cast<std::uint32_t>(i) * 2654435761u ^ 0x9e3779b9u;
     v ^= v >> 15, v *= 2246822519u, v ^= v >> 13, v *= 3266489917u, v ^= v >> 16;
-    // Of a packed superblock the last 16 words are scales: none NaN or negative.
-    const bool isScale = scales || i % 144 >= 128;
-    p[i] = isScale ? v & 0x77777777u : v;
+    // Of a packed superblock the last 16 words are scales: none 0, none above 448.
+    p[i] = scales ? v & 0x77777777u : i % 144 >= 128 ? (v & 0x7f7f7f7fu) | 0x08080808u : v;
   }
 }
 
@@ -113,14 +113,14 @@ int wrong(Device& d, std::mt19937& r, const std::uint8_t* packed, const Step& st
         const std::uint8_t* superblock = w.data() + b / 4 * kSuperblockBytes;
         int dot = 0;
         for (int k = 0; k < 16; k++) {
+          const PackedPlace place = placeOf(static_cast<int>(n % 16), k);
           std::uint32_t word;
-          std::memcpy(&word, superblock + (n % 8 * 4 + k % 8 / 2) * 16 + b % 4 * 4, 4);
-          const int j = static_cast<int>(n % 16 / 8) + 2 * (k / 8), h = k & 1;
-          const unsigned code = (word >> (signBit(j) + 16 * h) & 1u) << 3 | (word >> (valueBit(j) + 16 * h) & 7u);
+          std::memcpy(&word, superblock + place.lane * 16 + b % 4 * 4, 4);
           const unsigned byte = a[b * 8 + k / 2];
-          dot += kE2m1Doubled[code] * kE2m1Doubled[k & 1 ? byte >> 4 : byte & 15];
+          dot += kE2m1Doubled[codeOf(word, place.j, place.h)] * kE2m1Doubled[k & 1 ? byte >> 4 : byte & 15];
         }
-        const float scales = decodeE4m3(as[b]) * decodeE4m3(superblock[512 + n % 16 * 4 + b % 4]);
+        const int scale = superblock[scalePlace(static_cast<int>(n % 16), static_cast<int>(b % 4))];
+        const float scales = decodeE4m3(as[b]) * std::ldexp(1.f + (scale & 7) / 8.f, (scale >> 3) - 10);
         acc = acc + static_cast<float>(dot) * .25f * scales;
       }
       const float want = 1e-3f * acc;
@@ -171,25 +171,21 @@ int main(int argc, char** argv) {
       const std::int64_t each = slots / kExperts;
       if (!isChosen && (c.rows > 4 * each || c.rows * 4 < each)) continue;
       if (tokens < least) continue;
-      const std::int64_t jobsMost = mostJobs(slots, kExperts, c.rows);
-      auto* jobs = static_cast<Job*>(d.allocate(jobsMost * sizeof(Job)));
-      void* fragments = d.allocate(fragmentBytes(c, jobsMost, kK));
       Step step;
-      double floorMs = 0;
+      std::vector<double> floors;  // a step has as many experts as it drew
       const auto prepare = [&](int) {
         step = draw(r, tokens);
         d.upload(ends, step.ends.data(), kExperts * 4);
-        floorMs = std::max(step.active * kN * kK / 16. * 9 / rate, 2. * slots * kN * kK / kPeak) * 1e3;
+        floors.push_back(std::max(step.active * kN * kK / 16. * 9 / rate, 2. * slots * kN * kK / kPeak) * 1e3);
       };
-      const float all = timeOf(l.stream, tokens > 2000 ? 5 : 9, prepare,
-                               [&](int) { w4a4Tiles(l, p, c, ends, slots, jobs, fragments); });
+      const float all = timeOf(l.stream, tokens > 2000 ? 5 : 9, prepare, [&](int) { w4a4Tiles(l, p, c, ends, slots); });
       d.launched("w4a4");
+      std::sort(floors.begin(), floors.end());
+      const double floorMs = floors[floors.size() / 2];
       const int bad = wrong(d, r, packed, step, codes, sf, out);
       std::printf("tokens %6lld rows %3d%s: %.4f ms, floor %.4f, %.2f of it, %.0f TFLOP/s, %d of 400 differ\n",
                   static_cast<long long>(tokens), c.rows, isChosen ? " *" : "  ", all, floorMs, all / floorMs,
                   2. * slots * kN * kK / (all * 1e9), bad);
-      d.release(jobs);
-      d.release(fragments);
     }
     d.release(codes), d.release(sf), d.release(out), d.release(ends);
   }

@@ -92,21 +92,18 @@ class Arena {
   char* next_;
 };
 
-// Scratch of a product: its jobs and their fragments.
-std::size_t productBytes(const W4A4Choice& choice, std::int64_t most, std::int64_t k) {
-  return Arena::bytesOf<Job>(most) + Arena::bytesOf<char>(fragmentBytes(choice, most, k));
+// Scratch of a product: the plain kernel's jobs.
+std::size_t productBytes(const W4A4Choice& choice, std::int64_t most) {
+  return choice.kernel == W4A4Kernel::plain ? Arena::bytesOf<Job>(most) : 0;
 }
 
 void product(OpCall& c, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends, std::int64_t slots,
              Arena& arena) {
+  if (choice.kernel != W4A4Kernel::plain) return w4a4Tiles(c.launch, p, choice, ends, slots);
   const std::int64_t experts = p.w.matrices, most = mostJobs(slots, experts, choice.rows);
   Job* jobs = arena.take<Job>(most);
-  if (choice.kernel == W4A4Kernel::plain) {
-    planJobs(c.launch, ends, experts, slots, choice.rows, p.alpha, p.parts, jobs, most);
-    w4a4Plain(c.launch, p, jobs, most);
-  } else {
-    w4a4Tiles(c.launch, p, choice, ends, slots, jobs, arena.take<char>(fragmentBytes(choice, most, p.w.k)));
-  }
+  planJobs(c.launch, ends, experts, slots, choice.rows, p.alpha, p.parts, jobs, most);
+  w4a4Plain(c.launch, p, jobs, most);
 }
 
 // Jobs of at most `tile` rows, in scratch memory.
@@ -152,7 +149,7 @@ void groupedW4A4Op(const Napi::CallbackInfo& info) {
   p.out = c.pointer<float>();
   const W4A4Choice choice = chooseW4A4(p.w.format == Format::packed, slots, p.w.matrices);
   const std::int64_t most = mostJobs(slots, p.w.matrices, choice.rows);
-  Arena arena(c.device.scratch(productBytes(choice, most, p.w.k)));
+  Arena arena(c.device.scratch(productBytes(choice, most)));
   product(c, p, choice, ends, slots, arena);
   c.done();
 }
@@ -175,7 +172,7 @@ void linearW4A4Op(const Napi::CallbackInfo& info) {
   Arena arena(c.device.scratch(Arena::bytesOf<std::int32_t>(slots) + Arena::bytesOf<std::int32_t>(groups) +
                                2 * Arena::bytesOf<float>(groups) + Arena::bytesOf<float>(slots) +
                                Arena::bytesOf<std::uint8_t>(slots * k / 2) +
-                               Arena::bytesOf<std::uint8_t>(slots * k / 16) + productBytes(choice, most, k)));
+                               Arena::bytesOf<std::uint8_t>(slots * k / 16) + productBytes(choice, most)));
   auto* slotRow = arena.take<std::int32_t>(slots);
   auto* ends = arena.take<std::int32_t>(groups);
   auto* scales = arena.take<float>(groups);

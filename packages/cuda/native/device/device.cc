@@ -84,7 +84,8 @@ Device::Device(int index) : index_(index) {
     check(cudaSetDevice(index_), "cudaSetDevice");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
     check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_), "cudaDeviceGetAttribute");
-    check(cudaMalloc(reinterpret_cast<void**>(&status_), sizeof *status_), "cudaMalloc");
+    check(cudaMalloc(reinterpret_cast<void**>(&status_), 2 * sizeof *status_), "cudaMalloc");
+    check(cudaMemsetAsync(status_ + 1, 0, sizeof *status_, stream_), "cudaMemset");
     check(cudaMallocHost(reinterpret_cast<void**>(&hostStatus_), sizeof *hostStatus_), "cudaMallocHost");
     beginStep();
   } catch (...) {
@@ -204,7 +205,7 @@ Launch Device::launch(int operation) {
   use("launch");
   constexpr std::size_t kMost = (std::size_t{1} << (64 - kSerialShift)) - 2;
   if (operations_.size() < kMost) operations_.push_back(static_cast<std::uint8_t>(operation));
-  return {stream_, status_, operations_.size() - 1, multiprocessors_};
+  return {stream_, status_, reinterpret_cast<unsigned*>(status_ + 1), operations_.size() - 1, multiprocessors_};
 }
 
 void Device::launched(const char* operation) { require(cudaGetLastError(), operation); }

@@ -104,7 +104,7 @@ class Device {
   cudaStream_t stream_ = nullptr;
   std::map<void*, std::size_t> allocations_;
   std::size_t allocatedBytes_ = 0;
-  unsigned long long* status_ = nullptr;
+  unsigned long long* status_ = nullptr;      // and the counters of Launch::turns
   unsigned long long* hostStatus_ = nullptr;  // pinned
   void* scratch_ = nullptr;
   std::size_t scratchBytes_ = 0;

@@ -53,14 +53,15 @@ __device__ __forceinline__ void decodeEight(const Weight& w, std::int64_t row, s
     const std::uint8_t* superblock = static_cast<const std::uint8_t*>(w.data) +
                                      (row / kTileColumns * (w.k / kSuperblockK) + c / kSuperblockK) * kSuperblockBytes;
     const int r = static_cast<int>(row % kTileColumns), i = static_cast<int>(c % kSuperblockK / 16);
-    const int j = r / 8 + static_cast<int>(c % 16 / 8) * 2;
-    const float scale = decodeE4m3(__ldg(superblock + 512 + r * 4 + i));
-    const std::uint32_t* words = reinterpret_cast<const std::uint32_t*>(superblock) + r % 8 * 16 + i;
+    const int first = static_cast<int>(c % 16);  // 0 or 8
+    const float scale = unpackScale(__ldg(superblock + scalePlace(r, i)), 0) * kScaleUnit;
+    const std::uint32_t* words = reinterpret_cast<const std::uint32_t*>(superblock) + i;
 #pragma unroll
     for (int t = 0; t < 4; t++) {
-      const std::uint32_t word = __ldg(words + 4 * t);
-      out[2 * t] = decodeE2m1(codeOf(word, j, 0)) * scale;
-      out[2 * t + 1] = decodeE2m1(codeOf(word, j, 1)) * scale;
+      const PackedPlace place = placeOf(r, first + t);
+      const std::uint32_t word = __ldg(words + 4 * place.lane);
+      out[t] = decodeE2m1(codeOf(word, place.j, 0)) * scale;
+      out[4 + t] = decodeE2m1(codeOf(word, place.j, 1)) * scale;
     }
   } else {
     const unsigned v = __ldg(reinterpret_cast<const unsigned*>(static_cast<const std::uint8_t*>(w.data) + at / 2));

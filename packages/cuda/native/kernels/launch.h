@@ -31,6 +31,7 @@ constexpr unsigned long long kIndexMask = (1ull << (kSerialShift - kIndexShift))
 struct Launch {
   cudaStream_t stream;
   unsigned long long* status;  // device memory
+  unsigned* turns;             // two counters in device memory, 0; whose kernel counts with them leaves them 0
   unsigned long long serial;   // number of this operation in the step
   int multiprocessors;
 };

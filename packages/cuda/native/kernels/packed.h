@@ -1,6 +1,7 @@
 // NVFP4 weights in the order in which tensor cores take them. A superblock is 16 rows of 64 k: 512 bytes of codes in
-// fragment order of mma.sync.m16n8k16, 16 bytes a lane, and 64 bytes of scales, 4 a row. Superblocks of a tile of 16
-// rows follow each other along k, tiles follow each other, matrices follow each other. The same bytes in all as linear.
+// fragment order of mma.sync.m16n8k16, 16 bytes a lane, and 64 bytes of scales, 4 a row (packed.cuh). Superblocks of a
+// tile of 16 rows follow each other along k, tiles follow each other, matrices follow each other. The same bytes in all
+// as linear.
 #pragma once
 
 #include "weight.h"

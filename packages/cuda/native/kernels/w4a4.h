@@ -23,10 +23,9 @@ struct W4A4Params {
 
 // On tensor cores, for packed weights: one instruction of k16 with a zero accumulator gives the exact sum of a block,
 // and one fused multiply-add with the weight's scale does the contract's only rounding. `ends` [experts] says whose
-// rows they are; `jobs` has room for mostJobs of the choice, at most 65535, `fragments` for fragmentBytes of them.
+// rows they are.
 void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends,
-               std::int64_t slots, Job* jobs, void* fragments);
-std::int64_t fragmentBytes(const W4A4Choice& choice, std::int64_t mostJobs, std::int64_t k);
+               std::int64_t slots);
 
 // Word by word, with scalar instructions: any shape. What the fast kernels are compared with.
 void w4a4Plain(const Launch& l, const W4A4Params& p, const Job* jobs, std::int64_t mostJobs);

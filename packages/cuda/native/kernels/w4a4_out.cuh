@@ -5,12 +5,18 @@
 
 namespace megamoe::cuda {
 
+// Where row r of a product goes.
+__device__ __forceinline__ float* w4a4Row(const W4A4Params& p, int r) {
+  const int m = static_cast<int>(p.m), groups = static_cast<int>(p.groups);
+  const std::int64_t row = groups == 1 ? r : std::int64_t{r % m} * groups + r / m;
+  return p.out + row * p.w.n;
+}
+
 // Column n of row r of a product.
-__device__ __forceinline__ void storeW4A4(const W4A4Params& p, std::int64_t r, std::int64_t n, float alpha, float acc) {
+__device__ __forceinline__ void storeW4A4(const W4A4Params& p, int r, std::int64_t n, float alpha, float acc) {
   float v = alpha * acc;
   if (p.rowScale != nullptr) v = v * p.rowScale[r];
-  const std::int64_t row = p.groups == 1 ? r : r % p.m * p.groups + r / p.m;
-  p.out[row * p.w.n + n] = v;
+  w4a4Row(p, r)[n] = v;
 }
 
 }  // namespace megamoe::cuda

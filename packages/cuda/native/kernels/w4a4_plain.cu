@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) plainKernel(W4A4Params p, const Job*
   const float alpha = p.alpha[job.expert * p.parts + n * p.parts / p.w.n];
 #pragma unroll
   for (int r = 0; r < kPlainJobRows; r++)
-    if (r < job.rows) storeW4A4(p, row0 + r, n, alpha, acc[r]);
+    if (r < job.rows) storeW4A4(p, static_cast<int>(row0) + r, n, alpha, acc[r]);
 }
 
 }  // namespace

@@ -3,303 +3,320 @@
 #include "packed.h"
 #include "w4a4.h"
 #include "w4a4_out.cuh"
+#include "w4a4_plan.cuh"
+#include "w4a4_rows.cuh"
 
 namespace megamoe::cuda {
 
 namespace {
 
-constexpr std::int64_t kFragmentBytes = 256;  // of 8 rows and 16 k: two halves pairs a lane
-
-// What is multiplied, and where its jobs come from.
-struct Rows {
-  const std::uint8_t *codes, *sf;
-  const std::int32_t* ends;  // [experts]
-  std::int64_t experts, slots, k;
-  const float* alpha;  // [experts*parts]
-  std::int64_t parts;
-};
-
-constexpr int kFragmentThreads = 256;
-constexpr int kFragmentBlocks = 16;  // of a job
-
-// The job of this block's y, of at most `tile` rows: every block counts for itself, which takes less time than a
-// launch. Ends that are none give no jobs; they and alphas that are not finite are reported once.
-__device__ __forceinline__ Job findJob(const Rows& rows, int tile, const Report& report) {
-  __shared__ std::int32_t sums[kFragmentThreads / 32];
-  __shared__ Job found;
-  __shared__ int isBad;
-  const int t = threadIdx.x, lane = t % 32, warp = t / 32;
-  const bool reports = blockIdx.x == 0 && blockIdx.y == 0;
-  if (t == 0) found = {0, 0, 0}, isBad = 0;
-  __syncthreads();
-  const int experts = static_cast<int>(rows.experts), share = (experts + kFragmentThreads - 1) / kFragmentThreads;
-  const int first = t * share, last = first + share < experts ? first + share : experts;
-  std::int32_t count = 0;
-  for (int e = first; e < last; e++) {
-    const std::int32_t start = e == 0 ? 0 : rows.ends[e - 1], end = rows.ends[e];
-    if (end < start || end > rows.slots) {
-      if (reports) report(DataError::badEnds, e);
-      isBad = 1;
-    } else if (end > start) {
-      count += (end - start + tile - 1) / tile;
-      if (reports && rows.alpha != nullptr)
-        for (std::int64_t p = 0; p < rows.parts; p++)
-          if (!isFinite(rows.alpha[e * rows.parts + p])) report(DataError::badAlpha, e * rows.parts + p);
-    }
-  }
-  std::int32_t sum = count;
-#pragma unroll
-  for (int step = 1; step < 32; step *= 2) {
-    const std::int32_t before = __shfl_up_sync(0xffffffffu, sum, step);
-    if (lane >= step) sum += before;
-  }
-  if (lane == 31) sums[warp] = sum;
-  __syncthreads();
-  std::int32_t at = sum - count;
-  for (int w = 0; w < warp; w++) at += sums[w];
-  const std::int32_t wanted = static_cast<std::int32_t>(blockIdx.y);
-  for (int e = first; e < last && !isBad && at <= wanted; e++) {
-    const std::int32_t start = e == 0 ? 0 : rows.ends[e - 1], end = rows.ends[e];
-    const std::int32_t jobs = (end - start + tile - 1) / tile;
-    if (wanted < at + jobs) {
-      const std::int32_t row = start + (wanted - at) * tile;
-      found = {e, row, end - row < tile ? end - row : tile};
-    }
-    at += jobs;
-  }
-  __syncthreads();
-  return found;
-}
-
-// The rows of each job as operand B: [jobs][K/16][tiles of 8 rows][32 lanes] of two half2, e2m1 * e4m3, which is exact.
-// Rows that a job lacks are 0. Writes the jobs, too.
-template <int Tiles>
-__global__ void __launch_bounds__(kFragmentThreads) fragmentKernel(Rows rows, Job* jobs, uint2* out, Report report) {
-  const Job job = findJob(rows, 8 * Tiles, report);
-  if (blockIdx.x == 0 && threadIdx.x == 0) jobs[blockIdx.y] = job;
-  if (job.rows == 0) return;
-  const int blocks = static_cast<int>(rows.k / 16), all = blocks * Tiles * 32;
-  uint2* to = out + static_cast<std::int64_t>(blockIdx.y) * all;
-  for (int at = blockIdx.x * kFragmentThreads + threadIdx.x; at < all; at += kFragmentBlocks * kFragmentThreads) {
-    const int lane = at % 32, n = at / 32 % Tiles, t = lane % 4, b = at / (32 * Tiles), r = n * 8 + lane / 4;
-    uint2 v = make_uint2(0, 0);
-    if (r < job.rows) {
-      const std::int64_t row = job.row0 + r;
-      const std::uint8_t* from = rows.codes + row * (rows.k / 2) + b * 8 + t;
-      const float scale = decodeE4m3(rows.sf[row * blocks + b]);
-      const auto pair = [&](unsigned byte) {
-        const __half2 h = __floats2half2_rn(decodeE2m1(byte & 15u) * scale, decodeE2m1(byte >> 4) * scale);
-        return *reinterpret_cast<const unsigned*>(&h);
-      };
-      v = make_uint2(pair(from[0]), pair(from[4]));
-    }
-    to[at] = v;
-  }
-}
-
 // d = a . b of 16 x 8 outputs over 16 k, from zero.
-__device__ __forceinline__ void multiply(float (&d)[4], const std::uint32_t (&a)[4], uint2 b) {
+__device__ __forceinline__ void multiply(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                         std::uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%10,%10,%10,%10};"
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y), "f"(0.f));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.f));
 }
 
 __device__ __forceinline__ void copyAsync(void* shared, const void* global) {
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(global));
+  asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(global) : "memory");
 }
-
-// Weights of one superblock as a warp holds them.
-struct Superblock {
-  uint4 codes;
-  std::uint32_t low, high;  // scales of rows g and g + 8
-
-  __device__ __forceinline__ void load(const std::uint8_t* p, int lane) {
-    codes = __ldcs(reinterpret_cast<const uint4*>(p) + lane);
-    low = __ldcs(reinterpret_cast<const std::uint32_t*>(p + 512) + lane / 4);
-    high = __ldcs(reinterpret_cast<const std::uint32_t*>(p + 512) + lane / 4 + 8);
-  }
-};
-
-// Value of byte i of four E4M3 scales.
-__device__ __forceinline__ float scaleOf(std::uint32_t four, int i) {
-  const std::uint32_t moved = i < 3 ? four << (20 - 8 * i) : four >> 4;  // the sign bit is never set
-  return __uint_as_float(moved & 0x07f00000u) * 0x1p120f;
+// Copies 16 bytes, or writes as many zeros.
+__device__ __forceinline__ void copyOrZero(void* shared, const void* global, bool wanted) {
+  const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(global), "r"(wanted ? 16 : 0) : "memory");
 }
+__device__ __forceinline__ void waitForCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-// A shape of the kernel: `Warps` warps of `Wide` tiles of 16 columns each, up to `Tiles` tiles of 8 rows, chunks of
-// `Chunk` superblocks in shared memory, weights `Ahead` superblocks ahead.
-template <int Warps_, int Wide_, int Tiles_, int Chunk_, int Ahead_, int Blocks_>
+// A shape of the kernel: `Warps` warps of `Wide` tiles of 16 columns each, up to `Tiles` tiles of 8 rows, a chunk of
+// `Chunk` superblocks along K at a time, `Blocks` blocks on a multiprocessor.
+template <int Warps_, int Wide_, int Tiles_, int Chunk_, int Blocks_>
 struct Shape {
-  static constexpr int Warps = Warps_, Wide = Wide_, Tiles = Tiles_, Chunk = Chunk_, Ahead = Ahead_, Blocks = Blocks_;
-  static constexpr int kThreads = Warps * 32;
-  static constexpr int kChunkVectors = Chunk * 4 * Tiles * 16;  // of 16 bytes
-  static constexpr std::size_t kSharedBytes = 2 * kChunkVectors * std::size_t{16};
+  static constexpr int Warps = Warps_, Wide = Wide_, Tiles = Tiles_, Chunk = Chunk_, Blocks = Blocks_;
+  static constexpr int kThreads = Warps * 32, kRows = 8 * Tiles;
+  static constexpr int kColumns = Warps * Wide * static_cast<int>(kTileColumns);
+  // Scales of weights go into the codes, which costs a tile of weights four instructions a block and saves each product
+  // a third operand, or into the sums. Measured: 16 tiles of rows gain by the first, 4 lose.
+  static constexpr bool kScalesFirst = Tiles > 4;
+  // Superblocks in a piece of code without a loop. Blocks side by side run the code of one tile of rows, of two, of
+  // three: all of them must fit in the cache.
+  static constexpr int kUnrolled = Tiles == 4 ? 1 : Chunk;
+  // Products on their way: with one more, sums of 16 tiles of rows do not fit in registers.
+  static constexpr int kMostBehind = Tiles > 8 ? 3 : 4;
+  // Sums are 1 / kUnit of their values.
+  static constexpr float kUnit = 0x1p14f * kRowUnit * (kScalesFirst ? kHalfScaleUnit : kScaleUnit);
+  using Rows = RowChunk<kThreads, Tiles, 2 * Chunk>;
+  // In shared memory: a chunk of rows and one of weights, twice, and the plan.
+  static constexpr int kRowBytes = Rows::kVectors * 16;
+  static constexpr int kWarpBytes = Wide * Chunk * static_cast<int>(kSuperblockBytes);
+  static constexpr int kHalfBytes = kRowBytes + Warps * kWarpBytes;
+  static constexpr int kPlanAt = 2 * kHalfBytes;
+  static constexpr std::size_t sharedBytes(std::int64_t experts) {
+    return kPlanAt + static_cast<std::size_t>(experts) * sizeof(std::int32_t);
+  }
 };
 
-using Rows8 = Shape<4, 1, 1, 8, 8, 4>;
-using Rows32 = Shape<4, 2, 4, 4, 2, 4>;
-using Rows64 = Shape<8, 2, 8, 4, 2, 1>;
-using Rows128 = Shape<8, 2, 16, 2, 2, 1>;
+using Rows8 = Shape<4, 1, 1, 8, 4>;
+using Rows32 = Shape<4, 2, 4, 4, 3>;
+using Rows64 = Shape<8, 2, 8, 2, 1>;
+using Rows128 = Shape<8, 2, 16, 2, 1>;
 
-// The product of one job with `Used` tiles of rows that are not empty. `Whole`: K is whole chunks.
-template <class S, int Used, bool Whole>
-__device__ __forceinline__ void multiplyJob(const W4A4Params& p, const Job& job, const uint2* fragments,
-                                            uint2* shared) {
-  constexpr int kTileVectors = S::Tiles * 32;  // uint2 of a k16
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int kb = static_cast<int>(p.w.k / kSuperblockK), tiles = static_cast<int>(p.w.n / kTileColumns);
-  const int tile0 = (blockIdx.x * S::Warps + warp) * S::Wide;
-  const std::uint8_t* w[S::Wide];
+// A job, for this warp's columns.
+struct Work {
+  Job job;
+  int tile;  // of columns, the first
+};
+
+// Asks for this warp's weights of a chunk of `n` superblocks, for each of its tiles, the next one's `toNextTile` bytes
+// further on; `w` is where this lane begins. Those past the end of K are 0. They lie in shared memory as they lie in
+// memory, and nowhere in registers, where the wait for the oldest of many loads is a wait for all of them.
+template <class S, bool Whole>
+__device__ __forceinline__ void fetchWeights(std::uint8_t* shared, const std::uint8_t* w, std::int64_t toNextTile,
+                                             int n) {
+  const int lane = threadIdx.x % 32;
+  // Scales: four lanes take a superblock's.
+  const int scales = lane / 4 * static_cast<int>(kSuperblockBytes) + 512 + lane % 4 * 16 - lane * 16;
 #pragma unroll
   for (int i = 0; i < S::Wide; i++) {
-    const int tile = tile0 + i < tiles ? tile0 + i : tiles - 1;  // those past the end are not stored
-    w[i] = static_cast<const std::uint8_t*>(p.w.data) +
-           (static_cast<std::int64_t>(job.expert) * tiles + tile) * kb * kSuperblockBytes;
-  }
-  const int chunks = (kb + S::Chunk - 1) / S::Chunk;
-  const auto loadChunk = [&](int c) {
-    if (c < chunks) {
-      const int first = c * S::kChunkVectors, all = kb * 4 * S::Tiles * 16;
-      const int n = Whole || all - first >= S::kChunkVectors ? S::kChunkVectors : all - first;
-      const uint4* from = reinterpret_cast<const uint4*>(fragments) + first;
-      uint4* to = reinterpret_cast<uint4*>(shared) + (c & 1) * S::kChunkVectors;
+    const std::uint8_t* from = w + i * toNextTile;
+    std::uint8_t* to = shared + i * S::Chunk * kSuperblockBytes + lane * 16;
 #pragma unroll
-      for (int i = 0; i < S::kChunkVectors / S::kThreads; i++) {
-        const int at = i * S::kThreads + threadIdx.x;
-        if (at < n) copyAsync(to + at, from + at);
+    for (int u = 0; u < S::Chunk; u++)
+      if constexpr (Whole)
+        copyAsync(to + u * kSuperblockBytes, from + u * kSuperblockBytes);
+      else
+        copyOrZero(to + u * kSuperblockBytes, from + u * kSuperblockBytes, u < n);
+    if (lane / 4 >= S::Chunk) continue;
+    if constexpr (Whole)
+      copyAsync(to + scales, from + scales);
+    else
+      copyOrZero(to + scales, from + scales, lane / 4 < n);
+  }
+}
+
+// The column of the product that a lane's sums of a tile belong to.
+__device__ __forceinline__ int columnOf(int tile, int lane, int high) {
+  return tile * static_cast<int>(kTileColumns) + lane / 4 + 8 * high;
+}
+
+// Weights of a pair of blocks as a warp multiplies them.
+template <class S>
+struct Pair {
+  std::uint32_t a[2][S::Wide][4];
+  float low[2][S::Wide], high[2][S::Wide];  // scales of columns g and g + 8
+
+  __device__ __forceinline__ void unpack(const uint4 (&codes)[S::Wide], const uint2 (&scales)[S::Wide], int h) {
+#pragma unroll
+    for (int i = 0; i < S::Wide; i++) {
+      unpackWord(h == 0 ? codes[i].x : codes[i].z, a[0][i]);
+      unpackWord(h == 0 ? codes[i].y : codes[i].w, a[1][i]);
+#pragma unroll
+      for (int q = 0; q < 2; q++) {
+        if constexpr (S::kScalesFirst) {
+          const __half2 by[2] = {unpackHalfScale(scales[i].x, 2 * h + q), unpackHalfScale(scales[i].y, 2 * h + q)};
+#pragma unroll
+          for (int j = 0; j < 4; j++) {  // columns g (j even) and g + 8
+            const __half2 v = __hmul2(*reinterpret_cast<const __half2*>(&a[q][i][j]), by[j % 2]);
+            a[q][i][j] = *reinterpret_cast<const std::uint32_t*>(&v);
+          }
+        } else {
+          low[q][i] = unpackScale(scales[i].x, 2 * h + q);
+          high[q][i] = unpackScale(scales[i].y, 2 * h + q);
+        }
       }
     }
-    asm volatile("cp.async.commit_group;");
-  };
-  loadChunk(0);
-  loadChunk(1);
-  Superblock held[S::Ahead][S::Wide];
+  }
+};
+
+// The product of superblocks [u0, u0 + Count) of a chunk with `Used` tiles of rows that are not empty. Past the end of
+// K both sides are 0 and add nothing. Products are added kBehind products later: all warps of a multiprocessor do the
+// same at much the same time, so each must keep the tensor core and the other pipes busy at once.
+template <class S, int Used, int Count>
+__device__ __forceinline__ void multiplySuperblocks(float (&acc)[S::Wide][S::Tiles][4], const uint4* rows,
+                                                    const std::uint8_t* weights, int u0) {
+  constexpr int kOfPair = Used * 2 * S::Wide, kAll = Count * 2 * kOfPair;
+  constexpr int kBehind = kOfPair < S::kMostBehind ? kOfPair : S::kMostBehind;
+  const int lane = threadIdx.x % 32;
+  uint4 codes[S::Wide], x;
+  uint2 scales[S::Wide];
+  Pair<S> pairs[2];  // the one that is multiplied and the one before it
+  float d[kBehind][4];
 #pragma unroll
-  for (int u = 0; u < S::Ahead; u++)
+  for (int s = 0; s < kAll + kBehind; s++) {
+    if (s >= kBehind) {
+      const int done = s - kBehind, pair = done / kOfPair, t = done % kOfPair / (2 * S::Wide);
+      const int q = done / S::Wide % 2, i = done % S::Wide;
+      const Pair<S>& by = pairs[pair % 2];
+      float(&sum)[4] = acc[i][t];
+      const float(&product)[4] = d[done % kBehind];
 #pragma unroll
-    for (int i = 0; i < S::Wide; i++)
-      if (Whole || u < kb) held[u][i].load(w[i] + u * kSuperblockBytes, lane);
-  float acc[S::Wide][Used][4] = {};
-  for (int c = 0; c < chunks; c++) {
-    asm volatile("cp.async.wait_group 1;");
-    __syncthreads();
-    const uint2* rows = shared + (c & 1) * S::kChunkVectors * 2 + lane;
+      for (int e = 0; e < 4; e++)
+        sum[e] = S::kScalesFirst ? sum[e] + product[e] : fmaf(product[e], e < 2 ? by.low[q][i] : by.high[q][i], sum[e]);
+    }
+    if (s >= kAll) continue;
+    const int pair = s / kOfPair, u = u0 + pair / 2, h = pair % 2, t = s % kOfPair / (2 * S::Wide);
+    const int q = s / S::Wide % 2, i = s % S::Wide;
+    if (s % (2 * kOfPair) == 0) {
+#pragma unroll
+      for (int tile = 0; tile < S::Wide; tile++) {
+        const std::uint8_t* from = weights + (tile * S::Chunk + u) * static_cast<int>(kSuperblockBytes);
+        codes[tile] = reinterpret_cast<const uint4*>(from)[lane];
+        scales[tile] = reinterpret_cast<const uint2*>(from + 512)[lane / 4];
+      }
+    }
+    if (s % kOfPair == 0) pairs[pair % 2].unpack(codes, scales, h);
+    if (q == 0 && i == 0) x = rows[S::Rows::placeOf(2 * u + h, lane) + t * 32];
+    multiply(d[s % kBehind], pairs[pair % 2].a[q][i], q == 0 ? x.x : x.z, q == 0 ? x.y : x.w);
+  }
+}
+
+// The same for `used` tiles of rows, or a few more.
+template <class S, int Used = S::Tiles<4 ? 1 : S::Tiles / 4> __device__ __forceinline__ void multiplyUsed(
+                       int used, float (&acc)[S::Wide][S::Tiles][4], const uint4* rows, const std::uint8_t* weights) {
+  constexpr int kStep = S::Tiles < 4 ? 1 : S::Tiles / 4;
+  if constexpr (Used < S::Tiles) {
+    if (used > Used) return multiplyUsed<S, Used + kStep>(used, acc, rows, weights);
+  }
+  if constexpr (S::kUnrolled == S::Chunk) {
+    multiplySuperblocks<S, Used, S::Chunk>(acc, rows, weights, 0);
+  } else {
 #pragma unroll 1
-    for (int s0 = 0; s0 < S::Chunk; s0 += S::Ahead) {
-#pragma unroll
-      for (int u = 0; u < S::Ahead; u++) {
-        const int b = c * S::Chunk + s0 + u;
-        if (!Whole && b >= kb) break;
-        Superblock now[S::Wide];
-#pragma unroll
-        for (int i = 0; i < S::Wide; i++) {
-          now[i] = held[u][i];
-          if (b + S::Ahead < kb) held[u][i].load(w[i] + (b + S::Ahead) * static_cast<int>(kSuperblockBytes), lane);
-        }
-#pragma unroll
-        for (int q = 0; q < 4; q++) {
-          std::uint32_t a[S::Wide][4];
-          float low[S::Wide], high[S::Wide];
-#pragma unroll
-          for (int i = 0; i < S::Wide; i++) {
-            const std::uint32_t words[4] = {now[i].codes.x, now[i].codes.y, now[i].codes.z, now[i].codes.w};
-            unpackWord(words[q], a[i]);
-            low[i] = scaleOf(now[i].low, q);
-            high[i] = scaleOf(now[i].high, q);
-          }
-#pragma unroll
-          for (int n = 0; n < Used; n++) {
-            const uint2 x = rows[((s0 + u) * 4 + q) * kTileVectors + n * 32];
-#pragma unroll
-            for (int i = 0; i < S::Wide; i++) {
-              float d[4];
-              multiply(d, a[i], x);
-              acc[i][n][0] = fmaf(d[0], low[i], acc[i][n][0]);
-              acc[i][n][1] = fmaf(d[1], low[i], acc[i][n][1]);
-              acc[i][n][2] = fmaf(d[2], high[i], acc[i][n][2]);
-              acc[i][n][3] = fmaf(d[3], high[i], acc[i][n][3]);
-            }
-          }
-        }
-      }
-    }
-    __syncthreads();
-    loadChunk(c + 2);
-  }
-#pragma unroll
-  for (int i = 0; i < S::Wide; i++) {
-    if (tile0 + i >= tiles) break;
-#pragma unroll
-    for (int e = 0; e < 4; e++) {
-      const std::int64_t column = (tile0 + i) * static_cast<int>(kTileColumns) + lane / 4 + (e >> 1) * 8;
-      const float alpha = p.alpha[job.expert * p.parts + (p.parts == 1 ? 0 : column * p.parts / p.w.n)];
-#pragma unroll
-      for (int n = 0; n < Used; n++) {
-        const int r = n * 8 + lane % 4 * 2 + (e & 1);
-        if (r < job.rows) storeW4A4(p, job.row0 + r, column, alpha, acc[i][n][e] * 16384.f);
-      }
-    }
+    for (int u = 0; u < S::Chunk; u += S::kUnrolled) multiplySuperblocks<S, Used, S::kUnrolled>(acc, rows, weights, u);
   }
 }
 
-// The same, by the rows that the job has: 16 rows more or less make a product of its own.
-template <class S, bool Whole, int Used = S::Tiles>
-__device__ __forceinline__ void multiplyAny(const W4A4Params& p, const Job& job, const uint2* own, uint2* shared) {
-  constexpr int kLess = S::Tiles <= 2 ? Used - 1 : Used - S::Tiles / 4;
-  if constexpr (kLess > 0) {
-    if (job.rows <= 8 * kLess) return multiplyAny<S, Whole, kLess>(p, job, own, shared);
-  }
-  multiplyJob<S, Used, Whole>(p, job, own, shared);
+// Writes sums as outputs and starts them anew.
+template <class S>
+__device__ __forceinline__ void storeSums(const W4A4Params& p, const Work& at, float (&acc)[S::Wide][S::Tiles][4],
+                                          const Report& report) {
+  const int lane = threadIdx.x % 32, n = static_cast<int>(p.w.n), parts = static_cast<int>(p.parts);
+  float alpha[S::Wide][2];
+#pragma unroll
+  for (int i = 0; i < S::Wide; i++)
+#pragma unroll
+    for (int high = 0; high < 2; high++) {
+      const int column = columnOf(at.tile + i, lane, high);
+      const int part = parts == 1 || column >= n ? 0 : column * parts / n;
+      alpha[i][high] = report.planted(Plant::noAlpha) ? 1.f : p.alpha[at.job.expert * parts + part];
+    }
+#pragma unroll
+  for (int t = 0; t < S::Tiles; t++)
+#pragma unroll
+    for (int second = 0; second < 2; second++) {
+      const int r = t * 8 + lane % 4 * 2 + second;
+      if (r >= at.job.rows) continue;
+      float* out = w4a4Row(p, at.job.row0 + r);
+      const float rowScale = p.rowScale == nullptr ? 1.f : p.rowScale[at.job.row0 + r];
+#pragma unroll
+      for (int i = 0; i < S::Wide; i++)
+#pragma unroll
+        for (int high = 0; high < 2; high++) {
+          const int column = columnOf(at.tile + i, lane, high);
+          if (column < n) out[column] = alpha[i][high] * (acc[i][t][2 * high + second] * S::kUnit) * rowScale;
+        }
+    }
+#pragma unroll
+  for (int i = 0; i < S::Wide; i++)
+#pragma unroll
+    for (int t = 0; t < S::Tiles; t++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) acc[i][t][e] = 0.f;
 }
 
-template <class S, bool Whole>
+// Who is done takes the next item: a job, for S::kColumns columns. While a chunk is multiplied, the rows and the
+// weights of the next one are on their way, also when that is another item's. turns[0] counts the items that were taken
+// after the first of each block, turns[1] the blocks that are done.
+template <class S>
 __global__ void __launch_bounds__(S::kThreads, S::Blocks)
-    tilesKernel(const W4A4Params p, const Job* jobs, const uint2* fragments) {
-  extern __shared__ __align__(16) uint2 shared[];
-  const Job job = jobs[blockIdx.y];
-  if (job.rows == 0) return;
-  multiplyAny<S, Whole>(p, job, fragments + blockIdx.y * (p.w.k / 16) * S::Tiles * 32, shared);
-}
+    tilesKernel(const W4A4Params p, const ExpertRows experts, unsigned* turns, const Report report) {
+  extern __shared__ __align__(16) std::uint8_t shared[];
+  __shared__ int upcoming[2];  // the item to go on with, by turns
+  if (threadIdx.x == 0) upcoming[0] = blockIdx.x;
+  std::int32_t* plan = reinterpret_cast<std::int32_t*>(shared + S::kPlanAt);
+  const int jobs = planInBlock<S::kThreads>(experts, S::kRows, report, plan);
+  const int kb = static_cast<int>(p.w.k / kSuperblockK), tiles = static_cast<int>(p.w.n / kTileColumns);
+  const int chunks = (kb + S::Chunk - 1) / S::Chunk, across = (static_cast<int>(p.w.n) + S::kColumns - 1) / S::kColumns;
+  const int items = jobs * across, warp = threadIdx.x / 32;
+  const std::int64_t tileBytes = kb * kSuperblockBytes, toNextTile = tiles >= S::Wide ? tileBytes : 0;
 
-template <class S, bool Whole>
-void launch(const Launch& l, const W4A4Params& p, const Rows& rows, Job* jobs, std::int64_t mostJobs,
-            uint2* fragments) {
-  cudaFuncSetAttribute(tilesKernel<S, Whole>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       static_cast<int>(S::kSharedBytes));
-  const unsigned n = static_cast<unsigned>(mostJobs);
-  fragmentKernel<S::Tiles>
-      <<<dim3(kFragmentBlocks, n), kFragmentThreads, 0, l.stream>>>(rows, jobs, fragments, Report(l));
-  const dim3 grid(static_cast<unsigned>(ceilDiv(p.w.n, kTileColumns * S::Warps * S::Wide)), n);
-  tilesKernel<S, Whole><<<grid, S::kThreads, S::kSharedBytes, l.stream>>>(p, jobs, fragments);
+  int chunk = chunks, turn = 0;  // before the first item
+  unsigned taken = 0;
+  Work next;
+  const std::uint8_t* w;
+  typename S::Rows rows;
+  // Goes on to the next chunk and asks for it; false: there is none.
+  const auto fetchNext = [&](std::uint8_t* half) {
+    if (++chunk >= chunks) {
+      chunk = 0;
+      const int item = upcoming[turn];
+      if (item >= items) return false;
+      turn ^= 1;
+      if (threadIdx.x == 0) taken = atomicAdd(turns, 1u);
+      next.job = findJob(experts, S::kRows, plan, item / across, report);
+      const int tile = (item % across * S::Warps + warp) * S::Wide, last = tiles > S::Wide ? tiles - S::Wide : 0;
+      next.tile = tile < last ? tile : last;  // past the end others' work is done again, to the same result
+      w = static_cast<const std::uint8_t*>(p.w.data) + (std::int64_t{next.job.expert} * tiles + next.tile) * tileBytes +
+          threadIdx.x % 32 * 16;
+      rows.begin(p.codes, p.sf, p.w.k, next.job.row0, next.job.rows);
+    }
+    const int left = kb - chunk * S::Chunk;
+    if (left >= S::Chunk)
+      fetchWeights<S, true>(half + S::kRowBytes + warp * S::kWarpBytes, w, toNextTile, S::Chunk);
+    else
+      fetchWeights<S, false>(half + S::kRowBytes + warp * S::kWarpBytes, w, toNextTile, left);
+    w += S::Chunk * kSuperblockBytes;
+    rows.load(p.w.k, 2 * left);
+    return true;
+  };
+
+  bool hasNext = fetchNext(shared);
+  if (hasNext) rows.store(reinterpret_cast<uint4*>(shared));
+  Work work = next;
+  float acc[S::Wide][S::Tiles][4] = {};
+  std::uint8_t *now = shared, *then = shared + S::kHalfBytes;
+  while (hasNext) {
+    // Asked for when the item began, and now there.
+    if (chunk == 0 && threadIdx.x == 0) upcoming[turn] = static_cast<int>(gridDim.x + taken);
+    waitForCopies();
+    __syncthreads();  // the chunk is there, and nobody reads the one before it any more
+    hasNext = fetchNext(then);
+    multiplyUsed<S>((work.job.rows + 7) / 8, acc, reinterpret_cast<const uint4*>(now),
+                    now + S::kRowBytes + warp * S::kWarpBytes);
+    if (hasNext) rows.store(reinterpret_cast<uint4*>(then));
+    if (chunk == 0) {  // it was a job's last
+      storeSums<S>(p, work, acc, report);
+      work = next;
+    }
+    std::uint8_t* const other = now;
+    now = then, then = other;
+  }
+  if (threadIdx.x == 0) {
+    __threadfence();
+    if (atomicAdd(turns + 1, 1u) == gridDim.x - 1) turns[0] = turns[1] = 0;
+  }
 }
 
 template <class S>
-void launch(const Launch& l, const W4A4Params& p, const Rows& rows, Job* jobs, std::int64_t mostJobs,
-            uint2* fragments) {
-  if (p.w.k % (S::Chunk * kSuperblockK) == 0)
-    launch<S, true>(l, p, rows, jobs, mostJobs, fragments);
-  else
-    launch<S, false>(l, p, rows, jobs, mostJobs, fragments);
+void launch(const Launch& l, const W4A4Params& p, const ExpertRows& rows) {
+  const std::size_t bytes = S::sharedBytes(rows.experts);
+  cudaFuncSetAttribute(tilesKernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  const std::int64_t items = mostJobs(rows.slots, rows.experts, S::kRows) * ceilDiv(p.w.n, S::kColumns);
+  const std::int64_t most = std::int64_t{l.multiprocessors} * S::Blocks;  // as many blocks as run at a time
+  tilesKernel<S><<<static_cast<unsigned>(items < most ? items : most), S::kThreads, bytes, l.stream>>>(p, rows, l.turns,
+                                                                                                       Report(l));
 }
 
 }  // namespace
 
-std::int64_t fragmentBytes(const W4A4Choice& choice, std::int64_t mostJobs, std::int64_t k) {
-  if (choice.kernel == W4A4Kernel::plain) return 0;
-  return mostJobs * (choice.rows / 8) * (k / 16) * kFragmentBytes;
-}
-
 void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends,
-               std::int64_t slots, Job* jobs, void* fragments) {
-  const Rows rows = {p.codes, p.sf, ends, p.w.matrices, slots, p.w.k, p.alpha, p.parts};
-  const std::int64_t most = mostJobs(slots, p.w.matrices, choice.rows);
-  uint2* to = static_cast<uint2*>(fragments);
+               std::int64_t slots) {
+  const ExpertRows rows = {ends, p.w.matrices, slots, p.alpha, p.parts};
   switch (choice.kernel) {
-    case W4A4Kernel::rows8: return launch<Rows8>(l, p, rows, jobs, most, to);
-    case W4A4Kernel::rows32: return launch<Rows32>(l, p, rows, jobs, most, to);
-    case W4A4Kernel::rows64: return launch<Rows64>(l, p, rows, jobs, most, to);
-    default: return launch<Rows128>(l, p, rows, jobs, most, to);
+    case W4A4Kernel::rows8: return launch<Rows8>(l, p, rows);
+    case W4A4Kernel::rows32: return launch<Rows32>(l, p, rows);
+    case W4A4Kernel::rows64: return launch<Rows64>(l, p, rows);
+    default: return launch<Rows128>(l, p, rows);
   }
 }
 

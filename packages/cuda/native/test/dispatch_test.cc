@@ -31,7 +31,6 @@ int main() {
       CHECK(mostJobs(slots, experts, choice.rows) >= jobsOf(each, experts, choice.rows));
       // One expert may have all of them.
       CHECK(mostJobs(slots, experts, choice.rows) >= ceilDiv(slots, choice.rows));
-      CHECK(fragmentBytes(choice, 3, 128) == 3 * choice.rows * 128 * 2);
     }
   CHECK(isPackable(16, 64) && isPackable(4096, 4096));
   CHECK(!isPackable(8, 64) && !isPackable(16, 48));

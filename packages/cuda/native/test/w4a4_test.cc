@@ -106,15 +106,14 @@ void compare(Device& device, const Case& c, unsigned seed) {
     const bool isPlain = choice.kernel == W4A4Kernel::plain;
     if (!isPlain && packed == nullptr) continue;
     p.w = isPlain ? linear : Weight{Format::packed, experts, c.n, c.k, packed, nullptr};
-    const std::int64_t most = mostJobs(slots, experts, choice.rows);
-    auto* jobs = poisoned<Job>(device, most);
-    void* fragments = poisoned<char>(device, fragmentBytes(choice, most, c.k));
     p.out = poisoned<float>(device, slots * c.n);
     if (isPlain) {
+      const std::int64_t most = mostJobs(slots, experts, choice.rows);
+      auto* jobs = poisoned<Job>(device, most);
       planJobs(device.launch(0), deviceEnds, experts, slots, choice.rows, p.alpha, c.parts, jobs, most);
       w4a4Plain(device.launch(0), p, jobs, most);
     } else {
-      w4a4Tiles(device.launch(0), p, choice, deviceEnds, slots, jobs, fragments);
+      w4a4Tiles(device.launch(0), p, choice, deviceEnds, slots);
     }
     device.launched("w4a4");
     auto got = get(device, p.out, slots * c.n);
