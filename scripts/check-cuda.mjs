@@ -5,7 +5,7 @@
  * --pack DIR   builds nothing and runs nothing: copies what is needed (built packages, addons, C++ sources, tests, models) into one folder,
  *              which needs no network, npm or other files. There: `node DIR/scripts/check-cuda.mjs`, with nvcc, CMake and Ninja on the PATH.
  * --sanitize   also runs C++ tests, every operation and short models under compute-sanitizer: memcheck, racecheck, initcheck
- * --bench      also prints times of the W4A4 product beside the limits of the GPU
+ * --bench      also prints times of the W4A4 product and of a layer's operations beside the limits of the GPU
  *
  * Logs of the build are in packages/cuda/build. Exit code 0: everything that ran passed.
  */
@@ -20,6 +20,8 @@ import { parseArgs } from 'node:util';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const CUDA = join(ROOT, 'packages', 'cuda');
 const BUILD = join(CUDA, 'build');
+/** A copy of the package whose addon has mistakes in it, for a test that they are found (scripts/cuda/planted.test.mjs). */
+const PLANTED = join(BUILD, 'planted');
 
 const { values } = parseArgs({
   options: { pack: { type: 'string' }, sanitize: { type: 'boolean' }, bench: { type: 'boolean' } },
@@ -94,22 +96,28 @@ function run(command, args, { seconds = 600 } = {}) {
   return status;
 }
 
-/** Builds addon, tests and benchmark. */
-function build() {
+/** Builds targets in a folder; the addon goes to build/Release of `to`. */
+function buildIn(folder, to, targets, more) {
   const { api, node } = headers();
   const kit = join(ROOT, 'packages', 'native-kit');
   const options = {
-    ...{ CMAKE_BUILD_TYPE: 'Release', MEGAMOE_TESTS: 'ON', MEGAMOE_NATIVE_KIT: kit, MEGAMOE_NODE_ADDON_API: api },
-    ...{ MEGAMOE_NODE_API_HEADERS: node, CMAKE_LIBRARY_OUTPUT_DIRECTORY: join(BUILD, 'Release') },
+    ...{ CMAKE_BUILD_TYPE: 'Release', MEGAMOE_NATIVE_KIT: kit, MEGAMOE_NODE_ADDON_API: api },
+    ...{ MEGAMOE_NODE_API_HEADERS: node, CMAKE_LIBRARY_OUTPUT_DIRECTORY: join(to, 'build', 'Release') },
+    ...more,
   };
   const defined = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
-  if (run('cmake', ['-S', CUDA, '-B', BUILD, '-G', 'Ninja', ...defined]) !== 0) return false;
+  if (run('cmake', ['-S', CUDA, '-B', folder, '-G', 'Ninja', ...defined]) !== 0) return false;
   const jobs = String(Math.min(16, availableParallelism()));
-  return (
-    run('cmake', ['--build', BUILD, '-j', jobs, '--target', 'cuda', 'megamoe_tests', 'cuda_bench'], {
-      seconds: 1800,
-    }) === 0
-  );
+  return run('cmake', ['--build', folder, '-j', jobs, '--target', ...targets], { seconds: 1800 }) === 0;
+}
+
+/** Builds addon, tests and benchmarks, and the copy with mistakes. */
+function build() {
+  const targets = ['cuda', 'megamoe_tests', 'cuda_bench', 'cuda_layer_bench'];
+  if (!buildIn(BUILD, CUDA, targets, { MEGAMOE_TESTS: 'ON', MEGAMOE_PLANT: 'OFF' })) return false;
+  cpSync(join(CUDA, 'dist'), join(PLANTED, 'dist'), { recursive: true });
+  cpSync(join(CUDA, 'package.json'), join(PLANTED, 'package.json'));
+  return buildIn(join(PLANTED, 'build'), PLANTED, ['cuda'], { MEGAMOE_PLANT: 'ON' });
 }
 
 if (values.pack !== undefined) {
@@ -131,6 +139,8 @@ const report = cudaReport();
 say(`addon: ${cudaAddonInfo().reason}`);
 say(`GPU: ${report.reason}`);
 check('the addon loads', cudaAddonInfo().loaded);
+const hasMistakes = (root) => readFileSync(join(root, 'build', 'Release', 'cuda.node')).includes('MEGAMOE_PLANT');
+check('only the addon built for it has mistakes in it', hasMistakes(PLANTED) && !hasMistakes(CUDA));
 
 const tests = readdirSync(join(BUILD, 'tests')).filter((name) => /^cuda_\w+_test$/.test(name));
 check('there are C++ tests', tests.length > 0);
@@ -151,7 +161,8 @@ if (report.available) {
   const files = readdirSync(join(ROOT, 'scripts', 'cuda')).filter((name) => name.endsWith('.test.mjs'));
   for (const file of files)
     check(file, run(process.execPath, ['--test', '--test-reporter=spec', join(ROOT, 'scripts', 'cuda', file)]) === 0);
-  if (values.bench) check('cuda_bench', run(join(BUILD, 'tests', 'bench', 'cuda_bench'), []) === 0);
+  for (const name of values.bench ? ['cuda_bench', 'cuda_layer_bench'] : [])
+    check(name, run(join(BUILD, 'tests', 'bench', name), []) === 0);
 } else {
   say('check-cuda: tests that need a GPU were skipped');
 }
