@@ -347,6 +347,19 @@ describe('tokenizer.json', () => {
       { ...tokenizerJson(), pre_tokenizer: { type: 'Strange' } },
       /cannot be used: .*Strange/,
     ],
+    [
+      'a behavior that is no word, which the library would meet at the first text',
+      {
+        ...tokenizerJson(),
+        pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: 'a' }, behavior: {} }] },
+      },
+      /pre_tokenizer\.pretokenizers\.0\.behavior/,
+    ],
+    [
+      'a pattern of an unknown kind',
+      { ...tokenizerJson(), pre_tokenizer: { type: 'Split', pattern: {}, behavior: 'Isolated' } },
+      /pre_tokenizer\.pattern/,
+    ],
   ])('refuses %s', (_, json, message) => {
     const text = thrown(() => load(json));
     expect(text).toMatch(/^ERR_CHECKPOINT: .*tokenizer\.json: /);

@@ -25,6 +25,13 @@ const isMerges = (v: unknown): v is (string | [string, string])[] =>
       (Array.isArray(merge) && merge.length === 2 && typeof merge[0] === 'string' && typeof merge[1] === 'string'),
   );
 
+/** What all pre-tokenizers that are used say where they say it; what they do is huggingface/tokenizers' to know. */
+const splitting = {
+  type: z.string(),
+  behavior: z.optional(z.string()),
+  pattern: z.optional(z.union([z.looseObject({ String: z.string() }), z.looseObject({ Regex: z.string() })])),
+};
+
 const schema = z.looseObject({
   added_tokens: z.array(
     z.looseObject({
@@ -37,7 +44,9 @@ const schema = z.looseObject({
     }),
   ),
   normalizer: z.nullish(z.looseObject({ type: z.string() })),
-  pre_tokenizer: z.nullish(z.looseObject({ type: z.string() })),
+  pre_tokenizer: z.nullish(
+    z.looseObject({ ...splitting, pretokenizers: z.optional(z.array(z.looseObject(splitting))) }),
+  ),
   decoder: z.nullish(z.looseObject({ type: z.string() })),
   post_processor: z.unknown(),
   model: z.looseObject({
