@@ -13,6 +13,8 @@ import { BACKENDS, breathe, MICRO_FLASH, model, TINY } from './support';
 const HEAP_BYTES: Record<string, number> = { js: 800_000, cpu: 40_000 };
 
 setFlagsFromString('--expose-gc');
+// Collections by force would throw code away that has not run for a while, and what is compiled again takes heap.
+setFlagsFromString('--no-flush-bytecode');
 const collect = runInNewContext('gc') as () => void;
 
 /**
@@ -48,7 +50,7 @@ it('the count sees what a step must not do', () => {
 it.each(BACKENDS)('a warm decode step makes no buffers and takes next to no heap on %s', async (backend) => {
   const m = await model(backend === 'js' ? MICRO_FLASH : TINY, { backend }); // both have every kind of layer; js is slow
   const v = m.config.vocabSize;
-  const sequences = [m.createSequence({ maxTokens: 900 }), m.createSequence({ maxTokens: 900 })];
+  const sequences = [m.createSequence({ maxTokens: 1200 }), m.createSequence({ maxTokens: 1200 })];
   const batch = sequences.map((sequence) => ({ sequence, tokenIds: [7] }));
   const out = new Float32Array(2 * v);
   const first = out.subarray(0, v);
@@ -76,7 +78,12 @@ it.each(BACKENDS)('a warm decode step makes no buffers and takes next to no heap
   await steps(64);
   // A single typed array for each step would be at least 64 buffers; collection can only lower the figure.
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThanOrEqual(0);
-  // The first collection by force throws compiled code away.
-  heapBytes(step);
-  expect(Math.min(heapBytes(step), heapBytes(step))).toBeLessThan(HEAP_BYTES[backend]!);
+  // Until the compiler, which has other threads and perhaps busy processors, is done with the step: what allocates in
+  // every step never gets below the bound, however often it is counted.
+  let least = Infinity;
+  for (let round = 0; round < 20 && !(least < HEAP_BYTES[backend]!); round++) {
+    least = Math.min(least, heapBytes(step));
+    await steps(8);
+  }
+  expect(least).toBeLessThan(HEAP_BYTES[backend]!);
 });
