@@ -98,6 +98,19 @@ describe('megamoe generate', () => {
     expect(err).toMatch(/^megamoe: weights: .*; draft layer \(mtp\) skipped$/m);
     expect(err.replace(/warning: the model runs in JavaScript/, '')).not.toMatch(/warning/); // where nothing was built
   });
+  it('reasons before it answers with --think: the reasoning goes to standard error', async () => {
+    const asked = ['generate', 'What is 347 plus 285?', '--chat', '--think'];
+    const reasoning =
+      '7 plus 5 is 12, write 2, carry 1. 4 plus 8 plus 1 is 13, write 3, carry 1. 3 plus 2 plus 1 is 6, write 6. That is 632.';
+    const { code, out, err } = await cli(...asked);
+    expect([code, out]).toEqual([0, '347 plus 285 is 632.\n']);
+    expect(err.split('\n')).toContain(reasoning);
+    const cut = await cli(...asked, '--max-tokens', '9');
+    expect([cut.code, cut.out]).toEqual([0, '\n']);
+    expect(cut.err).toMatch(/^7 plus 5 is 12\n?.*\nmegamoe: ended at the token limit; 9 tokens/ms);
+    const json = JSON.parse((await cli(...asked, '--json')).out) as Record<string, unknown>;
+    expect(json).toMatchObject({ reasoning, text: '347 plus 285 is 632.', finishReason: 'stop' });
+  });
   it('ids of the padded vocabulary have no text, and stop nothing', async () => {
     const hot = ['--temperature', '1000', '--seed', '1', '--ignore-eos', '--max-tokens', '40']; // all ids are as likely
     const { code, out } = await cli('generate', '--json', ...hot);
@@ -141,6 +154,7 @@ describe('megamoe generate', () => {
     [['--top-k', '1.5'], 2, /integer/],
     [['--temperature', '1', '--seed', '9223372036854775808'], 2, /from -2\^63 to 2\^63 - 1/],
     [['--top-p', '0.9', '--seed', '1'], 2, /--top-p, --seed without --temperature would do nothing/],
+    [['--think'], 2, /--think without --chat would do nothing/],
     [['--max-tokens', 'many'], 2, /integer/],
     [['--stop-id', '-4'], 2, /integer/],
     [['--backend', 'gpu'], 2, /Allowed choices/],

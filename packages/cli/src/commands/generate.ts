@@ -22,6 +22,7 @@ interface GenerateFlags extends ModelOptions {
   readonly stopId?: number[];
   readonly ignoreEos?: boolean;
   readonly chat?: boolean;
+  readonly think?: boolean;
   readonly json?: boolean;
 }
 
@@ -31,6 +32,7 @@ export function generateCommand(io: CliIo): Command {
     .description('Complete a prompt, or with --chat answer it; greedy unless a temperature is given.')
     .argument('[prompt]', `text to complete; - or none: what is piped in (default: "${DEFAULT_PROMPT}")`)
     .option('--chat', 'take the prompt as a user turn and answer it')
+    .option('--think', 'with --chat: reason before answering; the reasoning goes to standard error')
     .option('--max-tokens <n>', 'most tokens to generate (default: what the context holds, at most 4096)', integer(0))
     .option(
       '--temperature <t>',
@@ -67,13 +69,17 @@ export function generateCommand(io: CliIo): Command {
     .option('--stop <text>', 'text that ends the generation; may be given several times', collect(String))
     .option('--stop-id <id>', 'token id that ends it; may be given several times', collect(integer(0)))
     .option('--ignore-eos', "go on after the model's own turn-ending tokens")
-    .option('--json', 'print one JSON object: text, tokenIds, promptTokenIds, finishReason, timings')
+    .option(
+      '--json',
+      'print one JSON object: text, tokenIds, promptTokenIds, finishReason, timings; with --think, reasoning',
+    )
     .addHelpText('after', '\nExample:\n  megamoe generate "The capital of Italy is" --max-tokens 16')
     .action((prompt: string | undefined, flags: GenerateFlags) => runGenerate(io, prompt, flags));
 }
 
 async function runGenerate(io: CliIo, given: string | undefined, flags: GenerateFlags): Promise<void> {
   checkSampling(flags);
+  if (flags.think && !flags.chat) throw new UsageError('generate: --think without --chat would do nothing; give both');
   const prompt = await readPrompt(io, 'generate', given, DEFAULT_PROMPT);
   if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
   const started = performance.now();
@@ -86,6 +92,7 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
     floatInputs,
     memory,
     chat,
+    think = false,
     json,
     stopId,
     ...sampling
@@ -99,7 +106,9 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
   });
   report.done(model);
   const loadMs = performance.now() - started;
-  const text: GenerateOptions = chat ? { messages: [{ role: 'user', content: prompt }] } : { prompt };
+  const text: GenerateOptions = chat
+    ? { messages: [{ role: 'user', content: prompt }], chat: { thinking: think } }
+    : { prompt };
   // A completion shows the special tokens that it has, as its prompt may hold them; an answer does not.
   const skipSpecialTokens = chat === true;
   const options: GenerateOptions = {
@@ -115,10 +124,15 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
   const tokenIds: number[] = [];
   io.progress?.(`prompt of ${promptTokenIds.length} tokens`);
   let whole = '';
+  let reasoning = '';
   let last: GenerateChunk | undefined;
   for await (const chunk of model.generate(options)) {
     if (chunk.tokenId !== undefined) tokenIds.push(chunk.tokenId);
     io.progress?.(`${tokenIds.length} tokens`);
+    const ended = chunk.text !== '' || chunk.finishReason !== undefined;
+    if (!json) io.err(chunk.reasoning ?? ''); // apart from the answer, which a pipe gets alone
+    reasoning += chunk.reasoning ?? '';
+    if (!json && ended && reasoning && !whole) io.err('\n');
     whole += chunk.text;
     last = chunk;
     if (!json) io.out(echo + chunk.text);
@@ -133,7 +147,8 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
   };
   const finishReason = last?.finishReason ?? 'length';
   if (json) {
-    io.out(`${JSON.stringify({ text: whole, tokenIds, promptTokenIds, finishReason, timings })}\n`);
+    const thought = think ? { reasoning } : {};
+    io.out(`${JSON.stringify({ ...thought, text: whole, tokenIds, promptTokenIds, finishReason, timings })}\n`);
     return;
   }
   io.out(`${echo}\n`);
