@@ -68,7 +68,8 @@ async function serve({ directory, id, load, limits: asked, reports }: WorkerSetu
       jobs.set(order.id, core.add(order.request, sinkOf(order.id)));
     } else {
       const job = jobs.get(order.id);
-      if (job !== undefined) core.cancel(job, new Error('cancelled'));
+      if (job !== undefined && order.type === 'finish') core.finish(job, order.index);
+      else if (job !== undefined) core.cancel(job, new Error('cancelled'));
     }
     report();
   });

@@ -48,6 +48,39 @@ describe('Engine', () => {
     expect(chunks.filter((c) => c.finishReason === 'length')).toHaveLength(3);
   });
 
+  it('ends one of n answers where it is told; the others go on as if alone, and nothing more is computed for it', async () => {
+    const engine = await open();
+    const request = { tokenIds: text(9), maxTokens: 12, ignoreEos: true, temperature: 1.2, seed: 5 };
+    const stream = engine.submit({ ...request, n: 3 });
+    const chunks: EngineChunk[] = [];
+    stream.finish(1); // nothing has begun
+    for await (const chunk of stream) {
+      chunks.push(chunk);
+      if (chunk.index === 1 && idsOf(chunks, 1).length === 3) stream.finish(1);
+      if (chunk.finishReason) for (const index of [chunk.index, 7, -1, NaN]) stream.finish(index);
+    }
+    const alone = await Promise.all([0, 1, 2].map((i) => all(engine, { ...request, sequenceIndex: i })));
+    for (const i of [0, 2]) expect(idsOf(chunks, i)).toEqual(idsOf(alone[i]!));
+    const sampled = idsOf(chunks, 1);
+    expect(sampled).toEqual(idsOf(alone[1]!).slice(0, sampled.length));
+    expect(sampled.length).toBe(3);
+    const last = chunks.filter((c) => c.index === 1).at(-1);
+    expect(last).toEqual({ index: 1, tokenIds: [], text: '', finishReason: 'stop' });
+    expect(chunks.at(-1)!.usage).toMatchObject({ completionTokens: 12 + 3 + 12 });
+    // All of them ended so: the last one's end is the request's.
+    const both = engine.submit({ ...request, n: 2 });
+    const ends: EngineChunk[] = [];
+    for await (const chunk of both) {
+      if (chunk.finishReason) ends.push(chunk);
+      else if (chunk.tokenIds.length > 0) both.finish(chunk.index);
+    }
+    expect(ends.map((c) => [c.index, c.finishReason, c.usage?.completionTokens])).toEqual([
+      [0, 'stop', undefined],
+      [1, 'stop', 2],
+    ]);
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+  });
+
   it('scores the tokens of a prompt from the raw logits, however it is cut, and echoes without an answer', async () => {
     const engine = await open({ maxStepTokens: 7 });
     const m = await model(MICRO_FLASH, { backend: 'js' });

@@ -66,6 +66,24 @@ describe('an engine in a worker', () => {
     expect(engine.health()).toEqual({ status: 'ready' });
   });
 
+  it('ends one of n answers within a few steps of being told', async () => {
+    await using engine = await open();
+    const stream = engine.submit({ ...request, maxTokens: 400, n: 2 });
+    const ids: number[][] = [[], []];
+    const ends: unknown[] = [];
+    for await (const { index, tokenIds, finishReason } of stream) {
+      ids[index]!.push(...tokenIds);
+      if (finishReason) ends.push([index, finishReason]);
+      if (index === 0 && ids[0]!.length === 2) stream.finish(0);
+    }
+    expect(ends).toEqual([
+      [0, 'stop'],
+      [1, 'length'],
+    ]);
+    expect(ids[0]!.length).toBeLessThan(400); // how many are on their way is the machine's to say
+    expect(ids[1]).toEqual(await idsOf(engine, { ...request, maxTokens: 400, sequenceIndex: 1 }));
+  });
+
   it('computes with less priority than the thread that answers, where threads have one of their own', async () => {
     await using engine = await open();
     expect(engine.health()).toEqual({ status: 'ready' });

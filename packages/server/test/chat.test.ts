@@ -250,6 +250,7 @@ describe('stops', () => {
   it("of one answer end it, whatever others go on: what it says later is nobody's, and not counted", async () => {
     engine.script = { says: (_, i) => (i === 0 ? '</think>One END two three four' : '</think>A long story of four') };
     const body = { messages: user('Hi'), stop: 'END', n: 2 };
+    engine.finished = [];
     const { choices, usage } = await ask(body);
     expect(choices.map(({ message, stop_sequence: stop }) => [message.content, stop])).toEqual([
       ['One ', 'END'],
@@ -257,6 +258,7 @@ describe('stops', () => {
     ]);
     const own = idsOf('</think>One END').length + idsOf('</think>A long story of four').length + 1;
     expect(usage!.completion_tokens).toBe(own);
+    expect(engine.finished).toEqual([0]); // the last one's end ends the request
     const { data } = await stream({ ...body, stream_options: { include_usage: true } });
     expect(data.at(-1)!.usage!.completion_tokens).toBe(own);
     expect(data.filter(({ choices: [choice] }) => choice?.finish_reason).length).toBe(2);

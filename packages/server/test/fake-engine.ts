@@ -44,6 +44,8 @@ export class FakeEngine implements Engine {
   readonly model: ModelFacts;
   readonly requests: EngineRequest[] = [];
   cancelled: unknown[] = [];
+  /** Answers that were to be ended; what is on its way comes all the same, and here all of it. */
+  finished: number[] = [];
   status: EngineHealth['status'] = 'ready';
   restarts = 0;
   running = 0;
@@ -83,6 +85,7 @@ export class FakeEngine implements Engine {
     return {
       promptTokenIds: Array.from(request.tokenIds!),
       cancel,
+      finish: (index) => void this.finished.push(index),
       next: () => chunks.next(),
       return: async () => {
         cancel();

@@ -133,6 +133,17 @@ export class EngineCore {
     job.sink.fail(reason);
   }
 
+  /** Ends one answer of a request now, between two steps; the others go on. */
+  finish(job: Job, index: number): void {
+    const track = job.tracks.find(({ answer }) => answer?.index === index);
+    if (job.done || track === undefined) return;
+    const waits = remove(this.#waiting, track);
+    if (track.isRunning) this.#release(track);
+    else if (waits) track.stop();
+    else return; // it has ended
+    this.#push(job, { index, tokenIds: [], text: '', finishReason: 'stop' });
+  }
+
   /** Goes on when there is something to do. */
   wake(): void {
     if (this.#isTicking) return;
@@ -527,7 +538,9 @@ function usageOf(job: Job): EngineUsage {
   };
 }
 
-function remove<T>(items: T[], item: T): void {
+/** Whether it was there. */
+function remove<T>(items: T[], item: T): boolean {
   const at = items.indexOf(item);
   if (at >= 0) items.splice(at, 1);
+  return at >= 0;
 }

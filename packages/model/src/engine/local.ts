@@ -66,6 +66,7 @@ export class LocalEngine implements Engine {
     }
     const job = this.#core.add(checked, stream);
     stream.onCancel = (reason) => this.#core.cancel(job, reason);
+    stream.onFinish = (index) => this.#core.finish(job, index);
     stream.onEnd = followSignal(signal, (reason) => stream.cancel(reason));
     return stream;
   }

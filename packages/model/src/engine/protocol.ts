@@ -20,6 +20,7 @@ export interface WorkerSetup {
 /** To the worker. */
 export type Order =
   | { readonly type: 'add'; readonly id: number; readonly request: CoreRequest }
+  | { readonly type: 'finish'; readonly id: number; readonly index: number }
   | { readonly type: 'cancel'; readonly id: number };
 
 /**

@@ -15,6 +15,8 @@ export class ChunkStream implements EngineStream, Sink {
   #error: { readonly reason: unknown } | undefined;
   /** Ends the request behind it. */
   onCancel: (reason: unknown) => void = () => undefined;
+  /** Ends one answer of it. */
+  onFinish: (index: number) => void = () => undefined;
   /** Told when somebody reads on. */
   onWant: () => void = () => undefined;
   /** Called once, when nothing more comes. */
@@ -61,6 +63,10 @@ export class ChunkStream implements EngineStream, Sink {
     this.#chunks.length = 0; // what nobody has read is of no use any more
     this.#read = 0;
     this.onCancel(reason ?? new DOMException('The request was cancelled', 'AbortError'));
+  }
+
+  finish(index: number): void {
+    if (!this.#ended && !this.#error) this.onFinish(index);
   }
 
   next(): Promise<IteratorResult<EngineChunk, undefined>> {

@@ -84,6 +84,11 @@ export interface EngineChunk {
 export interface EngineStream extends AsyncIterableIterator<EngineChunk> {
   /** Token ids of the prompt. */
   readonly promptTokenIds: readonly number[];
+  /**
+   * Ends one of the answers within one step, as a stop would; the others go on. Its last chunk has `finishReason` `stop` and no `stop`. An answer
+   * that has not begun, has ended or does not exist: nothing happens.
+   */
+  finish(index: number): void;
   /** Ends the request within one step; the loop then throws `reason`. Twice is fine, and after the end nothing happens. */
   cancel(reason?: unknown): void;
 }

@@ -154,6 +154,7 @@ export class WorkerEngine implements Engine {
       this.#forget(id);
       stream.fail(reason);
     };
+    stream.onFinish = (index) => this.#order({ type: 'finish', id, index });
     stream.onEnd = followSignal(signal, (reason) => stream.cancel(reason));
     return stream;
   }

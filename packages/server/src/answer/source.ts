@@ -40,7 +40,11 @@ export function openSource(
     const stream = engine.submit({ ...engineRequest(request, signal), n });
     const each: Source['each'] = async (take) => {
       let open = n;
-      for await (const chunk of stream) if (take(chunk) && --open === 0) break;
+      for await (const chunk of stream) {
+        if (!take(chunk)) continue;
+        if (--open === 0) break;
+        stream.finish(chunk.index); // the others go on
+      }
     };
     return { each, cancel: () => stream.cancel() };
   }
