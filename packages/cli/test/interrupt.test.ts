@@ -78,8 +78,8 @@ it.each([
 });
 
 it('a command whose thread is stopped says so: never an exit code without a word', async () => {
-  // Stops the thread that the command is computed in, as nothing of ours does.
-  const stops = `import { isMainThread } from 'node:worker_threads'; if (!isMainThread) setTimeout(() => process.exit(5), 1);`;
+  // Stops the thread that the command is computed in where it would say something, as nothing of ours does.
+  const stops = `import { parentPort } from 'node:worker_threads'; if (parentPort) parentPort.postMessage = () => process.exit(5);`;
   const preload = `data:text/javascript,${encodeURIComponent(stops)}`;
   const child = spawn(process.execPath, ['--import', preload, builtCli()!, 'inspect', MICRO], { stdio: ['ignore', 'ignore', 'pipe'] }); // prettier-ignore
   let err = '';
