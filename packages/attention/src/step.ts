@@ -7,6 +7,11 @@ import { PageTable } from './plan/page-table';
 import { RowLists } from './plan/row-lists';
 import type { Rope } from './rope';
 
+/** Copies the first `n` numbers: few, so that a call into the engine costs more. */
+function copy(from: Int32Array, to: Int32Array, n: number): void {
+  for (let i = 0; i < n; i++) to[i] = from[i]!;
+}
+
 /** The rows of one step and what they read and write, in arrays that are made once and grow. */
 export class HostStep implements Step {
   readonly ids: HostTensor<'i32'>;
@@ -84,11 +89,9 @@ export class HostStep implements Step {
       );
     }
     this.#checks.check(fn, rows, cache);
-    for (let r = 0; r < rows.rows; r++) {
-      this.ids.data[r] = rows.ids[r]!;
-      this.positions.data[r] = rows.positions[r]!;
-    }
-    for (let i = 0; i < rows.wanted; i++) this.wantedRows.data[i] = rows.wantedRows[i]!;
+    copy(rows.ids, this.ids.data, rows.rows);
+    copy(rows.positions, this.positions.data, rows.rows);
+    copy(rows.wantedRows, this.wantedRows.data, rows.wanted);
     this.#fillWindow(rows, cache.window);
     if (cache.kinds.includes('open4')) this.#compressions[4].fill(rows, rope);
     if (cache.kinds.includes('open128')) this.#compressions[128].fill(rows, rope);
@@ -100,24 +103,28 @@ export class HostStep implements Step {
   #fillWindow(rows: StepRows, window: number): void {
     const table = this.#window;
     table.fill(rows);
+    const { sequences, positions, firstRow } = rows;
     let total = 0;
-    for (let s = 0; s < rows.sequences; s++) total += rows.tokensOf(s) + Math.min(window - 1, rows.positions[rows.firstRow[s]!]!); // prettier-ignore
+    for (let s = 0; s < sequences; s++)
+      total += firstRow[s + 1]! - firstRow[s]! + Math.min(window - 1, positions[firstRow[s]!]!);
     this.near.reserve(total);
+    const { windowRow } = this;
     const { index, start, count } = this.near;
     let at = 0;
-    for (let s = 0; s < rows.sequences; s++) {
-      const base = table.base[s]!;
-      const row0 = rows.firstRow[s]!;
-      const end = rows.firstRow[s + 1]!;
-      const first = Math.max(0, rows.positions[row0]! - window + 1);
-      for (let p = first; p <= rows.positions[end - 1]!; p++) index[at + p - first] = table.row(base, p);
+    for (let s = 0; s < sequences; s++) {
+      const row0 = firstRow[s]!;
+      const end = firstRow[s + 1]!;
+      const first = Math.max(0, positions[row0]! - window + 1);
+      const after = positions[end - 1]! + 1;
+      table.copyRows(table.base[s]!, first, after, index, at);
       for (let r = row0; r < end; r++) {
-        const position = rows.positions[r]!;
-        this.windowRow[r] = index[at + position - first]!;
-        count[r] = Math.min(window, position + 1);
-        start[r] = at + position + 1 - count[r]! - first;
+        const next = positions[r]! + 1;
+        const seen = Math.min(window, next);
+        windowRow[r] = index[at + next - 1 - first]!;
+        count[r] = seen;
+        start[r] = at + next - seen - first;
       }
-      at += rows.positions[end - 1]! + 1 - first;
+      at += after - first;
     }
   }
 

@@ -62,16 +62,23 @@ export class CompressionPlan {
     this.#sequences = rows.sequences;
     for (let s = 0; s <= rows.sequences; s++) this.#firstRow[s] = rows.firstRow[s]!;
     this.#allFilled = false;
+    const { openRow, apeRow, visible, entryBase } = this;
+    const { sequences, positions, firstRow } = rows;
+    const [open, entries] = [this.#open, this.entries];
     let closed = 0;
-    for (let s = 0; s < rows.sequences; s++) {
-      const base = this.#open.base[s]!;
-      for (let r = rows.firstRow[s]!; r < rows.firstRow[s + 1]!; r++) {
-        const position = rows.positions[r]!;
-        this.openRow[r] = this.#open.row(base, position);
-        this.apeRow[r] = position % ratio;
-        this.visible[r] = Math.floor((position + 1) / ratio);
-        this.entryBase[r] = this.entries.base[s]!;
-        if ((position + 1) % ratio === 0) closed++;
+    for (let s = 0; s < sequences; s++) {
+      const base = open.base[s]!;
+      const entry0 = entries.base[s]!;
+      const end = firstRow[s + 1]!;
+      for (let r = firstRow[s]!; r < end; r++) {
+        const position = positions[r]!;
+        const next = position + 1;
+        const w = Math.floor(next / ratio);
+        openRow[r] = open.row(base, position);
+        apeRow[r] = position % ratio;
+        visible[r] = w;
+        entryBase[r] = entry0;
+        if (w * ratio === next) closed++;
       }
     }
     this.#fillClosings(rows, rope, closed);
@@ -93,7 +100,9 @@ export class CompressionPlan {
         const end = rows.positions[r]! + 1;
         if (end % ratio !== 0) continue;
         const first = end - count;
-        for (let j = 0; j < count; j++) this.candidates[i * count + j] = first + j < 0 ? -1 : this.#open.row(base, first + j); // prettier-ignore
+        const before = Math.max(0, -first); // of the first window there is none before it
+        for (let j = 0; j < before; j++) this.candidates[i * count + j] = -1;
+        this.#open.copyRows(base, first + before, end, this.candidates, i * count + before);
         this.entryRow[i] = this.entries.row(this.entries.base[s]!, end / ratio - 1);
         fillRopeRow(invFreq, end - ratio, this.cos, this.sin, i * half);
         i++;
@@ -118,7 +127,7 @@ export class CompressionPlan {
         count[r] = visible[r]!;
       }
       const most = visible[end - 1]!;
-      for (let w = 0; w < most; w++) index[at + w] = entries.row(entries.base[s]!, w);
+      entries.copyRows(entries.base[s]!, 0, most, index, at);
       at += most;
     }
     this.#allFilled = true;

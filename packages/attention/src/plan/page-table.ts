@@ -31,4 +31,15 @@ export class PageTable {
     const page = Math.floor(w / this.rowsPerPage);
     return this.ids[base + page]! * this.rowsPerPage + (w - page * this.rowsPerPage);
   }
+
+  /** The memory rows of rows `[from, to)`, to `out[at]` on: those of a page follow each other. */
+  copyRows(base: number, from: number, to: number, out: Int32Array, at: number): void {
+    const { ids, rowsPerPage } = this;
+    let w = from;
+    for (let page = Math.floor(from / rowsPerPage); w < to; page++) {
+      const end = Math.min(to, (page + 1) * rowsPerPage);
+      let row = ids[base + page]! * rowsPerPage + (w - page * rowsPerPage);
+      for (; w < end; w++) out[at++] = row++;
+    }
+  }
 }
