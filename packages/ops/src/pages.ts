@@ -129,6 +129,11 @@ export function firstLiveRow(kind: PageKind, length: number, window: number): nu
   pageOf('firstLiveRow', kind);
   checkLengthOf('firstLiveRow', 'length', length);
   checkLengthOf('firstLiveRow', 'window', window);
+  return liveRow(kind, length, window);
+}
+
+/** {@link firstLiveRow} for who knows its arguments: a step asks for each kind and sequence. */
+export function liveRow(kind: PageKind, length: number, window: number): number {
   switch (kind) {
     case 'window':
       return Math.max(0, length - window + 1);

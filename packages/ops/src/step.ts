@@ -25,6 +25,8 @@ export class StepRows {
   /** [maxRows] rows whose logits are wanted. */
   readonly wantedRows: Int32Array;
   readonly pages: ReadonlyMap<PageKind, PageLists>;
+  /** The same, as `kinds` has them. */
+  readonly #lists: readonly PageLists[];
   rows = 0;
   sequences = 0;
   wanted = 0;
@@ -57,12 +59,12 @@ export class StepRows {
     this.firstRow = new Int32Array(maxRows + 1);
     this.wantedRows = new Int32Array(maxRows);
     this.#versions = new Float64Array(maxRows);
-    this.pages = new Map(
-      kinds.map((kind) => [
-        kind,
-        { offsets: new Int32Array(maxRows + 1), first: new Int32Array(maxRows), ids: new Int32Array(4 * maxRows) },
-      ]),
-    );
+    this.#lists = kinds.map(() => ({
+      offsets: new Int32Array(maxRows + 1),
+      first: new Int32Array(maxRows),
+      ids: new Int32Array(4 * maxRows),
+    }));
+    this.pages = new Map(kinds.map((kind, k) => [kind, this.#lists[k]!]));
   }
 
   clear(): void {
@@ -90,19 +92,20 @@ export class StepRows {
     if (n < 1 || this.rows + n > this.maxRows) {
       throw new ShapeError(`StepRows.add: the step holds maxRows = ${this.maxRows} rows, got ${this.rows} + ${n}`);
     }
-    const end = pages.length + n;
+    const start = pages.length;
+    const end = start + n;
     if (!pages.isReserved(end)) {
       throw new ShapeError(`StepRows.add: pages for tokens up to ${end} must be reserved first: call reserve(${end}) on the sequence`); // prettier-ignore
     }
     checkIds(fn, tokenIds, from, n);
     if (pages.pool.kinds !== this.kinds) for (const kind of this.kinds) pages.list(kind); // throws before anything is added
     const s = this.sequences++;
-    this.firstRow[s] = this.rows;
+    const { ids, positions, rowSequence, rows: row0 } = this;
+    this.firstRow[s] = row0;
     for (let j = 0; j < n; j++) {
-      const row = this.rows + j;
-      this.ids[row] = tokenIds[from + j]!;
-      this.positions[row] = pages.length + j;
-      this.rowSequence[row] = s;
+      ids[row0 + j] = tokenIds[from + j]!;
+      positions[row0 + j] = start + j;
+      rowSequence[row0 + j] = s;
     }
     this.rows += n;
     this.firstRow[s + 1] = this.rows;
@@ -113,9 +116,9 @@ export class StepRows {
 
   /** Writes the pages of a sequence into the lists; what stood after them there is of no use then. */
   #list(s: number, pages: SequencePages): void {
-    for (const kind of this.kinds) {
-      const lists = this.pages.get(kind)!;
-      const { first, ids } = pages.list(kind);
+    for (let k = 0; k < this.kinds.length; k++) {
+      const lists = this.#lists[k]!;
+      const { first, ids } = pages.list(this.kinds[k]!);
       const at = s === 0 ? 0 : lists.offsets[s]!;
       lists.offsets[s] = at;
       lists.first[s] = first;
