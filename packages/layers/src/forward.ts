@@ -1,6 +1,6 @@
 import type { ModelConfig } from '@megamoe/checkpoint';
 import { checkInteger, checkObject, checkOneOf, firstNonFinite } from '@megamoe/core';
-import type { Backend, KvCache, RopeHandle, Step, StepRows } from '@megamoe/ops';
+import type { Backend, KvCache, RopeHandle, Step, StepRows, Tensor } from '@megamoe/ops';
 import { attentionBlock } from './attention-block';
 import { takeConfig } from './config';
 import { exactLinear, type Inputs } from './dense';
@@ -51,6 +51,9 @@ export class Forward {
   readonly #context;
   /** Hidden states on the host. */
   #hidden: Float32Array | undefined;
+  /** Views of the step's wanted rows, by piece, and the tensor that they are of: a warm step makes none. */
+  #views: Tensor[] = [];
+  #viewed: Tensor | undefined;
 
   private readonly o: ForwardOptions;
 
@@ -147,14 +150,14 @@ export class Forward {
    */
   logits(rows: StepRows, out: Float32Array, to: (wanted: number) => number): boolean {
     const { backend: b, config: c, weights, inputs } = this.o;
-    const { ws, step } = this;
+    const { ws } = this;
     const v = c.vocabSize;
     const [atATime = 1] = ws.logits.shape;
     const most = b.logitsScan ? Math.max(1, Math.floor(PIECE_BYTES / (4 * v))) : atATime;
     let finite = true;
     for (let at = 0; at < rows.wanted; at += atATime) {
       const n = Math.min(atATime, rows.wanted - at);
-      const index = at === 0 ? step.wantedRows : step.wantedRows.view(at, n);
+      const index = this.#wantedRows(at, atATime);
       b.gatherRows({ x: ws.normed, d: c.hiddenSize, index, rows: n, out: ws.blockOut });
       exactLinear(b, weights.head, ws.blockOut, n, inputs, ws.logits);
       for (let i = 0; i < n;) {
@@ -167,6 +170,15 @@ export class Forward {
       }
     }
     return finite;
+  }
+
+  /** Rows whose logits are wanted, from `at` on: views of the step's tensor, which a backend may replace. */
+  #wantedRows(at: number, atATime: number): Tensor {
+    const { wantedRows } = this.step;
+    if (at === 0) return wantedRows;
+    if (this.#viewed !== wantedRows) this.#views = [];
+    this.#viewed = wantedRows;
+    return (this.#views[at / atATime] ??= wantedRows.view(at, Math.min(atATime, this.o.maxRows - at)));
   }
 
   /** Index of the first of `x[begin, end)`, on the host, that is NaN or infinite; -1 when there is none. */

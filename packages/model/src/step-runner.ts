@@ -187,19 +187,21 @@ export class StepRunner {
     finite: boolean,
   ): Bad | undefined {
     const { from, n } = share;
-    const v = this.vocabSize;
-    const token0 = item.sequence.length;
     const wanted = item.logits ?? logits;
-    const isLast = from + n === item.tokenIds.length;
-    if (wanted === 'all' || (wanted === 'last' && isLast)) {
-      const rows = wanted === 'all' ? n : 1;
+    const rows = wanted === 'all' ? n : wanted === 'last' && from + n === item.tokenIds.length ? 1 : 0;
+    if (rows > 0 && !finite) {
+      const v = this.vocabSize;
       const at = (this.#base[share.item]! + (wanted === 'all' ? from : 0)) * v;
-      const i = finite ? -1 : this.forward.nonFiniteIn(out, at, at + rows * v);
-      if (i >= 0) return { what: 'logits', value: String(out[i]), token: token0 + n - rows + Math.floor((i - at) / v) };
-      if (rows === n) return undefined;
+      const i = this.forward.nonFiniteIn(out, at, at + rows * v);
+      if (i >= 0) {
+        const token = item.sequence.length + n - rows + Math.floor((i - at) / v);
+        return { what: 'logits', value: String(out[i]), token };
+      }
     }
+    if (rows === n) return undefined;
     const row = this.forward.firstNonFinite(row0, row0 + n);
-    return row < 0 ? undefined : { what: 'hidden states', value: 'NaN or Infinity', token: token0 + row - row0 };
+    if (row < 0) return undefined;
+    return { what: 'hidden states', value: 'NaN or Infinity', token: item.sequence.length + row - row0 };
   }
 
   /** Runs shares `[from, to)`, of which some made a step fail by their data, without those. */
