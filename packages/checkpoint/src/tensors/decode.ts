@@ -1,5 +1,5 @@
 import type { CheckpointError } from '@megamoe/core';
-import { decodeBf16Array, decodeF16, E4M3_VALUES } from '@megamoe/core';
+import { decodeBf16Array, decodeF16, E4M3_VALUES, firstNonFinite } from '@megamoe/core';
 import { badFile, shapeText } from '../fail';
 import type { TensorInfo } from '../safetensors/store';
 import { FP8_TILE } from './matrix';
@@ -50,12 +50,22 @@ export function decodeInts(info: TensorInfo, bytes: Uint8Array): Int32Array {
   }
 }
 
+/** Index of the first NaN or infinity among BF16 bits; -1 when there is none. */
+function firstNonFiniteBf16(data: Uint16Array): number {
+  // Two at a time: an exponent of all ones plus one reaches the top bit.
+  const isAligned = data.byteOffset % 4 === 0;
+  const words = isAligned ? new Uint32Array(data.buffer, data.byteOffset, data.length >> 1) : new Uint32Array(0);
+  let at = 0;
+  while (at < words.length && (((words[at]! & 0x7f807f80) + 0x00800080) & 0x80008000) === 0) at++;
+  at *= 2;
+  while (at < data.length && (data[at]! & 0x7f80) !== 0x7f80) at++;
+  return at < data.length ? at : -1;
+}
+
 /** Throws at the first NaN or infinity of a matrix with rows of `k` from `row0` on, in BF16 bits or float32. */
 export function checkWeights(info: TensorInfo, data: Uint16Array | Float32Array, k: number, row0: number): void {
-  let at = 0;
-  if (data instanceof Uint16Array) while (at < data.length && (data[at]! & 0x7f80) !== 0x7f80) at++;
-  else while (at < data.length && Number.isFinite(data[at])) at++;
-  if (at === data.length) return;
+  const at = data instanceof Uint16Array ? firstNonFiniteBf16(data) : firstNonFinite(data, 0, data.length);
+  if (at < 0) return;
   throw badFile(
     info.file,
     `expected finite weights, found NaN or infinity at row ${row0 + Math.floor(at / k)}, column ${at % k}`,
@@ -68,7 +78,8 @@ const MAY_BE_INFINITE = /\.attn_sink$|\.gate\.bias$/;
 
 /** Throws at the first value of a tensor that is no matrix which cannot stand: NaN, and infinity where it means nothing. @param name canonical */
 export function checkVector(info: TensorInfo, name: string, data: Float32Array): void {
-  const at = data.findIndex(MAY_BE_INFINITE.test(name) ? Number.isNaN : (x) => !Number.isFinite(x));
+  const bad = firstNonFinite(data, 0, data.length); // quick where all is well
+  const at = bad >= 0 && MAY_BE_INFINITE.test(name) ? data.findIndex(Number.isNaN) : bad;
   if (at < 0) return;
   const found = Number.isNaN(data[at]) ? 'found NaN' : `expected finite values, found ${data[at]}`;
   throw badFile(info.file, `${found} at index ${at}`, { tensor: info.name });
