@@ -6,7 +6,13 @@ import { build } from 'tsup';
 const COMPACT = ['checkpoint', 'reference', 'cli', 'server'];
 
 /** What is a file of its own besides the package: programs, and what runs in a worker. */
-const ENTRIES = ['src/index.ts', 'src/main.ts', 'src/engine-worker.ts', 'src/tokenizer-worker.ts'];
+const ENTRIES = [
+  'src/index.ts',
+  'src/main.ts',
+  'src/command-worker.ts',
+  'src/engine-worker.ts',
+  'src/tokenizer-worker.ts',
+];
 
 /**
  * Puts a package's JavaScript together in its `dist`: ESM, no source maps (the output has names and lines, and maps double a package).

@@ -1,6 +1,9 @@
 #!/usr/bin/env node
-import { runCli } from './run';
-import { isWorker } from './worker-messages';
+import { startWorker } from './start-worker';
 
-if (isWorker()) await (await import('./worker')).work();
-else process.exitCode = await runCli(process.argv.slice(2));
+const argv = process.argv.slice(2);
+const started = startWorker(argv); // first: its thread comes up while this one loads the rest
+process.exitCode =
+  started === undefined
+    ? await (await import('./cli')).runCommand(argv)
+    : await (await import('./supervise')).supervise(started);

@@ -1,9 +1,10 @@
 import { checkFunction, checkObject, checkSignal, takeStrings } from '@megamoe/core';
 import type { CliIo } from './io';
-import { canSupervise, supervise } from './supervise';
+import { startWorker } from './start-worker';
+import { supervise } from './supervise';
 
 /**
- * Runs the command line. What commands need is imported where they run: the thread that watches over them starts without it.
+ * Runs the command line, as the program does. What commands need is imported where they run.
  * @param words arguments without the program's name
  * @param streams where it writes; left out, the process's own streams, with the command in a thread of its own: signals end it at once and long work
  *   says how far it is
@@ -13,13 +14,8 @@ import { canSupervise, supervise } from './supervise';
 export async function runCli(words: readonly string[], streams?: CliIo): Promise<number> {
   const argv = takeStrings('runCli', 'argv', words);
   const io = streams === undefined ? undefined : takeIo(streams);
-  // How large the process of a memory row is must not depend on who looks on.
-  // And a server answers signals itself, by letting answers end; its engine has a thread of its own where it can.
-  const alone = argv.includes('--memory-of') || argv.find((word) => !word.startsWith('-')) === 'serve';
-  if (io === undefined && !alone && canSupervise()) {
-    const code = await supervise(argv);
-    if (code !== undefined) return code;
-  }
+  const started = io === undefined ? startWorker(argv) : undefined;
+  if (started !== undefined) return supervise(started);
   const { runCommand } = await import('./cli');
   return runCommand(argv, io);
 }

@@ -1,8 +1,5 @@
-import { workerData } from 'node:worker_threads';
-
 /** What a worker is started with. */
 export interface WorkerStart {
-  readonly megamoe: true;
   readonly argv: readonly string[];
   readonly isTerminal: boolean;
   readonly hasInput: boolean;
@@ -19,6 +16,3 @@ export type FromWorker =
   /** It wants standard input. */
   | { readonly input: true }
   | { readonly code: number };
-
-/** Whether this thread is a worker of `supervise`, and not the program itself. */
-export const isWorker = (): boolean => (workerData as Partial<WorkerStart> | null)?.megamoe === true;

@@ -88,3 +88,33 @@ it('a command whose thread is stopped says so: never an exit code without a word
   expect(err).toContain('megamoe: the command ended in the middle, with status 5; its thread was stopped\n');
   expect(code).toBe(1);
 });
+
+it('what a command says before anybody listens is not lost', async () => {
+  // Holds up the thread that watches, once the other has been started, until that one has ended.
+  const ended = join(dir, 'ended');
+  const late = `
+    import { existsSync, writeFileSync } from 'node:fs';
+    import { syncBuiltinESMExports } from 'node:module';
+    import workers from 'node:worker_threads';
+    const { Worker } = workers;
+    const ended = ${JSON.stringify(ended)};
+    if (!workers.isMainThread) process.on('exit', () => writeFileSync(ended, ''));
+    else {
+      workers.Worker = class extends Worker {
+        constructor(...args) {
+          super(...args);
+          setImmediate(() => {
+            for (const end = performance.now() + 60_000; performance.now() < end && !existsSync(ended););
+          });
+        }
+      };
+      syncBuiltinESMExports();
+    }`;
+  const preload = `data:text/javascript,${encodeURIComponent(late)}`;
+  const child = spawn(process.execPath, ['--import', preload, builtCli()!, '--version'], { stdio: ['ignore', 'pipe', 'ignore'] }); // prettier-ignore
+  let out = '';
+  child.stdout.on('data', (text) => (out += String(text)));
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  expect([code, out]).toEqual([0, expect.stringMatching(/^\d+\.\d+\.\d+\n$/)]);
+  expect(existsSync(ended)).toBe(true);
+});

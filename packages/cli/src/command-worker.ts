@@ -34,8 +34,8 @@ function flaggedSignal(flag: Int32Array, onAbort: (abort: () => void) => void): 
   return signal;
 }
 
-/** Runs the command that a worker was started with, and tells its exit code. */
-export async function work(): Promise<void> {
+/** Runs the command that this worker was started with, and tells its exit code. */
+async function work(): Promise<void> {
   const port = parentPort!;
   const { argv, isTerminal, hasInput, flag } = workerData as WorkerStart;
   const tell = (message: FromWorker): void => port.postMessage(message);
@@ -59,3 +59,5 @@ export async function work(): Promise<void> {
     port.close();
   }
 }
+
+await work();
