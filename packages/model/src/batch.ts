@@ -16,31 +16,26 @@ interface Item {
   logits: WantedLogits | undefined;
 }
 
-/** A call's items, and the sequences in them. */
-interface Call {
-  readonly items: Item[];
-  readonly seen: Set<Sequence>;
-}
-
 /**
  * The items of calls of `Model.forward`: copies, because `out` may lie over the ids and a getter may do anything, in objects that are kept for
  * the next call, because a warm decode step allocates nothing.
  */
 export class Batches {
-  #kept: Call | undefined;
+  #kept: Item[] | undefined;
+  #calls = 0;
 
   /**
    * Each field read once.
    * @throws ValueError for an item without tokens, a token id out of range, a sequence twice or of another model; ShapeError past a sequence's
    * capacity; KindError for what is no batch
    */
-  take(batch: readonly BatchItem[], memory: KvMemory, vocabSize: number): Call {
+  take(batch: readonly BatchItem[], memory: KvMemory, vocabSize: number): Item[] {
     const fn = 'Model.forward';
     if (!Array.isArray(batch)) throw new KindError(`${fn}: "batch" must be an array, got ${describe(batch)}`);
     if (batch.length === 0) throw new ValueError(`${fn}: the batch is empty; give at least one item`);
-    const call = this.#kept ?? { items: [], seen: new Set() };
+    const items = this.#kept ?? [];
     this.#kept = undefined; // a getter may call forward
-    const { items, seen } = call;
+    const call = ++this.#calls;
     for (let i = 0; i < batch.length; i++) {
       const item: unknown = batch[i];
       if (typeof item !== 'object' || item === null)
@@ -52,8 +47,7 @@ export class Batches {
       if (!(sequence instanceof Sequence) || sequence.memory !== memory) {
         throw new ValueError(`${fn}: the sequence of batch item ${i} is not one that this model made`);
       }
-      if (seen.has(sequence)) throw new ValueError(`${fn}: batch item ${i} repeats a sequence of the batch`);
-      seen.add(sequence);
+      if (!sequence.enter(call)) throw new ValueError(`${fn}: batch item ${i} repeats a sequence of the batch`);
       const own = (items[i] ??= { sequence, tokenIds: [], logits });
       own.sequence = sequence;
       own.logits = logits;
@@ -67,16 +61,15 @@ export class Batches {
       }
     }
     if (items.length > batch.length) items.length = batch.length;
-    return call;
+    return items;
   }
 
   /** Keeps a call's objects for the next one; nothing of the caller's stays in them. */
-  giveBack(call: Call): void {
-    call.seen.clear();
-    for (const item of call.items) {
+  giveBack(items: Item[]): void {
+    for (const item of items) {
       item.sequence = undefined as unknown as Sequence;
       if (item.tokenIds.length > KEPT_IDS) item.tokenIds = [];
     }
-    this.#kept = call;
+    this.#kept = items;
   }
 }

@@ -215,8 +215,7 @@ export class Model {
     checkLooker('trace', trace);
     checkLooker('ranges', ranges);
     if (this.#disposed) throw new ValueError('Model.forward: the model has been disposed');
-    const call = this.#batches.take(batch, this.memory, vocabSize);
-    const { items } = call;
+    const items = this.#batches.take(batch, this.memory, vocabSize);
     if (trace && items.length > 1)
       throw new ValueError(`Model.forward: "trace" takes one sequence, got ${items.length}`);
     if (out !== undefined) checkKind('Model.forward', 'out', out, Float32Array);
@@ -230,7 +229,7 @@ export class Model {
     const result = out === undefined ? new Float32Array(rows * vocabSize) : plainView(out, Float32Array);
     const probe = trace || ranges ? { ...trace?.probe(this.backend), ...ranges?.probe(this.backend) } : undefined;
     this.#runner.run(items, logits, result, probe);
-    this.#batches.giveBack(call);
+    this.#batches.giveBack(items);
     return out ?? result;
   }
 }

@@ -16,6 +16,8 @@ export class Sequence {
   #pages: SequencePages;
   /** As it stood at a place to come back to. */
   #mark: SequencePages | undefined;
+  /** The call that it entered last. */
+  #call = 0;
 
   /** By {@link Model.createSequence}. */
   constructor(
@@ -67,6 +69,14 @@ export class Sequence {
   get bytes(): number {
     const { pool, layers } = this.memory;
     return pool.kinds.reduce((sum, kind) => sum + this.#pages.list(kind).ids.length * pageBytes(kind, layers), 0);
+  }
+
+  /** Takes part in a call of {@link Model.forward}, for the model; false when it does already: a sequence comes once in a batch. */
+  enter(call: number): boolean {
+    checkInteger('Sequence.enter', 'call', call, 1);
+    const isNew = call !== this.#call;
+    this.#call = call;
+    return isNew;
   }
 
   /** Called by the model when a step that took in `tokenIds[from, from + n)` stands. */

@@ -179,6 +179,7 @@ export const calls = {
   'Sequence.length': inSequence(() => []),
   'Sequence.tokenIds': inSequence(() => []),
   'Sequence.bytes': inSequence(() => []),
+  'Sequence.enter': inSequence((r) => [r.int(1, 3)]),
   'Sequence.commit': inSequence((r) => [ids(r, 3), 0, 2], {
     mayThrow: () => true,
     mayRefuse: true,
