@@ -25,7 +25,12 @@ export class DevicePages implements PartPages {
   }
 
   get bytes(): number {
-    return 4 * this.#pages * this.#pageElements;
+    return this.bytesOf(this.#pages);
+  }
+
+  /** Bytes of so many pages. */
+  bytesOf(pages: number): number {
+    return 4 * pages * this.#pageElements;
   }
 
   get tensor(): DeviceTensor {
@@ -36,7 +41,7 @@ export class DevicePages implements PartPages {
   grow(pages: number): void {
     const fn = 'cache.grow';
     if (pages <= this.#pages) return;
-    const grown = this.device.alloc(fn, 4 * pages * this.#pageElements);
+    const grown = this.device.alloc(fn, this.bytesOf(pages));
     this.device.copy(fn, grown.address, this.#memory.address, this.bytes);
     this.#memory.dispose();
     this.#memory = grown;
@@ -61,15 +66,29 @@ export class DevicePages implements PartPages {
 
 /** What all sequences remember, on the GPU, in float32. */
 export class DeviceCache extends PagedCache<DevicePages> {
-  readonly #isOne = true;
+  readonly #device: Device;
 
   static stateOf(v: unknown): 'good' | 'disposed' | 'foreign' {
-    if (!(typeof v === 'object' && v !== null && #isOne in v)) return 'foreign';
+    if (!(typeof v === 'object' && v !== null && #device in v)) return 'foreign';
     return v.disposed ? 'disposed' : 'good';
   }
 
   constructor(device: Device, given: readonly LayerSpec[]) {
     super(given, (kind, width) => new DevicePages(device, kind, width), MOST_HEAD_DIM);
+    this.#device = device;
+  }
+
+  /** Grows all parts or none: some alone would keep what others need when fewer pages are asked for next. */
+  override grow(kind: PageKind, pages: number): void {
+    const grown = this.all.filter((part) => part.kind === kind && part.bytesOf(pages) > part.bytes);
+    const more = grown.reduce((sum, part) => sum + part.bytesOf(pages) - part.bytes, 0);
+    const twice = Math.max(0, ...grown.map(({ bytes }) => bytes)); // one part at a time stands twice, while it is copied
+    if (more > 0 && this.#device.deviceMemory('cache.grow').freeBytes < more + twice)
+      throw new DeviceError(
+        `cache.grow: no memory for ${pages} pages of kind ${kind}: ${more + twice} more bytes of the GPU`,
+        'memory',
+      );
+    super.grow(kind, pages);
   }
 
   get bytes(): number {

@@ -208,8 +208,8 @@ interface Store {
 export type PageCounts = Readonly<Partial<Record<PageKind, { readonly used: number; readonly capacity: number }>>>;
 
 /**
- * Pages of all sequences of a model: who holds which. Memory grows by doubling as it is needed, up to `maxPages`; a page that several
- * sequences hold is copied before one of them writes.
+ * Pages of all sequences of a model: who holds which. Memory grows by doubling as it is needed, up to `maxPages`, or page by page where there is
+ * none to double it; a page that several sequences hold is copied before one of them writes.
  */
 export class PagePool {
   readonly kinds: readonly PageKind[];
@@ -265,14 +265,24 @@ export class PagePool {
         );
       }
       if (page >= s.capacity) {
-        const capacity = Math.min(most, Math.max(4, 2 * s.capacity));
-        this.memory.grow(kind, capacity); // may throw: nothing has been taken yet
-        s.capacity = capacity;
+        s.capacity = this.#grow(kind, page + 1, Math.min(most, Math.max(4, 2 * s.capacity)));
       }
       s.refs.push(0);
     }
     s.refs[page] = 1;
     return page;
+  }
+
+  /** Makes room for `wanted` pages, or where there is no memory for so many, for `least`. May throw: nothing has been taken yet. */
+  #grow(kind: PageKind, least: number, wanted: number): number {
+    try {
+      this.memory.grow(kind, wanted);
+      return wanted;
+    } catch (error) {
+      if (least >= wanted) throw error;
+      this.memory.grow(kind, least);
+      return least;
+    }
   }
 
   /** How many sequences hold a page. */

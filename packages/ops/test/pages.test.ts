@@ -191,6 +191,22 @@ describe('PagePool and SequencePages', () => {
     expect(pool.counts).toEqual({ window: { used: 2, capacity: 3 } });
   });
 
+  it('memory that cannot be doubled grows page by page, to the last', () => {
+    const sizes: number[] = [];
+    const room = 11;
+    const grow = (_: PageKind, pages: number): void => {
+      if (pages > room) throw new Error('no memory');
+      sizes.push(pages);
+    };
+    const pool = new PagePool(['window'], 8, { grow, copyPage: () => undefined });
+    for (let i = 0; i < room; i++) expect(pool.take('window')).toBe(i);
+    expect(sizes).toEqual([4, 8, 9, 10, 11]);
+    expect(() => pool.take('window')).toThrow('no memory');
+    expect(pool.counts.window).toEqual({ used: 11, capacity: 11 });
+    pool.drop('window', 3);
+    expect(pool.take('window')).toBe(3);
+  });
+
   it('memory that cannot grow leaves the pool as it was', () => {
     const memory = new Rows();
     let fails = true;
