@@ -33,6 +33,7 @@ export type { ExpertMatrix } from './tensors/layout';
 export type { FusedPlace, ModuleFormat, ModuleInfo, ScaleConvention } from './tensors/module-info';
 export { SafetensorsFile } from './safetensors/file';
 export { ReadBuffers } from './safetensors/buffers';
+export type { ReadTarget } from './safetensors/buffers';
 export { parseHeader, readHeaderLength } from './safetensors/header';
 export type { SafetensorsHeader, TensorEntry } from './safetensors/header';
 export { DTYPES, dtypeBits } from './safetensors/dtypes';

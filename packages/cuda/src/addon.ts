@@ -54,7 +54,16 @@ export interface CudaAddon extends AddonBase, NativeOps {
   /** Address of memory of zeros. */
   alloc(device: NativeDevice, bytes: number): number;
   free(device: NativeDevice, address: number): void;
+  /** From pinned memory the copy goes on after this has returned. */
   upload(device: NativeDevice, to: number, data: HostArray, from: number, bytes: number): void;
+  /** Pins the memory of an array, which must be kept until unpin; false where the system refuses. */
+  pin(device: NativeDevice, data: Uint8Array): boolean;
+  unpin(device: NativeDevice, data: Uint8Array): void;
+  /** Remembers what has been launched up to here, by a number below 64; waitFor waits for it. */
+  mark(device: NativeDevice, turn: number): void;
+  waitFor(device: NativeDevice, turn: number): void;
+  /** Reads parts of an open file at once; answers how many bytes are there. Absent on Windows. */
+  readFile?(device: NativeDevice, file: number, data: Uint8Array, at: number, bytes: number, position: number): number;
   /** Rows `[row0, row0 + rows)` of NVFP4 weights, linear, into packed ones (native/kernels/packed.h). */
   putPacked(
     device: NativeDevice,

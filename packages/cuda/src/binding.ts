@@ -3,7 +3,7 @@ import type { AddonInfo, AddonResult } from '@megamoe/native-kit';
 import type { CudaAddon } from './addon';
 
 /** Raised with every change of a native function's arguments; the same number stands in native/bindings/addon.cc. */
-export const INTERFACE_VERSION = 1;
+export const INTERFACE_VERSION = 2;
 
 /** The addon, or why there is none. Asking again is cheap. */
 export function loadCudaAddon(): AddonResult<CudaAddon> {

@@ -16,6 +16,7 @@ import { DeviceCompressor, DeviceRope, DeviceRouter } from './handles';
 import { chooseGpu } from './machine';
 import { createOperations } from './operations';
 import { noPool, packExperts, packLinear } from './pack';
+import { PinnedReads } from './read-memory';
 import { DeviceStaged } from './staged';
 import { DeviceStep } from './step';
 import { DeviceTensor } from './tensor';
@@ -122,6 +123,8 @@ export function createCudaBackend(options: CudaOptions = {}): CudaBackend {
       device.download('download', address, plainView<HostArray>(out, ARRAYS[dtype]), at * bytes, n * bytes);
     },
 
+    deviceMemory: () => device.deviceMemory('deviceMemory'),
+    createReadMemory: () => new PinnedReads(device),
     packLinear: (source) => packLinear(device, source),
     packExperts: (source) => packExperts(device, source),
     createExpertPool() {

@@ -39,10 +39,12 @@ const NUMBER = Object.fromEntries(OP_NAMES.map((name, i) => [name, i])) as Reado
 /** A GPU as one backend uses it: the addon's functions with errors of this package. */
 export class Device {
   #native: NativeDevice | null;
+  /** Kept: the device may copy from them. */
+  readonly #pinned = new Set<Uint8Array>();
 
   constructor(
     private readonly addon: CudaAddon,
-    index: number,
+    private readonly index: number,
   ) {
     this.#native = this.#trying('createCudaBackend', () => addon.openDevice(index));
   }
@@ -76,6 +78,36 @@ export class Device {
   upload(fn: string, to: number, data: HostArray, from: number, bytes: number): void {
     const device = this.#open(fn);
     this.#trying(fn, () => this.addon.upload(device, to, data, from, bytes));
+  }
+
+  /** Pins an array, so that uploads from it go on by themselves. Where the system refuses, nothing changes. */
+  pin(fn: string, data: Uint8Array): void {
+    const device = this.#open(fn);
+    if (this.#trying(fn, () => this.addon.pin(device, data))) this.#pinned.add(data);
+  }
+
+  /** Waits for uploads from it. Not pinned: nothing. */
+  unpin(data: Uint8Array): void {
+    if (this.#pinned.delete(data) && this.#native !== null) this.addon.unpin(this.#native, data);
+  }
+
+  mark(fn: string, turn: number): void {
+    const device = this.#open(fn);
+    this.#trying(fn, () => this.addon.mark(device, turn));
+  }
+
+  waitFor(fn: string, turn: number): void {
+    const device = this.#open(fn);
+    this.#trying(fn, () => this.addon.waitFor(device, turn));
+  }
+
+  get canReadFiles(): boolean {
+    return this.addon.readFile !== undefined;
+  }
+
+  /** Reads parts of an open file at once. Answers how many bytes are there. */
+  readFile(fn: string, file: number, out: Uint8Array, at: number, bytes: number, position: number): number {
+    return this.addon.readFile!(this.#open(fn), file, out, at, bytes, position);
   }
 
   /** Rows of NVFP4 weights, linear, into packed ones. */
@@ -116,6 +148,13 @@ export class Device {
     }
   }
 
+  /** What the whole GPU has, whoever uses it. */
+  deviceMemory(fn: string): { readonly freeBytes: number; readonly totalBytes: number } {
+    this.#open(fn);
+    const { freeBytes, totalBytes } = this.#trying(fn, () => this.addon.deviceInfo(this.index));
+    return { freeBytes, totalBytes };
+  }
+
   get memory(): { readonly bytes: number; readonly allocations: number } {
     return this.#native === null ? { bytes: 0, allocations: 0 } : this.addon.memory(this.#native);
   }
@@ -128,6 +167,7 @@ export class Device {
   close(): void {
     if (this.#native !== null) this.addon.closeDevice(this.#native);
     this.#native = null;
+    this.#pinned.clear();
   }
 
   #open(fn: string): NativeDevice {

@@ -64,7 +64,7 @@ export class DeviceRouter implements RouterHandle {
   }
 }
 
-/** What `createRope` makes: inverse frequencies on the device, and gone with the backend. */
+/** What `createRope` makes: inverse frequencies on the device. */
 export class DeviceRope implements RopeHandle {
   readonly ropeDim: number;
   readonly #memory: Memory;
@@ -85,9 +85,13 @@ export class DeviceRope implements RopeHandle {
   get address(): number {
     return this.#memory.address;
   }
+
+  dispose(): void {
+    this.#memory.dispose();
+  }
 }
 
-/** What `packCompressor` makes: weights on the device, gone with the backend. */
+/** What `packCompressor` makes: weights on the device. */
 export class DeviceCompressor implements CompressorHandle {
   readonly kind = 'compressor';
   readonly #ape: Memory;
@@ -108,7 +112,12 @@ export class DeviceCompressor implements CompressorHandle {
     this.apeLength = own.ape.length;
     this.normLength = own.norm.length;
     this.#ape = device.allocFrom(fn, own.ape);
-    this.#norm = device.allocFrom(fn, own.norm);
+    try {
+      this.#norm = device.allocFrom(fn, own.norm);
+    } catch (error) {
+      this.#ape.dispose();
+      throw error;
+    }
     Object.freeze(this);
   }
 
@@ -120,5 +129,10 @@ export class DeviceCompressor implements CompressorHandle {
   /** [dim] RMS norm of an entry. */
   get norm(): number {
     return this.#norm.address;
+  }
+
+  dispose(): void {
+    this.#ape.dispose();
+    this.#norm.dispose();
   }
 }

@@ -85,11 +85,18 @@ describe('a cache', () => {
     const memory = new HostMemory(20_000);
     const cache = new DeviceCache(memory.device, LAYERS);
     cache.grow('window', 2);
+    const held = memory.held;
+    // Room for one of the two layers.
+    expect(() => cache.grow('window', 10)).toThrow(
+      /^cache\.grow: no memory for 10 pages of kind window: \d+ more bytes of the GPU$/,
+    );
+    expect([cache.pages('window'), memory.held]).toEqual([2, held]);
+    cache.copyPage('window', 0, 1, 1);
+    memory.liesAboutRoom = true; // others take it between the question and the allocation
     expect(() => cache.grow('window', 1000)).toThrow(
       /^cache\.grow: no memory for 1000 pages of kind window: \d+ bytes for one layer of the GPU$/,
     );
     expect(cache.pages('window')).toBe(2);
-    cache.copyPage('window', 0, 1, 1);
   });
 
   it('takes no heads that attention has no kernels for', () => {

@@ -17,6 +17,7 @@ import type {
   InputPrecision,
   LayerSpec,
   LinearWeight,
+  ReadMemory,
   Tensor,
 } from '@megamoe/ops';
 import { setImmediate } from 'node:timers/promises';
@@ -25,7 +26,7 @@ import { stackedLinear } from './stacked-linear';
 import type { ExpertMatrix, WeightSource } from './weight-source';
 
 /** What of a backend packs weights. */
-export type Packer = Pick<Backend, 'tensor' | 'packLinear' | 'packExperts' | 'packCompressor'>;
+export type Packer = Pick<Backend, 'tensor' | 'packLinear' | 'packExperts' | 'packCompressor' | 'createReadMemory'>;
 
 /** Weights of one hyper-connection: `fn` [(2+hc)*hc, hc*D], `base` [(2+hc)*hc], `gain` [3] (pre, post, comb); those of the head are smaller. */
 export interface HyperWeights {
@@ -130,7 +131,8 @@ export class WeightLoader {
   readonly warnings: string[] = [];
   /** Everything packed so far, for those who want to dispose of it. */
   readonly packed: { dispose(): void }[] = [];
-  private readonly buffers = new ReadBuffers();
+  private readonly memory: ReadMemory | undefined;
+  private readonly buffers: ReadBuffers;
 
   constructor(
     private readonly source: WeightSource,
@@ -142,7 +144,16 @@ export class WeightLoader {
     private readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null = null,
     /** Told of every weight that has been packed. */
     private readonly onPacked: (bytes: number, module: string) => void = () => undefined,
-  ) {}
+  ) {
+    // Experts of a pool are read when they are needed, long after a load.
+    this.memory = poolFor === null ? backend.createReadMemory?.() : undefined;
+    this.buffers = new ReadBuffers(this.memory);
+  }
+
+  /** All has been read: frees the memory that it was read into. */
+  finish(): void {
+    this.memory?.dispose();
+  }
 
   private keep<T extends LinearWeight | ExpertsWeight>(weight: T, module: string): T {
     this.packed.push(weight);
@@ -182,12 +193,18 @@ export class WeightLoader {
     };
   }
 
+  private pool(ape: Float32Array, norm: Float32Array): CompressorHandle {
+    const pool = this.backend.packCompressor(ape, norm);
+    this.packed.push({ dispose: () => pool.dispose?.() });
+    return pool;
+  }
+
   private compressor(prefix: string, ratio: number, dim: number): CompressorBlock {
     const width = ratio === 4 ? 2 * dim : dim;
     return {
       wkv: this.linear(`${prefix}.wkv`, width, this.config.hiddenSize),
       wgate: this.linear(`${prefix}.wgate`, width, this.config.hiddenSize),
-      pool: this.backend.packCompressor(
+      pool: this.pool(
         this.source.vector(`${prefix}.ape`, ratio * width),
         this.source.vector(`${prefix}.norm.weight`, dim),
       ),
@@ -446,5 +463,7 @@ export async function loadWeights(
   } catch (error) {
     dispose();
     throw error;
+  } finally {
+    loader.finish();
   }
 }

@@ -79,6 +79,27 @@ export interface Tensors {
   readonly step: Step;
 }
 
+/** Memory of a device, whoever uses it. */
+export interface DeviceMemory {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
+/**
+ * Memory that files are read into on the way to a backend's weights. What is taken between two rewinds is packed before the second one; it is
+ * handed out again when the backend has done with it.
+ */
+export interface ReadMemory {
+  /** `bytes` bytes at the beginning of an ArrayBuffer. */
+  take(bytes: number): Uint8Array;
+  /** The next read begins. */
+  rewind(): void;
+  /** Reads from an open file to `out[at]` on, as `fs.readSync`; answers how many bytes were there. Undefined: `fs.readSync` it is. */
+  readonly read?: ((file: number, out: Uint8Array, at: number, bytes: number, position: number) => number) | undefined;
+  /** Frees it. Nothing that it handed out may be in use any more. */
+  dispose(): void;
+}
+
 /**
  * What the model is written against: every operation of the list, and what makes their arguments. An operation writes to tensors of the
  * caller, allocates nothing, returns nothing that the host would have to read to know a later shape, and never waits for the device.
@@ -111,6 +132,10 @@ export interface Backend extends Operations<Tensors> {
   createExpertPool(shape: ExpertPoolShape): ExpertPool;
   /** Bytes that packed weights of a format take. */
   packedBytes(format: WeightFormat, matrices: number, n: number, k: number): number;
+  /** Memory of the device that weights, buffers and pages go to; a backend without this keeps them in the memory of the process. */
+  deviceMemory?(): DeviceMemory;
+  /** Memory that weights are best read into; without this any will do. */
+  createReadMemory?(): ReadMemory;
   packCompressor(ape: Float32Array, norm: Float32Array): CompressorHandle;
   createRope(spec: RopeSpec): RopeHandle;
   createRouter(spec: RouteSpec): RouterHandle;

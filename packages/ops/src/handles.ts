@@ -36,11 +36,15 @@ export interface RopeSpec {
 /** Rotary frequencies, as the backend keeps them. */
 export interface RopeHandle {
   readonly ropeDim: number;
+  /** Frees what the backend keeps for it; absent where that is nothing. */
+  dispose?(): void;
 }
 
 /** A compressor's `ape` [ratio, width] and `norm` [dim], as the backend keeps them. */
 export interface CompressorHandle {
   readonly kind: 'compressor';
+  /** Frees what the backend keeps for it; absent where that is nothing. */
+  dispose?(): void;
 }
 
 /** Largest shape of what is staged for grouped GEMMs. */

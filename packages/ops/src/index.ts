@@ -13,7 +13,7 @@ export type {
   TensorKind,
 } from './kinds';
 export type { ArgOf, Carrier, FamilyOp, InputPrecision, OpArgs, Operations } from './types';
-export type { Backend, CachePart, KvCache, StagedRows, Step, Tensors } from './backend';
+export type { Backend, CachePart, DeviceMemory, KvCache, ReadMemory, StagedRows, Step, Tensors } from './backend';
 export type { HostArrays } from './host';
 export { arrayChecks } from './kind-checks';
 export type { KindChecks } from './kind-checks';

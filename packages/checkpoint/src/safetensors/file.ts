@@ -3,7 +3,7 @@ import { endianness } from 'node:os';
 import { CheckpointError, checkString, describe, KindError, UnsupportedError } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
 import { HEAD_BYTES, kindOfBytes } from '../file-kind';
-import { checkBuffers, FRESH, type ReadBuffers } from './buffers';
+import { checkBuffers, FRESH, readerOf, type ReadBuffers } from './buffers';
 import type { SafetensorsHeader, TensorEntry } from './header';
 import { LENGTH_BYTES, parseHeader, readHeaderLength } from './header';
 
@@ -119,7 +119,7 @@ export class SafetensorsFile {
     }
     const position = this.#dataStart + entry.begin + start;
     if (out.length <= SMALL_READ && this.#readSmall(position, out)) return out;
-    return this.#readAt(position, out, name);
+    return this.#readAt(position, out, name, readerOf(buffers));
   }
 
   /**
@@ -154,13 +154,13 @@ export class SafetensorsFile {
     this.#fd = undefined;
   }
 
-  #readAt(position: number, out: Uint8Array, tensor: string | undefined): Uint8Array {
+  #readAt(position: number, out: Uint8Array, tensor: string | undefined, read = readSync): Uint8Array {
     const where = tensor === undefined ? {} : { tensor };
     if (this.#fd === undefined) throw badFile(this.path, 'the file has been closed', where);
     for (let done = 0; done < out.length;) {
       let n: number;
       try {
-        n = readSync(this.#fd, out, done, Math.min(out.length - done, READ_CHUNK), position + done);
+        n = read(this.#fd, out, done, Math.min(out.length - done, READ_CHUNK), position + done);
       } catch (cause) {
         throw badFile(this.path, `cannot be read: ${reasonOf(cause)}`, { ...where, cause });
       }

@@ -6,7 +6,7 @@
 
 namespace megamoe::cuda {
 
-constexpr int kInterfaceVersion = 1;  // INTERFACE_VERSION in src/binding.ts
+constexpr int kInterfaceVersion = 2;  // INTERFACE_VERSION in src/binding.ts
 
 void throwFailure(const Napi::CallbackInfo& info, const Failure& failure) {
   Napi::Error error = Napi::Error::New(info.Env(), failure.what());

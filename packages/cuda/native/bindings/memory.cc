@@ -1,5 +1,7 @@
+#include <cstdint>
 #include <memory>
 
+#include "../device/read_file.h"
 #include "../kernels/packed.h"
 #include "call.h"
 
@@ -120,6 +122,40 @@ void upload(const Napi::CallbackInfo& info) {
   call.device.upload(to, partOf(call, all, from, bytes), static_cast<std::size_t>(bytes));
 }
 
+// (device, array) -> whether its memory is pinned now. Who calls keeps the array until it is unpinned.
+Napi::Value pin(const Napi::CallbackInfo& info) {
+  Call call(info, "pin", 1);
+  const Bytes all = bytesArgument(call, 1);
+  const bool isPinned = all.length > 0 && call.device.pin(all.data, static_cast<std::size_t>(all.length));
+  return Napi::Boolean::New(info.Env(), isPinned);
+}
+
+void unpin(const Napi::CallbackInfo& info) {
+  Call call(info, "unpin", 1);
+  call.device.unpin(bytesArgument(call, 1).data);
+}
+
+void mark(const Napi::CallbackInfo& info) {
+  Call call(info, "mark", 1);
+  call.device.mark(static_cast<std::size_t>(call.args().integer(1, "turn", 0, 63)));
+}
+
+void waitFor(const Napi::CallbackInfo& info) {
+  Call call(info, "waitFor", 1);
+  call.device.waitFor(static_cast<std::size_t>(call.args().integer(1, "turn", 0, 63)));
+}
+
+// (device, file descriptor, array, first byte of it, bytes, position in the file) -> bytes read
+Napi::Value readInto(const Napi::CallbackInfo& info) {
+  Call call(info, "readFile", 5);
+  const int file = static_cast<int>(call.args().integer(1, "file", 0, INT32_MAX));
+  const Bytes all = bytesArgument(call, 2);
+  const std::int64_t at = call.args().integer(3, "at", 0), bytes = call.args().integer(4, "bytes", 0);
+  const std::int64_t position = call.args().integer(5, "position", 0);
+  const std::int64_t there = readFile(file, partOf(call, all, at, bytes), bytes, position);
+  return Napi::Number::New(info.Env(), static_cast<double>(there));
+}
+
 // Linear NVFP4 rows to packed ones: (device, packed weights, k, first row, rows, codes, sf)
 void putPacked(const Napi::CallbackInfo& info) {
   Call call(info, "putPacked", 6);
@@ -190,6 +226,11 @@ void exportMemory(Napi::Object exports) {
   exportDeviceFunction<allocate>(exports, "alloc");
   exportDeviceFunction<release>(exports, "free");
   exportDeviceFunction<upload>(exports, "upload");
+  exportDeviceFunction<pin>(exports, "pin");
+  exportDeviceFunction<unpin>(exports, "unpin");
+  exportDeviceFunction<mark>(exports, "mark");
+  exportDeviceFunction<waitFor>(exports, "waitFor");
+  if (canReadFiles()) exportDeviceFunction<readInto>(exports, "readFile");
   exportDeviceFunction<putPacked>(exports, "putPacked");
   exportDeviceFunction<download>(exports, "download");
   exportDeviceFunction<copy>(exports, "copy");

@@ -166,11 +166,49 @@ void Device::uploadPinned(char* to, const char* from, std::size_t bytes) {
 void Device::upload(void* to, const void* from, std::size_t bytes) {
   use("upload");
   if (bytes == 0) return;
+  const char* begin = static_cast<const char*>(from);
+  auto pinned = pinnedByCaller_.upper_bound(begin);  // the first that begins later
+  const bool isPinned = pinned != pinnedByCaller_.begin() && begin + bytes <= (--pinned)->first + pinned->second;
   // Of pageable memory the runtime takes a copy before it returns.
-  if (bytes <= 65536)
+  if (bytes <= 65536 || isPinned)
     require(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "upload");
   else
     uploadPinned(static_cast<char*>(to), static_cast<const char*>(from), bytes);
+}
+
+bool Device::pin(void* memory, std::size_t bytes) {
+  use("pin");
+  const cudaError_t code = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
+  if (code == cudaSuccess) {
+    pinnedByCaller_[static_cast<const char*>(memory)] = bytes;
+    return true;
+  }
+  if (Failure(code, "pin").isLost) fail(code, "pin");
+  cudaGetLastError();
+  return false;
+}
+
+void Device::unpin(void* memory) {
+  if (isClosed_ || pinnedByCaller_.erase(static_cast<const char*>(memory)) == 0) return;
+  cudaSetDevice(index_);
+  cudaStreamSynchronize(stream_);
+  cudaHostUnregister(memory);
+  cudaGetLastError();  // of a lost device: nothing copies from there any more
+}
+
+void Device::mark(std::size_t turn) {
+  use("mark");
+  while (turns_.size() <= turn) {
+    cudaEvent_t event;
+    require(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "mark");
+    turns_.push_back(event);
+  }
+  require(cudaEventRecord(turns_[turn], stream_), "mark");
+}
+
+void Device::waitFor(std::size_t turn) {
+  use("waitFor");
+  if (turn < turns_.size()) require(cudaEventSynchronize(turns_[turn]), "waitFor");
 }
 
 void Device::copy(void* to, const void* from, std::size_t bytes) {
@@ -232,6 +270,10 @@ void Device::close() noexcept {
   cudaFree(status_);
   cudaFree(scratch_);
   if (hostStatus_ != nullptr) cudaFreeHost(hostStatus_);
+  for (const auto& memory : pinnedByCaller_) cudaHostUnregister(const_cast<char*>(memory.first));
+  pinnedByCaller_.clear();
+  for (const cudaEvent_t event : turns_) cudaEventDestroy(event);
+  turns_.clear();
   for (int i = 0; i < 2; i++) {
     if (pinned_[i] != nullptr) cudaFreeHost(pinned_[i]);
     if (pinnedFree_[i] != nullptr) cudaEventDestroy(pinnedFree_[i]);

@@ -66,7 +66,17 @@ class Device {
   // Room that is good until the next call of it, for work on the stream; grows.
   void* scratch(std::size_t bytes);
 
+  // Where `from` is pinned, the copy is under way when this returns, and the caller leaves the memory alone until it is
+  // done (mark, waitFor); else a copy has been taken.
   void upload(void* to, const void* from, std::size_t bytes);
+  // Pins memory of the caller, from which uploads then go without a copy on the way, until unpin or close; it must stay
+  // where it is as long. False where the system refuses: then it is memory like any other.
+  bool pin(void* memory, std::size_t bytes);
+  // Waits for uploads from it.
+  void unpin(void* memory);
+  // Remembers what has been launched up to here, as number `turn`; waitFor waits until that is done.
+  void mark(std::size_t turn);
+  void waitFor(std::size_t turn);
   void copy(void* to, const void* from, std::size_t bytes);
   void zero(void* to, std::size_t bytes);
   // After all earlier work; waits for it. The caller asks dataFailure next.
@@ -110,6 +120,8 @@ class Device {
   std::size_t scratchBytes_ = 0;
   void* pinned_[2] = {nullptr, nullptr};
   cudaEvent_t pinnedFree_[2] = {nullptr, nullptr};
+  std::map<const char*, std::size_t> pinnedByCaller_;
+  std::vector<cudaEvent_t> turns_;
   std::vector<std::uint8_t> operations_;  // by serial number in the step
   int multiprocessors_ = 0;
   bool isClosed_ = false;

@@ -144,7 +144,7 @@ export const calls = {
     (m) => new m.SafetensorsFile(FILE),
     () => [],
   ),
-  ReadBuffers: () => opened([]),
+  ReadBuffers: () => opened([{ take: (n) => new Uint8Array(n), rewind: () => undefined }]),
   'ReadBuffers.bytes': of(
     (m) => new m.ReadBuffers(),
     () => [],
