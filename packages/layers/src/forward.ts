@@ -49,6 +49,8 @@ export class Forward {
   readonly ws: Workspace;
   readonly #ropes: { readonly main: RopeHandle; readonly compress: RopeHandle };
   readonly #context;
+  /** What it has made on the backend. */
+  readonly #made: { dispose(): void }[] = [];
   /** Hidden states on the host. */
   #hidden: Float32Array | undefined;
   /** Views of the step's wanted rows, by piece, and the tensor that they are of: a warm step makes none. */
@@ -61,16 +63,27 @@ export class Forward {
   constructor(options: ForwardOptions) {
     this.o = takeOptions(options);
     const { backend, config: c, weights, inputs, maxRows } = this.o;
-    this.ws = createWorkspace(backend, c, weights.nvfp4, inputs, maxRows);
-    this.step = backend.createStep(maxRows);
-    this.#ropes = {
-      main: backend.createRope({ ropeDim: c.ropeHeadDim, theta: c.ropeTheta }),
-      compress: backend.createRope({
-        ropeDim: c.ropeHeadDim,
-        theta: c.compressRopeTheta,
-        ...(c.yarn ? { yarn: c.yarn } : {}),
-      }),
+    const keep = <T extends object>(made: T): T => {
+      if ('dispose' in made) this.#made.push(made as { dispose(): void });
+      return made;
     };
+    try {
+      this.ws = keep(createWorkspace(backend, c, weights.nvfp4, inputs, maxRows));
+      this.step = keep(backend.createStep(maxRows));
+      this.#ropes = {
+        main: keep(backend.createRope({ ropeDim: c.ropeHeadDim, theta: c.ropeTheta })),
+        compress: keep(
+          backend.createRope({
+            ropeDim: c.ropeHeadDim,
+            theta: c.compressRopeTheta,
+            ...(c.yarn ? { yarn: c.yarn } : {}),
+          }),
+        ),
+      };
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
     this.#context = {
       backend,
       config: c,
@@ -205,8 +218,7 @@ export class Forward {
 
   /** Frees buffers and step. */
   dispose(): void {
-    this.ws.dispose();
-    this.step.dispose();
+    for (const made of this.#made.splice(0)) made.dispose();
   }
 
   /** Hyper-connection before a block: streams -> collapsed, with the coefficients kept for after it. */

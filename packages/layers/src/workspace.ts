@@ -73,6 +73,7 @@ export function createWorkspace(
   checkInteger(fn, 'maxRows', maxRows, 1, 65536);
   const c = takeConfig(fn, 'config', config);
   const made: { dispose(): void }[] = [];
+  const dispose = (): void => made.splice(0).forEach((x) => x.dispose());
   const keep = <T extends { dispose(): void }>(x: T): T => {
     made.push(x);
     return x;
@@ -87,47 +88,52 @@ export function createWorkspace(
   const compWidth = Math.max(...c.compressRatios.map((r) => (r === 4 ? 2 : r === 0 ? 0 : 1))) * c.headDim;
   const widest = Math.max(compWidth, csa ? 2 * c.indexHeadDim : 0);
   const precisions: InputPrecision[] = [inputs.float, ...(quantizes ? (['nvfp4'] as const) : [])];
-  return {
-    maxRows,
-    streams: rows(c.hcMult, hidden),
-    post: rows(c.hcMult),
-    comb: rows(c.hcMult, c.hcMult),
-    collapsed: rows(hidden),
-    normed: rows(hidden),
-    blockOut: rows(hidden),
-    ropeMain: { cos: rows(half), sin: rows(half) },
-    ropeCompress: { cos: rows(half), sin: rows(half) },
-    qLora: rows(c.qLoraRank),
-    q: rows(c.numAttentionHeads, c.headDim),
-    kv: rows(c.headDim),
-    compKv: rows(widest),
-    compGate: rows(widest),
-    indexQ: rows(csa ? c.indexNHeads : 0, c.indexHeadDim),
-    indexWeights: rows(csa ? c.indexNHeads : 0),
-    selected: ints(csa ? c.indexTopk : 0),
-    attnOut: rows(c.numAttentionHeads, c.headDim),
-    oLora: rows(c.oGroups * c.oLoraRank),
-    router: backend.createRouter({
-      maxTokens: maxRows,
-      numExperts: c.numExperts,
-      topk,
-      scoring: c.scoringFunc,
-      normTopkProb: c.normTopkProb,
-      routedScalingFactor: c.routedScalingFactor,
-    }),
-    routerLogits: rows(c.numExperts),
-    topkIds: ints(topk),
-    topkWeights: rows(topk),
-    expertOffsets: keep(backend.alloc('i32', [c.numExperts])),
-    slotToken: ints(topk),
-    tokenSlots: ints(topk),
-    staged: keep(backend.createStaged({ slots: maxRows * topk, k: Math.max(hidden, inter), inputs: precisions })),
-    gateUp: rows(topk, 2 * inter),
-    slotOut: rows(topk, hidden),
-    sharedGateUp: rows(2 * inter * Math.max(1, c.numSharedExperts)),
-    sharedUp: rows(inter * Math.max(1, c.numSharedExperts)),
-    sharedOut: rows(hidden),
-    logits: keep(backend.alloc('f32', [Math.min(maxRows, LOGIT_ROWS), c.vocabSize])),
-    dispose: () => made.splice(0).forEach((x) => x.dispose()),
-  };
+  try {
+    return {
+      maxRows,
+      streams: rows(c.hcMult, hidden),
+      post: rows(c.hcMult),
+      comb: rows(c.hcMult, c.hcMult),
+      collapsed: rows(hidden),
+      normed: rows(hidden),
+      blockOut: rows(hidden),
+      ropeMain: { cos: rows(half), sin: rows(half) },
+      ropeCompress: { cos: rows(half), sin: rows(half) },
+      qLora: rows(c.qLoraRank),
+      q: rows(c.numAttentionHeads, c.headDim),
+      kv: rows(c.headDim),
+      compKv: rows(widest),
+      compGate: rows(widest),
+      indexQ: rows(csa ? c.indexNHeads : 0, c.indexHeadDim),
+      indexWeights: rows(csa ? c.indexNHeads : 0),
+      selected: ints(csa ? c.indexTopk : 0),
+      attnOut: rows(c.numAttentionHeads, c.headDim),
+      oLora: rows(c.oGroups * c.oLoraRank),
+      router: backend.createRouter({
+        maxTokens: maxRows,
+        numExperts: c.numExperts,
+        topk,
+        scoring: c.scoringFunc,
+        normTopkProb: c.normTopkProb,
+        routedScalingFactor: c.routedScalingFactor,
+      }),
+      routerLogits: rows(c.numExperts),
+      topkIds: ints(topk),
+      topkWeights: rows(topk),
+      expertOffsets: keep(backend.alloc('i32', [c.numExperts])),
+      slotToken: ints(topk),
+      tokenSlots: ints(topk),
+      staged: keep(backend.createStaged({ slots: maxRows * topk, k: Math.max(hidden, inter), inputs: precisions })),
+      gateUp: rows(topk, 2 * inter),
+      slotOut: rows(topk, hidden),
+      sharedGateUp: rows(2 * inter * Math.max(1, c.numSharedExperts)),
+      sharedUp: rows(inter * Math.max(1, c.numSharedExperts)),
+      sharedOut: rows(hidden),
+      logits: keep(backend.alloc('f32', [Math.min(maxRows, LOGIT_ROWS), c.vocabSize])),
+      dispose,
+    };
+  } catch (error) {
+    dispose(); // a device had room for some of them
+    throw error;
+  }
 }

@@ -243,25 +243,34 @@ async function packModel(
     pools.dispose();
     throw error;
   }
-  const model: Model = new Model({
-    backend,
-    config: source.config,
-    weights,
-    tokenizer,
-    generation,
-    inputs: options.inputs,
-    maxChunk: options.maxChunk,
-    warnings: [...noticed, ...weights.warnings, ...fallenBack(backend, o)], // `noticed` may have grown while tensors were read
-    plan,
-    formats: found,
-    fingerprint: source.fingerprint(options.inputs, o.inputScales ?? 'static'),
-    free: () => {
-      openFiles.unregister(model);
-      weights.dispose();
-      pools.dispose();
-      if (isOurs(o)) backend.dispose();
-      close();
-    },
-  });
+  const free = (): void => {
+    weights.dispose();
+    pools.dispose();
+  };
+  let model: Model;
+  try {
+    model = new Model({
+      backend,
+      config: source.config,
+      weights,
+      tokenizer,
+      generation,
+      inputs: options.inputs,
+      maxChunk: options.maxChunk,
+      warnings: [...noticed, ...weights.warnings, ...fallenBack(backend, o)], // `noticed` may have grown while tensors were read
+      plan,
+      formats: found,
+      fingerprint: source.fingerprint(options.inputs, o.inputScales ?? 'static'),
+      free: () => {
+        openFiles.unregister(model);
+        free();
+        if (isOurs(o)) backend.dispose();
+        close();
+      },
+    });
+  } catch (error) {
+    free(); // the device had room for the weights, and not for the buffers of a step
+    throw error;
+  }
   return model;
 }

@@ -106,7 +106,12 @@ export class Model {
       config.compressRatios.slice(0, config.numHiddenLayers).map((_, i) => layerSpec(config, i)),
       parts.fingerprint,
     );
-    this.#forward = new Forward({ backend, config, weights, inputs, maxRows: maxChunk });
+    try {
+      this.#forward = new Forward({ backend, config, weights, inputs, maxRows: maxChunk });
+    } catch (error) {
+      this.memory.dispose();
+      throw error;
+    }
     this.#runner = new StepRunner(backend, this.#forward, this.memory, config.vocabSize, maxChunk);
   }
 
