@@ -45,10 +45,17 @@ export function planText(plan: MemoryPlan, free = freemem()): string {
     bytesText(plan.totalBytes),
     plan.limitBytes === undefined ? '' : `limit ${bytesText(plan.limitBytes)}`,
   ]);
-  return `${table(['memory', 'bytes', ''], rows)}megamoe: ${verdict(plan, free)}\n`;
+  const where = plan.device ? 'memory of the GPU' : 'memory';
+  return `${table([where, 'bytes', ''], rows)}megamoe: ${verdict(plan, free)}\n`;
 }
 
 function verdict(plan: MemoryPlan, free: number): string {
+  if (plan.device) {
+    const { neededBytes, freeBytes, totalBytes, kvTokens, kvBytesPerToken } = plan.device;
+    const there = `${bytesText(freeBytes)} of ${bytesText(totalBytes)} are free on the GPU`;
+    if (plan.fits === 'no') return `does not fit: ${bytesText(neededBytes)} are needed, ${there}`;
+    return `fits: ${there}; KV pages for a sequence of ${kvTokens} tokens beside the weights (${bytesText(kvBytesPerToken)} a token)`;
+  }
   switch (plan.fits) {
     case 'no':
       return `does not fit: at least ${bytesText(plan.leastBytes)} are needed`;

@@ -83,17 +83,28 @@ export function addModelOption(command: Command, help = MODEL_HELP): Command {
     });
 }
 
+/** `--backend`. */
+export const backendOption = (): Option =>
+  new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu', 'cuda']).default('auto');
+
+/** `--device`. */
+export const deviceOption = (): Option =>
+  new Option('--device <n>', 'GPU of the cuda backend, as nvidia-smi counts them (default: the first)').argParser(
+    integer(0, 2 ** 20),
+  );
+
+/** `--memory`. */
+export const memoryOption = (): Option =>
+  new Option(
+    '--memory <amount>',
+    'most memory to take, as in 8G; experts that do not fit are read when they are needed (default: no limit)',
+  ).argParser(bytes);
+
 /** Options of every command that runs a model. */
 export function addModelOptions(command: Command, { tuning = true }: { readonly tuning?: boolean } = {}): Command {
   addModelOption(command)
-    .addOption(
-      new Option('--backend <name>', 'where to compute').choices(['auto', 'js', 'cpu', 'cuda']).default('auto'),
-    )
-    .option(
-      '--device <n>',
-      'GPU of the cuda backend, as nvidia-smi counts them (default: the first)',
-      integer(0, 2 ** 20),
-    )
+    .addOption(backendOption())
+    .addOption(deviceOption())
     .option('--threads <n>', 'threads of the cpu backend (default: all processors)', integer(1, MAX_THREADS))
     .addOption(new Option('--isa <name>', 'instruction set of the cpu backend').choices([...ISAS]).default('auto'))
     .addOption(
@@ -107,11 +118,7 @@ export function addModelOptions(command: Command, { tuning = true }: { readonly 
       .choices(['f32', 'bf16'])
       .default('f32'),
   );
-  return command.option(
-    '--memory <amount>',
-    'most memory to take, as in 8G; experts that do not fit are read when they are needed (default: no limit)',
-    bytes,
-  );
+  return command.addOption(memoryOption());
 }
 
 /** What {@link addModelOptions} asked for, as the model package takes it. */

@@ -1,5 +1,5 @@
 import { loadTokenizer } from '@megamoe/checkpoint';
-import { addonInfos } from '@megamoe/model';
+import { addonInfos, type MemoryPlan } from '@megamoe/model';
 import { repositoryFile } from '@megamoe/testkit';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -209,6 +209,18 @@ describe('megamoe', () => {
     expect(r.backends.find((b) => b.name === r.chosen)?.available).toBe(true);
     expect(r.model.found).toBe(true);
     expect((await cli('doctor')).out).toMatch(/Chosen/);
+    expect(JSON.parse(out)).not.toHaveProperty('plan');
+  });
+  it('doctor says what a model would put into memory, and whether it fits', async () => {
+    const { out } = await cli('doctor', '--model', TINY, '--backend', 'js', '--json');
+    const { plan, chosen } = JSON.parse(out) as { plan: MemoryPlan; chosen: string };
+    expect(chosen).not.toBe('');
+    expect(plan).toMatchObject({ fits: 'resident', experts: expect.any(Number) as number });
+    expect((await cli('doctor', '--model', TINY, '--backend', 'js', '--memory', '1M')).out).toMatch(
+      /Chosen(.|\n)*memory +bytes(.|\n)*megamoe: does not fit: at least/,
+    );
+    const wrong = await cli('doctor', '--model', 'no-such-folder', '--backend', 'js');
+    expect([wrong.code, wrong.err]).toEqual([1, expect.stringContaining('no-such-folder')]);
   });
   it('doctor says which instruction set runs and why, on a lesser machine too', async () => {
     const infos = addonInfos();

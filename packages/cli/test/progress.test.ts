@@ -142,13 +142,20 @@ describe('--memory', () => {
         limitBytes: undefined,
         leastBytes: 1e9,
       },
-      ...{ pooledExperts: 8, experts: 8 },
+      ...{ pooledExperts: 8, experts: 8, device: undefined },
     };
     expect(planText({ ...plan, fits: 'resident' }, 5.5e9)).toMatch(
       /5\.50 GB of memory are free; with --memory 5G experts stay/,
     );
     expect(planText({ ...plan, fits: 'pool', limitBytes: 8e9, pooledExperts: 3 }, 5e9)).toMatch(
       /experts +9\.00 GB +3 of 8 at a time; all are 9\.00 GB\n(.|\n)*read when tokens are routed to them/,
+    );
+    const device = { freeBytes: 5e9, totalBytes: 24e9, neededBytes: 9.5e9, kvBytesPerToken: 1234, kvTokens: 0 };
+    expect(planText({ ...plan, fits: 'no', device }, 500e9)).toMatch(
+      /^memory of the GPU +bytes\n(.|\n)*does not fit: 9\.50 GB are needed, 5\.00 GB of 24\.00 GB are free on the GPU\n$/,
+    );
+    expect(planText({ ...plan, fits: 'resident', device: { ...device, freeBytes: 20e9, kvTokens: 5678 } }, 1)).toMatch(
+      /fits: 20\.00 GB of 24\.00 GB are free on the GPU; KV pages for a sequence of 5678 tokens .* \(1\.2 kB a token\)\n$/,
     );
   });
 });

@@ -36,6 +36,7 @@ export type {
 export { STEP_SIZES } from './engine/types';
 export type { Sequence } from './sequence';
 export type { SavedLayer, SavedSequence } from './saved';
+export type { DevicePlan } from './device-plan';
 export type { MemoryPlan, PlanPart } from './plan';
 export { addonInfos, createBackend, ISAS } from './backends/create';
 export { cudaReport } from './backends/cuda';

@@ -25,6 +25,7 @@ import {
   type LinearWeight,
   type Tensor,
 } from '@megamoe/ops';
+import { deviceTooSmall, givenOut, planDevice, type DevicePlan } from './device-plan';
 
 /** One line of a {@link MemoryPlan}. */
 export interface PlanPart {
@@ -64,6 +65,8 @@ export interface MemoryPlan {
   readonly experts: number;
   /** The least limit that would do. */
   readonly leastBytes: number;
+  /** On a backend with memory of its own, which all parts then lie in (`runtime` is left out), and which must hold all experts. */
+  readonly device: DevicePlan | undefined;
 }
 
 /** Experts of one shape, over all layers. */
@@ -152,6 +155,8 @@ class Meter implements Packer {
   readonly dense = new Map<PlanPart['name'], number>();
   readonly experts = new Map<string, ExpertKind>();
   nvfp4 = false;
+  /** Bytes that a device loses to what is packed. */
+  givenOut = 0;
 
   constructor(private readonly packedBytes: Backend['packedBytes']) {}
 
@@ -170,6 +175,7 @@ class Meter implements Packer {
   packLinear({ name = '', n, k, groups = 1, dtype }: LinearSource): LinearWeight {
     const bytes = this.packedBytes(dtype, groups, n, k);
     this.add(partOf(name), bytes);
+    this.givenOut += givenOut(bytes);
     return { ...NOTHING, name, n, k, groups, dtype, inputGlobalDecodeScale: null, bytes };
   }
 
@@ -178,30 +184,41 @@ class Meter implements Packer {
     const key = poolKey(shape);
     const kind = this.experts.get(key) ?? { shape, slotBytes: this.packedBytes(format, 1, n, k), count: 0 };
     kind.count += numExperts;
+    this.givenOut += givenOut(numExperts * kind.slotBytes);
     this.experts.set(key, kind);
     this.nvfp4 ||= format === 'nvfp4';
     return { ...NOTHING, name, numExperts, ...shape };
   }
 }
 
-/** Bytes of the buffers of a step. */
-function workspaceBytes(c: ModelConfig, nvfp4: boolean, inputs: Inputs, maxRows: number): number {
+/** Bytes of the buffers of a step, and what a device loses to them. */
+function workspaceBytes(
+  c: ModelConfig,
+  nvfp4: boolean,
+  inputs: Inputs,
+  maxRows: number,
+): { readonly bytes: number; readonly given: number } {
   let bytes = 4 * c.vocabSize; // the row of logits that a caller reads
+  let given = 0;
+  const add = (n: number): void => {
+    bytes += n;
+    given += givenOut(n);
+  };
   const none = adoptTensor(new Float32Array(0));
   const counting: Allocator = {
     alloc(dtype, shape) {
-      bytes += shape.reduce((a, b) => a * b, bytesOf(dtype));
+      add(shape.reduce((a, b) => a * b, bytesOf(dtype)));
       return none;
     },
     createRouter: ({ numExperts, topk }) => ({ numExperts, topk }),
     createStaged(spec) {
       const row = Math.max(...spec.inputs.map((p) => (p === 'nvfp4' ? (spec.k * 9) / 16 + 4 : 4 * spec.k)));
-      bytes += spec.slots * row;
+      add(spec.slots * row);
       return { ...NOTHING, spec, slots: 0, k: 0, inputs: 'f32' };
     },
   };
   createWorkspace(counting, c, nvfp4, inputs, maxRows);
-  return bytes;
+  return { bytes, given };
 }
 
 /**
@@ -209,7 +226,7 @@ function workspaceBytes(c: ModelConfig, nvfp4: boolean, inputs: Inputs, maxRows:
  */
 export function planMemory(
   source: WeightSource,
-  backend: Pick<Backend, 'packedBytes'>,
+  backend: Pick<Backend, 'packedBytes' | 'deviceMemory'>,
   { limitBytes, residentExperts, maxChunk, inputs }: PlanOptions,
 ): PlannedLoad {
   const c = source.config;
@@ -224,7 +241,7 @@ export function planMemory(
   loader.vector('norm.weight', c.hiddenSize);
   meter.add('router and norms', outline.bytes);
   const { dense } = meter;
-  const workspace = workspaceBytes(c, meter.nvfp4, inputs, maxChunk);
+  const { bytes: workspace, given } = workspaceBytes(c, meter.nvfp4, inputs, maxChunk);
 
   const stateTokens = Math.min(STATE_TOKENS, c.maxPositionEmbeddings);
   const layers = c.compressRatios.slice(0, c.numHiddenLayers).map((_, i) => layerSpec(c, i));
@@ -233,21 +250,26 @@ export function planMemory(
   const largest = Math.max(0, ...all.map((k) => k.slotBytes));
   const expertBytes = all.reduce((sum, k) => sum + k.count * k.slotBytes, 0);
   const denseBytes = [...dense.values()].reduce((a, b) => a + b, 0);
-  const runtime = process.memoryUsage().rss + READING_BYTES + largest;
+  const memory = backend.deviceMemory?.();
+  const runtime = memory ? 0 : process.memoryUsage().rss + READING_BYTES + largest;
   const fixed = runtime + denseBytes + workspace + state;
-  const leastBytes = Math.ceil(fixed + all.reduce((sum, k) => sum + k.slotBytes, 0));
+  const taken = meter.givenOut + outline.bytes + given;
+  const device = memory && planDevice(memory, limitBytes, taken, layers, stateTokens);
+  const leastBytes = device?.neededBytes ?? Math.ceil(fixed + all.reduce((sum, k) => sum + k.slotBytes, 0));
   const experts = c.numExperts * c.numHiddenLayers;
   // Every kind of expert gets the same share: one that is routed to needs all of its matrices.
   const share = Math.min(
-    limitBytes === undefined ? 1 : (limitBytes - fixed) / expertBytes,
+    limitBytes === undefined || device ? 1 : (limitBytes - fixed) / expertBytes,
     residentExperts === undefined ? 1 : residentExperts / experts,
   );
   const slots = all.map((k) => Math.max(1, Math.min(k.count, Math.floor(k.count * share))));
-  const fits = limitBytes !== undefined && limitBytes < leastBytes ? 'no' : share < 1 ? 'pool' : 'resident';
-  const held = fits === 'resident' ? expertBytes : all.reduce((sum, k, i) => sum + slots[i]! * k.slotBytes, 0);
+  const room = Math.min(limitBytes ?? Infinity, memory?.freeBytes ?? Infinity);
+  const fits = room < leastBytes ? 'no' : share < 1 ? 'pool' : 'resident';
+  const held =
+    fits === 'resident' || device ? expertBytes : all.reduce((sum, k, i) => sum + slots[i]! * k.slotBytes, 0);
   const names = ['embed', 'head', 'attention', 'shared experts', 'router and norms'] as const;
   const parts: PlanPart[] = [
-    { name: 'runtime', bytes: runtime },
+    ...(memory ? [] : [{ name: 'runtime', bytes: runtime } as const]),
     ...names.flatMap((name) => (dense.has(name) ? [{ name, bytes: dense.get(name)! }] : [])),
     { name: 'workspace', bytes: workspace },
     { name: 'state', bytes: state },
@@ -264,6 +286,7 @@ export function planMemory(
     pooledExperts: fits === 'resident' ? experts : Math.min(...slots),
     experts,
     leastBytes,
+    device,
   };
   const pools = new Map(all.map(({ shape }, i) => [poolKey(shape), { ...shape, slots: slots[i]! }]));
   return { plan, formats, pools: fits === 'pool' ? pools : new Map<string, ExpertPoolShape>() };
@@ -286,9 +309,10 @@ export function createPools({ pools: shapes }: PlannedLoad, backend: Pick<Backen
   };
 }
 
-/** Throws ValueError when the plan says that the model cannot be loaded within its limit. */
+/** Throws ValueError when the plan says that the model cannot be loaded within its limit, or on its device. */
 export function checkPlan(fn: string, plan: MemoryPlan): void {
   if (plan.fits !== 'no') return;
+  if (plan.device) throw deviceTooSmall(fn, plan.device, plan.limitBytes, plan.parts);
   const mb = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;
   const rest = plan.parts.filter((p) => p.name !== 'experts');
   throw new ValueError(

@@ -1,22 +1,46 @@
-import { addonInfos, createBackend, cudaReport } from '@megamoe/model';
+import { addonInfos, createBackend, cudaReport, planModel, type BackendName, type MemoryPlan } from '@megamoe/model';
 import { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { CliIo } from '../io';
 import { messageOf } from '../errors';
-import { defaultModel } from '../options';
+import { planText } from '../load-progress';
+import { MODEL_HELP, modelFolder, revisionOption } from '../model-folder';
+import { backendOption, defaultModel, deviceOption, memoryOption } from '../options';
+
+interface DoctorOptions {
+  readonly json?: boolean;
+  readonly model?: string;
+  readonly revision?: string;
+  readonly backend: BackendName;
+  readonly device?: number;
+  readonly memory?: number;
+}
 
 /** `megamoe doctor`. */
 export function doctorCommand(io: CliIo): Command {
   return new Command('doctor')
-    .description('Say what is installed, which backend would run and why.')
+    .description('Say what is installed, which backend would run and why; with --model also what the model takes.')
+    .option('--model <dir>', `${MODEL_HELP}: say what loading it puts into memory, and whether it fits`)
+    .addOption(revisionOption())
+    .addOption(backendOption())
+    .addOption(deviceOption())
+    .addOption(memoryOption())
     .option('--json', 'print one JSON object')
-    .addHelpText('after', '\nExample:\n  megamoe doctor')
-    .action(({ json }: { json?: boolean }) => {
-      const report = diagnose();
-      io.out(json ? `${JSON.stringify(report)}\n` : text(report));
+    .addHelpText('after', '\nExamples:\n  megamoe doctor\n  megamoe doctor --model DIR --backend cuda')
+    .action(({ json, ...options }: DoctorOptions) => {
+      const plan = planOf(io, options);
+      const report = { ...diagnose(), ...(plan && { plan }) };
+      io.out(json ? `${JSON.stringify(report)}\n` : `${text(report)}${plan ? `\n${planText(plan)}` : ''}`);
     });
+}
+
+/** What loading the model that was asked about would put into memory. */
+function planOf(io: CliIo, { model, revision, backend, device, memory }: DoctorOptions): MemoryPlan | undefined {
+  if (model === undefined) return undefined;
+  const dir = modelFolder((line) => io.err(line), model, revision);
+  return planModel(dir, { backend, device, memoryLimit: memory });
 }
 
 /** What the machine and the installation offer. */
