@@ -12,22 +12,11 @@
 #endif
 #if defined(__GLIBC__) && defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
 #include <link.h>
+
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__x86_64__)
-#define FIRST_VERSION "GLIBC_2.2.5"
-#else
-#define FIRST_VERSION "GLIBC_2.17"
-#endif
-#define HIDDEN extern "C" __attribute__((visibility("hidden")))
-
-// Defines NAME as a call of NAME@FIRST_VERSION. <pthread.h> and <cmath> are not included: handles are passed on as they
-// come.
-#define FORWARD(RESULT, NAME, PARAMETERS, ARGUMENTS)                    \
-  extern "C" RESULT megamoe_first_##NAME PARAMETERS;                    \
-  __asm__(".symver megamoe_first_" #NAME ", " #NAME "@" FIRST_VERSION); \
-  HIDDEN RESULT NAME PARAMETERS { return megamoe_first_##NAME ARGUMENTS; }
+#include "glibc_forward.h"
 
 #if __GLIBC_PREREQ(2, 34)
 FORWARD(int, pthread_create, (void* thread, const void* attributes, void* (*start)(void*), void* argument),
