@@ -2,7 +2,8 @@
  * `node scripts/rehearse.mjs [--only STEP,...]`: a whole release against a registry on this machine, used as a stranger would: versions
  * by changesets, publish, install into empty folders without a compiler and with install scripts disabled, snippets, the command,
  * the fallback, a build from source, an upgrade, a prerelease. Prints for each installation its packages, versions, size and backend.
- * Minutes, not part of `npm test`. Steps: alone, command, fallback, source (needs cmake and g++), upgrade, prerelease.
+ * Minutes, not part of `npm test`. Steps: alone, command, fallback, gpu, source (needs cmake and g++), upgrade, prerelease. Without nvcc the
+ * addon of the `cuda` package is left out.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
@@ -15,10 +16,10 @@ import { startRegistry } from './rehearse/registry.mjs';
 import { importsOf, runSnippets, snippetsOf } from './rehearse/snippets.mjs';
 import { backendOf, installed, User } from './rehearse/user.mjs';
 import { changeset, copyRepository, git } from './release/copy.mjs';
-import { ADDON_FOLDERS, PLATFORMS, thisPlatform } from './release/platforms.mjs';
+import { PLATFORMS, thisPlatform } from './release/platforms.mjs';
 import { publicPackages } from './release/workspace.mjs';
 
-const STEPS = { alone, command, fallback, source, upgrade, prerelease };
+const STEPS = { alone, command, fallback, gpu, source, upgrade, prerelease };
 const { values } = parseArgs({ options: { only: { type: 'string', default: Object.keys(STEPS).join() } } });
 const steps = values.only.split(',');
 const unknown = steps.find((step) => !(step in STEPS));
@@ -81,10 +82,14 @@ function release() {
 const addChangeset = (name, text) => writeFileSync(join(repo, '.changeset', `${name}.md`), text);
 const versionsOf = () => new Map(publicPackages(repo).map(({ manifest }) => [manifest.name, manifest.version]));
 
+/** What was staged last. */
+const staged = () => JSON.parse(readFileSync(join(repo, '.release', 'packages', 'packages.json'), 'utf8'));
+
 /** Names of ours that `name` needs, itself included, and the platform package of an addon. */
 function closure(name, packages = publicPackages(repo)) {
   const p = packages.find(({ manifest }) => manifest.name === name);
-  const own = ADDON_FOLDERS.includes(p.folder) ? [name, `${name}-${thisPlatform().id}`] : [name];
+  const prebuilt = `${name}-${thisPlatform().id}`;
+  const own = staged().some((other) => other.name === prebuilt) ? [name, prebuilt] : [name];
   const needed = Object.keys(p.manifest.dependencies ?? {}).filter((d) =>
     packages.some(({ manifest }) => manifest.name === d),
   );
@@ -139,7 +144,13 @@ function command() {
     say(`  ${name}: ${reason}`);
   }
   const { line, ms } = generate(work, 'node', [main]);
-  report('npm install -g megamoe', join(prefix, 'lib', 'node_modules'), `${line.trim()}; generate in ${ms} ms`);
+  const got = report(
+    'npm install -g megamoe',
+    join(prefix, 'lib', 'node_modules'),
+    `${line.trim()}; generate in ${ms} ms`,
+  );
+  const asked = [...got.keys()].filter((name) => name.startsWith('@megamoe/cuda'));
+  check(asked.length === 0, `nobody asked for ${asked.join(', ')}`);
   const dir = user.project('npx');
   user.install(dir, 'megamoe');
   say(`  npx megamoe generate: ${generate(dir, 'npx', ['megamoe']).line.trim()}`);
@@ -170,6 +181,25 @@ function fallback() {
   const { reason } = doctor(other, 'npx', 'megamoe').addons.find(({ name }) => name === 'attention');
   check(damaged.includes('backend js') && reason.includes('is cut short'), `damaged: ${damaged}; ${reason}`);
   say(`  attention.node cut short: ${damaged.trim()}; ${reason.replaceAll(user.home, '~')}`);
+}
+
+/** Who asks for the GPU backend gets its addon, and without a GPU hears why there is none; the command then runs on the CPU. */
+function gpu() {
+  say('\nWith @megamoe/cuda');
+  const dir = user.project('gpu');
+  user.install(dir, 'megamoe', '@megamoe/cuda');
+  const got = report('npm install megamoe @megamoe/cuda', join(dir, 'node_modules'));
+  const prebuilt = `@megamoe/cuda-${thisPlatform().id}`;
+  const isStaged = staged().some(({ name }) => name === prebuilt);
+  check(got.has(prebuilt) === isStaged, `${prebuilt} was ${isStaged ? 'not ' : ''}installed`);
+  const code = "import { cudaReport } from '@megamoe/cuda'; console.log(JSON.stringify(cudaReport()));";
+  const { available, reason } = JSON.parse(user.run(dir, 'node', ['--input-type=module', '--eval', code]).stdout);
+  const { backends, chosen } = doctor(dir, 'npx', 'megamoe');
+  const said = backends.find(({ name }) => name === 'cuda');
+  check(said.available === available && said.description.includes(reason), `doctor: ${said.description}; ${reason}`);
+  check(chosen === (available ? 'cuda' : 'cpu'), `the backend is ${chosen}`);
+  if (isStaged) check(!reason.startsWith('addon cuda '), `the addon does not load: ${reason}`);
+  say(`  ${available ? 'available' : 'not available'}: ${reason.replaceAll(user.home, '~')}`);
 }
 
 /** The addon of an installed package from its sources, on request, by a user who has a compiler. */
@@ -245,12 +275,7 @@ try {
   user = new User(join(work, 'user'), registry.url);
   say('Published to a registry on this machine');
   const first = release();
-  const sizes = new Map(
-    JSON.parse(readFileSync(join(repo, '.release', 'packages', 'packages.json'), 'utf8')).map((p) => [
-      `${p.name}@${p.version}`,
-      p,
-    ]),
-  );
+  const sizes = new Map(staged().map((p) => [`${p.name}@${p.version}`, p]));
   for (const id of first)
     say(`  ${id.padEnd(46)} ${(sizes.get(id).packedBytes / 1e3).toFixed(1).padStart(8)} kB packed`);
   for (const step of Object.keys(STEPS)) if (steps.includes(step)) STEPS[step]();

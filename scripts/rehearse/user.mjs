@@ -104,7 +104,11 @@ function sizeOf(path) {
     .reduce((sum, name) => sum + sizeOf(join(path, name)), 0);
 }
 
-const ADDON_REPORTS = { '@megamoe/gemm-native': 'gemmAddonInfo', '@megamoe/attention': 'attentionAddonInfo' };
+const ADDON_REPORTS = {
+  '@megamoe/gemm-native': 'gemmAddonInfo',
+  '@megamoe/attention': 'attentionAddonInfo',
+  '@megamoe/cuda': 'cudaAddonInfo',
+};
 
 /** Which backend each installed package with an addon chooses, and why: one text, as the packages themselves say it. */
 export function backendOf(user, packages) {

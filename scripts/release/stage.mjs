@@ -1,16 +1,16 @@
 /**
  * `node scripts/release/stage.mjs [--out DIR] [--addons DIR] [--require-all]`: writes the tarball of every package, as it goes to the
  * registry, to DIR (.release/packages), and DIR/packages.json, which lists them, dependencies first. Addons found in
- * .release/addons/PLATFORM become platform packages; with --require-all it is an error when one of a platform is missing.
+ * .release/addons/PLATFORM become platform packages. Those that are missing it names; with --require-all that is an error.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ROOT, toolEnv } from '../lib/run.mjs';
-import { ADDON_FOLDERS, PLATFORMS } from './platforms.mjs';
+import { mostBytes, platformsOf } from './platforms.mjs';
 import { platformManifest, publicPackages, publishedManifest } from './workspace.mjs';
 
 const json = (value) => `${JSON.stringify(value, null, 2)}\n`;
@@ -39,6 +39,11 @@ function prepare(parent, p, manifest) {
 
 function preparePlatform(parent, p, platform, file) {
   const manifest = platformManifest(p.manifest, p.folder, platform);
+  const [{ size }, most] = [statSync(file), mostBytes(p.folder)];
+  if (size > most)
+    throw new Error(
+      `${manifest.name}: ${file} has ${size} bytes, the limit is ${most} (scripts/release/platforms.mjs)`,
+    );
   const dir = join(parent, manifest.name.replace('/', '+'));
   mkdirSync(dir);
   cpSync(file, join(dir, `${p.folder}.node`));
@@ -58,13 +63,16 @@ export function stage({ out, addons, requireAll = false }) {
   const work = mkdtempSync(join(tmpdir(), 'megamoe-stage-'));
   try {
     const dirs = [];
+    const left = [];
     for (const p of packages) {
       const fileOf = ({ id }) => join(addons, id, `${p.folder}.node`);
-      const owns = ADDON_FOLDERS.includes(p.folder);
-      const here = owns ? PLATFORMS.filter((platform) => existsSync(fileOf(platform))) : [];
-      const missing = owns ? PLATFORMS.filter((platform) => !here.includes(platform)) : [];
-      if (requireAll && missing.length > 0)
-        throw new Error(`${p.manifest.name}: no addon for ${missing.map(({ id }) => id).join(', ')} in ${addons}`);
+      const here = platformsOf(p.folder).filter((platform) => existsSync(fileOf(platform)));
+      const missing = platformsOf(p.folder).filter((platform) => !here.includes(platform));
+      if (missing.length > 0) {
+        const text = `${p.manifest.name}: no addon for ${missing.map(({ id }) => id).join(', ')} in ${addons}`;
+        if (requireAll) throw new Error(text);
+        left.push(text);
+      }
       dirs.push(...here.map((platform) => preparePlatform(work, p, platform, fileOf(platform))));
       dirs.push(prepare(work, p, publishedManifest(p.manifest, versions, here)));
     }
@@ -88,6 +96,7 @@ export function stage({ out, addons, requireAll = false }) {
       files: p.files.map(({ path }) => path),
     }));
     writeFileSync(join(out, 'packages.json'), json(list));
+    for (const text of left) process.stderr.write(`stage: ${text}: left out\n`);
     return list;
   } finally {
     rmSync(work, { recursive: true, force: true });

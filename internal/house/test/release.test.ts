@@ -1,9 +1,12 @@
 /** The release path, as far as it can be tried without a registry; scripts/rehearse.mjs tries the rest. */
-import { existsSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { ROOT, run } from './tools';
 
 interface Bump {
@@ -80,10 +83,79 @@ describe('isPublished', () => {
   });
 });
 
+describe('stage', () => {
+  interface Staged {
+    readonly name: string;
+    readonly file: string;
+    readonly files: readonly string[];
+  }
+  const work = mkdtempSync(join(tmpdir(), 'megamoe-stage-test-'));
+  afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+  /** Stages with made-up addons: files of this many bytes, by platform and name. */
+  async function staged(files: Readonly<Record<string, number>>, ...more: readonly string[]) {
+    const [out, addons] = [join(work, 'out'), join(work, 'addons')];
+    rmSync(addons, { recursive: true, force: true });
+    for (const [file, bytes] of Object.entries(files)) {
+      mkdirSync(dirname(join(addons, file)), { recursive: true });
+      writeFileSync(join(addons, file), randomBytes(bytes));
+    }
+    const done = await run(['scripts/release/stage.mjs', '--out', out, '--addons', addons, ...more]);
+    const list = join(out, 'packages.json');
+    return { ...done, out, list: done.code === 0 ? (JSON.parse(readFileSync(list, 'utf8')) as readonly Staged[]) : [] };
+  }
+  interface Manifest {
+    readonly version: string;
+    readonly dependencies?: Readonly<Record<string, string>>;
+    readonly peerDependencies?: Readonly<Record<string, string>>;
+    readonly optionalDependencies?: Readonly<Record<string, string>>;
+  }
+  const manifestIn = (out: string, { file }: Staged): Manifest =>
+    JSON.parse(
+      execFileSync('tar', ['-xzOf', join(out, file), 'package/package.json'], { encoding: 'utf8' }),
+    ) as Manifest;
+
+  it('the addon for GPUs is a package for one platform, which comes with @megamoe/cuda and with nothing else', async () => {
+    const { code, output, out, list } = await staged({
+      'linux-x64-gnu/cuda.node': 1000,
+      'linux-arm64-gnu/cuda.node': 1000, // no platform of it: not taken
+      'linux-x64-gnu/attention.node': 1000,
+    });
+    expect(code, output).toBe(0);
+    const addons = list.filter(({ name }) => name.startsWith('@megamoe/cuda-'));
+    expect(addons.map(({ name }) => name)).toEqual(['@megamoe/cuda-linux-x64-gnu']);
+    expect(manifestIn(out, addons[0]!)).toMatchObject({ os: ['linux'], cpu: ['x64'], libc: ['glibc'] });
+    expect(addons[0]!.files).toContain('cuda.node');
+    const { version } = manifestIn(out, addons[0]!);
+    for (const p of list) {
+      const { optionalDependencies = {}, dependencies = {}, peerDependencies = {} } = manifestIn(out, p);
+      const names = Object.keys({ ...dependencies, ...peerDependencies, ...optionalDependencies }).filter((name) =>
+        name.startsWith('@megamoe/cuda'),
+      );
+      expect(names, p.name).toEqual(p.name === '@megamoe/cuda' ? ['@megamoe/cuda-linux-x64-gnu'] : []);
+      if (p.name === '@megamoe/cuda') expect(optionalDependencies).toEqual({ '@megamoe/cuda-linux-x64-gnu': version });
+    }
+    expect(output).toMatch(/@megamoe\/attention: no addon for linux-arm64-gnu, .*: left out/);
+    expect(output).not.toContain('@megamoe/cuda: no addon');
+  });
+
+  it('with --require-all stops at what is missing', async () => {
+    const { code, output } = await staged({}, '--require-all');
+    expect(code).toBe(1);
+    expect(output).toMatch(/no addon for linux-x64-gnu, linux-arm64-gnu, .* in /);
+  });
+
+  it('refuses an addon that is larger than platforms.mjs says', async () => {
+    const { code, output } = await staged({ 'linux-x64-gnu/attention.node': 1.1e6 });
+    expect(code).toBe(1);
+    expect(output).toMatch(/@megamoe\/attention-linux-x64-gnu: .* has 1100000 bytes, the limit is 1000000/);
+  });
+});
+
 describe.runIf(process.platform === 'linux')('check-addon', () => {
   const checked = async (file: string) => run(['scripts/release/check-addon.mjs', file]);
 
-  it.each(['gemm-native', 'attention'])('%s needs glibc 2.28 at most and no C++ runtime', async (name) => {
+  it.each(['gemm-native', 'attention', 'cuda'])('%s needs glibc 2.28 at most and no C++ runtime', async (name) => {
     const file = join(ROOT, 'packages', name, 'build', 'Release', `${name}.node`);
     const { code, output } = await checked(file);
     if (existsSync(file)) expect(code, output).toBe(0);

@@ -17,6 +17,8 @@ interface Step {
 interface Job {
   readonly steps?: readonly Step[];
   readonly uses?: string;
+  readonly with?: Readonly<Record<string, unknown>>;
+  readonly container?: string;
   readonly needs?: string | readonly string[];
   readonly 'timeout-minutes'?: number;
   readonly strategy?: { readonly matrix: Readonly<Record<string, readonly unknown[]>> };
@@ -90,7 +92,24 @@ it('the release builds every platform of scripts/release/platforms.mjs', async (
   const emulated = Object.values(workflow('arm64.yml').jobs).flatMap((job) => job.steps ?? []);
   expect(emulated.some(({ run }) => run?.startsWith('node scripts/check-arm64.mjs'))).toBe(true);
   expect([...built, 'linux-arm64-gnu'].sort()).toEqual(PLATFORMS.map(({ id }) => id).sort());
-  expect(publish!.needs).toEqual(['addons', 'addons-arm64']);
+  expect(publish!.needs).toEqual(['addons', 'addons-arm64', 'addons-cuda']);
+});
+
+it('the addon for GPUs is compiled and tested where nvcc is, and the release builds it, for every architecture', async () => {
+  const { nvcc } = workflow('cuda.yml').jobs;
+  expect(nvcc!.container).toMatch(/^nvidia\/cuda:13\.0\.\d+-devel-/);
+  const steps = nvcc!.steps!.flatMap(({ run = [] }) => run);
+  expect(steps).toContain('node scripts/check-cuda.mjs --architectures 90a,120a');
+  expect(steps).toContain('node scripts/release/addons.mjs --only cuda --require-all --tests --out addons');
+  expect(workflow('test.yml').jobs['cuda']).toMatchObject({ uses: './.github/workflows/cuda.yml' });
+  expect(workflow('release.yml').jobs['addons-cuda']).toMatchObject({
+    uses: './.github/workflows/cuda.yml',
+    with: { release: true },
+  });
+  const { RELEASE_ARCHITECTURES } = (await import(join(ROOT, 'scripts', 'lib', 'cuda-build.mjs'))) as {
+    RELEASE_ARCHITECTURES: readonly string[];
+  };
+  expect(RELEASE_ARCHITECTURES).toEqual(['80', '89', '90a', '120a']);
 });
 
 it('the oldest Node that packages ask for is tested', () => {
