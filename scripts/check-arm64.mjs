@@ -17,7 +17,7 @@ import { checkInstalled } from './arm64/installed.mjs';
 import { ROOT } from './lib/run.mjs';
 import { ensureBuilt, ensureInstalled } from './lib/setup.mjs';
 import { checkAddon } from './release/check-addon.mjs';
-import { ADDON_FOLDERS, addonsFor } from './release/platforms.mjs';
+import { addonsFor } from './release/platforms.mjs';
 
 const PLATFORM = 'linux-arm64-gnu';
 const KIT = join(ROOT, 'packages', 'native-kit');
@@ -45,12 +45,9 @@ ensureInstalled();
 ensureBuilt();
 let failed = 0;
 const started = performance.now();
-const folders = addonsFor({ id: PLATFORM });
-for (const folder of folders) report(`${folder}.node`, buildAddon(folder));
-const tested = readdirSync(join(ROOT, 'packages')).filter(
-  (name) =>
-    existsSync(join(ROOT, 'packages', name, 'native', 'test', 'CMakeLists.txt')) &&
-    (folders.includes(name) || !ADDON_FOLDERS.includes(name)),
+for (const folder of addonsFor({ id: PLATFORM })) report(`${folder}.node`, buildAddon(folder));
+const tested = readdirSync(join(ROOT, 'packages')).filter((name) =>
+  existsSync(join(ROOT, 'packages', name, 'native', 'test', 'CMakeLists.txt')),
 );
 for (const folder of tested) {
   const build = join(ROOT, 'packages', folder, 'build', 'linux-arm64-tests');
