@@ -11,6 +11,9 @@ const LEAST_PINNED = 65_536;
 /** Buffers grow by whole megabytes: pinning is slow, and matrices of a model come in a few sizes. */
 const GRAIN = 2 ** 20;
 
+/** Behind every buffer, so that no page is pinned for two of them: that the driver refuses. */
+const SLACK = 8192;
+
 /**
  * Pinned memory that files are read into, and that the device copies from while the next turn is read: a ring of turns, each with as many
  * buffers as a turn takes. A turn's buffers are handed out again when the copies from them are done.
@@ -39,7 +42,7 @@ export class PinnedReads implements ReadMemory {
     if (held !== undefined && held.length >= bytes) return held.subarray(0, bytes);
     if (held !== undefined) this.#device.unpin(held);
     const size = bytes < LEAST_PINNED ? bytes : Math.ceil(bytes / GRAIN) * GRAIN;
-    const made = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer, 0, size);
+    const made = new Uint8Array(Buffer.allocUnsafeSlow(size + SLACK).buffer, 0, size);
     buffers[at] = made;
     if (bytes >= LEAST_PINNED) this.#device.pin('take', made);
     return made.subarray(0, bytes);
