@@ -17,7 +17,6 @@ import type {
   InputPrecision,
   LayerSpec,
   LinearWeight,
-  ReadMemory,
   Tensor,
 } from '@megamoe/ops';
 import { setImmediate } from 'node:timers/promises';
@@ -131,8 +130,6 @@ export class WeightLoader {
   readonly warnings: string[] = [];
   /** Everything packed so far, for those who want to dispose of it. */
   readonly packed: { dispose(): void }[] = [];
-  private readonly memory: ReadMemory | undefined;
-  private readonly buffers: ReadBuffers;
 
   constructor(
     private readonly source: WeightSource,
@@ -144,16 +141,9 @@ export class WeightLoader {
     private readonly poolFor: ((source: ExpertsSource) => ExpertPool) | null = null,
     /** Told of every weight that has been packed. */
     private readonly onPacked: (bytes: number, module: string) => void = () => undefined,
-  ) {
-    // Experts of a pool are read when they are needed, long after a load.
-    this.memory = poolFor === null ? backend.createReadMemory?.() : undefined;
-    this.buffers = new ReadBuffers(this.memory);
-  }
-
-  /** All has been read: frees the memory that it was read into. */
-  finish(): void {
-    this.memory?.dispose();
-  }
+    /** Memory that is read into. */
+    private readonly buffers = new ReadBuffers(),
+  ) {}
 
   private keep<T extends LinearWeight | ExpertsWeight>(weight: T, module: string): T {
     this.packed.push(weight);
@@ -193,22 +183,16 @@ export class WeightLoader {
     };
   }
 
-  private pool(ape: Float32Array, norm: Float32Array): CompressorHandle {
-    const pool = this.backend.packCompressor(ape, norm);
-    this.packed.push({ dispose: () => pool.dispose?.() });
-    return pool;
-  }
-
   private compressor(prefix: string, ratio: number, dim: number): CompressorBlock {
     const width = ratio === 4 ? 2 * dim : dim;
-    return {
-      wkv: this.linear(`${prefix}.wkv`, width, this.config.hiddenSize),
-      wgate: this.linear(`${prefix}.wgate`, width, this.config.hiddenSize),
-      pool: this.pool(
-        this.source.vector(`${prefix}.ape`, ratio * width),
-        this.source.vector(`${prefix}.norm.weight`, dim),
-      ),
-    };
+    const wkv = this.linear(`${prefix}.wkv`, width, this.config.hiddenSize);
+    const wgate = this.linear(`${prefix}.wgate`, width, this.config.hiddenSize);
+    const pool = this.backend.packCompressor(
+      this.source.vector(`${prefix}.ape`, ratio * width),
+      this.source.vector(`${prefix}.norm.weight`, dim),
+    );
+    this.packed.push({ dispose: () => pool.dispose?.() });
+    return { wkv, wgate, pool };
   }
 
   private attention(prefix: string, spec: LayerSpec): AttentionWeights {
@@ -437,10 +421,14 @@ export async function loadWeights(
   const c = source.config;
   checkObject('loadWeights', 'source.config', c);
   let done = 0;
-  const loader = new WeightLoader(source, backend, o.staticInputScales, o.formats, o.poolFor, (bytes, module) => {
+  const onPacked = (bytes: number, module: string): void => {
     done += bytes;
     o.onProgress?.(done, o.totalBytes, module);
-  });
+  };
+  // Experts of a pool are read when they are needed, long after a load.
+  const memory = o.poolFor === null ? backend.createReadMemory?.() : undefined;
+  const buffers = new ReadBuffers(memory);
+  const loader = new WeightLoader(source, backend, o.staticInputScales, o.formats, o.poolFor, onPacked, buffers);
   const letOthersRun = async (): Promise<void> => {
     await setImmediate();
     o.signal?.throwIfAborted();
@@ -464,6 +452,6 @@ export async function loadWeights(
     dispose();
     throw error;
   } finally {
-    loader.finish();
+    memory?.dispose();
   }
 }
