@@ -212,8 +212,9 @@ function workspaceBytes(
     },
     createRouter: ({ numExperts, topk }) => ({ numExperts, topk }),
     createStaged(spec) {
-      const row = Math.max(...spec.inputs.map((p) => (p === 'nvfp4' ? (spec.k * 9) / 16 + 4 : 4 * spec.k)));
-      add(spec.slots * row);
+      const row = spec.inputs.map((p) => (p === 'nvfp4' ? (spec.k * 9) / 16 + 4 : 4 * spec.k));
+      bytes += spec.slots * Math.max(...row); // in one place on the host
+      given += givenOut(spec.slots * row.reduce((a, b) => a + b, 0)); // beside each other on a device
       return { ...NOTHING, spec, slots: 0, k: 0, inputs: 'f32' };
     },
   };
