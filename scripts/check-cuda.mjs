@@ -1,87 +1,49 @@
 /**
- * `node scripts/check-cuda.mjs [--pack DIR] [--sanitize] [--bench] [--architectures 90a,120a]`: builds the addon of packages/cuda and its C++
- * tests, and runs every test of the GPU backend. On a machine without a GPU, those that need one are not run, and it says which.
+ * `node scripts/check-cuda.mjs [--pack DIR] [--built] [--sanitize] [--bench] [--bench-only] [--architectures 90a,120a]`: builds the addon of
+ * packages/cuda and its C++ tests, and runs every test of the GPU backend. On a machine without a GPU, those that need one are not run, and it
+ * says which; those that can run on the CPU do, to see that they are right.
  *
  * --pack DIR   builds nothing and runs nothing: copies what is needed (built packages, addons, C++ sources, tests, models) into one folder,
  *              which needs no network, npm or other files. There: `node DIR/scripts/check-cuda.mjs`, with nvcc, CMake and Ninja on the PATH.
+ * --built      takes what has been built: packs it too, and there runs it without building it again
  * --sanitize   also runs C++ tests, every operation and short models under compute-sanitizer: memcheck, racecheck, initcheck
- * --bench      also prints times of the W4A4 product and of a layer's operations beside the limits of the GPU
+ * --bench      also prints times beside the limits of the GPU: of the W4A4 product and of a layer's operations, by programs of their own, and
+ *              all rows of `megamoe bench --backend cuda --peer torch`, which it appends to packages/cuda/build/history.csv. What follows
+ *              `--` goes to that command in place of `--peer torch`: node scripts/check-cuda.mjs --bench -- --shape v4-flash --layers 8
+ * --bench-only the command alone, with the addon that has been built: no tests
  * --architectures  compiles for these, and checks that the addon has code for each; else for 90a
  *
  * Logs of the build are in packages/cuda/build. Exit code 0: everything that ran passed.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { buildCuda, CUDA, headers, isaOf, missingTools, run } from './lib/cuda-build.mjs';
+import { buildCuda, CUDA, isaOf, missingTools, ROOT, run } from './lib/cuda-build.mjs';
+import { packCuda } from './lib/cuda-pack.mjs';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const BUILD = join(CUDA, 'build', 'check');
 /** A copy of the package whose addon has mistakes in it, for a test that they are found (scripts/cuda/planted.test.mjs). */
 const PLANTED = join(CUDA, 'build', 'planted');
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
   options: {
     pack: { type: 'string' },
+    built: { type: 'boolean', default: false },
     sanitize: { type: 'boolean' },
     bench: { type: 'boolean' },
+    'bench-only': { type: 'boolean' },
     architectures: { type: 'string' },
   },
+  allowPositionals: true,
 });
 
 const say = (text) => process.stdout.write(`${text}\n`);
 
-/** Packages that the tests use. */
-const PACKAGES = [
-  ...['core', 'native-kit', 'nvfp4-quant', 'moe-router', 'sampler', 'checkpoint', 'ops', 'gemm-native', 'attention'],
-  ...['layers', 'verify', 'model', 'reference', 'chat', 'cuda'],
-];
-const MODELS = ['tiny', 'micro-flash', 'micro-wide'];
-
-function pack(dir) {
-  rmSync(dir, { recursive: true, force: true });
-  const copy = (from, to = from) => {
-    if (!existsSync(join(ROOT, from))) return;
-    mkdirSync(dirname(join(dir, to)), { recursive: true });
-    cpSync(realpathSync(join(ROOT, from)), join(dir, to), {
-      recursive: true,
-      dereference: true,
-      filter: (path) => !/\.d\.ts$|[\\/]node_modules[\\/]?$/.test(path),
-    });
-  };
-  for (const name of PACKAGES) {
-    for (const part of ['dist', 'package.json', 'native', 'include', 'cmake', 'CMakeLists.txt'])
-      copy(`packages/${name}/${part}`);
-    const addon = `build/Release/${name}.node`;
-    if (name !== 'cuda') copy(`packages/${name}/${addon}`);
-    // Packages find each other by name.
-    const link = join(dir, 'node_modules', '@megamoe', name);
-    mkdirSync(link, { recursive: true });
-    const { exports, ...manifest } = JSON.parse(readFileSync(join(ROOT, 'packages', name, 'package.json'), 'utf8'));
-    const entry = `../../../packages/${name}/dist/index.js`;
-    writeFileSync(join(link, 'package.json'), JSON.stringify({ ...manifest, exports: { '.': './index.js' } }));
-    writeFileSync(join(link, 'index.js'), `export * from '${entry}';\n`);
-    void exports;
-  }
-  const folder = join(ROOT, 'packages', 'checkpoint', 'node_modules', '@huggingface', 'tokenizers');
-  cpSync(realpathSync(folder), join(dir, 'node_modules', '@huggingface', 'tokenizers'), {
-    recursive: true,
-    dereference: true,
-  });
-  copy('packages/model/test/goldens');
-  copy('scripts/cuda');
-  copy('scripts/check-cuda.mjs');
-  copy('scripts/lib/cuda-build.mjs');
-  for (const name of MODELS) copy(`models/${name}`);
-  const { api, node } = headers();
-  cpSync(realpathSync(api), join(dir, 'napi', 'node-addon-api'), {
-    recursive: true,
-    filter: (path) => !/[\\/](tools|doc)$/.test(path),
-  });
-  cpSync(realpathSync(node), join(dir, 'napi', 'node-api-headers'), { recursive: true });
-  say(`packed into ${dir}: run "node ${join(dir, 'scripts', 'check-cuda.mjs')}" on a machine with a GPU`);
-}
+/** Tests that take `--backend cpu`. */
+const ON_CPU_TOO = ['server.test.mjs', 'same-bits.test.mjs'];
+/** The test that hides the GPU where there is one: it runs everywhere. */
+const HIDDEN = 'no-gpu.test.mjs';
 
 /** Where the package looks for its addon. */
 const RELEASE = join('build', 'Release');
@@ -99,10 +61,23 @@ function build() {
   return buildCuda({ ...planted, architectures: architectures?.slice(0, 1), settings: { MEGAMOE_PLANT: 'ON' } });
 }
 
+/** Prints the rows of `megamoe bench` on this GPU. */
+function benchGpu() {
+  const main = join(ROOT, 'packages', 'cli', 'dist', 'main.js');
+  const more = positionals.length > 0 ? positionals : ['--peer', 'torch'];
+  process.chdir(ROOT); // where models/tiny is
+  const csv = join(CUDA, 'build', 'history.csv');
+  return run(process.execPath, [main, 'bench', '--backend', 'cuda', '--csv', csv, ...more]) === 0;
+}
+
 if (values.pack !== undefined) {
-  pack(resolve(values.pack));
+  const dir = resolve(values.pack);
+  packCuda(dir, values.built);
+  const command = `node ${join(dir, 'scripts', 'check-cuda.mjs')}${values.built ? ' --built' : ''}`;
+  say(`packed into ${dir}: run "${command}" on a machine with a GPU`);
   process.exit(0);
 }
+if (values['bench-only']) process.exit(benchGpu() ? 0 : 1);
 
 const started = Date.now();
 const failures = [];
@@ -122,8 +97,8 @@ function test(what, command, args, options) {
   return status;
 }
 
-const missing = missingTools();
-if (missing.length > 0 || !build()) {
+const missing = values.built ? [] : missingTools();
+if (missing.length > 0 || !(values.built || build())) {
   const why = missing.length > 0 ? `not on the PATH: ${missing.join(', ')}` : 'see above';
   say(`check-cuda: the addon did not build: ${why}`);
   process.exit(1);
@@ -157,22 +132,23 @@ if (values.sanitize && report.available) {
       check(`${name} under ${tool}`, test(`${name} under ${tool}`, 'compute-sanitizer', args, { seconds: 120 }) === 0);
     }
 }
-/** The test that hides the GPU where there is one: it runs everywhere. */
-const HIDDEN = 'no-gpu.test.mjs';
-const files = readdirSync(join(ROOT, 'scripts', 'cuda')).filter((name) => name.endsWith('.test.mjs'));
-for (const file of files) {
-  if (file !== HIDDEN && !report.available) {
-    notRun.push(file);
+const path = (name) => join(ROOT, 'scripts', 'cuda', name);
+for (const name of readdirSync(join(ROOT, 'scripts', 'cuda')).filter((file) => file.endsWith('.test.mjs'))) {
+  if (name !== HIDDEN && !report.available) {
+    notRun.push(name);
     continue;
   }
-  const env = file === HIDDEN ? { ...process.env, CUDA_VISIBLE_DEVICES: '' } : process.env;
-  const args = ['--test', '--test-reporter=spec', join(ROOT, 'scripts', 'cuda', file)];
-  check(file, test(file, process.execPath, args, { env }) === 0);
+  const env = name === HIDDEN ? { ...process.env, CUDA_VISIBLE_DEVICES: '' } : process.env;
+  check(name, test(name, process.execPath, ['--test', '--test-reporter=spec', path(name)], { env }) === 0);
+}
+for (const name of report.available ? [] : ON_CPU_TOO) {
+  check(`${name} on the CPU`, test(`${name} on the CPU`, process.execPath, [path(name), '--backend', 'cpu']) === 0);
 }
 for (const name of values.bench ? ['cuda_bench', 'cuda_layer_bench'] : []) {
   if (report.available) check(name, test(name, join(BUILD, 'tests', 'bench', name), []) === 0);
   else notRun.push(name);
 }
+if (values.bench && report.available) check('megamoe bench', benchGpu());
 if (notRun.length > 0) say(`check-cuda: not run, for want of a GPU: ${notRun.join(', ')}`);
 say(failures.length === 0 ? 'check-cuda: all that ran passed' : `check-cuda: failed: ${failures.join(', ')}`);
 say(`check-cuda: ${seconds(started)} in all`);

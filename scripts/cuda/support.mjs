@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const load = (name) => import(new URL(`../../packages/${name}/dist/index.js`, import.meta.url));
@@ -13,6 +14,9 @@ export const model = await load('model');
 export const verify = await load('verify');
 export const checkpoint = await load('checkpoint');
 export const cuda = await load('cuda');
+
+/** What is tested: the GPU, or by `--backend cpu`, where a test takes it, the CPU, to see that the test itself is right. */
+export const backendName = parseArgs({ options: { backend: { type: 'string', default: 'cuda' } } }).values.backend;
 
 export const TINY = join(ROOT, 'models', 'tiny');
 export const MICRO = ['micro-flash', 'micro-wide'].map((name) => join(ROOT, 'models', name));

@@ -6,7 +6,8 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** Root of the repository, or of the packed folder. */
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const CUDA = join(ROOT, 'packages', 'cuda');
 
 /** What a release has code for: A100 and its kin, Ada, Hopper, consumer Blackwell. */
