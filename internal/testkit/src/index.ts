@@ -1,5 +1,6 @@
 export { bundleWorker } from './bundle';
 export type { BundledWorker } from './bundle';
+export { keysInBf16 } from './bf16-keys';
 export { seeded } from './seeded';
 export type { Seeded } from './seeded';
 export { expectBytes, expectClose } from './compare';

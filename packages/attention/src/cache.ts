@@ -5,6 +5,7 @@ import type { CompressorMemory, HostTensor, LayerSpec, PageKind, PartPages } fro
 
 /** Pages of one part of one layer in a typed array: [pages*rows, width] f32. */
 export class HostPages implements PartPages {
+  readonly dtype = 'f32';
   #tensor: HostTensor<'f32'>;
 
   constructor(

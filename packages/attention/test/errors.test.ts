@@ -152,6 +152,7 @@ describe('handles', () => {
     ['window 0', [{ ratio: 0, window: 0, headDim: 1 }], '"layers[0].window" must be an integer in [1, 1073741824], got 0'],
     ['headDim 0', [{ ratio: 0, window: 1, headDim: 0 }], '"layers[0].headDim" must be an integer in [1, 65536], got 0'],
     ['two windows', [spec, { ...spec, window: 4 }], '"layers[1].window" must be that of the first layer = 3, got 4: all layers share'],
+    ['keys in BF16', [{ ...spec, kv: 'bf16' }], '"layers[0].kv" must be f32 on this backend, got bf16'],
     ['CSA without indexer', [{ ratio: 4, window: 1, headDim: 1 }], '"layers[0].indexHeadDim" must be an integer in [1, 65536], got NaN'],
     ['HCA with indexer', [{ ratio: 128, window: 1, headDim: 1, indexHeadDim: 2 }], '"layers[0].indexHeadDim" belongs to ratio 4 only, got 2 with ratio 128'],
   ])('createCache refuses %s', (_, layers, message) => {

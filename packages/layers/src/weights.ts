@@ -3,6 +3,7 @@ import {
   checkFunction,
   checkInteger,
   checkObject,
+  checkOneOf,
   CheckpointError,
   checkSignal,
   describe,
@@ -15,6 +16,7 @@ import type {
   ExpertsSource,
   ExpertsWeight,
   InputPrecision,
+  KvDtype,
   LayerSpec,
   LinearWeight,
   Tensor,
@@ -363,8 +365,8 @@ export class WeightLoader {
   }
 }
 
-/** Attention shape of one layer. */
-export function layerSpec(c: ModelConfig, index: number): LayerSpec {
+/** Attention shape of one layer, whose keys are held in float32 unless `kv` says otherwise. */
+export function layerSpec(c: ModelConfig, index: number, kv: KvDtype = 'f32'): LayerSpec {
   const fn = 'layerSpec';
   checkObject(fn, 'config', c);
   const { compressRatios, slidingWindow: window, headDim, indexHeadDim } = c;
@@ -373,9 +375,11 @@ export function layerSpec(c: ModelConfig, index: number): LayerSpec {
   checkInteger(fn, 'index', index, 0, compressRatios.length - 1);
   const ratio = compressRatios[index]!;
   for (const [name, n] of Object.entries({ ratio, slidingWindow: window, headDim })) checkInteger(fn, name, n, 0);
-  if (ratio !== 4) return { ratio, window, headDim };
+  checkOneOf(fn, 'kv', kv, ['f32', 'bf16'] as const);
+  const spec = { ratio, window, headDim, ...(kv === 'f32' ? {} : { kv }) };
+  if (ratio !== 4) return spec;
   checkInteger(fn, 'indexHeadDim', indexHeadDim, 0);
-  return { ratio, window, headDim, indexHeadDim };
+  return { ...spec, indexHeadDim };
 }
 
 /** Called after each weight of a load, with the bytes packed so far and in all. */

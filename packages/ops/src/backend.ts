@@ -1,7 +1,7 @@
 import type { LogitsScan } from '@megamoe/core';
 import type { CompressorHandle, RopeHandle, RopeSpec, RouterHandle, RouteSpec, Staged, StagedSpec } from './handles';
 import type { Dtype } from './kinds';
-import type { LayerSpec, PageKind } from './pages';
+import type { KvDtype, LayerSpec, PageKind } from './pages';
 import type { StepRows } from './step';
 import type { Tensor } from './tensor';
 import type { Operations } from './types';
@@ -24,7 +24,10 @@ export interface KvCache {
   /** Number of layers. */
   readonly layers: number;
   readonly bytes: number;
-  /** Memory of a layer, [pages*rows, width]; another tensor after `grow`. @throws UnsupportedError where a layer has no such part */
+  /**
+   * Memory of a layer, [pages*rows, width] f32, or bf16 where the layer holds keys so; another tensor after `grow`.
+   * @throws UnsupportedError where a layer has no such part
+   */
   part(layer: number, part: CachePart): Tensor;
   /** Makes room for `pages` pages of a kind; what they hold stays. Never inside a step. */
   grow(kind: PageKind, pages: number): void;
@@ -61,6 +64,9 @@ export type StagedRows =
       /** [slots, K]; for bf16 rounded or not yet: a backend may do that when it multiplies. */
       readonly rows: Float32Array;
     };
+
+/** See {@link Backend.w4a4Math}. */
+export type W4a4Math = 'exact' | 'fast';
 
 /** What stands for the arguments of operations of a backend. */
 export interface Tensors {
@@ -110,6 +116,11 @@ export interface Backend extends Operations<Tensors> {
   /** One line for people: instruction set, threads, and why. */
   readonly description: string;
   readonly threads: number;
+  /**
+   * How products of quantized rows are summed; left out: `exact`, rounded after every block of 16 and nowhere else. `fast`: in an order of its
+   * own and more coarsely, within a bound.
+   */
+  readonly w4a4Math?: W4a4Math;
 
   /** A tensor of zeros. */
   alloc(dtype: Dtype, shape: readonly number[]): Tensor;
@@ -146,6 +157,9 @@ export interface Backend extends Operations<Tensors> {
    */
   readStaged?(staged: Staged): StagedRows;
 
+  /** How its caches can hold keys; left out: in float32 alone. */
+  readonly kvDtypes?: readonly KvDtype[];
+  /** @throws UnsupportedError for layers that hold keys as it cannot */
   createCache(layers: readonly LayerSpec[]): KvCache;
   createStep(maxRows: number): Step;
   /**

@@ -13,7 +13,17 @@ export type {
   TensorKind,
 } from './kinds';
 export type { ArgOf, Carrier, FamilyOp, InputPrecision, OpArgs, Operations } from './types';
-export type { Backend, CachePart, DeviceMemory, KvCache, ReadMemory, StagedRows, Step, Tensors } from './backend';
+export type {
+  Backend,
+  CachePart,
+  DeviceMemory,
+  KvCache,
+  ReadMemory,
+  StagedRows,
+  Step,
+  Tensors,
+  W4a4Math,
+} from './backend';
 export type { HostArrays } from './host';
 export { arrayChecks } from './kind-checks';
 export type { KindChecks } from './kind-checks';
@@ -45,7 +55,7 @@ export {
   SequencePages,
   visibleEntries,
 } from './pages';
-export type { LayerSpec, PageCounts, PageKind, PageMemory, PageShape } from './pages';
+export type { KvDtype, LayerSpec, PageCounts, PageKind, PageMemory, PageShape } from './pages';
 export { PageChecks } from './page-checks';
 export type { PagedMemory } from './page-checks';
 export { PagedCache } from './paged-cache';

@@ -1,14 +1,15 @@
 import { checkInteger, checkOneOf, describe, KindError, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
 import type { CachePart, KvCache } from './backend';
-import { pageKindsOf, PAGES, takeLayerSpecs, type LayerSpec, type PageKind } from './pages';
-import type { Tensor } from './tensor';
+import { pageKindsOf, PAGES, takeLayerSpecs, type KvDtype, type LayerSpec, type PageKind } from './pages';
+import { bytesOf, type Tensor } from './tensor';
 
 const PARTS = ['window', 'entries', 'openKv', 'openGate', 'indexEntries', 'indexOpenKv', 'indexOpenGate'] as const;
 
-/** Pages of one part of one layer, [pages*rows, width] f32, wherever a backend keeps them. */
+/** Pages of one part of one layer, [pages*rows, width], wherever a backend keeps them. */
 export interface PartPages {
   readonly kind: PageKind;
   readonly width: number;
+  readonly dtype: KvDtype;
   readonly tensor: Tensor;
   /** Makes room for `pages` pages; nothing when there is. What they hold stays, and what is new is zero. */
   grow(pages: number): void;
@@ -40,25 +41,30 @@ export interface LayerMemory<P extends PartPages> {
   readonly indexer: CompressorMemory<P> | undefined;
 }
 
-type MakePart<P> = (kind: PageKind, width: number) => P;
+type MakePart<P> = (kind: PageKind, width: number, dtype: KvDtype) => P;
 
-function compressorMemory<P extends PartPages>(make: MakePart<P>, ratio: 4 | 128, dim: number): CompressorMemory<P> {
+function compressorMemory<P extends PartPages>(
+  make: MakePart<P>,
+  ratio: 4 | 128,
+  dim: number,
+  kv: KvDtype,
+): CompressorMemory<P> {
   const width = ratio === 4 ? 2 * dim : dim;
   return {
     ...{ dim, width },
-    entries: make(`entries${ratio}`, dim),
-    openKv: make(`open${ratio}`, width),
-    openGate: make(`open${ratio}`, width),
+    entries: make(`entries${ratio}`, dim, kv),
+    openKv: make(`open${ratio}`, width, 'f32'),
+    openGate: make(`open${ratio}`, width, 'f32'),
   };
 }
 
 function layerMemory<P extends PartPages>(make: MakePart<P>, spec: LayerSpec): LayerMemory<P> {
-  const { ratio, headDim, indexHeadDim } = spec;
+  const { ratio, headDim, indexHeadDim, kv = 'f32' } = spec;
   return {
     spec: Object.freeze({ ...spec }),
-    window: make('window', headDim),
-    compressor: ratio === 0 ? undefined : compressorMemory(make, ratio, headDim),
-    indexer: ratio === 4 ? compressorMemory(make, 4, indexHeadDim!) : undefined,
+    window: make('window', headDim, kv),
+    compressor: ratio === 0 ? undefined : compressorMemory(make, ratio, headDim, kv),
+    indexer: ratio === 4 ? compressorMemory(make, 4, indexHeadDim!, 'f32') : undefined,
   };
 }
 
@@ -88,14 +94,19 @@ export abstract class PagedCache<P extends PartPages> implements KvCache {
   #disposed = false;
 
   /**
-   * @param mostHeadDim what attention has kernels for
+   * @param limits what attention has kernels for: the widest head, and how keys may be held
    * @throws ValueError naming the layer and field that is out of range, or a window that is not that of the first layer; UnsupportedError
-   * for wider heads
+   * for wider heads, and for keys that are held otherwise
    */
-  constructor(given: readonly LayerSpec[], make: MakePart<P>, mostHeadDim = Infinity) {
+  constructor(
+    given: readonly LayerSpec[],
+    make: MakePart<P>,
+    limits: { readonly mostHeadDim?: number; readonly kvDtypes?: readonly KvDtype[] } = {},
+  ) {
+    const { mostHeadDim = Infinity, kvDtypes = ['f32'] } = limits;
     const fn = 'createCache';
     const layers = takeLayerSpecs(fn, 'layers', given);
-    layers.forEach(({ window, headDim }, i) => {
+    layers.forEach(({ window, headDim, kv = 'f32' }, i) => {
       if (window !== layers[0]!.window)
         throw new ValueError(
           `${fn}: "layers[${i}].window" must be that of the first layer = ${layers[0]!.window}, got ${window}: ` +
@@ -104,6 +115,10 @@ export abstract class PagedCache<P extends PartPages> implements KvCache {
       if (headDim > mostHeadDim)
         throw new UnsupportedError(
           `${fn}: "layers[${i}].headDim" must be at most ${mostHeadDim} on this backend, got ${headDim}`,
+        );
+      if (!kvDtypes.includes(kv))
+        throw new UnsupportedError(
+          `${fn}: "layers[${i}].kv" must be ${kvDtypes.join(' or ')} on this backend, got ${kv}`,
         );
     });
     this.memory = layers.map((layer) => layerMemory(make, layer));
@@ -160,7 +175,7 @@ export abstract class PagedCache<P extends PartPages> implements KvCache {
       try {
         part.grow(pages);
       } catch (error) {
-        const bytes = 4 * pages * PAGES[kind].rows * part.width;
+        const bytes = bytesOf(part.dtype) * pages * PAGES[kind].rows * part.width;
         throw this.outOfMemory(
           error,
           `${fn}: no memory for ${pages} pages of kind ${kind}: ${bytes} bytes for one layer`,

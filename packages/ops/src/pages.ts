@@ -10,6 +10,9 @@ import {
   ValueError,
 } from '@megamoe/core';
 
+/** How a cache holds keys, those of the window and compressed ones. What else it remembers is float32: see {@link LayerSpec.kv}. */
+export type KvDtype = 'f32' | 'bf16';
+
 /** What one layer remembers: its window, and for compressed layers how many tokens make an entry. */
 export interface LayerSpec {
   /** Tokens per compressed entry (docs/formats.md A1.3): 0 = sliding window only, 4 = CSA (overlapping windows, indexer), 128 = HCA. */
@@ -20,6 +23,12 @@ export interface LayerSpec {
   readonly headDim: number;
   /** Elements of an indexer key (`index_head_dim`); needed for ratio 4, refused elsewhere. */
   readonly indexHeadDim?: number;
+  /**
+   * How keys are held; left out: float32. `bf16`: rounded once when they are written, and widened when they are read. Projections of open
+   * windows stay in float32, which an entry is the mean of, and so do the indexer's keys: they decide which keys are seen, and no bound covers
+   * another choice.
+   */
+  readonly kv?: KvDtype;
 }
 
 /**
@@ -66,14 +75,15 @@ export function pageKindsOf(given: readonly LayerSpec[]): readonly PageKind[] {
 export function pageBytes(kind: PageKind, given: readonly LayerSpec[]): number {
   checkOneOf('pageBytes', 'kind', kind, PAGE_KINDS);
   const layers = takeLayerSpecs('pageBytes', 'layers', given);
-  const width = ({ ratio, headDim, indexHeadDim = 0 }: LayerSpec): number => {
-    if (kind === 'window') return headDim;
+  const rowBytes = ({ ratio, headDim, indexHeadDim = 0, kv = 'f32' }: LayerSpec): number => {
+    const keyBytes = (kv === 'bf16' ? 2 : 4) * headDim;
+    if (kind === 'window') return keyBytes;
     if (!kind.endsWith(String(ratio)) || ratio === 0) return 0;
-    const dims = headDim + indexHeadDim;
+    if (kind.startsWith('entries')) return keyBytes + 4 * indexHeadDim;
     // Values and gates; overlapping windows are projected twice as wide.
-    return kind.startsWith('open') ? 2 * (ratio === 4 ? 2 * dims : dims) : dims;
+    return 4 * 2 * (ratio === 4 ? 2 : 1) * (headDim + indexHeadDim);
   };
-  return 4 * PAGES[kind].rows * layers.reduce((sum, layer) => sum + width(layer), 0);
+  return PAGES[kind].rows * layers.reduce((sum, layer) => sum + rowBytes(layer), 0);
 }
 
 /** Bytes of the pages that a sequence of `tokens` tokens holds. */
@@ -93,8 +103,12 @@ export function sequenceBytes(tokens: number, given: readonly LayerSpec[]): numb
 export function takeLayerSpecs(fn: string, arg: string, layers: readonly LayerSpec[]): readonly LayerSpec[] {
   return takeList(fn, arg, layers, MOST_LAYERS, (layer, i) => {
     checkObject(fn, `${arg}[${i}]`, layer);
-    const { ratio, window, headDim, indexHeadDim } = layer as LayerSpec;
-    const own = { ratio, window, headDim, ...(indexHeadDim !== undefined && { indexHeadDim }) };
+    const { ratio, window, headDim, indexHeadDim, kv } = layer as LayerSpec;
+    const own = {
+      ...{ ratio, window, headDim },
+      ...(indexHeadDim !== undefined && { indexHeadDim }),
+      ...(kv !== undefined && { kv }),
+    };
     checkLayerSpec(fn, `${arg}[${i}]`, own);
     return own;
   });
@@ -106,6 +120,7 @@ export function checkLayerSpec(fn: string, at: string, layer: LayerSpec): void {
   checkOneOf(fn, `${at}.ratio`, layer.ratio, [0, 4, 128] as const);
   checkInteger(fn, `${at}.window`, layer.window, 1, 2 ** 30);
   checkInteger(fn, `${at}.headDim`, layer.headDim, 1, 2 ** 16);
+  if (layer.kv !== undefined) checkOneOf(fn, `${at}.kv`, layer.kv, ['f32', 'bf16'] as const);
   if (layer.ratio === 4) checkInteger(fn, `${at}.indexHeadDim`, layer.indexHeadDim ?? NaN, 1, 2 ** 16);
   else if (layer.indexHeadDim !== undefined) {
     throw new ValueError(

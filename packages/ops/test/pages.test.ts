@@ -307,6 +307,15 @@ describe('layers', () => {
       64 * 2 * 6,
       16 * 6,
     ]);
+    // Keys in BF16 take half; the indexer's and open windows are what they were.
+    const halved = layers.map((layer) => ({ ...layer, kv: 'bf16' as const }));
+    expect(PAGE_KINDS.map((kind) => pageBytes(kind, layers) - pageBytes(kind, halved))).toEqual([
+      2 * 64 * 3 * 6,
+      0,
+      2 * 64 * 6,
+      0,
+      2 * 16 * 6,
+    ]);
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 90 }), (tokens, chunk) => {
         const pages = new SequencePages(new PagePool(PAGE_KINDS, 8, new Rows()));
@@ -323,6 +332,7 @@ describe('layers', () => {
   });
 
   it('are checked', () => {
+    expect(() => checkLayerSpec('f', 'x', { ...layers[0]!, kv: 'f16' as 'bf16' })).toThrow('f: "x.kv" must be one of f32, bf16, got f16'); // prettier-ignore
     expect(() => checkLayerSpec('f', 'x', { ratio: 8 as 4, window: 1, headDim: 1 })).toThrow('f: "x.ratio" must be one of 0, 4, 128, got 8'); // prettier-ignore
     expect(() => checkLayerSpec('f', 'x', { ratio: 4, window: 1, headDim: 1 })).toThrow('f: "x.indexHeadDim" must be an integer in [1, 65536], got NaN'); // prettier-ignore
     expect(() => checkLayerSpec('f', 'x', { ratio: 0, window: 1, headDim: 1, indexHeadDim: 2 })).toThrow('f: "x.indexHeadDim" belongs to ratio 4 only, got 2 with ratio 0'); // prettier-ignore

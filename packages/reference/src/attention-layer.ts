@@ -1,4 +1,5 @@
 /** The attention block of one layer over a whole prompt: projections, compression, indexer, attention, output projection. */
+import { decodeBf16, encodeBf16 } from '@megamoe/core';
 import { attend } from './attention';
 import { compress } from './compress';
 import type { ReferenceConfig, WeightReader } from './config';
@@ -78,6 +79,12 @@ function positionsOf(s: number): number[] {
   return Array.from({ length: s }, (_, t) => t);
 }
 
+/** How keys are kept until they are attended to: as they are, or each rounded once to BF16. The indexer's are as they are. */
+export type KvPrecision = 'float' | 'bf16';
+
+const heldAs = (kv: KvPrecision, keys: Float64Array): Float64Array =>
+  kv === 'float' ? keys : keys.map((v) => decodeBf16(encodeBf16(v)));
+
 /** Attention of layer `layer` for a prompt of `s` tokens at positions 0..; `w` reads below `layers.N.attn.`. */
 export function attentionLayer(
   c: ReferenceConfig,
@@ -85,6 +92,7 @@ export function attentionLayer(
   layer: number,
   x: Float64Array,
   s: number,
+  precision: KvPrecision,
 ): AttentionLayerResult {
   const { hiddenSize: d, headDim, numAttentionHeads: heads, qLoraRank, oGroups, oLoraRank, rmsNormEps: eps } = c;
   const ratio = c.compressRatios[layer]!;
@@ -117,10 +125,11 @@ export function attentionLayer(
     w('kv_norm.weight', [headDim]),
     { m: s, d: headDim, eps },
   );
-  const kv = applyRope(keys, { positions, heads: 1, d: headDim, frequencies });
+  const kv = heldAs(precision, applyRope(keys, { positions, heads: 1, d: headDim, frequencies }));
 
   const entries = ratio === 0 ? 0 : Math.floor(s / ratio);
-  const compressed = ratio === 0 ? new Float64Array(0) : compressor(c, w, 'compressor', ratio, headDim, rows);
+  const pooled = ratio === 0 ? new Float64Array(0) : compressor(c, w, 'compressor', ratio, headDim, rows);
+  const compressed = heldAs(precision, pooled);
   const selected = ratio === 4 ? indexer(c, w, latent, ratio, rows) : null;
   const visible =
     ratio === 0

@@ -1,7 +1,7 @@
 /** The whole model, one prompt, one pass, float64. */
-import { checkInteger, checkObject } from '@megamoe/core';
+import { checkInteger, checkObject, checkOneOf } from '@megamoe/core';
 import { takeNumbers } from './arguments';
-import { attentionLayer, type AttentionLayerResult } from './attention-layer';
+import { attentionLayer, type AttentionLayerResult, type KvPrecision } from './attention-layer';
 import { checkedReader, takeConfig, takeTokens, under, type ReferenceConfig, type WeightReader } from './config';
 import { hcHead, hcPost, hcPre, type HyperMix, type HyperWeights } from './hyper-connections';
 import { gatherRows, linear } from './linear';
@@ -20,6 +20,8 @@ export interface TraceTensor {
 export interface ForwardOptions {
   /** What the routed experts' inputs go through (default `float`). `nvfp4` reads `layers.N.ffn.experts.E.{w1,w2}.input_scale`. */
   readonly activations?: Activations;
+  /** How keys are kept until they are attended to (default `float`): `bf16` rounds each of them once; the indexer's stay as they are. */
+  readonly kv?: KvPrecision;
   /** Keep the tensors of every layer (default false). */
   readonly trace?: boolean;
 }
@@ -52,7 +54,7 @@ function layerForward(
   layer: number,
   streams: Numbers,
   tokenIds: ArrayLike<number>,
-  activations: Activations,
+  { activations, kv }: Required<Pick<ForwardOptions, 'activations' | 'kv'>>,
 ): LayerResult {
   const { hiddenSize: d, hcMult: hc, hcEps, hcSinkhornIters: iters, rmsNormEps } = config;
   const s = tokenIds.length;
@@ -69,13 +71,15 @@ function layerForward(
 
   const before = hcPre(streams, hyper('attn'), shape);
   const attnWeights = under(weights, `${name}.attn.`);
-  const attention = attentionLayer(config, attnWeights, layer, normed(before.collapsed, 'attn'), s);
+  const attention = attentionLayer(config, attnWeights, layer, normed(before.collapsed, 'attn'), s, kv);
   const middle = hcPost(streams, attention.out, before, shape);
   const between = hcPre(middle, hyper('ffn'), shape);
   const ffnWeights = under(weights, `${name}.ffn.`);
   const ffn = moeLayer(fn, config, ffnWeights, layer, normed(between.collapsed, 'ffn'), tokenIds, activations);
   return { before, attention, ffn, streams: hcPost(middle, ffn.out, between, shape) };
 }
+
+const KV_PRECISIONS: readonly KvPrecision[] = ['float', 'bf16'];
 
 /** Widths of the inputs that may be quantized. */
 const widths = ({ hiddenSize, moeIntermediateSize }: ReferenceConfig): Record<string, number> => ({
@@ -84,8 +88,8 @@ const widths = ({ hiddenSize, moeIntermediateSize }: ReferenceConfig): Record<st
 });
 
 /**
- * One whole layer: `streams` [S, hc, D] at positions 0 to S-1 before it, [S, hc, D] after it. `weights` and `activations` as in
- * {@link referenceForward}.
+ * One whole layer: `streams` [S, hc, D] at positions 0 to S-1 before it, [S, hc, D] after it. `weights`, `activations` and `kv`
+ * as in {@link referenceForward}.
  */
 export function referenceLayer(
   config: ReferenceConfig,
@@ -93,18 +97,19 @@ export function referenceLayer(
   layer: number,
   streams: Numbers,
   tokenIds: ArrayLike<number>,
-  options: Pick<ForwardOptions, 'activations'> = {},
+  options: Pick<ForwardOptions, 'activations' | 'kv'> = {},
 ): Float64Array {
   const fn = 'referenceLayer';
   checkObject(fn, 'options', options);
-  const { activations = 'float' } = options;
+  const { activations = 'float', kv = 'float' } = options;
+  checkOneOf(fn, 'kv', kv, KV_PRECISIONS);
   const own = takeConfig(fn, config);
   checkActivations(fn, activations, widths(own));
   checkInteger(fn, 'layer', layer, 0, own.numHiddenLayers - 1);
   const tokens = takeTokens(fn, tokenIds, own.vocabSize);
   const size = tokens.length * own.hcMult * own.hiddenSize;
   const before = new Float64Array(takeNumbers(fn, 'streams', streams, ['S*hc*D', size]));
-  return layerForward(fn, own, checkedReader(fn, weights), layer, before, tokens, activations).streams;
+  return layerForward(fn, own, checkedReader(fn, weights), layer, before, tokens, { activations, kv }).streams;
 }
 
 /**
@@ -119,7 +124,8 @@ export function referenceForward(
 ): ForwardResult {
   const fn = 'referenceForward';
   checkObject(fn, 'options', options);
-  const { activations = 'float', trace: keep = false } = options;
+  const { activations = 'float', kv = 'float', trace: keep = false } = options;
+  checkOneOf(fn, 'kv', kv, KV_PRECISIONS);
   const config = takeConfig(fn, given);
   checkActivations(fn, activations, widths(config));
   const { vocabSize, hiddenSize: d, hcMult: hc, hcEps, rmsNormEps } = config;
@@ -147,7 +153,7 @@ export function referenceForward(
       attention,
       ffn,
       streams: after,
-    } = layerForward(fn, config, w, layer, streams, tokenIds, activations);
+    } = layerForward(fn, config, w, layer, streams, tokenIds, { activations, kv });
     streams = after;
     record(`${name}.attn_hc_collapsed`, [s, d], before.collapsed);
     record(`${name}.attn_hc_post`, [s, hc], before.post);

@@ -45,6 +45,7 @@ export { assembleSf128x4, sfBytes128x4, sfOffset128x4, swizzleSf128x4 } from './
 export { isGreedy, logSoftmax, processLogits } from './sampling';
 export type { SamplingHistory, SamplingKnobs } from './sampling';
 export type { ReferenceConfig, WeightReader } from './config';
+export type { KvPrecision } from './attention-layer';
 export { referenceForward, referenceLayer } from './forward';
 export type { ForwardOptions, ForwardResult, TraceTensor } from './forward';
 export { explainDump, explainSteps } from './mistakes/explain';

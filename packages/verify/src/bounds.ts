@@ -6,6 +6,8 @@
  * thousands to millions.
  */
 
+import type { KvDtype } from '@megamoe/ops';
+
 /** What an error is counted in. */
 export type Metric = 'roundings' | 'mismatches' | 'ulp' | 'nmse';
 
@@ -106,18 +108,45 @@ export const pooled = (candidates: number, d: number, gate: number): Bound =>
     `a softmax over ${candidates} gates up to ${gate.toPrecision(3)}, a weighted mean, a norm and a rotation in float32`,
   );
 
+/** {@link COPIED}, where keys are held in BF16. */
+export const COPIED_IN_BF16: Bound = {
+  metric: 'mismatches',
+  limit: 0,
+  reason: 'copies keys, each rounded once to BF16, nearest even: there is one answer',
+};
+
+/** {@link pooled}, where keys are held in BF16: error is counted from the nearest value that rounds to what is held. */
+export const pooledInBf16 = (candidates: number, d: number, gate: number): Bound => {
+  const { limit, reason } = pooled(candidates, d, gate);
+  return roundings(limit, `${reason}, then once to BF16: counted from the nearest value that rounds to what is held`);
+};
+
+/** W4A4 products of a backend with fast math; scale: over the blocks, the sum before the block and the magnitudes of its products. */
+export const summedByTensorCore = (blocks: number): Bound =>
+  roundings(
+    44,
+    `sums stay in the tensor core over ${blocks} blocks: each adds 16 exact products to the sum in one or two goes, aligned to the largest and cut below its 24th bit: at most 20 cuts of 2^-23, 40 roundings, of what it adds; then alpha and the row's scale`,
+  );
+
 /** A whole layer on the backend's own input streams. */
-export const wholeLayer = (quantized: boolean): Bound =>
-  quantized
+export const wholeLayer = (quantized: boolean, kv: KvDtype): Bound =>
+  kv === 'bf16' && !quantized
     ? {
         metric: 'nmse',
-        limit: 1e-3,
+        limit: 1e-7,
         reason:
-          'all operations of a layer at once; an activation next to a rounding boundary of NVFP4 may fall on its other side and move its token, so single tokens differ',
+          'all float32 operations of a layer at once, keys rounded to BF16 on both sides: of some thousands of values one falls on the other side of a boundary, 2^-8 of itself away',
       }
-    : {
-        metric: 'nmse',
-        limit: 1e-8,
-        reason:
-          'all float32 operations of a layer at once: about 1e-6 each; experts and keys that tie may change places',
-      };
+    : quantized
+      ? {
+          metric: 'nmse',
+          limit: 1e-3,
+          reason:
+            'all operations of a layer at once; an activation next to a rounding boundary of NVFP4 may fall on its other side and move its token, so single tokens differ',
+        }
+      : {
+          metric: 'nmse',
+          limit: 1e-8,
+          reason:
+            'all float32 operations of a layer at once: about 1e-6 each; experts and keys that tie may change places',
+        };

@@ -1,3 +1,4 @@
+import { decodeBf16Array } from '@megamoe/core';
 import { PAGES, type Backend, type CachePart, type LayerSpec, type PageKind } from '@megamoe/ops';
 import type { Planned } from './registry';
 
@@ -20,7 +21,7 @@ export interface CacheRows {
   readonly width: number;
 }
 
-/** Reads rows `[from, end)` of a part of a layer out of the pages of a sequence, one after the other. */
+/** Reads rows `[from, end)` of a part of a layer out of the pages of a sequence, one after the other; those in BF16 widened. */
 export function readCache(backend: Backend, { rows, cache }: Planned, o: CacheRows): Float32Array {
   const { layer, part, sequence, from, end, width } = o;
   const out = new Float32Array(Math.max(0, end - from) * width);
@@ -29,7 +30,12 @@ export function readCache(backend: Backend, { rows, cache }: Planned, o: CacheRo
   for (let w = from; w < end;) {
     const n = Math.min(end - w, page - (w % page)); // up to the end of the page
     const memory = cache.part(layer, part);
-    backend.download(memory, rows.memoryRow(kind, sequence, w) * width, n * width, out, (w - from) * width);
+    const at = rows.memoryRow(kind, sequence, w) * width;
+    if (memory.dtype === 'bf16') {
+      const bits = new Uint16Array(n * width);
+      backend.download(memory, at, bits.length, bits, 0);
+      decodeBf16Array(bits, out.subarray((w - from) * width, (w - from + n) * width));
+    } else backend.download(memory, at, n * width, out, (w - from) * width);
     w += n;
   }
   return out;

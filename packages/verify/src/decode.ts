@@ -1,5 +1,5 @@
 import { FP8_TILE, type MatrixTensor } from '@megamoe/checkpoint';
-import { decodeBf16, decodeBf16Array, E4M3_VALUES, encodeBf16Array } from '@megamoe/core';
+import { decodeBf16, decodeBf16Array, E4M3_VALUES, encodeBf16, encodeBf16Array } from '@megamoe/core';
 import type { Fp8Rows, WeightRows } from '@megamoe/ops';
 import { dequantizeMxfp4, dequantizeNvfp4 } from '@megamoe/reference';
 
@@ -63,4 +63,18 @@ export function matrixValues(t: MatrixTensor): Float64Array {
 /** Float32 values rounded to BF16, nearest even. */
 export function roundedToBf16(x: Float32Array): Float32Array {
   return decodeBf16Array(encodeBf16Array(x));
+}
+
+/**
+ * What BF16 values `held` may have been before they were rounded: of the values that round to each, the nearest to `want`. One that is no BF16
+ * value stays as it is: nothing rounds to it.
+ */
+export function nearestHeld(held: Float32Array, want: ArrayLike<number>): Float64Array {
+  return Float64Array.from(held, (x, i) => {
+    const bits = encodeBf16(x);
+    if (!Number.isFinite(x) || decodeBf16(bits) !== x) return x;
+    const least = decodeBf16(1) / 2;
+    const [a, b] = x === 0 ? [-least, least] : [bits - 1, bits + 1].map((other) => (x + decodeBf16(other)) / 2);
+    return Math.min(Math.max(want[i]!, Math.min(a!, b!)), Math.max(a!, b!));
+  });
 }

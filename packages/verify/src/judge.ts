@@ -102,6 +102,11 @@ export class Judge {
     return layerOf(this.place);
   }
 
+  /** Whether sums of quantized products stay in a tensor core: they have a bound instead of bits. */
+  get isFast(): boolean {
+    return this.backend.w4a4Math === 'fast';
+  }
+
   get #now(): { readonly names: Names; readonly place: Place } {
     if (this.#running === null) throw new Error('an operation ran before the weights were packed');
     return this.#running;

@@ -8,6 +8,7 @@ import {
   KindError,
   ShapeError,
   takeIds,
+  UnsupportedError,
   ValueError,
 } from '@megamoe/core';
 import {
@@ -20,7 +21,7 @@ import {
   type ModelWeights,
   type WeightSource,
 } from '@megamoe/layers';
-import { missingOperations, type Backend, type KvCache } from '@megamoe/ops';
+import { missingOperations, type Backend, type KvCache, type KvDtype } from '@megamoe/ops';
 import type { Activations as ExpertInputs } from '@megamoe/reference';
 import { CoverageNotes, type Coverage } from './coverage';
 import { mistakesOf, writeDump } from './dump-file';
@@ -49,6 +50,8 @@ export interface VerifyOptions {
   readonly floatInputs?: FloatInputs;
   /** `static`: the checkpoint's calibrated `input_scale` (default, where there is one). `dynamic`: each row's own amax. */
   readonly inputScales?: 'static' | 'dynamic';
+  /** How keys are held; default `f32`. */
+  readonly kv?: KvDtype;
   /** Most tokens of one step: a longer prompt goes through in several. Default 256. */
   readonly maxChunk?: number;
   /**
@@ -92,7 +95,14 @@ function checkSource(fn: string, source: WeightSource): void {
 function checked(o: VerifyOptions) {
   const fn = 'verifyBackend';
   checkObject(fn, 'options', o);
-  const { decode = 4, maxChunk = 256, activations = 'nvfp4', floatInputs = 'f32', inputScales = 'static' } = o;
+  const {
+    decode = 4,
+    maxChunk = 256,
+    activations = 'nvfp4',
+    floatInputs = 'f32',
+    inputScales = 'static',
+    kv = 'f32',
+  } = o;
   const { source, backend, tokenIds: ids, dumpDir, signal, onProgress, everyPrecision = true, keepGoing = false } = o;
   checkObject(fn, 'backend', backend);
   const missing = missingOperations(backend);
@@ -104,6 +114,12 @@ function checked(o: VerifyOptions) {
   checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
   checkOneOf(fn, 'floatInputs', floatInputs, ['f32', 'bf16']);
   checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
+  checkOneOf(fn, 'kv', kv, ['f32', 'bf16']);
+  const { kvDtypes = ['f32'], description } = backend;
+  if (!kvDtypes.includes(kv))
+    throw new UnsupportedError(
+      `${fn}: kv: '${kv}' needs the cuda backend; this is ${description}, which keeps keys in float32`,
+    );
   if (dumpDir !== undefined) checkString(fn, 'dumpDir', dumpDir);
   if (onProgress !== undefined) checkFunction(fn, 'onProgress', onProgress);
   if (signal !== undefined) checkSignal(fn, 'signal', signal);
@@ -117,7 +133,7 @@ function checked(o: VerifyOptions) {
   }
   return {
     ...{ source, backend, tokenIds, dumpDir, signal, onProgress, decode, maxChunk, activations },
-    ...{ floatInputs, inputScales, everyPrecision, keepGoing },
+    ...{ floatInputs, inputScales, kv, everyPrecision, keepGoing },
   };
 }
 
@@ -132,7 +148,7 @@ type Pause = (done: number, what: string) => Promise<void>;
  */
 export async function verifyBackend(o: VerifyOptions): Promise<VerifyResult> {
   const own = checked(o);
-  const { decode, maxChunk, activations, floatInputs, inputScales, everyPrecision, keepGoing } = own;
+  const { decode, maxChunk, activations, floatInputs, inputScales, kv, everyPrecision, keepGoing } = own;
   const { source, backend, signal, dumpDir, onProgress } = own;
   const { config } = source;
   const recorder = new Recorder(keepGoing);
@@ -160,7 +176,7 @@ export async function verifyBackend(o: VerifyOptions): Promise<VerifyResult> {
   });
   try {
     await runSteps(
-      { judge, judged, weights, tokenIds, decode, maxChunk, inputs: { activations, float: floatInputs } },
+      { judge, judged, weights, tokenIds, decode, maxChunk, kv, inputs: { activations, float: floatInputs } },
       pause,
     );
     // The oracle's layers have float32 inputs in dense modules; with others its answer would be another model's.
@@ -168,7 +184,7 @@ export async function verifyBackend(o: VerifyOptions): Promise<VerifyResult> {
     if (quantized) notes.gap('layers as a whole: dense modules have quantized inputs');
     else if (floatInputs === 'bf16') notes.gap('layers as a whole: inputs are rounded to BF16');
     else {
-      const layers = { recorder, tap, weights: sourceReader(source), config, tokenIds, activations: used };
+      const layers = { recorder, tap, weights: sourceReader(source), config, tokenIds, activations: used, kv };
       for (let layer = 0; layer < config.numHiddenLayers; layer++) {
         await pause(steps + layer, `layer ${layer} as a whole`);
         recorder.step = { kind: 'prefill', position: 0, tokens: tokenIds.length };
@@ -202,6 +218,7 @@ interface Steps {
   readonly tokenIds: number[];
   readonly decode: number;
   readonly maxChunk: number;
+  readonly kv: KvDtype;
   readonly inputs: { readonly activations: Activations; readonly float: FloatInputs };
 }
 
@@ -214,7 +231,7 @@ async function runSteps(s: Steps, pause: Pause): Promise<void> {
   try {
     judge.begin(new Names(weights, forward.ws), forward.place);
     cache = judged.createCache(
-      config.compressRatios.slice(0, config.numHiddenLayers).map((_, i) => layerSpec(config, i)),
+      config.compressRatios.slice(0, config.numHiddenLayers).map((_, i) => layerSpec(config, i, s.kv)),
     );
     const { vocabSize, maxPositionEmbeddings: maxTokens } = config;
     const run = new Run({ judge, forward, cache, vocabSize, maxChunk, maxTokens });

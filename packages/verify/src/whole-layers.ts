@@ -1,4 +1,5 @@
 import type { WeightSource } from '@megamoe/layers';
+import type { KvDtype } from '@megamoe/ops';
 import * as reference from '@megamoe/reference';
 import { wholeLayer } from './bounds';
 import { matrixValues } from './decode';
@@ -106,20 +107,25 @@ export interface LayerCheck {
   readonly config: reference.ReferenceConfig;
   readonly tokenIds: readonly number[];
   readonly activations: reference.Activations;
+  readonly kv: KvDtype;
 }
 
 /**
  * One layer as a whole, on the streams that the backend had before it: finds what no single operation can show, as a step left out, a wrong
  * weight, or a table of another layer.
  */
-export function checkLayer({ recorder, tap, weights, config, tokenIds, activations }: LayerCheck, layer: number): void {
+export function checkLayer(o: LayerCheck, layer: number): void {
+  const { recorder, tap, weights, config, tokenIds, activations, kv } = o;
   const streams = tap.of(layer);
   if (!streams) return;
   const { hcMult: hc, hiddenSize: d } = config;
   const tokens = streams.output.length / (hc * d);
   const input = streams.input.subarray(0, streams.output.length);
-  const want = reference.referenceLayer(config, weights, layer, input, tokenIds.slice(0, tokens), { activations });
-  const bound = wholeLayer(activations !== 'float');
+  const want = reference.referenceLayer(config, weights, layer, input, tokenIds.slice(0, tokens), {
+    activations,
+    kv: kv === 'bf16' ? 'bf16' : 'float',
+  });
+  const bound = wholeLayer(activations !== 'float', kv);
   recorder.take({ layer, op: 'layer', operation: null }, [
     { output: 'streams', got: streams.output, want, shape: [tokens, hc, d], bound },
   ]);

@@ -1,7 +1,8 @@
 import { firstLiveRow, REWIND_TOKENS, type CachePart, type LayerSpec, type OpArgs, type Tensors } from '@megamoe/ops';
 import * as reference from '@megamoe/reference';
-import { COPIED, ONE_ADDITION, pooled } from '../bounds';
+import { COPIED, COPIED_IN_BF16, ONE_ADDITION, pooled, pooledInBf16 } from '../bounds';
 import { ofSequence, pageKindOf, readCache, sequencesOf, type SequenceRows } from '../cache-rows';
+import { nearestHeld, roundedToBf16 } from '../decode';
 import type { CompressorHistory } from '../history';
 import type { Check, Judge } from '../judge';
 import { largest, lengthOf } from '../measure';
@@ -14,7 +15,8 @@ export const writeWindow: Check<'writeWindow'> = {
   judge({ args, before }, at, j) {
     const { layer, step, d } = args;
     const planned = j.registry.planned(step);
-    const { window, headDim } = planned.cache.specs[layer]!;
+    const { window, headDim, kv } = planned.cache.specs[layer]!;
+    const [held, bound] = kv === 'bf16' ? [roundedToBf16, COPIED_IN_BF16] : [(x: Float32Array) => x, COPIED];
     const outputs = sequencesOf(planned).map(({ sequence, row0, n, first: p0, end }): Judged => {
       const h = j.sequences[sequence]!.layer(layer, headDim);
       h.keys.append(before.kv, row0, n);
@@ -25,7 +27,7 @@ export const writeWindow: Check<'writeWindow'> = {
       );
       h.window = { from, keys: got };
       const output = `positions ${from}..${ofSequence(sequence)}`;
-      return { output, got, want: h.keys.flat(from), shape: [end - from, d], bound: COPIED };
+      return { output, got, want: held(h.keys.flat(from)), shape: [end - from, d], bound };
     });
     j.take(at, outputs);
   },
@@ -77,7 +79,12 @@ function openRows(
 }
 
 /** Entries: earlier ones as they were, closed ones as they should be. */
-function entries(j: Judge, { at, args, of, ratio, dim }: Compressor, s: SequenceRows, h: CompressorHistory): Judged[] {
+function entries(
+  j: Judge,
+  { at, args, of, spec, ratio, dim }: Compressor,
+  s: SequenceRows,
+  h: CompressorHistory,
+): Judged[] {
   const { layer, width, eps } = args;
   const planned = j.registry.planned(args.step);
   const count = Math.floor(s.end / ratio);
@@ -101,9 +108,14 @@ function entries(j: Judge, { at, args, of, ratio, dim }: Compressor, s: Sequence
   const history = { tokens: s.end, ratio, dim, overlapping, ape, norm, rmsNormEps: eps };
   const want = reference.compress(kv, gate, { ...history, frequencies });
   const scale = pooledScale(kv, gate, { ...history, entries: count, width });
-  const bound = pooled(ratio * (overlapping ? 2 : 1), dim, largest(gate) + largest(ape));
+  const isBf16 = of === 'layer' && spec.kv === 'bf16';
+  const bound = (isBf16 ? pooledInBf16 : pooled)(ratio * (overlapping ? 2 : 1), dim, largest(gate) + largest(ape));
   const shape = [count, dim];
-  return [known, { output: `entries${name}`, got, want, shape, bound, scale: (i) => scale[Math.floor(i / dim)]! }];
+  const near = isBf16 ? nearestHeld(got, want) : got;
+  return [
+    known,
+    { output: `entries${name}`, got: near, want, shape, bound, scale: (i) => scale[Math.floor(i / dim)]! },
+  ];
 }
 
 /** Projections kept, and windows closed into entries. */

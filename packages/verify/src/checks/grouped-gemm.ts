@@ -1,12 +1,13 @@
 import type { ExpertsWeight, InputPrecision, StagedRows } from '@megamoe/ops';
 import * as reference from '@megamoe/reference';
-import { BY_BLOCKS, product } from '../bounds';
+import { product } from '../bounds';
 import { groupedGemmDump } from '../dump';
-import { roundedToBf16 } from '../decode';
+import { decodeRows, nvfp4Part, roundedToBf16 } from '../decode';
 import type { Check, Judge, StagedNote } from '../judge';
 import { lengthOf } from '../measure';
 import type { Verdict } from '../recorder';
 import type { Judged } from '../types';
+import { byItsMath, SumSizes } from './w4a4';
 import { fewRows, forExperts, rowsOf, stageBeside } from './staging';
 
 /** What is multiplied. */
@@ -18,26 +19,32 @@ interface Product {
   readonly alpha: Float32Array | null;
 }
 
-/** Rows in NVFP4, by the kernels' rule and exact. */
-function quantizedProduct(j: Judge, { w, staged, ends, alpha }: Product): Pick<Judged, 'want' | 'exact'> {
+/** Rows in NVFP4, by the kernels' rule and exact, and the bound that the backend's math has. */
+function quantizedProduct(
+  j: Judge,
+  { w, staged, ends, alpha }: Product,
+): Pick<Judged, 'want' | 'exact' | 'bound' | 'scale'> {
   if (staged.inputs !== 'nvfp4') throw new Error(`rows are staged as ${staged.inputs}`);
   const { n, k, parts, numExperts } = w;
   const rows = rowsOf(ends);
   const alphas = alpha ?? new Float32Array(numExperts * parts).fill(1);
   const [want, exact] = [new Float32Array(rows * n), new Float64Array(rows * n)];
+  const sizes = j.isFast ? new SumSizes(rows * n) : undefined;
   forExperts(ends, (e, start, count) => {
     const b = j.registry.nvfp4Expert(w, e);
-    const part = reference.groupedGemmByBlocks({
-      ...{ n, k, parts, bCodes: b.codes, bSf: b.sf, expertOffsets: [count] },
-      aCodes: staged.codes.subarray((start * k) / 2, ((start + count) * k) / 2),
-      aSf: staged.sf.subarray((start * k) / 16, ((start + count) * k) / 16),
+    const a = nvfp4Part(staged, k, start, count);
+    const scales = {
       alpha: alphas.subarray(e * parts, (e + 1) * parts),
       rowScale: staged.rowScale?.subarray(start, start + count) ?? null,
+    };
+    const part = reference.groupedGemmByBlocks({
+      ...{ n, k, parts, aCodes: a.codes, aSf: a.sf, bCodes: b.codes, bSf: b.sf, expertOffsets: [count], ...scales },
     });
     want.set(part.rounded, start * n);
     exact.set(part.exact, start * n);
+    sizes?.add(decodeRows(a, k), decodeRows(b, k), { n, k, parts, ...scales }, (r, c) => (start + r) * n + c);
   });
-  return { want, exact };
+  return byItsMath(want, exact, k, sizes);
 }
 
 /** Rows in float32 or BF16, in float64, and the scale of the rounding of each element. */
@@ -66,7 +73,7 @@ function judged(j: Judge, output: string, all: Float32Array, p: Product): Judged
   const rows = rowsOf(p.ends);
   const got = all.subarray(0, rows * n);
   const shape = [rows, n];
-  if (p.staged.inputs === 'nvfp4') return { output, got, shape, bound: BY_BLOCKS, ...quantizedProduct(j, p) };
+  if (p.staged.inputs === 'nvfp4') return { output, got, shape, ...quantizedProduct(j, p) };
   return { output, got, shape, bound: product(k), ...floatProduct(j, p) };
 }
 

@@ -1,11 +1,12 @@
 import type { InputPrecision, LinearWeight } from '@megamoe/ops';
 import * as reference from '@megamoe/reference';
-import { BY_BLOCKS, product } from '../bounds';
-import { roundedToBf16 } from '../decode';
+import { product } from '../bounds';
+import { decodeRows, roundedToBf16 } from '../decode';
 import type { Check, Judge } from '../judge';
 import { lengthOf } from '../measure';
 import type { Judged } from '../types';
 import { PROBED_ROWS, rowScalesOf } from './precision';
+import { byItsMath, SumSizes } from './w4a4';
 
 /** Rows of a weight that are decoded at a time. */
 const CHUNK = 512;
@@ -36,29 +37,39 @@ function denseProduct(j: Judge, w: LinearWeight, x: Float32Array, m: number): Pi
   return { want, scale: (i) => scale[i]! };
 }
 
-/** The product of inputs in NVFP4, by the kernels' rule and exact. */
-function quantizedProduct(j: Judge, w: LinearWeight, x: Float32Array, m: number): Pick<Judged, 'want' | 'exact'> {
+/** The product of inputs in NVFP4, by the kernels' rule and exact, and the bound that the backend's math has. */
+function quantizedProduct(
+  j: Judge,
+  w: LinearWeight,
+  x: Float32Array,
+  m: number,
+): Pick<Judged, 'want' | 'exact' | 'bound' | 'scale'> {
   const { n, k, groups, inputGlobalDecodeScale: input } = w;
   const source = j.registry.linear(w);
   if (source.dtype !== 'nvfp4' || input === null) throw new Error(`${w.name} takes no inputs in NVFP4`);
   const [want, exact] = [new Float32Array(m * groups * n), new Float64Array(m * groups * n)];
+  const sizes = j.isFast ? new SumSizes(m * groups * n) : undefined;
   for (let g = 0; g < groups; g++) {
     const rows = groupOf(x, m, k, groups, g);
     const own = rowScalesOf(rows, m, k);
     const a = reference.quantizeNvfp4(rows, { m, k, globalDecodeScale: input === 'row' ? own : input });
     const b = j.registry.nvfp4Rows(w, g * n, n);
-    const part = reference.groupedGemmByBlocks({
-      ...{ n, k, parts: source.parts ?? 1, aCodes: a.codes, aSf: a.sf, bCodes: b.codes, bSf: b.sf },
-      expertOffsets: [m],
+    const parts = source.parts ?? 1;
+    const scales = {
       alpha: source.weightGlobalDecodeScale.map((s) => (input === 'row' ? s : s * Math.fround(input))),
       rowScale: input === 'row' ? own : null,
+    };
+    const part = reference.groupedGemmByBlocks({
+      ...{ n, k, parts, aCodes: a.codes, aSf: a.sf, bCodes: b.codes, bSf: b.sf, expertOffsets: [m], ...scales },
     });
+    const at = (r: number, c: number): number => (r * groups + g) * n + c;
+    sizes?.add(decodeRows(a, k), decodeRows(b, k), { n, k, parts, ...scales }, at);
     for (let r = 0; r < m; r++) {
       want.set(part.rounded.subarray(r * n, (r + 1) * n), (r * groups + g) * n);
       exact.set(part.exact.subarray(r * n, (r + 1) * n), (r * groups + g) * n);
     }
   }
-  return { want, exact };
+  return byItsMath(want, exact, k, sizes);
 }
 
 /** The inputs of one group, [m, k]. */
@@ -79,7 +90,7 @@ function judged(
 ): Judged {
   const m = got.length / (w.groups * w.n);
   const shape = [m, w.groups * w.n];
-  if (inputs === 'nvfp4') return { output, got, shape, bound: BY_BLOCKS, ...quantizedProduct(j, w, x, m) };
+  if (inputs === 'nvfp4') return { output, got, shape, ...quantizedProduct(j, w, x, m) };
   const rows = inputs === 'bf16' ? roundedToBf16(x) : x;
   return { output, got, shape, bound: product(w.k), ...denseProduct(j, w, rows, m) };
 }

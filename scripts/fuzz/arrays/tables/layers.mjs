@@ -122,7 +122,7 @@ export const calls = {
     anyObject: true,
   }),
   takeConfig: (r, m) => ({ args: [config()], f: (c) => m.takeConfig('f', 'config', c), says: [''] }),
-  layerSpec: (r) => ({ args: [config(), r.int(0, 1)] }),
+  layerSpec: (r) => ({ args: [config(), r.int(0, 1), r.pick(['f32', 'bf16'])] }),
   loadWeights: (r, m) => ({
     args: [source, backend, loading(r, m)],
     isAsync: true,

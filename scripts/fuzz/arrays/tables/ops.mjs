@@ -2,7 +2,7 @@
 import { expertsSource, linearSource } from '../weight-sources.mjs';
 
 const LAYERS = () => [
-  { ratio: 0, window: 8, headDim: 8 },
+  { ratio: 0, window: 8, headDim: 8, kv: 'f32' },
   { ratio: 4, window: 8, headDim: 8, indexHeadDim: 4 },
   { ratio: 128, window: 8, headDim: 8 },
 ];
@@ -61,7 +61,15 @@ const made =
 /** A class of caches whose pages are nowhere. */
 const cacheClass = (m) => {
   const nothing = () => undefined;
-  const page = (kind, width) => ({ kind, width, tensor: 0, grow: nothing, copy: nothing, dispose: nothing });
+  const page = (kind, width, dtype) => ({
+    kind,
+    width,
+    dtype,
+    tensor: 0,
+    grow: nothing,
+    copy: nothing,
+    dispose: nothing,
+  });
   return class Cache extends m.PagedCache {
     bytes = 0;
     constructor(layers) {

@@ -250,11 +250,12 @@ export const calls = {
     config(),
     weights,
     ids(r, r.int(0, 6), 0, V - 1),
-    { activations: r.pick(['float', 'nvfp4-dynamic']), trace: r.flag() },
+    { activations: r.pick(['float', 'nvfp4-dynamic']), kv: r.pick(['float', 'bf16']), trace: r.flag() },
   ]),
   referenceLayer: withLayers((r) => {
     const s = r.int(1, 5);
-    return [config(), weights, r.int(0, 1), numbers(r, s * CONFIG.hcMult * CONFIG.hiddenSize), ids(r, s, 0, V - 1), {}];
+    const streams = numbers(r, s * CONFIG.hcMult * CONFIG.hiddenSize);
+    return [config(), weights, r.int(0, 1), streams, ids(r, s, 0, V - 1), { kv: r.pick(['float', 'bf16']) }];
   }),
   explainDump: (r) => ({ args: [dump(r)], says: ['a dump'] }),
   explainSteps: (r) => ({ args: [dump(r)], observe: last }),

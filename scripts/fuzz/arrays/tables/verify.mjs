@@ -32,7 +32,14 @@ export const calls = {
     args: [
       {
         ...{ source: new TinySource(), backend, tokenIds: Array.from(r.ints(r.int(1, 3), 0, CONFIG.vocabSize - 1)) },
-        ...{ decode: r.int(0, 1), activations: 'float', floatInputs: 'f32', inputScales: 'dynamic', maxChunk: 4 },
+        ...{
+          decode: r.int(0, 1),
+          activations: 'float',
+          floatInputs: 'f32',
+          inputScales: 'dynamic',
+          kv: 'f32',
+          maxChunk: 4,
+        },
         ...{ everyPrecision: false, keepGoing: r.flag(), onProgress: () => 0 },
       },
     ],
