@@ -1,5 +1,5 @@
-import { PagedCache, PAGES } from '@megamoe/ops';
-import type { LayerSpec, PageKind, PartPages } from '@megamoe/ops';
+import { bytesOf, PagedCache, PAGES } from '@megamoe/ops';
+import type { KvDtype, LayerSpec, PageKind, PartPages } from '@megamoe/ops';
 import type { Device, Memory } from './device';
 import { DeviceError } from './errors';
 import { DeviceTensor } from './tensor';
@@ -7,7 +7,10 @@ import { DeviceTensor } from './tensor';
 /** Largest head that attention has kernels for (kMostHeadDim of native/kernels/attention.h). */
 const MOST_HEAD_DIM = 1024;
 
-/** Pages of one part of one layer in memory of the GPU: [pages*rows, width] f32. */
+/** How keys can be held; the addon takes the index of one (KvType of native/kernels/attention.h). */
+export const KV_DTYPES: readonly KvDtype[] = ['f32', 'bf16'];
+
+/** Pages of one part of one layer in memory of the GPU: [pages*rows, width]. */
 export class DevicePages implements PartPages {
   #memory: Memory;
   #pages = 0;
@@ -16,6 +19,7 @@ export class DevicePages implements PartPages {
     private readonly device: Device,
     readonly kind: PageKind,
     readonly width: number,
+    readonly dtype: KvDtype,
   ) {
     this.#memory = device.alloc('createCache', 0);
   }
@@ -30,12 +34,12 @@ export class DevicePages implements PartPages {
 
   /** Bytes of so many pages. */
   bytesOf(pages: number): number {
-    return 4 * pages * this.#pageElements;
+    return pages * this.#pageBytes;
   }
 
   get tensor(): DeviceTensor {
     const rows = this.#pages * PAGES[this.kind].rows;
-    return DeviceTensor.on(this.device, this.#memory, 'f32', [rows, this.width], 0);
+    return DeviceTensor.on(this.device, this.#memory, this.dtype, [rows, this.width], 0);
   }
 
   grow(pages: number): void {
@@ -49,9 +53,10 @@ export class DevicePages implements PartPages {
   }
 
   copy(from: number, to: number, rows: number): void {
-    const page = 4 * this.#pageElements;
+    const page = this.#pageBytes;
     if (from === to) return;
-    this.device.copy('cache.copyPage', this.address + to * page, this.address + from * page, 4 * rows * this.width);
+    const bytes = bytesOf(this.dtype) * rows * this.width;
+    this.device.copy('cache.copyPage', this.address + to * page, this.address + from * page, bytes);
   }
 
   dispose(): void {
@@ -59,12 +64,12 @@ export class DevicePages implements PartPages {
     this.#pages = 0;
   }
 
-  get #pageElements(): number {
-    return PAGES[this.kind].rows * this.width;
+  get #pageBytes(): number {
+    return bytesOf(this.dtype) * PAGES[this.kind].rows * this.width;
   }
 }
 
-/** What all sequences remember, on the GPU, in float32. */
+/** What all sequences remember, on the GPU. */
 export class DeviceCache extends PagedCache<DevicePages> {
   readonly #device: Device;
 
@@ -74,7 +79,10 @@ export class DeviceCache extends PagedCache<DevicePages> {
   }
 
   constructor(device: Device, given: readonly LayerSpec[]) {
-    super(given, (kind, width) => new DevicePages(device, kind, width), MOST_HEAD_DIM);
+    super(given, (kind, width, dtype) => new DevicePages(device, kind, width, dtype), {
+      mostHeadDim: MOST_HEAD_DIM,
+      kvDtypes: KV_DTYPES,
+    });
     this.#device = device;
   }
 

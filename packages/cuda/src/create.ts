@@ -2,6 +2,7 @@ import {
   checkInteger,
   checkKind,
   checkObject,
+  checkOneOf,
   describe,
   KindError,
   newArray,
@@ -9,8 +10,8 @@ import {
   type LogitsScan,
 } from '@megamoe/core';
 import { bytesOf, checkMatrices } from '@megamoe/ops';
-import type { Backend, Dtype, HostArray, RopeHandle, Tensor } from '@megamoe/ops';
-import { DeviceCache } from './cache';
+import type { Backend, Dtype, HostArray, RopeHandle, Tensor, W4a4Math } from '@megamoe/ops';
+import { DeviceCache, KV_DTYPES } from './cache';
 import { Device } from './device';
 import { DeviceCompressor, DeviceRope, DeviceRouter } from './handles';
 import { chooseGpu } from './machine';
@@ -26,6 +27,11 @@ import { weightBytes } from './weights';
 export interface CudaOptions {
   /** Index of the GPU, as `nvidia-smi` counts them. Default: the first that can be used. */
   readonly device?: number | undefined;
+  /**
+   * How products of quantized rows are summed: `exact` (default), with the bits of the CPU; `fast`, inside the tensor core, within a bound (README,
+   * "Numeric rules").
+   */
+  readonly gpuMath?: W4a4Math | undefined;
   /** Passes over logits for the sampler, which runs on the host; default none. */
   readonly logitsScan?: LogitsScan | null | undefined;
 }
@@ -66,8 +72,9 @@ const DTYPES: Readonly<Record<string, Dtype>> = {
 export function createCudaBackend(options: CudaOptions = {}): CudaBackend {
   const fn = 'createCudaBackend';
   checkObject(fn, 'options', options);
-  const { device: index, logitsScan = null } = options;
+  const { device: index, logitsScan = null, gpuMath = 'exact' } = options;
   if (index !== undefined) checkInteger(fn, 'device', index, 0, 2 ** 20);
+  checkOneOf(fn, 'gpuMath', gpuMath, ['exact', 'fast'] as const);
   const { addon, gpu } = chooseGpu(fn, index);
   const device = new Device(addon, gpu.index);
   const known = <T>(of: string, arg: string, by: string, state: (v: unknown) => string, v: unknown): T => {
@@ -77,11 +84,12 @@ export function createCudaBackend(options: CudaOptions = {}): CudaBackend {
     throw new KindError(`${of}: "${arg}" must be what ${by} of the cuda backend made, got ${describe(v)}`);
   };
   return {
-    ...createOperations(addon, device),
+    ...createOperations(addon, device, gpuMath),
     name: 'cuda',
     device: gpu.index,
-    description: `cuda (GPU ${gpu.index}, ${gpu.name}, ${(gpu.totalBytes / 2 ** 30).toFixed(0)} GiB)`,
+    description: `cuda (GPU ${gpu.index}, ${gpu.name}, ${(gpu.totalBytes / 2 ** 30).toFixed(0)} GiB${gpuMath === 'fast' ? ', fast math' : ''})`,
     threads: 1,
+    w4a4Math: gpuMath,
     logitsScan,
     get memory() {
       return device.memory;
@@ -144,6 +152,7 @@ export function createCudaBackend(options: CudaOptions = {}): CudaBackend {
         device,
       );
     },
+    kvDtypes: KV_DTYPES,
     createCache: (layers) => new DeviceCache(device, layers),
     createStep: (maxRows) => new DeviceStep(device, maxRows),
     planStep(step, rows, cache, rope: RopeHandle) {

@@ -1,7 +1,7 @@
 import { checkMultiple, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
-import { visibleEntries, type Operations, type OpArgs, type Tensor, type Tensors } from '@megamoe/ops';
+import { visibleEntries, type Operations, type OpArgs, type Tensor, type Tensors, type W4a4Math } from '@megamoe/ops';
 import type { CudaAddon } from './addon';
-import type { DeviceCache } from './cache';
+import { KV_DTYPES, type DeviceCache, type DevicePages } from './cache';
 import { makeDeviceChecks } from './checks';
 import type { Device } from './device';
 import type { DeviceCompressor, DeviceRope, DeviceRouter } from './handles';
@@ -33,6 +33,10 @@ function checkWidth(fn: string, arg: string, got: number, layer: number, formula
 function checkLength(fn: string, arg: string, { length }: Tensor, formula: string, want: number): void {
   if (length !== want) throw new ShapeError(`${fn}: "${arg}" must have length ${formula} = ${want}, got ${length}`);
 }
+
+/** Address of keys and how they are held: as the addon takes them; zeros where there are none. */
+const keysOf = (pages: DevicePages | undefined): readonly [number, number] =>
+  pages === undefined ? [0, 0] : [pages.address, KV_DTYPES.indexOf(pages.dtype)];
 
 const called = (name: string): string => (name === '' ? '' : ` (${name})`);
 
@@ -66,8 +70,9 @@ function checkProduct(
   throw new ValueError(`${fn}: "alpha" must be a tensor for nvfp4 weights, got null`);
 }
 
-/** The operations of the list on tensors of one GPU: they check, launch and return. */
-export function createOperations(addon: CudaAddon, device: Device): Operations<Tensors> {
+/** The operations of the list on tensors of one GPU: they check, launch and return. `math` is that of products of quantized rows. */
+export function createOperations(addon: CudaAddon, device: Device, math: W4a4Math): Operations<Tensors> {
+  const isFast = Number(math === 'fast');
   const check = makeDeviceChecks(device) as unknown as Readonly<Record<string, (a: object) => void>>;
   const at = (x: Tensor | null): number => (x === null ? 0 : DeviceTensor.addressOf('cuda', 'tensor', x, device));
   /** Arguments after the checks that follow from the list. */
@@ -103,7 +108,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       if (rows === 0) return;
       if (inputs === 'nvfp4') {
         const scale = w.inputGlobalDecodeScale === 'row' ? 0 : w.inputGlobalDecodeScale!;
-        device.run('linear', addon.linearW4A4, ...w.native, at(x), rows, w.alphaW4a4, w.parts, scale, at(out));
+        device.run('linear', addon.linearW4A4, ...w.native, at(x), rows, w.alphaW4a4, w.parts, scale, isFast, at(out));
       } else {
         const rounded = Number(inputs === 'bf16');
         device.run('linear', addon.linear, ...w.native, at(x), rows, rounded, w.alpha, w.parts, at(out));
@@ -197,7 +202,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
       const common = [...w.native, w.parts, slots, at(expertOffsets), at(alpha)];
       if (staged.inputs === 'nvfp4') {
         const scale = staged.ownScales ? rowScale : 0;
-        device.run('groupedGemm', addon.groupedW4A4, ...common, codes, sf, scale, at(out));
+        device.run('groupedGemm', addon.groupedW4A4, ...common, codes, sf, scale, isFast, at(out));
       } else {
         device.run('groupedGemm', addon.groupedFloat, ...common, floats, Number(staged.inputs === 'bf16'), at(out));
       }
@@ -233,7 +238,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
           ...step.pages('window'),
           d,
           at(kv),
-          window.address,
+          ...keysOf(window),
         );
     },
     compress(a) {
@@ -261,7 +266,7 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
         step.rope.address,
         step.rope.ropeDim,
       ];
-      const memory = [openKv.address, openGate.address, entries.address];
+      const memory = [openKv.address, openGate.address, ...keysOf(entries)];
       device.run(fn, addon.compress, ...step.native, ratio, ...pages, ...inputs, ...memory);
     },
     indexSelect(a) {
@@ -288,9 +293,9 @@ export function createOperations(addon: CudaAddon, device: Device): Operations<T
           `${fn}: "selected" must be null for layer ${layer}: its compress ratio is 0, there are no entries`,
         );
       if (!any) return;
-      const near = [cache.window, ...step.pages('window'), window.address];
+      const near = [cache.window, ...step.pages('window'), ...keysOf(window)];
       const pages = spec.ratio === 0 ? [0, 0, 1] : step.pages(`entries${spec.ratio}`);
-      const far = [spec.ratio, ...pages, compressor?.entries.address ?? 0, at(selected), topk];
+      const far = [spec.ratio, ...pages, keysOf(compressor?.entries)[0], at(selected), topk];
       const queries = [at(q), heads, d, at(sinks), Math.fround(softmaxScale), at(out)];
       device.run(fn, addon.attend, ...step.native, ...near, ...far, ...queries);
     },

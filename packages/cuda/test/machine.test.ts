@@ -45,6 +45,12 @@ it('this machine: a report that says why, and an error with the same words', () 
   expect(cudaAddonInfo().name).toBe('cuda');
 });
 
+it('options are checked before the machine is looked at', () => {
+  expect(() => createCudaBackend({ gpuMath: 'quick' as 'fast' })).toThrow(
+    'createCudaBackend: "gpuMath" must be one of exact, fast, got quick',
+  );
+});
+
 describe('made-up machines', () => {
   it.each([
     [{ driverVersion: 0, error: 'cudaErrorInsufficientDriver' }, /no NVIDIA driver is installed/],

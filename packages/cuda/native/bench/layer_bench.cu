@@ -234,7 +234,7 @@ void Bench::step(const char* what, std::int64_t sequences, std::int64_t each, st
   turn("rope of kv", kv, 1, kHeadDim, 1.f);
   float* window = floats(sequences * tokens * kHeadDim);
   add("write window", rows * kHeadDim * 8., 0,
-      [=](const Launch& l) { writeWindow(l, stepRows, tokenPages, kHeadDim, kv, window); });
+      [=](const Launch& l) { writeWindow(l, stepRows, tokenPages, kHeadDim, kv, window, KvType::f32); });
   const float* invFreq = floats(kRopeDim / 2);
   const auto compressor = [&](const char* kvName, const char* gateName, const char* name, std::int64_t dim) {
     float *ckv = floats(rows * 2 * dim), *gate = floats(rows * 2 * dim);
@@ -245,9 +245,10 @@ void Bench::step(const char* what, std::int64_t sequences, std::int64_t each, st
     c.width = 2 * dim, c.dim = dim, c.kv = ckv, c.gate = gate;
     c.ape = floats(kRatio * 2 * dim), c.norm = floats(dim), c.eps = 1e-6, c.invFreq = invFreq, c.ropeDim = kRopeDim;
     c.openKv = floats(sequences * tokens * 2 * dim), c.openGate = floats(sequences * tokens * 2 * dim);
-    c.entries = floats(sequences * (tokens / kRatio) * dim);
+    float* entries = floats(sequences * (tokens / kRatio) * dim);
+    c.entries = entries;
     add(name, rows * dim * 2 * 4. * 4, 0, [=](const Launch& l) { compress(l, c); });
-    return c.entries;
+    return entries;
   };
   float* entries = compressor("compressor kv", "compressor gate", "compress", kHeadDim);
   float* indexEntries = compressor("indexer compressor kv", "indexer compressor gate", "indexer compress", kIndexDim);
@@ -308,7 +309,7 @@ void Bench::step(const char* what, std::int64_t sequences, std::int64_t each, st
     p.w = w, p.codes = codes, p.sf = sf, p.alpha = alpha, p.parts = parts, p.groups = 1, p.m = slots, p.out = out;
     const W4A4Choice choice = chooseW4A4(true, slots, kExperts);
     add(name, active * w.n * w.k * 9 / 16 + slots * (w.k * 9. / 16 + w.n * 4.), 2. * slots * w.n * w.k,
-        [=](const Launch& l) { w4a4Tiles(l, p, choice, ends, slots); });
+        [=](const Launch& l) { w4a4Tiles(l, p, choice, W4A4Math::exact, ends, slots); });
   };
   grouped("gate and up of experts, W4A4", w13_, 2, gateUp);
   StageRows mid = {};

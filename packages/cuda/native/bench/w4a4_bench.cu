@@ -10,6 +10,7 @@
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "../device/device.h"
@@ -156,8 +157,13 @@ int main(int argc, char** argv) {
     p.w = {Format::packed, kExperts, kN, kK, packed, nullptr};
     p.codes = codes, p.sf = sf, p.alpha = deviceAlpha, p.parts = 1, p.groups = 1, p.m = slots, p.out = out;
     const auto chosen = chooseW4A4(true, slots, kExperts);
+    std::vector<std::pair<W4A4Choice, W4A4Math>> tried = {{chosen, W4A4Math::fast}};
     for (const W4A4Choice c : {W4A4Choice{W4A4Kernel::rows8, 8}, W4A4Choice{W4A4Kernel::rows32, 32},
-                               W4A4Choice{W4A4Kernel::rows64, 64}, W4A4Choice{W4A4Kernel::rows128, 128}}) {
+                               W4A4Choice{W4A4Kernel::rows64, 64}, W4A4Choice{W4A4Kernel::rows128, 128}})
+      tried.emplace_back(c, W4A4Math::exact);
+    for (const auto& [choice, sums] : tried) {
+      const W4A4Choice c = choice;
+      const W4A4Math math = sums;
       const bool isChosen = c.kernel == chosen.kernel;
       const std::int64_t each = slots / kExperts;
       if (!isChosen && (c.rows > 4 * each || c.rows * 4 < each)) continue;
@@ -169,14 +175,15 @@ int main(int argc, char** argv) {
         d.upload(ends, step.ends.data(), kExperts * 4);
         floors.push_back(std::max(step.active * kN * kK / 16. * 9 / rate, 2. * slots * kN * kK / kPeak) * 1e3);
       };
-      const float all = timeOf(l.stream, tokens > 2000 ? 5 : 9, prepare, [&](int) { w4a4Tiles(l, p, c, ends, slots); });
+      const float all =
+          timeOf(l.stream, tokens > 2000 ? 5 : 9, prepare, [&](int) { w4a4Tiles(l, p, c, math, ends, slots); });
       d.launched("w4a4");
       std::sort(floors.begin(), floors.end());
       const double floorMs = floors[floors.size() / 2];
       const int bad = wrong(d, r, packed, step, codes, sf, out);
-      std::printf("tokens %6lld rows %3d%s: %.4f ms, floor %.4f, %.2f of it, %.0f TFLOP/s, %d of 400 differ\n",
-                  static_cast<long long>(tokens), c.rows, isChosen ? " *" : "  ", all, floorMs, all / floorMs,
-                  2. * slots * kN * kK / (all * 1e9), bad);
+      std::printf("tokens %6lld rows %3d%s%s: %.4f ms, floor %.4f, %.2f of it, %.0f TFLOP/s, %d of 400 differ\n",
+                  static_cast<long long>(tokens), c.rows, isChosen ? " *" : "  ", math == W4A4Math::fast ? " fast" : "",
+                  all, floorMs, all / floorMs, 2. * slots * kN * kK / (all * 1e9), bad);
     }
     d.release(codes), d.release(sf), d.release(out), d.release(ends);
   }

@@ -49,21 +49,24 @@ void ropeOp(const Napi::CallbackInfo& info) {
   c.done();
 }
 
-// step, window pages, d, kv, memory
+KvType kvTypeArgument(OpCall& c) { return static_cast<KvType>(c.integer()); }
+
+// step, window pages, d, kv, memory, its type
 void writeWindowOp(const Napi::CallbackInfo& info) {
-  OpCall c(info, "writeWindow", 9);
+  OpCall c(info, "writeWindow", 10);
   const StepRows step = stepArgument(c);
   const Pages window = pagesArgument(c);
   const std::int64_t d = c.integer();
   const auto* kv = c.pointer<const float>();
-  writeWindow(c.launch, step, window, d, kv, c.pointer<float>());
+  auto* memory = c.pointer<void>();
+  writeWindow(c.launch, step, window, d, kv, memory, kvTypeArgument(c));
   c.done();
 }
 
 // step, ratio, open pages, entry pages, width, dim, kv, gate, ape, norm, eps, invFreq, ropeDim, openKv, openGate,
-// entries
+// entries, their type
 void compressOp(const Napi::CallbackInfo& info) {
-  OpCall c(info, "compress", 22);
+  OpCall c(info, "compress", 23);
   CompressParams p = {};
   p.step = stepArgument(c);
   p.ratio = static_cast<std::int32_t>(c.integer());
@@ -73,7 +76,8 @@ void compressOp(const Napi::CallbackInfo& info) {
   p.ape = c.pointer<const float>(), p.norm = c.pointer<const float>();
   p.eps = c.number();
   p.invFreq = c.pointer<const float>(), p.ropeDim = c.integer();
-  p.openKv = c.pointer<float>(), p.openGate = c.pointer<float>(), p.entries = c.pointer<float>();
+  p.openKv = c.pointer<float>(), p.openGate = c.pointer<float>();
+  p.entries = c.pointer<void>(), p.entryType = kvTypeArgument(c);
   compress(c.launch, p);
   c.done();
 }
@@ -97,18 +101,18 @@ void indexSelectOp(const Napi::CallbackInfo& info) {
   c.done();
 }
 
-// step, window, window pages, window memory, ratio, entry pages, entries, selected, topk, q, heads, d, sinks,
-// softmaxScale, out
+// step, window, window pages, window memory, type of keys, ratio, entry pages, entries, selected, topk, q, heads, d,
+// sinks, softmaxScale, out
 void attendOp(const Napi::CallbackInfo& info) {
-  OpCall c(info, "attend", 21);
+  OpCall c(info, "attend", 22);
   AttendParams p = {};
   p.step = stepArgument(c);
   p.window = static_cast<std::int32_t>(c.integer());
   p.windowPages = pagesArgument(c);
-  p.windowMemory = c.pointer<const float>();
+  p.windowMemory = c.pointer<const void>(), p.type = kvTypeArgument(c);
   p.ratio = static_cast<std::int32_t>(c.integer());
   p.entryPages = pagesArgument(c);
-  p.entries = c.pointer<const float>();
+  p.entries = c.pointer<const void>();
   p.selected = c.pointer<const std::int32_t>();
   p.topk = c.integer();
   p.q = c.pointer<const float>();

@@ -97,9 +97,9 @@ std::size_t productBytes(const W4A4Choice& choice, std::int64_t most) {
   return choice.kernel == W4A4Kernel::plain ? Arena::bytesOf<Job>(most) : 0;
 }
 
-void product(OpCall& c, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends, std::int64_t slots,
-             Arena& arena) {
-  if (choice.kernel != W4A4Kernel::plain) return w4a4Tiles(c.launch, p, choice, ends, slots);
+void product(OpCall& c, const W4A4Params& p, const W4A4Choice& choice, W4A4Math math, const std::int32_t* ends,
+             std::int64_t slots, Arena& arena) {
+  if (choice.kernel != W4A4Kernel::plain) return w4a4Tiles(c.launch, p, choice, math, ends, slots);
   const std::int64_t experts = p.w.matrices, most = mostJobs(slots, experts, choice.rows);
   Job* jobs = arena.take<Job>(most);
   planJobs(c.launch, ends, experts, slots, choice.rows, p.alpha, p.parts, jobs, most);
@@ -134,9 +134,11 @@ void groupedFloatOp(const Napi::CallbackInfo& info) {
   c.done();
 }
 
-// After the weight: parts, slots, ends, alpha, codes, sf, rowScale, out.
+W4A4Math mathArgument(OpCall& c) { return c.flag() ? W4A4Math::fast : W4A4Math::exact; }
+
+// After the weight: parts, slots, ends, alpha, codes, sf, rowScale, fast, out.
 void groupedW4A4Op(const Napi::CallbackInfo& info) {
-  OpCall c(info, "groupedGemm", kWeightArguments + 8);
+  OpCall c(info, "groupedGemm", kWeightArguments + 9);
   W4A4Params p = {};
   p.w = weightArgument(c);
   p.parts = c.integer();
@@ -146,18 +148,19 @@ void groupedW4A4Op(const Napi::CallbackInfo& info) {
   p.codes = c.pointer<const std::uint8_t>(), p.sf = c.pointer<const std::uint8_t>();
   p.rowScale = c.pointer<const float>();
   p.groups = 1, p.m = slots;
+  const W4A4Math math = mathArgument(c);
   p.out = c.pointer<float>();
   const W4A4Choice choice = chooseW4A4(p.w.format == Format::packed, slots, p.w.matrices);
   const std::int64_t most = mostJobs(slots, p.w.matrices, choice.rows);
   Arena arena(c.device.scratch(productBytes(choice, most)));
-  product(c, p, choice, ends, slots, arena);
+  product(c, p, choice, math, ends, slots, arena);
   c.done();
 }
 
 // A dense linear with quantized inputs: its groups are experts of `rows` rows. After the weight: x, rows, alpha, parts,
-// scale of the inputs (0: each row's own), out.
+// scale of the inputs (0: each row's own), fast, out.
 void linearW4A4Op(const Napi::CallbackInfo& info) {
-  OpCall c(info, "linear", kWeightArguments + 6);
+  OpCall c(info, "linear", kWeightArguments + 7);
   W4A4Params p = {};
   p.w = weightArgument(c);
   const auto* x = c.pointer<const float>();
@@ -165,6 +168,7 @@ void linearW4A4Op(const Napi::CallbackInfo& info) {
   p.alpha = c.pointer<const float>();
   p.parts = c.integer();
   const float scale = c.real();
+  const W4A4Math math = mathArgument(c);
   p.groups = groups, p.m = rows;
   p.out = c.pointer<float>();
   const W4A4Choice choice = chooseW4A4(p.w.format == Format::packed, slots, groups);
@@ -186,7 +190,7 @@ void linearW4A4Op(const Napi::CallbackInfo& info) {
   const bool hasOwn = scale == 0.f;
   stageNvfp4(c.launch, s, hasOwn ? nullptr : scales, codes, sf, rowScale);
   p.codes = codes, p.sf = sf, p.rowScale = hasOwn ? rowScale : nullptr;
-  product(c, p, choice, ends, slots, arena);
+  product(c, p, choice, math, ends, slots, arena);
   c.done();
 }
 

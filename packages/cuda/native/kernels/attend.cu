@@ -2,6 +2,7 @@
 // any number of heads beside it.
 #include "attention.h"
 #include "device.cuh"
+#include "kv.cuh"
 
 namespace megamoe::cuda {
 
@@ -33,8 +34,9 @@ __device__ __forceinline__ std::int32_t chosenOf(const AttendParams& p, std::int
   return isBad ? 0 : count;
 }
 
-// Heads `Heads` of each block, of a row: the last block's may be fewer.
-template <int Heads, int Columns>
+// Heads `Heads` of each block, of a row: the last block's may be fewer. Keys are held as `Kv` and widened as they are
+// read: all that is computed with them is the same.
+template <int Heads, int Columns, class Kv>
 __global__ void __launch_bounds__(kThreads) attendKernel(AttendParams p, Report report) {
   extern __shared__ float memory[];
   const int d = static_cast<int>(p.d);
@@ -59,14 +61,14 @@ __global__ void __launch_bounds__(kThreads) attendKernel(AttendParams p, Report 
     __syncthreads();
     for (int j = warp; j < block; j += kWarps) {
       const std::int32_t key = k0 + j;
-      const float* row;
+      const Kv* row;
       if (key < near) {
-        row = p.windowMemory + p.windowPages.at(s, first + key) * d;
+        row = static_cast<const Kv*>(p.windowMemory) + p.windowPages.at(s, first + key) * d;
       } else {
         const std::int32_t w = p.selected == nullptr ? key - near : p.selected[r * p.topk + key - near];
-        row = p.entries + p.entryPages.at(s, w) * d;
+        row = static_cast<const Kv*>(p.entries) + p.entryPages.at(s, w) * d;
       }
-      for (int i = lane; i < d; i += 32) keys[j * d + i] = row[i];
+      for (int i = lane; i < d; i += 32) keys[j * d + i] = widen(row[i]);
     }
     __syncthreads();
     for (int j = warp; j < block; j += kWarps) {
@@ -139,22 +141,30 @@ __global__ void __launch_bounds__(kThreads) attendKernel(AttendParams p, Report 
   }
 }
 
-template <int Heads, int Columns>
+template <int Heads, int Columns, class Kv>
 void launch(const Launch& l, const AttendParams& p) {
   const std::size_t bytes = static_cast<std::size_t>(kKeys * p.d + Heads * p.d + Heads * kKeys + Heads) * sizeof(float);
-  cudaFuncSetAttribute(attendKernel<Heads, Columns>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  cudaFuncSetAttribute(attendKernel<Heads, Columns, Kv>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(bytes));
   const dim3 grid(static_cast<unsigned>(p.step.rows), static_cast<unsigned>(ceilDiv(p.heads, Heads)));
-  attendKernel<Heads, Columns><<<grid, kThreads, bytes, l.stream>>>(p, Report(l));
+  attendKernel<Heads, Columns, Kv><<<grid, kThreads, bytes, l.stream>>>(p, Report(l));
+}
+
+template <class Kv>
+void attendAs(const Launch& l, const AttendParams& p) {
+  if (p.d <= 512)
+    launch<8, 2, Kv>(l, p);
+  else
+    launch<4, 4, Kv>(l, p);
 }
 
 }  // namespace
 
 void attend(const Launch& l, const AttendParams& p) {
-  if (p.d <= 512)
-    launch<8, 2>(l, p);
+  if (p.type == KvType::bf16)
+    attendAs<Bf16>(l, p);
   else
-    launch<4, 4>(l, p);
+    attendAs<float>(l, p);
 }
 
 }  // namespace megamoe::cuda

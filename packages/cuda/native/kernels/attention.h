@@ -14,9 +14,12 @@ void ropeTables(const Launch& l, const float* invFreq, std::int64_t half, const 
 void rope(const Launch& l, float* x, std::int64_t rows, std::int64_t heads, std::int64_t d, std::int64_t ropeDim,
           const float* cos, const float* sin, float sign);
 
+// How a cache holds keys: those of the window and entries. The others are float32.
+enum class KvType : int { f32, bf16 };
+
 // Key rows kv [rows, d] to their places.
 void writeWindow(const Launch& l, const StepRows& step, const Pages& window, std::int64_t d, const float* kv,
-                 float* memory);
+                 void* memory, KvType type);
 
 struct CompressParams {
   StepRows step;
@@ -29,7 +32,8 @@ struct CompressParams {
   const float* invFreq;  // [ropeDim/2]
   std::int64_t ropeDim;
   float *openKv, *openGate;  // [*, width]
-  float* entries;            // [*, dim]
+  void* entries;             // [*, dim] of entryType
+  KvType entryType;
 };
 
 // Keeps the projections of all rows, then closes the windows that become full.
@@ -55,10 +59,11 @@ struct AttendParams {
   StepRows step;
   std::int32_t window;  // recent tokens that a row sees, its own included
   Pages windowPages;
-  const float* windowMemory;  // [*, d]
-  std::int32_t ratio;         // 0: no entries
+  const void* windowMemory;  // [*, d] of `type`
+  KvType type;
+  std::int32_t ratio;  // 0: no entries
   Pages entryPages;
-  const float* entries;          // [*, d]
+  const void* entries;           // [*, d] of `type`
   const std::int32_t* selected;  // [rows, topk], or null: all that are visible
   std::int64_t topk;
   const float* q;  // [rows, heads, d]

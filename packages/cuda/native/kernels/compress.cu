@@ -1,5 +1,6 @@
 #include "attention.h"
 #include "device.cuh"
+#include "kv.cuh"
 #include "rotate.cuh"
 
 namespace megamoe::cuda {
@@ -9,10 +10,14 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
-__global__ void windowKernel(StepRows step, Pages window, std::int64_t d, const float* kv, float* memory) {
+template <class Kv>
+__global__ void windowKernel(StepRows step, Pages window, std::int64_t d, const float* kv, Kv* memory, Report report) {
   const std::int64_t r = blockIdx.x;
-  float* to = memory + window.at(step.rowSequence[r], step.positions[r]) * d;
-  for (std::int64_t i = threadIdx.x; i < d; i += kThreads) to[i] = kv[r * d + i];
+  Kv* to = memory + window.at(step.rowSequence[r], step.positions[r]) * d;
+  for (std::int64_t i = threadIdx.x; i < d; i += kThreads) {
+    const float key = kv[r * d + i];
+    hold(to[i], report.planted(Plant::cutKeys) ? decodeBf16(__float_as_uint(key) >> 16) : key);
+  }
 }
 
 __global__ void keepKernel(CompressParams p) {
@@ -43,14 +48,15 @@ struct Candidates {
   }
 };
 
-// A block for each row; most close no window.
+// A block for each row; most close no window. The entry is float32 until it is done: [dim] of shared memory.
+template <class Kv>
 __global__ void closeKernel(CompressParams p) {
+  extern __shared__ float entry[];
   __shared__ double shared[kWarps];
   const std::int64_t r = blockIdx.x;
   const std::int32_t end = p.step.positions[r] + 1, s = p.step.rowSequence[r];
   if (end % p.ratio != 0) return;
   const Candidates from(p, end);
-  float* entry = p.entries + p.entryPages.at(s, end / p.ratio - 1) * p.dim;
   double squares = 0;
   for (std::int64_t c = threadIdx.x; c < p.dim; c += kThreads) {
     float most = -INFINITY;
@@ -88,19 +94,30 @@ __global__ void closeKernel(CompressParams p) {
     const Turn turn = turnOf(end - p.ratio, p.invFreq[i]);
     rotate(entry + p.dim - p.ropeDim + 2 * i, turn.cos, turn.sin);
   }
+  __syncthreads();
+  Kv* to = static_cast<Kv*>(p.entries) + p.entryPages.at(s, end / p.ratio - 1) * p.dim;
+  for (std::int64_t c = threadIdx.x; c < p.dim; c += kThreads) hold(to[c], entry[c]);
 }
 
 }  // namespace
 
 void writeWindow(const Launch& l, const StepRows& step, const Pages& window, std::int64_t d, const float* kv,
-                 float* memory) {
-  windowKernel<<<static_cast<unsigned>(step.rows), kThreads, 0, l.stream>>>(step, window, d, kv, memory);
+                 void* memory, KvType type) {
+  const unsigned grid = static_cast<unsigned>(step.rows);
+  if (type == KvType::bf16)
+    windowKernel<<<grid, kThreads, 0, l.stream>>>(step, window, d, kv, static_cast<Bf16*>(memory), Report(l));
+  else
+    windowKernel<<<grid, kThreads, 0, l.stream>>>(step, window, d, kv, static_cast<float*>(memory), Report(l));
 }
 
 void compress(const Launch& l, const CompressParams& p) {
   const unsigned grid = static_cast<unsigned>(p.step.rows);
   keepKernel<<<grid, kThreads, 0, l.stream>>>(p);
-  closeKernel<<<grid, kThreads, 0, l.stream>>>(p);
+  const std::size_t bytes = static_cast<std::size_t>(p.dim) * sizeof(float);
+  if (p.entryType == KvType::bf16)
+    closeKernel<Bf16><<<grid, kThreads, bytes, l.stream>>>(p);
+  else
+    closeKernel<float><<<grid, kThreads, bytes, l.stream>>>(p);
 }
 
 }  // namespace megamoe::cuda

@@ -9,7 +9,7 @@ namespace megamoe::cuda {
 
 Plant plantedNow() {
   static const char* const names[] = {"",        "neighbourScale", "swappedNibbles", "borderExpert",
-                                      "noAlpha", "noSink",         "rawWeights"};
+                                      "noAlpha", "noSink",         "rawWeights",     "cutKeys"};
   const char* wanted = std::getenv("MEGAMOE_PLANT");
   if (wanted == nullptr) return Plant::none;
   for (int i = 0; i < static_cast<int>(sizeof names / sizeof *names); i++)

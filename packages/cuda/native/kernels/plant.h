@@ -13,6 +13,7 @@ enum class Plant : int {
   noAlpha,         // W4A4 on tensor cores: alpha is 1
   noSink,          // attention: no sink in the denominator
   rawWeights,      // routing: weights are not normalised
+  cutKeys,         // keys of the window are cut to BF16, not rounded
 };
 
 #ifdef MEGAMOE_PLANT

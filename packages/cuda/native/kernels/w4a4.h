@@ -1,5 +1,6 @@
 // Grouped products of quantized rows with NVFP4 weights, bit for bit the contract's (docs/numerics.md N4):
-// acc = acc + f32(dot16 * sa * sb) over ascending blocks, then out = f32(alpha * acc), then f32(out * rowScale).
+// acc = acc + f32(dot16 * sa * sb) over ascending blocks, then out = f32(alpha * acc), then f32(out * rowScale). Only
+// who asks for W4A4Math::fast gets other bits.
 #pragma once
 
 #include "jobs.h"
@@ -24,7 +25,13 @@ struct W4A4Params {
 // On tensor cores, for packed weights: one instruction of k16 with a zero accumulator gives the exact sum of a block,
 // and one fused multiply-add with the weight's scale does the contract's only rounding. `ends` [experts] says whose
 // rows they are.
-void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends,
+//
+// fast: weights and rows are multiplied by their scales before (halves hold that exactly: 12 bits of product, 2^-14 of
+// its value, so between 2^-34 and 2^9), and the tensor core adds blocks to the sum that it keeps. It aligns what it
+// adds to the largest and cuts, each term below its 24th bit: an instruction adds up to 17 terms in one go, or on older
+// GPUs 9 in each of two, and cuts the sums, at most 20 cuts of 2^-23 of the magnitudes of what it adds. In ascending
+// order with the same operands in every shape: the bits do not depend on tile and company either.
+void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, W4A4Math math, const std::int32_t* ends,
                std::int64_t slots);
 
 // Word by word, with scalar instructions: any shape. What the fast kernels are compared with.

@@ -8,6 +8,9 @@ namespace megamoe::cuda {
 
 enum class W4A4Kernel : int { plain, rows8, rows32, rows64, rows128 };
 
+// exact: the contract's bits. fast: sums stay in the tensor core, within a bound (w4a4.h).
+enum class W4A4Math : int { exact, fast };
+
 struct W4A4Choice {
   W4A4Kernel kernel;
   int rows;  // of a job

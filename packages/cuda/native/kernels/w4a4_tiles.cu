@@ -18,6 +18,14 @@ __device__ __forceinline__ void multiply(float (&d)[4], const std::uint32_t (&a)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.f));
 }
 
+// d = d + a . b: the sum stays in the tensor core, which rounds it as it likes (W4A4Math::fast).
+__device__ __forceinline__ void accumulate(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                           std::uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 __device__ __forceinline__ void copyAsync(void* shared, const void* global) {
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(global) : "memory");
@@ -31,14 +39,16 @@ __device__ __forceinline__ void waitForCopies() { asm volatile("cp.async.wait_al
 
 // A shape of the kernel: `Warps` warps of `Wide` tiles of 16 columns each, up to `Tiles` tiles of 8 rows, a chunk of
 // `Chunk` superblocks along K at a time, `Blocks` blocks on a multiprocessor.
-template <int Warps_, int Wide_, int Tiles_, int Chunk_, int Blocks_>
+template <int Warps_, int Wide_, int Tiles_, int Chunk_, int Blocks_, W4A4Math Math_>
 struct Shape {
+  static constexpr W4A4Math Math = Math_;
   static constexpr int Warps = Warps_, Wide = Wide_, Tiles = Tiles_, Chunk = Chunk_, Blocks = Blocks_;
   static constexpr int kThreads = Warps * 32, kRows = 8 * Tiles;
   static constexpr int kColumns = Warps * Wide * static_cast<int>(kTileColumns);
   // Scales of weights go into the codes, which costs a tile of weights four instructions a block and saves each product
-  // a third operand, or into the sums. Measured: 16 tiles of rows gain by the first, 4 lose.
-  static constexpr bool kScalesFirst = Tiles > 4;
+  // a third operand, or into the sums. Measured: 16 tiles of rows gain by the first, 4 lose. Sums that stay in the
+  // tensor core have no other way, and so the same operands in every shape.
+  static constexpr bool kScalesFirst = Math == W4A4Math::fast || Tiles > 4;
   // Superblocks in a piece of code without a loop. Blocks side by side run the code of one tile of rows, of two, of
   // three: all of them must fit in the cache.
   static constexpr int kUnrolled = Tiles == 4 ? 1 : Chunk;
@@ -57,10 +67,14 @@ struct Shape {
   }
 };
 
-using Rows8 = Shape<4, 1, 1, 8, 4>;
-using Rows32 = Shape<4, 2, 4, 4, 3>;
-using Rows64 = Shape<8, 2, 8, 2, 1>;
-using Rows128 = Shape<8, 2, 16, 2, 1>;
+template <W4A4Math M>
+using Rows8 = Shape<4, 1, 1, 8, 4, M>;
+template <W4A4Math M>
+using Rows32 = Shape<4, 2, 4, 4, 3, M>;
+template <W4A4Math M>
+using Rows64 = Shape<8, 2, 8, 2, 1, M>;
+template <W4A4Math M>
+using Rows128 = Shape<8, 2, 16, 2, 1, M>;
 
 // A job, for this warp's columns.
 struct Work {
@@ -171,6 +185,55 @@ __device__ __forceinline__ void multiplySuperblocks(float (&acc)[S::Wide][S::Til
   }
 }
 
+// The same with sums that stay in the tensor core: blocks ascend for every sum, whatever the shape. Instructions that
+// wait for each other's sums stand apart, as far as registers go.
+template <class S, int Used, int Count>
+__device__ __forceinline__ void accumulateSuperblocks(float (&acc)[S::Wide][S::Tiles][4], const uint4* rows,
+                                                      const std::uint8_t* weights, int u0) {
+  constexpr int kMost = S::kMostBehind / 2 * 2, kTogether = Used < kMost ? Used : kMost;
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int u = u0; u < u0 + Count; u++) {
+    uint4 codes[S::Wide];
+    uint2 scales[S::Wide];
+#pragma unroll
+    for (int tile = 0; tile < S::Wide; tile++) {
+      const std::uint8_t* from = weights + (tile * S::Chunk + u) * static_cast<int>(kSuperblockBytes);
+      codes[tile] = reinterpret_cast<const uint4*>(from)[lane];
+      scales[tile] = reinterpret_cast<const uint2*>(from + 512)[lane / 4];
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      Pair<S> pair;
+      pair.unpack(codes, scales, h);
+      const uint4* of = rows + S::Rows::placeOf(2 * u + h, lane);
+#pragma unroll
+      for (int t0 = 0; t0 < Used; t0 += kTogether) {
+        uint4 x[kTogether];
+#pragma unroll
+        for (int t = 0; t < kTogether; t++) x[t] = of[(t0 + t) * 32];
+#pragma unroll
+        for (int q = 0; q < 2; q++)
+#pragma unroll
+          for (int t = 0; t < kTogether; t++)
+#pragma unroll
+            for (int i = 0; i < S::Wide; i++)
+              accumulate(acc[i][t0 + t], pair.a[q][i], q == 0 ? x[t].x : x[t].z, q == 0 ? x[t].y : x[t].w);
+      }
+    }
+  }
+}
+
+// Either of them.
+template <class S, int Used, int Count>
+__device__ __forceinline__ void sumSuperblocks(float (&acc)[S::Wide][S::Tiles][4], const uint4* rows,
+                                               const std::uint8_t* weights, int u0) {
+  if constexpr (S::Math == W4A4Math::fast)
+    accumulateSuperblocks<S, Used, Count>(acc, rows, weights, u0);
+  else
+    multiplySuperblocks<S, Used, Count>(acc, rows, weights, u0);
+}
+
 // The same for `used` tiles of rows, or a few more.
 template <class S, int Used = S::Tiles<4 ? 1 : S::Tiles / 4> __device__ __forceinline__ void multiplyUsed(
                        int used, float (&acc)[S::Wide][S::Tiles][4], const uint4* rows, const std::uint8_t* weights) {
@@ -179,10 +242,10 @@ template <class S, int Used = S::Tiles<4 ? 1 : S::Tiles / 4> __device__ __forcei
     if (used > Used) return multiplyUsed<S, Used + kStep>(used, acc, rows, weights);
   }
   if constexpr (S::kUnrolled == S::Chunk) {
-    multiplySuperblocks<S, Used, S::Chunk>(acc, rows, weights, 0);
+    sumSuperblocks<S, Used, S::Chunk>(acc, rows, weights, 0);
   } else {
 #pragma unroll 1
-    for (int u = 0; u < S::Chunk; u += S::kUnrolled) multiplySuperblocks<S, Used, S::kUnrolled>(acc, rows, weights, u);
+    for (int u = 0; u < S::Chunk; u += S::kUnrolled) sumSuperblocks<S, Used, S::kUnrolled>(acc, rows, weights, u);
   }
 }
 
@@ -307,17 +370,25 @@ void launch(const Launch& l, const W4A4Params& p, const ExpertRows& rows) {
                                                                                                        Report(l));
 }
 
+template <W4A4Math M>
+void launchAs(const Launch& l, const W4A4Params& p, W4A4Kernel kernel, const ExpertRows& rows) {
+  switch (kernel) {
+    case W4A4Kernel::rows8: return launch<Rows8<M>>(l, p, rows);
+    case W4A4Kernel::rows32: return launch<Rows32<M>>(l, p, rows);
+    case W4A4Kernel::rows64: return launch<Rows64<M>>(l, p, rows);
+    default: return launch<Rows128<M>>(l, p, rows);
+  }
+}
+
 }  // namespace
 
-void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, const std::int32_t* ends,
+void w4a4Tiles(const Launch& l, const W4A4Params& p, const W4A4Choice& choice, W4A4Math math, const std::int32_t* ends,
                std::int64_t slots) {
   const ExpertRows rows = {ends, p.w.matrices, slots, p.alpha, p.parts};
-  switch (choice.kernel) {
-    case W4A4Kernel::rows8: return launch<Rows8>(l, p, rows);
-    case W4A4Kernel::rows32: return launch<Rows32>(l, p, rows);
-    case W4A4Kernel::rows64: return launch<Rows64>(l, p, rows);
-    default: return launch<Rows128>(l, p, rows);
-  }
+  if (math == W4A4Math::fast)
+    launchAs<W4A4Math::fast>(l, p, choice.kernel, rows);
+  else
+    launchAs<W4A4Math::exact>(l, p, choice.kernel, rows);
 }
 
 }  // namespace megamoe::cuda

@@ -3,6 +3,7 @@
 #include <megamoe/codecs.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 
 #include "../../../gemm-native/native/kernels/dispatch.h"
@@ -47,6 +48,54 @@ std::vector<float> byDefinition(const Case& c, const std::vector<std::uint8_t>& 
         out.push_back(v);
       }
   return out;
+}
+
+// The true product, and what each sum adds on its way: itself before every block, and the magnitudes of the block's
+// products. Both with alpha and the row's scale.
+struct Sums {
+  std::vector<double> exact, size;
+};
+Sums exactSums(const Case& c, const std::vector<std::uint8_t>& w, const std::vector<std::uint8_t>& ws,
+               const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& as, const std::vector<float>& alpha,
+               const std::vector<float>& rowScale) {
+  Sums out;
+  std::int64_t row = 0;
+  for (std::size_t e = 0; e < c.counts.size(); e++)
+    for (int i = 0; i < c.counts[e]; i++, row++)
+      for (std::int64_t n = 0; n < c.n; n++) {
+        const std::int64_t column = static_cast<std::int64_t>(e) * c.n + n;
+        double sum = 0, size = 0;
+        for (std::int64_t b = 0; b < c.k / 16; b++) {
+          int dot = 0, magnitudes = 0;
+          for (int j = 0; j < 8; j++) {
+            const unsigned x = a[row * c.k / 2 + b * 8 + j], y = w[column * c.k / 2 + b * 8 + j];
+            const int low = kE2m1Doubled[x & 15] * kE2m1Doubled[y & 15];
+            const int high = kE2m1Doubled[x >> 4] * kE2m1Doubled[y >> 4];
+            dot += low + high, magnitudes += std::abs(low) + std::abs(high);
+          }
+          const double scales = double{decodeE4m3(as[row * c.k / 16 + b])} * decodeE4m3(ws[column * c.k / 16 + b]);
+          size += std::fabs(sum) + magnitudes * .25 * scales;
+          sum += dot * .25 * scales;
+        }
+        const double by = double{alpha[e * c.parts + n * c.parts / c.n]} * (c.hasRowScale ? rowScale[row] : 1.f);
+        out.exact.push_back(sum * by), out.size.push_back(size * std::fabs(by));
+      }
+  return out;
+}
+
+// Cuts of a sum that stays in the tensor core, and alpha and the row's scale, in units of 2^-24 of what it adds
+// (w4a4.h; packages/verify/src/bounds.ts has the same).
+constexpr double kFastRoundings = 44;
+
+// The most that any element uses of its bound.
+double shareOfBound(const std::vector<float>& got, const Sums& sums) {
+  double most = 0;
+  for (std::size_t i = 0; i < got.size(); i++) {
+    const double bound = kFastRoundings * 0x1p-24 * sums.size[i], error = std::fabs(got[i] - sums.exact[i]);
+    if (std::isnan(error)) return INFINITY;
+    most = std::fmax(most, error == 0 ? 0 : error / bound);
+  }
+  return most;
 }
 
 // The same by the generic kernel of the CPU.
@@ -100,25 +149,35 @@ void compare(Device& device, const Case& c, unsigned seed) {
              c.k, 0, experts * c.n, static_cast<std::uint8_t*>(packed));
   }
   const Weight linear = p.w;
+  const auto onTiles = [&](const W4A4Choice& choice, W4A4Math math) {
+    p.w = Weight{Format::packed, experts, c.n, c.k, packed, nullptr};
+    p.out = poisoned<float>(device, slots * c.n);
+    w4a4Tiles(device.launch(0), p, choice, math, deviceEnds, slots);
+  };
+  // Rows that an expert has; nobody has those after them.
+  const auto result = [&] {
+    device.launched("w4a4");
+    auto got = get(device, p.out, slots * c.n);
+    for (std::size_t i = rows * c.n; i < got.size(); i++) CHECK(std::isnan(got[i]));
+    got.resize(rows * c.n);
+    return got;
+  };
   for (const W4A4Choice choice :
        {W4A4Choice{W4A4Kernel::plain, 8}, W4A4Choice{W4A4Kernel::rows8, 8}, W4A4Choice{W4A4Kernel::rows32, 32},
         W4A4Choice{W4A4Kernel::rows64, 64}, W4A4Choice{W4A4Kernel::rows128, 128}}) {
     const bool isPlain = choice.kernel == W4A4Kernel::plain;
     if (!isPlain && packed == nullptr) continue;
-    p.w = isPlain ? linear : Weight{Format::packed, experts, c.n, c.k, packed, nullptr};
-    p.out = poisoned<float>(device, slots * c.n);
     if (isPlain) {
+      p.w = linear;
+      p.out = poisoned<float>(device, slots * c.n);
       const std::int64_t most = mostJobs(slots, experts, choice.rows);
       auto* jobs = poisoned<Job>(device, most);
       planJobs(device.launch(0), deviceEnds, experts, slots, choice.rows, p.alpha, c.parts, jobs, most);
       w4a4Plain(device.launch(0), p, jobs, most);
     } else {
-      w4a4Tiles(device.launch(0), p, choice, deviceEnds, slots);
+      onTiles(choice, W4A4Math::exact);
     }
-    device.launched("w4a4");
-    auto got = get(device, p.out, slots * c.n);
-    for (std::size_t i = rows * c.n; i < got.size(); i++) CHECK(std::isnan(got[i]));  // rows that nobody has
-    got.resize(rows * c.n);
+    const auto got = result();
     const std::size_t differ = differing(got, want);
     if (differ > 0)
       std::printf("kernel %d n %lld k %lld rows %lld: %zu of %zu differ\n", static_cast<int>(choice.kernel),
@@ -126,6 +185,25 @@ void compare(Device& device, const Case& c, unsigned seed) {
                   want.size());
     CHECK(differ == 0);
   }
+  if (packed == nullptr) return;
+  // Sums that stay in the tensor core: within their bound, the same in every shape, and not those of the contract.
+  const Sums sums = exactSums(c, w, ws, a, as, alpha, rowScale);
+  CHECK(shareOfBound(want, sums) <= 1);
+  std::vector<float> first;
+  for (const W4A4Choice choice : {W4A4Choice{W4A4Kernel::rows8, 8}, W4A4Choice{W4A4Kernel::rows32, 32},
+                                  W4A4Choice{W4A4Kernel::rows64, 64}, W4A4Choice{W4A4Kernel::rows128, 128}}) {
+    onTiles(choice, W4A4Math::fast);
+    const auto got = result();
+    const double share = shareOfBound(got, sums);
+    if (first.empty()) first = got;
+    const std::size_t differ = differing(got, first);
+    std::printf("fast, kernel %d n %lld k %lld rows %lld: %.3f of the bound, %zu of %zu differ from exact\n",
+                static_cast<int>(choice.kernel), static_cast<long long>(c.n), static_cast<long long>(c.k),
+                static_cast<long long>(rows), share, differing(got, want), want.size());
+    CHECK(share <= 1);
+    CHECK(differ == 0);
+  }
+  if (c.k == 4096) CHECK(differing(first, want) > 0);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 /** Valid calls of cuda. Where no GPU is, a backend cannot be made, and that is what it says. */
 export const calls = {
-  createCudaBackend: () => ({
-    args: [{ device: 0, logitsScan: null }],
+  createCudaBackend: (r) => ({
+    args: [{ device: 0, gpuMath: r.pick(['exact', 'fast']), logitsScan: null }],
     mayThrow: (error) => error.code === 'ERR_UNSUPPORTED' || error.code === 'ERR_DEVICE',
     mayRefuse: true,
     says: ['createCudaBackend'],
