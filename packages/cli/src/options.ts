@@ -68,6 +68,8 @@ export interface ModelOptions {
   readonly isa: NonNullable<BackendOptions['isa']>;
   readonly activations: 'nvfp4' | 'float';
   readonly device?: number | undefined;
+  readonly gpuMath?: 'exact' | 'fast' | undefined;
+  readonly kv?: 'f32' | 'bf16' | undefined;
   readonly floatInputs?: 'f32' | 'bf16' | undefined;
   readonly memory?: number | undefined;
 }
@@ -105,6 +107,18 @@ export function addModelOptions(command: Command, { tuning = true }: { readonly 
   addModelOption(command)
     .addOption(backendOption())
     .addOption(deviceOption())
+    .addOption(
+      new Option(
+        '--gpu-math <kind>',
+        'W4A4 products of the cuda backend: exact = the bits of the CPU (default), fast = summed inside the tensor core',
+      ).choices(['exact', 'fast']),
+    )
+    .addOption(
+      new Option(
+        '--kv <type>',
+        'how keys are kept: f32 (default), or with the cuda backend bf16, half the memory',
+      ).choices(['f32', 'bf16']),
+    )
     .option('--threads <n>', 'threads of the cpu backend (default: all processors)', integer(1, MAX_THREADS))
     .addOption(new Option('--isa <name>', 'instruction set of the cpu backend').choices([...ISAS]).default('auto'))
     .addOption(
@@ -123,13 +137,15 @@ export function addModelOptions(command: Command, { tuning = true }: { readonly 
 
 /** What {@link addModelOptions} asked for, as the model package takes it. */
 export function loadOptions(o: ModelOptions): LoadOptions {
-  const { backend, device, threads, isa, activations, floatInputs, memory } = o;
+  const { backend, device, threads, isa, activations, gpuMath, kv, floatInputs, memory } = o;
   return {
     backend,
     isa,
     activations,
     ...(device === undefined ? {} : { device }),
     ...(threads === undefined ? {} : { threads }),
+    ...(gpuMath === undefined ? {} : { gpuMath }),
+    ...(kv === undefined ? {} : { kv }),
     ...(floatInputs === undefined ? {} : { floatInputs }),
     ...(memory === undefined ? {} : { memoryLimit: memory }),
   };

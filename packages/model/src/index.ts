@@ -35,7 +35,7 @@ export type {
 } from './engine/types';
 export { STEP_SIZES } from './engine/types';
 export type { Sequence } from './sequence';
-export type { SavedLayer, SavedSequence } from './saved';
+export type { SavedLayer, SavedRows, SavedSequence } from './saved';
 export type { DevicePlan } from './device-plan';
 export type { MemoryPlan, PlanPart } from './plan';
 export { addonInfos, createBackend, ISAS } from './backends/create';
@@ -53,7 +53,7 @@ export type {
   WeightSource,
 } from '@megamoe/layers';
 export { observed } from '@megamoe/ops';
-export type { Backend, Observer, Tensor } from '@megamoe/ops';
+export type { Backend, KvDtype, Observer, Tensor, W4a4Math } from '@megamoe/ops';
 export { MAX_THREADS } from '@megamoe/native-kit';
 export { CheckpointError, KindError, ShapeError, UnsupportedError, ValueError } from '@megamoe/core';
 export type { Message, Role } from '@megamoe/chat';

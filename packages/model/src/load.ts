@@ -7,7 +7,16 @@ import {
   type GenerationConfig,
   type Tokenizer,
 } from '@megamoe/checkpoint';
-import { checkFunction, checkInteger, checkOneOf, checkSignal, checkString, KindError } from '@megamoe/core';
+import {
+  checkFunction,
+  checkInteger,
+  checkOneOf,
+  checkSignal,
+  checkString,
+  KindError,
+  UnsupportedError,
+  ValueError,
+} from '@megamoe/core';
 import {
   loadWeights,
   type Activations,
@@ -16,7 +25,7 @@ import {
   type ModelWeights,
   type WeightSource,
 } from '@megamoe/layers';
-import { missingOperations, type Backend } from '@megamoe/ops';
+import { missingOperations, type Backend, type KvDtype } from '@megamoe/ops';
 import { join } from 'node:path';
 import { addonInfos, chooseBackend, type BackendOptions } from './backends/create';
 import { FingerprintedSource } from './fingerprint';
@@ -40,6 +49,11 @@ export interface LoadOptions extends Omit<BackendOptions, 'backend'> {
   readonly floatInputs?: FloatInputs | undefined;
   /** `static`: the checkpoint's calibrated `input_scale` (default, where there is one). `dynamic`: each row's own amax. */
   readonly inputScales?: 'static' | 'dynamic' | undefined;
+  /**
+   * How keys are kept: `f32` (default), or `bf16`, rounded once when they are written, which takes half the memory. The indexer's keys and open
+   * windows stay in float32. For the `cuda` backend.
+   */
+  readonly kv?: KvDtype | undefined;
   /** Most tokens that one step computes; longer prompts go in chunks of this size. Default 256. */
   readonly maxChunk?: number | undefined;
   /**
@@ -153,30 +167,41 @@ export async function createModel(source: WeightSource, given: LoadOptions = {})
 
 /** The backend that was asked for. @throws KindError for one of the caller's that lacks operations, naming them */
 function backendOf(fn: string, o: LoadOptions): Backend {
-  const { backend, threads, isa, device } = o;
-  if (typeof backend !== 'object')
-    return chooseBackend(
-      {
-        ...(backend === undefined ? {} : { backend }),
-        ...(threads === undefined ? {} : { threads }),
-        ...(isa === undefined ? {} : { isa }),
-        ...(device === undefined ? {} : { device }),
-      },
-      o.memoryLimit === undefined && o.residentExperts === undefined,
-    );
+  const { backend, threads, isa, device, gpuMath, kv = 'f32' } = o;
+  if (typeof backend !== 'object') {
+    const mayTakeGpu = o.memoryLimit === undefined && o.residentExperts === undefined;
+    const made = chooseBackend({ backend, threads, isa, device, gpuMath }, mayTakeGpu);
+    if (holds(made, kv)) return made;
+    made.dispose();
+    throw cannotHold(fn, made, kv);
+  }
   const missing = missingOperations(backend);
-  if (missing.length === 0) return backend;
-  throw new KindError(`${fn}: "backend" lacks operations of the list in @megamoe/ops: ${missing.join(', ')}`);
+  if (missing.length > 0)
+    throw new KindError(`${fn}: "backend" lacks operations of the list in @megamoe/ops: ${missing.join(', ')}`);
+  if (gpuMath !== undefined)
+    throw new ValueError(`${fn}: "gpuMath" is for a backend by its name: one of your own has been made with its math`);
+  if (!holds(backend, kv)) throw cannotHold(fn, backend, kv);
+  return backend;
 }
+
+/** Whether the caches of a backend can hold keys so. */
+const holds = ({ kvDtypes = ['f32'] }: Backend, kv: KvDtype): boolean => kvDtypes.includes(kv);
+
+const cannotHold = (fn: string, { description }: Backend, kv: KvDtype): UnsupportedError =>
+  new UnsupportedError(
+    `${fn}: kv: '${kv}' needs the cuda backend; this is ${description}, which keeps keys in float32`,
+  );
 
 const LOAD_NAMES = [
   'backend',
   'threads',
   'isa',
   'device',
+  'gpuMath',
   'activations',
   'floatInputs',
   'inputScales',
+  'kv',
   'maxChunk',
   'memoryLimit',
   'residentExperts',
@@ -186,7 +211,7 @@ const LOAD_NAMES = [
 ] as const satisfies readonly (keyof LoadOptions)[];
 
 /** Other libraries' words for them. */
-const LOAD_ALIASES = { n_threads: 'threads', num_threads: 'threads', batch_size: 'maxChunk' };
+const LOAD_ALIASES = { n_threads: 'threads', num_threads: 'threads', batch_size: 'maxChunk', kv_cache_dtype: 'kv' };
 
 /** A copy, each option read once. @throws ValueError, KindError naming the option */
 export function takeLoadOptions(fn: string, given: LoadOptions): LoadOptions {
@@ -196,6 +221,7 @@ export function takeLoadOptions(fn: string, given: LoadOptions): LoadOptions {
   if (activations !== undefined) checkOneOf(fn, 'activations', activations, ['nvfp4', 'float']);
   if (floatInputs !== undefined) checkOneOf(fn, 'floatInputs', floatInputs, ['f32', 'bf16']);
   if (inputScales !== undefined) checkOneOf(fn, 'inputScales', inputScales, ['static', 'dynamic']);
+  if (o.kv !== undefined) checkOneOf(fn, 'kv', o.kv, ['f32', 'bf16']);
   if (maxChunk !== undefined) checkInteger(fn, 'maxChunk', maxChunk, 1, 65536);
   if (o.memoryLimit !== undefined) checkInteger(fn, 'memoryLimit', o.memoryLimit, 1);
   if (o.residentExperts !== undefined) checkInteger(fn, 'residentExperts', o.residentExperts, 1);
@@ -206,8 +232,10 @@ export function takeLoadOptions(fn: string, given: LoadOptions): LoadOptions {
 
 const DEFAULT_CHUNK = 256;
 
-function planOptions({ memoryLimit, residentExperts, maxChunk, activations, floatInputs }: LoadOptions): PlanOptions {
+function planOptions(o: LoadOptions): PlanOptions {
+  const { memoryLimit, residentExperts, maxChunk, activations, floatInputs, kv } = o;
   return {
+    kv: kv ?? 'f32',
     limitBytes: memoryLimit,
     residentExperts,
     maxChunk: maxChunk ?? DEFAULT_CHUNK,
@@ -256,6 +284,7 @@ async function packModel(
       tokenizer,
       generation,
       inputs: options.inputs,
+      kv: options.kv,
       maxChunk: options.maxChunk,
       warnings: [...noticed, ...weights.warnings, ...fallenBack(backend, o)], // `noticed` may have grown while tensors were read
       plan,

@@ -19,7 +19,7 @@ import {
   type Place,
   type Trace,
 } from '@megamoe/layers';
-import type { Backend } from '@megamoe/ops';
+import type { Backend, KvDtype } from '@megamoe/ops';
 import { EngineCore } from './engine/core';
 import { generate, type GenerateChunk, type GenerateOptions } from './generate';
 import { promptTokenIds, type Prompt } from './request';
@@ -49,6 +49,7 @@ export interface ModelParts {
   readonly tokenizer: Tokenizer | null;
   readonly generation: GenerationConfig | undefined;
   readonly inputs: Inputs;
+  readonly kv: KvDtype;
   readonly maxChunk: number;
   readonly warnings: readonly string[];
   readonly plan: MemoryPlan;
@@ -72,6 +73,8 @@ export class Model {
   readonly generationConfig: GenerationConfig | undefined;
   /** What becomes of the inputs of matrix products. */
   readonly inputs: Inputs;
+  /** How keys are kept. */
+  readonly kv: KvDtype;
   /** Most rows of a step. */
   readonly maxChunk: number;
   /** What the load noticed and a person should know. */
@@ -97,13 +100,14 @@ export class Model {
     this.config = config;
     this.generationConfig = parts.generation;
     this.inputs = inputs;
+    this.kv = parts.kv;
     this.maxChunk = maxChunk;
     this.warnings = parts.warnings;
     this.plan = parts.plan;
     this.formats = parts.formats;
     this.memory = new KvMemory(
       backend,
-      config.compressRatios.slice(0, config.numHiddenLayers).map((_, i) => layerSpec(config, i)),
+      config.compressRatios.slice(0, config.numHiddenLayers).map((_, i) => layerSpec(config, i, parts.kv)),
       parts.fingerprint,
     );
     try {

@@ -21,6 +21,7 @@ import {
   type ExpertPoolShape,
   type ExpertsSource,
   type ExpertsWeight,
+  type KvDtype,
   type LinearSource,
   type LinearWeight,
   type Tensor,
@@ -133,6 +134,7 @@ export interface PlanOptions {
   readonly residentExperts: number | undefined;
   readonly maxChunk: number;
   readonly inputs: Inputs;
+  readonly kv: KvDtype;
 }
 
 /** What {@link planMemory} found, and what the loader needs of it. */
@@ -228,7 +230,7 @@ function workspaceBytes(
 export function planMemory(
   source: WeightSource,
   backend: Pick<Backend, 'packedBytes' | 'deviceMemory'>,
-  { limitBytes, residentExperts, maxChunk, inputs }: PlanOptions,
+  { limitBytes, residentExperts, maxChunk, inputs, kv }: PlanOptions,
 ): PlannedLoad {
   const c = source.config;
   const outline = new Outline(source);
@@ -245,7 +247,7 @@ export function planMemory(
   const { bytes: workspace, given } = workspaceBytes(c, meter.nvfp4, inputs, maxChunk);
 
   const stateTokens = Math.min(STATE_TOKENS, c.maxPositionEmbeddings);
-  const layers = c.compressRatios.slice(0, c.numHiddenLayers).map((_, i) => layerSpec(c, i));
+  const layers = c.compressRatios.slice(0, c.numHiddenLayers).map((_, i) => layerSpec(c, i, kv));
   const state = sequenceBytes(stateTokens, layers);
   const all = [...meter.experts.values()];
   const largest = Math.max(0, ...all.map((k) => k.slotBytes));

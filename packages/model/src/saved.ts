@@ -1,10 +1,11 @@
-import { checkKind, checkLength, describe, KindError, plainView, ShapeError } from '@megamoe/core';
+import { checkKind, checkLength, describe, KindError, plainView, ShapeError, ValueError } from '@megamoe/core';
 import {
   filledRows,
   firstLiveRow,
   PAGES,
   SequencePages,
   type CachePart,
+  type KvDtype,
   type LayerSpec,
   type PageKind,
 } from '@megamoe/ops';
@@ -17,8 +18,21 @@ export interface SavedLayer {
   readonly headDim: number;
   /** Ratio 4 only. */
   readonly indexHeadDim?: number;
-  /** Rows of each part, float32: see {@link CachePart}. */
-  readonly parts: Readonly<Partial<Record<CachePart, Float32Array>>>;
+  /** How keys are held; left out: in float32. */
+  readonly kv?: KvDtype;
+  /** Rows of each part, see {@link CachePart}: float32, and keys that are held in BF16 as bit patterns. */
+  readonly parts: Readonly<Partial<Record<CachePart, SavedRows>>>;
+}
+
+/** Rows of a part of a layer. */
+export type SavedRows = Float32Array | Uint16Array;
+
+/** What makes arrays of them. */
+const ROWS = { f32: Float32Array, bf16: Uint16Array } as const;
+
+/** How a part of a saved layer is held. */
+export function dtypeOf(part: CachePart, kv: KvDtype | undefined): KvDtype {
+  return part === 'window' || part === 'entries' ? (kv ?? 'f32') : 'f32';
 }
 
 /** What `Sequence.save` gives: plain data that can be structured-cloned. */
@@ -27,6 +41,8 @@ export interface SavedSequence {
   readonly version: 2;
   /** Fingerprint of the model that it is of; one without is taken by every model of its shape. */
   readonly model?: string | undefined;
+  /** The backend that computed it, with what of its settings changes bits; one without is taken by every backend. */
+  readonly backend?: string | undefined;
   readonly tokenIds: Int32Array;
   /** The shortest length that it can be cut back to; left out, what only tokens before its end need is not there. */
   readonly shortest?: number | undefined;
@@ -37,6 +53,25 @@ interface Part {
   readonly part: CachePart;
   readonly kind: PageKind;
   readonly width: number;
+}
+
+/** The backend of a memory as saved sequences name it: another one's sums have other bits. */
+export const savedBackend = ({ backend }: Pick<KvMemory, 'backend'>): string =>
+  backend.w4a4Math === 'fast' ? `${backend.name} with fast math` : backend.name;
+
+/** How a memory holds keys. */
+export const kvOf = ({ layers }: Pick<KvMemory, 'layers'>): KvDtype => layers[0]?.kv ?? 'f32';
+
+/** @throws ValueError for a sequence that another backend computed, or whose keys are held otherwise, naming both */
+export function checkOrigin(fn: string, memory: KvMemory, backend: unknown, layers: unknown): void {
+  const own = savedBackend(memory);
+  if (backend !== undefined && backend !== own) {
+    throw new ValueError(`${fn}: "saved" was computed by backend ${describe(backend)}, this model is on ${own}`);
+  }
+  const kv = (Array.isArray(layers) ? (layers[0] as Partial<SavedLayer> | undefined)?.kv : undefined) ?? 'f32';
+  if (kv !== kvOf(memory)) {
+    throw new ValueError(`${fn}: "saved" holds keys in ${describe(kv)}, this model holds them in ${kvOf(memory)}`);
+  }
 }
 
 /** The parts of a layer, the pages that they lie in, and the elements of their rows. */
@@ -87,10 +122,10 @@ function liveRows(kind: PageKind, { length, shortest }: Reach, window: number): 
 export function savePages({ backend, cache, layers }: KvMemory, pages: SequencePages, shortest: number): SavedLayer[] {
   const reach = { length: pages.length, shortest };
   return layers.map((spec, layer) => {
-    const parts: Partial<Record<CachePart, Float32Array>> = {};
+    const parts: Partial<Record<CachePart, SavedRows>> = {};
     for (const { part, kind, width } of partsOf(spec)) {
       const [first, last] = liveRows(kind, reach, spec.window);
-      const out = new Float32Array((last - first) * width);
+      const out = new ROWS[dtypeOf(part, spec.kv)]((last - first) * width);
       eachRun(kind, pages, first, last, (at, from, n) =>
         backend.download(cache.part(layer, part), at * width, n * width, out, (from - first) * width),
       );
@@ -136,7 +171,7 @@ function readLayer(fn: string, at: string, spec: LayerSpec, saved: SavedLayer | 
   if (typeof parts !== 'object' || parts === null) {
     throw new KindError(`${fn}: "${at}" must be a saved layer, an object with "parts"`);
   }
-  for (const name of ['ratio', 'window', 'headDim', 'indexHeadDim'] as const) {
+  for (const name of ['ratio', 'window', 'headDim', 'indexHeadDim', 'kv'] as const) {
     const got = saved![name];
     if (got !== spec[name]) {
       throw new ShapeError(`${fn}: "${at}.${name}" must be ${String(spec[name])}, got ${describe(got)}`);
@@ -153,13 +188,15 @@ function takeParts(
   parts: SavedLayer['parts'],
   reach: Reach,
 ): SavedLayer['parts'] {
-  const own: Partial<Record<CachePart, Float32Array>> = {};
+  const own: Partial<Record<CachePart, SavedRows>> = {};
   for (const { part, kind, width } of partsOf(spec)) {
     const [first, last] = liveRows(kind, reach, spec.window);
     const data: unknown = parts[part];
-    checkKind(fn, `${at}.parts.${part}`, data, Float32Array);
-    own[part] = plainView(data, Float32Array);
-    checkLength(fn, `${at}.parts.${part}`, own[part], 'rows*width', (last - first) * width);
+    const Rows = ROWS[dtypeOf(part, spec.kv)];
+    checkKind<SavedRows>(fn, `${at}.parts.${part}`, data, Rows);
+    const rows = plainView<SavedRows>(data, Rows);
+    checkLength(fn, `${at}.parts.${part}`, rows, 'rows*width', (last - first) * width);
+    own[part] = rows;
   }
   return own;
 }

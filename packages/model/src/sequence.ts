@@ -1,7 +1,7 @@
 import { checkInteger, checkKind, describe, KindError, plainView, takeIds, ValueError } from '@megamoe/core';
 import { pageBytes, REWIND_TOKENS, SequencePages } from '@megamoe/ops';
 import type { KvMemory } from './kv';
-import { restorePages, savePages, type SavedSequence } from './saved';
+import { checkOrigin, restorePages, savedBackend, savePages, type SavedSequence } from './saved';
 import { deserializeSequence, serializeSequence } from './serialized';
 
 /** Gives the pages of sequences back that were collected without `dispose`. */
@@ -102,7 +102,16 @@ export class Sequence {
     const shortest = Math.max(0, pages.length - REWIND_TOKENS, pages.shortest);
     const layers = savePages(this.memory, pages, shortest);
     const { fingerprint: model } = this.memory;
-    return { format: 'megamoe-sequence', version: 2, model, tokenIds: this.tokenIds.slice(), shortest, layers };
+    const backend = savedBackend(this.memory);
+    return {
+      format: 'megamoe-sequence',
+      version: 2,
+      model,
+      backend,
+      tokenIds: this.tokenIds.slice(),
+      shortest,
+      layers,
+    };
   }
 
   /** {@link Sequence.save} as bytes, for a file: with a checksum, and the same on every machine. */
@@ -120,8 +129,9 @@ export class Sequence {
   }
 
   /**
-   * Replaces this sequence by a saved one of the same model.
-   * @throws KindError, ValueError, ShapeError for what is no saved sequence, is of another model or too long; the sequence is then as it was
+   * Replaces this sequence by a saved one of the same model, on the same backend, which holds keys in the same way.
+   * @throws KindError, ValueError, ShapeError for what is no saved sequence, is of another model or backend, or too long; the sequence is then
+   * as it was
    */
   restore(saved: SavedSequence): void {
     this.#restore('Sequence.restore', saved);
@@ -133,7 +143,7 @@ export class Sequence {
         `${fn}: "saved" must be what Sequence.save gave, got ${saved === null ? 'null' : typeof saved}`,
       );
     }
-    const { format, version, model, tokenIds: ids, shortest, layers } = saved;
+    const { format, version, model, backend, tokenIds: ids, shortest, layers } = saved;
     if (format !== 'megamoe-sequence' || version !== 2) {
       const got = format === undefined ? 'another object' : `${describe(format)} ${describe(version)}`;
       throw new ValueError(
@@ -147,6 +157,7 @@ export class Sequence {
           `model's is ${fingerprint}`,
       );
     }
+    checkOrigin(fn, this.memory, backend, layers);
     checkKind(fn, 'saved.tokenIds', ids, Int32Array);
     const tokenIds = plainView(ids, Int32Array).slice();
     if (tokenIds.length > this.maxTokens) {

@@ -1,7 +1,7 @@
 import { checkKind, plainView, ValueError } from '@megamoe/core';
-import type { CachePart } from '@megamoe/ops';
+import type { CachePart, KvDtype } from '@megamoe/ops';
 import { createHash } from 'node:crypto';
-import type { SavedLayer, SavedSequence } from './saved';
+import { dtypeOf, type SavedLayer, type SavedRows, type SavedSequence } from './saved';
 
 /** First bytes of a serialized sequence. */
 const MAGIC = 'megamoe-sequence\n';
@@ -11,6 +11,7 @@ const DIGEST = 32;
 interface Header {
   readonly version: number;
   readonly model?: string;
+  readonly backend?: string;
   readonly tokens: number;
   readonly shortest?: number;
   readonly layers: readonly (Omit<SavedLayer, 'parts'> & { readonly parts: Readonly<Record<string, number>> })[];
@@ -18,12 +19,13 @@ interface Header {
 
 /**
  * A saved sequence as bytes: a magic text, the length of the header (uint32), the header (JSON), the token ids (int32), the parts of all
- * layers (float32) in the order of the header, and the SHA-256 of all of it. Little-endian.
+ * layers (float32, or BF16 where keys are held so) in the order of the header, and the SHA-256 of all of it. Little-endian.
  */
-export function serializeSequence({ version, model, tokenIds, shortest, layers }: SavedSequence): Uint8Array {
+export function serializeSequence({ version, model, backend, tokenIds, shortest, layers }: SavedSequence): Uint8Array {
   const header: Header = {
     version,
     ...(model === undefined ? {} : { model }),
+    ...(backend === undefined ? {} : { backend }),
     tokens: tokenIds.length,
     ...(shortest === undefined ? {} : { shortest }),
     layers: layers.map(({ parts, ...layer }) => ({
@@ -61,27 +63,31 @@ export function deserializeSequence(fn: string, bytes: Uint8Array): SavedSequenc
   // From here on the bytes are what serializeSequence wrote, or somebody forged them with care.
   let header: Header;
   let from = at + data.readUInt32LE(MAGIC.length);
-  const numbers = (n: number): ArrayBuffer => {
-    if (!Number.isInteger(n) || n < 0 || from + 4 * n > end) {
+  const numbers = (n: number, size = 4): ArrayBuffer => {
+    if (!Number.isInteger(n) || n < 0 || from + size * n > end) {
       throw new ValueError(`${fn}: "bytes" name more numbers than they hold`);
     }
-    const piece = new Uint8Array(data.subarray(from, from + 4 * n)).buffer;
-    from += 4 * n;
+    const piece = new Uint8Array(data.subarray(from, from + size * n)).buffer;
+    from += size * n;
     return piece;
   };
+  const rows = (dtype: KvDtype, n: number): SavedRows =>
+    dtype === 'bf16' ? new Uint16Array(numbers(n, 2)) : new Float32Array(numbers(n));
   try {
     header = JSON.parse(data.toString('utf8', at, Math.min(from, end))) as Header;
     const tokenIds = new Int32Array(numbers(header.tokens));
     const layers = header.layers.map(({ parts, ...layer }): SavedLayer => {
-      const read: Partial<Record<CachePart, Float32Array>> = {};
-      for (const [name, n] of Object.entries(parts)) read[name as CachePart] = new Float32Array(numbers(n));
+      const read: Partial<Record<CachePart, SavedRows>> = {};
+      for (const [name, n] of Object.entries(parts))
+        read[name as CachePart] = rows(dtypeOf(name as CachePart, layer.kv), n);
       return { ...layer, parts: read };
     });
-    const { version, model, shortest } = header;
+    const { version, model, backend, shortest } = header;
     return {
       format: 'megamoe-sequence',
       version: version as 2,
       ...(model === undefined ? {} : { model }),
+      ...(backend === undefined ? {} : { backend }),
       tokenIds,
       ...(shortest === undefined ? {} : { shortest }),
       layers,

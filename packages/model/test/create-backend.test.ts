@@ -13,7 +13,10 @@ const gpu = vi.hoisted(() => ({ available: false }));
 vi.mock('../src/backends/cuda', async (original) => ({
   ...(await original<typeof cuda>()),
   cudaReport: () => ({ available: gpu.available, reason: 'a GPU' }),
-  createCuda: (device: number | undefined) => ({ name: `cuda ${String(device)}` }),
+  createCuda: ({ device, gpuMath }: cuda.CudaChoice) => ({
+    ...{ name: `cuda ${String(device)}`, description: 'a GPU', kvDtypes: ['f32', 'bf16'], w4a4Math: gpuMath },
+    dispose: () => undefined,
+  }),
 }));
 
 const { addonInfos, createBackend, loadModel, planModel } = await import('../src/index');
@@ -45,6 +48,7 @@ describe('a GPU', () => {
     gpu.available = true;
     expect(createBackend().name).toBe('cuda undefined');
     expect(createBackend({ device: 1 }).name).toBe('cuda 1');
+    expect(createBackend({ gpuMath: 'fast' })).toMatchObject({ name: 'cuda undefined', w4a4Math: 'fast' });
     expect(createBackend({ backend: 'js' }).name).toBe('js');
     expect(createBackend({ threads: 2 }).name).toBe(host);
     expect(createBackend({ isa: 'generic' }).name).toBe(host);
@@ -57,10 +61,29 @@ describe('a GPU', () => {
 
   it.each([
     [{ backend: 'cuda', threads: 2 }, 'createBackend: "threads" is for backend cpu, got it with backend cuda'],
-    [{ device: 0, isa: 'generic' }, 'createBackend: "isa" is for backend cpu, got it with a device'],
+    [{ device: 0, isa: 'generic' }, '"isa" is for backend cpu, got it with "device", which is for cuda'],
+    [{ gpuMath: 'fast', threads: 1 }, '"threads" is for backend cpu, got it with "gpuMath", which is for cuda'],
+    [{ backend: 'js', gpuMath: 'exact' }, 'createBackend: "gpuMath" is for backend cuda, got exact with backend js'],
+    [{ gpuMath: 'quick' as 'fast' }, 'createBackend: "gpuMath" must be one of exact, fast, got quick'],
     [{ backend: 'cpu', device: 0 }, 'createBackend: "device" is for backend cuda, got 0 with backend cpu'],
   ] as const)('%j is refused', (options, says) => {
     expect(() => createBackend(options)).toThrow(says);
+  });
+});
+
+describe('keys in BF16', () => {
+  it('need a backend that can hold them', async () => {
+    const says = "kv: 'bf16' needs the cuda backend; this is js (asked for), which keeps keys in float32";
+    await expect(loadModel(TINY, { backend: 'js', kv: 'bf16' })).rejects.toThrow(`loadModel: ${says}`);
+    expect(() => planModel(TINY, { backend: createBackend({ backend: 'js' }), kv: 'bf16' })).toThrow(
+      `planModel: ${says}`,
+    );
+    expect(() => planModel(TINY, { kv: 'f16' as 'bf16' })).toThrow('"kv" must be one of f32, bf16, got f16');
+  });
+
+  it('cannot be asked for with a backend of your own together with a math', () => {
+    const own = createBackend({ backend: 'js' });
+    expect(() => planModel(TINY, { backend: own, gpuMath: 'fast' })).toThrow('"gpuMath" is for a backend by its name');
   });
 });
 

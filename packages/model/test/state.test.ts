@@ -1,7 +1,7 @@
-import { REWIND_TOKENS } from '@megamoe/ops';
-import { expectBytes, expectClose, seeded } from '@megamoe/testkit';
+import { overlaid, REWIND_TOKENS } from '@megamoe/ops';
+import { expectBytes, expectClose, keysInBf16, seeded } from '@megamoe/testkit';
 import { describe, expect, it } from 'vitest';
-import type { LoadOptions, Sequence } from '../src/index';
+import { createBackend, type Backend, type LoadOptions, type Model, type Sequence } from '../src/index';
 import { ENGINES, MICRO_FLASH, model, TINY } from './support';
 
 describe.each(ENGINES)('%j: bits do not depend on company or on cuts', (engine) => {
@@ -166,6 +166,11 @@ describe('saved sequences', () => {
       [{ ...saved, layers: saved.layers.map(() => ({})) }, /"saved.layers\[0\]" must be a saved layer/],
       [{ ...saved, layers: [] }, /saved.layers/],
       [{ ...saved, model: 'abc' }, /"saved" is of another model.*fingerprint is abc/],
+      [{ ...saved, backend: 'cuda' }, /"saved" was computed by backend cuda, this model is on js/],
+      [
+        { ...saved, layers: saved.layers.map((layer) => ({ ...layer, kv: 'bf16' })) },
+        /"saved" holds keys in bf16, this model holds them in f32/,
+      ],
     ];
     for (const [bad, message] of cases) expect(() => other.restore(bad as never)).toThrow(message);
     const float = await model(MICRO_FLASH, { backend: 'js', activations: 'float' });
@@ -175,7 +180,42 @@ describe('saved sequences', () => {
       /Sequence.deserialize: .*another model/,
     );
     expect(() => wide.forward([{ sequence, tokenIds: [1] }])).toThrow(/not one that this model made/);
-    other.restore({ ...saved, model: undefined });
+    other.restore({ ...saved, model: undefined, backend: undefined });
     expect(other.length).toBe(3);
+  });
+
+  it('carry the backend, its math, and keys as they are held', async () => {
+    const js = createBackend({ backend: 'js' });
+    const ids = Array.from({ length: 140 }, (_, i) => (11 * i) % 160);
+    const run = async (backend: Backend, kv: 'f32' | 'bf16') => {
+      const m = await model(MICRO_FLASH, { backend, kv });
+      const sequence = m.createSequence();
+      m.forward([{ sequence, tokenIds: ids }]);
+      return { m, sequence, bytes: sequence.serialize() };
+    };
+    const [half, float] = [await run(keysInBf16(js), 'bf16'), await run(js, 'f32')];
+    const { layers } = half.sequence.save();
+    expect(layers[2]!.parts.window).toBeInstanceOf(Uint16Array);
+    expect(layers[2]!.parts.entries).toBeInstanceOf(Uint16Array);
+    expect(layers[2]!.parts.indexEntries).toBeInstanceOf(Float32Array);
+    expect(layers[2]!.parts.openKv).toBeInstanceOf(Float32Array);
+    // There and back: the same bits as without it.
+    const again = half.m.createSequence();
+    again.deserialize(half.bytes);
+    const next = (sequence: Sequence) => half.m.forward([{ sequence, tokenIds: [1, 2, 3] }]);
+    expectBytes(next(again), next(half.sequence));
+    // Less memory, and other logits: the option does something.
+    expect(half.sequence.bytes).toBeLessThan(float.sequence.bytes);
+    expect(next(half.sequence)).not.toEqual(float.m.forward([{ sequence: float.sequence, tokenIds: [1, 2, 3] }]));
+    expect(half.m.plan.parts.find(({ name }) => name === 'state')!.bytes).toBeLessThan(
+      float.m.plan.parts.find(({ name }) => name === 'state')!.bytes,
+    );
+    const refused = (m: Model, bytes: Uint8Array, says: string) =>
+      expect(() => m.createSequence().deserialize(bytes)).toThrow(`Sequence.deserialize: "saved" ${says}`);
+    refused(half.m, float.bytes, 'holds keys in f32, this model holds them in bf16');
+    refused(float.m, half.bytes, 'holds keys in bf16, this model holds them in f32');
+    const fast = await run(overlaid(js, { w4a4Math: 'fast' }), 'f32');
+    refused(float.m, fast.bytes, 'was computed by backend js with fast math, this model is on js');
+    refused(fast.m, float.bytes, 'was computed by backend js, this model is on js with fast math');
   });
 });

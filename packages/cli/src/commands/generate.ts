@@ -83,23 +83,10 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
   const prompt = await readPrompt(io, 'generate', given, DEFAULT_PROMPT);
   if (prompt.trim() === '' && flags.chat) throw new UsageError('generate: the prompt is empty');
   const started = performance.now();
-  const {
-    model: dir,
-    backend,
-    threads,
-    isa,
-    activations,
-    floatInputs,
-    memory,
-    chat,
-    think = false,
-    json,
-    stopId,
-    ...sampling
-  } = flags;
+  const { model: dir, chat, think = false, json, stopId } = flags;
   const report = loadReporter(io);
   const model = await loadModel(dir, {
-    ...loadOptions({ model: dir, backend, threads, isa, activations, floatInputs, memory }),
+    ...loadOptions(flags),
     signal: io.signal,
     onPlan: report.plan,
     onProgress: report.progress,
@@ -113,7 +100,7 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
   const skipSpecialTokens = chat === true;
   const options: GenerateOptions = {
     ...text,
-    ...sampling,
+    ...samplingOf(flags),
     skipSpecialTokens,
     ...(stopId ? { stopIds: stopId } : {}),
     signal: io.signal,
@@ -162,6 +149,24 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
       `prefill ${timings.prefillTokensPerSecond} tokens/s, decode ${timings.decodeTokensPerSecond} tokens/s\n`,
   );
 }
+
+/** Options of the generation itself. */
+const SAMPLING = [
+  'maxTokens',
+  'temperature',
+  'topK',
+  'topP',
+  'minP',
+  'repetitionPenalty',
+  'presencePenalty',
+  'frequencyPenalty',
+  'seed',
+  'stop',
+  'ignoreEos',
+] as const satisfies readonly (keyof GenerateFlags)[];
+
+const samplingOf = (flags: GenerateFlags): Pick<GenerateFlags, (typeof SAMPLING)[number]> =>
+  Object.fromEntries(SAMPLING.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])));
 
 /** Options that change nothing while the likeliest token is taken. */
 function checkSampling({ temperature, topK = 0, topP = 1, minP = 0, seed }: GenerateFlags): void {

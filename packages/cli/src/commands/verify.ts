@@ -77,12 +77,8 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   const reads = { '--model': flags.model, '--token-ids': flags.tokenIds };
   checkTargets('verify', reads, { '--html': flags.html }, { '--dump': flags.dump });
   const started = performance.now();
-  const { backend: name, isa, threads, device } = flags;
-  const backend = createBackend({
-    ...{ backend: name, isa },
-    ...(threads === undefined ? {} : { threads }),
-    ...(device === undefined ? {} : { device }),
-  });
+  const { backend: name, isa, threads, device, gpuMath, kv = 'f32' } = flags;
+  const backend = createBackend({ backend: name, isa, threads, device, gpuMath });
   io.err(`megamoe: backend ${backend.description}\n`);
   const source = openCheckpoint(flags.model);
   const line = new ProgressLine(io, String);
@@ -90,7 +86,7 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   try {
     const result = await verifyBackend({
       ...{ source, backend, tokenIds: promptOf(flags, source), decode: flags.decode, maxChunk: flags.maxChunk },
-      ...{ activations: flags.activations, keepGoing: flags.keepGoing ?? false },
+      ...{ activations: flags.activations, kv, keepGoing: flags.keepGoing ?? false },
       ...{ dumpDir: flags.dump, signal: io.signal, onProgress: (done, total, what) => line.update(done, total, what) },
     });
     const { passed, findings, ops, coverage, tokenIds, activations } = result;
@@ -114,7 +110,9 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   if (flags.html !== undefined) {
     const { reportHtml } = await import('../verify/report-html');
     const own = flags.tokenIds === undefined ? '' : ' --token-ids ...';
-    const command = `megamoe verify --model ${flags.model} --backend ${flags.backend} --isa ${flags.isa} --activations ${flags.activations} --decode ${flags.decode}${own}`;
+    const { model, backend: asked, activations, decode } = flags;
+    const gpu = `${gpuMath === undefined ? '' : ` --gpu-math ${gpuMath}`}${kv === 'f32' ? '' : ` --kv ${kv}`}`;
+    const command = `megamoe verify --model ${model} --backend ${asked} --isa ${isa}${gpu} --activations ${activations} --decode ${decode}${own}`;
     await writeFile(flags.html, reportHtml(report, command), io.signal);
     io.err(`megamoe: wrote ${flags.html}\n`);
   }

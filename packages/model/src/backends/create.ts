@@ -2,7 +2,7 @@ import { attentionAddonInfo, createAttentionKernels } from '@megamoe/attention';
 import { checkInteger, checkObject, checkOneOf, ValueError } from '@megamoe/core';
 import { createGemmKernels, createLogitsScan, gemmAddonInfo } from '@megamoe/gemm-native';
 import { explainIsa, KERNEL_ISAS, MAX_THREADS, type AddonInfo, type KernelIsa } from '@megamoe/native-kit';
-import type { Backend } from '@megamoe/ops';
+import type { Backend, W4a4Math } from '@megamoe/ops';
 import { createCuda, cudaReport } from './cuda';
 import { createHostBackend } from './host';
 
@@ -21,6 +21,11 @@ export interface BackendOptions {
   readonly isa?: KernelIsa | undefined;
   /** Index of the GPU for `cuda`, as `nvidia-smi` counts them. Default: the first that can be used. */
   readonly device?: number | undefined;
+  /**
+   * How the GPU sums products of quantized rows: `exact` (default), the bits of the CPU; `fast`, inside the tensor core, within the bound that
+   * `verify` states. For `cuda` only.
+   */
+  readonly gpuMath?: W4a4Math | undefined;
 }
 
 /** Instruction sets that may be asked for; `doctor` says which of them are there. */
@@ -48,22 +53,22 @@ export function createBackend(o: BackendOptions = {}): Backend {
 /** {@link createBackend}; `auto` takes a GPU only where it may: a model that need not fit wants experts that come and go. */
 export function chooseBackend(o: BackendOptions, mayTakeGpu: boolean): Backend {
   checkObject('createBackend', 'options', o);
-  const { backend = 'auto', threads, isa = 'auto', device } = o;
+  const { backend = 'auto', threads, isa = 'auto', device, gpuMath } = o;
   checkOneOf('createBackend', 'backend', backend, ['auto', 'js', 'cpu', 'cuda']);
   checkOneOf('createBackend', 'isa', isa, ISAS);
   if (threads !== undefined) checkInteger('createBackend', 'threads', threads, 1, MAX_THREADS);
-  if (device !== undefined) {
-    checkInteger('createBackend', 'device', device, 0, 2 ** 20);
-    if (backend !== 'cuda' && backend !== 'auto')
-      throw new ValueError(`createBackend: "device" is for backend cuda, got ${device} with backend ${backend}`);
-  }
+  if (device !== undefined) checkInteger('createBackend', 'device', device, 0, 2 ** 20);
+  if (gpuMath !== undefined) checkOneOf('createBackend', 'gpuMath', gpuMath, ['exact', 'fast']);
+  const ofGpu = Object.entries({ device, gpuMath }).find(([, value]) => value !== undefined);
+  if (ofGpu !== undefined && backend !== 'cuda' && backend !== 'auto')
+    throw new ValueError(`createBackend: "${ofGpu[0]}" is for backend cuda, got ${ofGpu[1]!} with backend ${backend}`);
   const ofCpu = threads !== undefined ? 'threads' : isa !== 'auto' ? 'isa' : undefined;
-  if (ofCpu !== undefined && (backend === 'cuda' || device !== undefined))
+  if (ofCpu !== undefined && (backend === 'cuda' || ofGpu !== undefined))
     throw new ValueError(
-      `createBackend: "${ofCpu}" is for backend cpu, got it with ${device === undefined ? 'backend cuda' : 'a device'}`,
+      `createBackend: "${ofCpu}" is for backend cpu, got it with ${ofGpu === undefined ? 'backend cuda' : `"${ofGpu[0]}", which is for cuda`}`,
     );
-  if (backend === 'cuda' || device !== undefined) return createCuda(device);
-  if (backend === 'auto' && mayTakeGpu && ofCpu === undefined && cudaReport().available) return createCuda(undefined);
+  if (backend === 'cuda' || ofGpu !== undefined) return createCuda({ device, gpuMath });
+  if (backend === 'auto' && mayTakeGpu && ofCpu === undefined && cudaReport().available) return createCuda({});
   const missing = addonInfos().filter((info) => !info.loaded);
   if (backend === 'js' || (backend === 'auto' && missing.length > 0)) {
     const why = backend === 'js' ? 'asked for' : `native addons: ${missing[0]!.reason.split(':')[0]!}`; // `doctor` has the whole reason

@@ -1,6 +1,6 @@
 import { UnsupportedError, type LogitsScan } from '@megamoe/core';
 import { createLogitsScan } from '@megamoe/gemm-native';
-import type { Backend } from '@megamoe/ops';
+import type { Backend, W4a4Math } from '@megamoe/ops';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
@@ -11,9 +11,15 @@ export interface CudaState {
   readonly reason: string;
 }
 
+/** Which GPU, and how it computes. */
+export interface CudaChoice {
+  readonly device?: number | undefined;
+  readonly gpuMath?: W4a4Math | undefined;
+}
+
 /** What is used of `@megamoe/cuda`: nobody depends on it, so it is found by its name, where it is installed. */
 interface CudaPackage {
-  createCudaBackend(options: { readonly device?: number; readonly logitsScan?: LogitsScan | null }): Backend;
+  createCudaBackend(options: CudaChoice & { readonly logitsScan?: LogitsScan | null }): Backend;
   cudaReport(): CudaState;
 }
 
@@ -43,12 +49,12 @@ export function cudaReport(): CudaState {
 }
 
 /** The backend on a GPU. @throws UnsupportedError that says what is missing */
-export function createCuda(device: number | undefined): Backend {
+export function createCuda(choice: CudaChoice): Backend {
   const found = load();
   if (typeof found === 'string') throw new UnsupportedError(`createBackend: no "cuda" backend here: ${NAME} ${found}`);
   const { available, reason } = found.cudaReport();
   if (!available) throw new UnsupportedError(`createBackend: no "cuda" backend here: ${reason}`);
   const scan = createLogitsScan();
   const logitsScan = scan.isa === 'js' ? null : scan; // in JavaScript the sampler is quicker without
-  return found.createCudaBackend({ logitsScan, ...(device !== undefined && { device }) });
+  return found.createCudaBackend({ logitsScan, ...choice });
 }

@@ -70,7 +70,7 @@ const thrower =
   () => ({ args, mayThrow: () => true, mayRefuse: true, anyObject: true, observe: () => 0 });
 const loadOptions = (r) => ({
   ...{ backend: 'js', threads: 1, maxChunk: r.int(1, 9), activations: r.pick(['nvfp4', 'float']) },
-  ...{ floatInputs: r.pick(['f32', 'bf16']), inputScales: 'dynamic', onPlan: () => 0, onProgress: () => 0 },
+  ...{ floatInputs: r.pick(['f32', 'bf16']), inputScales: 'dynamic', kv: 'f32', onPlan: () => 0, onProgress: () => 0 },
 });
 const source = () => {
   const c = openCheckpoint(DIR);
