@@ -6,7 +6,10 @@ import { describe, it } from 'node:test';
 import { backendName, MICRO, model, note, sameBits, seeded, TINY } from './support.mjs';
 
 /** Ways to load a model that have bits of their own. */
-const WAYS = [{}, { activations: 'float' }, { floatInputs: 'bf16' }];
+const WAYS = [
+  ...[{}, { activations: 'float' }, { floatInputs: 'bf16' }],
+  ...(backendName === 'cuda' ? [{ kv: 'bf16' }, { gpuMath: 'fast' }] : []),
+];
 
 /** Logits of every token of `ids`, one sequence alone, in one step where they fit. */
 function alone(m, ids) {

@@ -13,6 +13,10 @@ const CLIENTS = 64;
 const LEAVING = 12;
 const VOCABULARY = 4096;
 
+/** Options of the GPU that have bits of their own, on the command line and as `loadModel` takes them. */
+const GPU_FLAGS = ['--kv', 'bf16', '--gpu-math', 'fast'];
+const GPU_OPTIONS = { kv: 'bf16', gpuMath: 'fast' };
+
 /** Starts the server; answers when its model is loaded. */
 async function serve(...more) {
   const program = join(ROOT, 'packages', 'cli', 'dist', 'main.js');
@@ -57,11 +61,24 @@ function bitsOf({ text, logprobs, finish_reason: finish }) {
   return { text, finish, tokens, token_logprobs, top_logprobs };
 }
 
+/** Log-probabilities of what a model in this process answers, in chunks of 7. */
+async function scoresHere(request, options) {
+  const { prompt: tokenIds, max_tokens: maxTokens, logprobs, temperature, top_p: topP, seed } = request;
+  const m = await model.loadModel(TINY, { backend: backendName, maxChunk: 7, ...options });
+  const sampling = temperature > 0 ? { temperature, topP, seed } : {};
+  const scores = [];
+  for await (const { logprob } of m.generate({ tokenIds, maxTokens, logprobs, ignoreEos: true, ...sampling }))
+    if (logprob !== undefined) scores.push(logprob);
+  m.dispose();
+  return scores;
+}
+
 describe(`megamoe serve --backend ${backendName}`, () => {
   const r = seeded(2026);
   const requests = Array.from({ length: CLIENTS }, (_, i) => requestOf(r, i));
   const alone = [];
   let server;
+  let first;
   const ask = (body, signal) =>
     fetch(`${server.url}/v1/completions`, {
       method: 'POST',
@@ -90,7 +107,7 @@ describe(`megamoe serve --backend ${backendName}`, () => {
   };
 
   before(async () => {
-    server = await serve();
+    first = server = await serve();
   });
   after(async () => {
     if (server !== undefined) await server.stop();
@@ -130,22 +147,29 @@ describe(`megamoe serve --backend ${backendName}`, () => {
   });
 
   it('gives what a model in another process gives, in chunks of 7', async () => {
-    const m = await model.loadModel(TINY, { backend: backendName, maxChunk: 7 });
-    for (const which of [0, 1, 2, 3]) {
-      const { prompt: tokenIds, max_tokens: maxTokens, logprobs, temperature, top_p: topP, seed } = requests[which];
-      const scores = [];
-      const sampling = temperature > 0 ? { temperature, topP, seed } : {};
-      for await (const chunk of m.generate({ tokenIds, maxTokens, logprobs, ignoreEos: true, ...sampling }))
-        if (chunk.logprob !== undefined) scores.push(chunk.logprob);
-      const { token_logprobs: want } = alone[which];
-      assert.deepEqual(scores, want, `request ${which}`);
-    }
-    m.dispose();
+    for (const which of [0, 1, 2, 3])
+      assert.deepEqual(await scoresHere(requests[which], {}), alone[which].token_logprobs, `request ${which}`);
   });
 
   it('ends when it is asked to', async () => {
     const running = server;
     server = undefined;
     assert.equal(await running.stop(), 0, running.log());
+  });
+
+  it('takes the options of the GPU, and says no to them elsewhere', async () => {
+    if (backendName !== 'cuda') {
+      await assert.rejects(serve('--kv', 'bf16'), /kv: 'bf16' needs the cuda backend; this is cpu/);
+      await assert.rejects(serve('--gpu-math', 'fast'), /"gpuMath" is for backend cuda, got fast with backend cpu/);
+      return;
+    }
+    const perToken = ({ banner }) => /^KV memory +(\S+ \S+) a token/m.exec(banner)[1];
+    const before = perToken(first);
+    server = await serve(...GPU_FLAGS);
+    assert.notEqual(perToken(server), before);
+    const { token_logprobs: got } = await answer(requests[0]);
+    assert.deepEqual(got, await scoresHere(requests[0], GPU_OPTIONS));
+    assert.notDeepEqual(got, alone[0].token_logprobs, 'the options do something');
+    note(`KV: ${before} a token in float32, ${perToken(server)} in BF16`);
   });
 });
