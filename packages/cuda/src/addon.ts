@@ -78,6 +78,14 @@ export interface CudaAddon extends AddonBase, NativeOps {
   copy(device: NativeDevice, to: number, from: number, bytes: number): void;
   synchronize(device: NativeDevice): NativeDataFailure;
   beginStep(device: NativeDevice): void;
+  /** What is launched until {@link stopClock} waits on the GPU until then. */
+  startClock(device: NativeDevice): void;
+  /** Seconds of the GPU since. */
+  stopClock(device: NativeDevice): number;
+  /** Bytes a second that a pass over memory reads. */
+  readRate(device: NativeDevice, address: number, bytes: number): number;
+  /** Operations a second of tensor cores, in a pass of about as many. */
+  matrixRate(device: NativeDevice, operations: number): number;
   memory(device: NativeDevice): { readonly bytes: number; readonly allocations: number };
   /** For tests: the device fails as hardware does. */
   lose(device: NativeDevice): void;

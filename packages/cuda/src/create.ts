@@ -11,6 +11,7 @@ import {
 } from '@megamoe/core';
 import { bytesOf, checkMatrices } from '@megamoe/ops';
 import type { Backend, Dtype, HostArray, RopeHandle, Tensor, W4a4Math } from '@megamoe/ops';
+import { createBench, type CudaBench } from './bench';
 import { DeviceCache, KV_DTYPES } from './cache';
 import { Device } from './device';
 import { DeviceCompressor, DeviceRope, DeviceRouter } from './handles';
@@ -43,6 +44,8 @@ export interface CudaBackend extends Backend {
   readonly device: number;
   /** Memory of the GPU that this backend holds, in bytes and pieces; scratch is not counted. */
   readonly memory: { readonly bytes: number; readonly allocations: number };
+  /** For benchmarks: time and limits of the GPU. */
+  readonly bench: CudaBench;
   /**
    * Waits for all work.
    * @throws ValueError for data that an operation could not use; DeviceError
@@ -94,6 +97,7 @@ export function createCudaBackend(options: CudaOptions = {}): CudaBackend {
     get memory() {
       return device.memory;
     },
+    bench: createBench(addon, device, gpu.index),
     synchronize: () => device.synchronize('synchronize'),
     simulateLoss: () => device.lose(),
 

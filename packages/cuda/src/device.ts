@@ -155,6 +155,12 @@ export class Device {
     return { freeBytes, totalBytes };
   }
 
+  /** What a benchmark asks of it. */
+  measure<T>(fn: string, ask: (device: NativeDevice) => T): T {
+    const device = this.#open(fn);
+    return this.#trying(fn, () => ask(device));
+  }
+
   get memory(): { readonly bytes: number; readonly allocations: number } {
     return this.#native === null ? { bytes: 0, allocations: 0 } : this.addon.memory(this.#native);
   }

@@ -49,8 +49,8 @@ export function packLinear(device: Device, given: LinearSource): DeviceLinear {
   }
 }
 
-/** Checks and packs expert weights, part by part. */
-export function packExperts(device: Device, given: ExpertsSource): DeviceExperts {
+/** Checks and packs expert weights, part by part. `same`: reads those of expert 0, and copies them for the others. */
+export function packExperts(device: Device, given: ExpertsSource, same = false): DeviceExperts {
   const fn = 'packExperts';
   const { name, shape, pool, read } = takeExperts(fn, given);
   if (pool !== undefined) throw noPool(fn);
@@ -58,8 +58,9 @@ export function packExperts(device: Device, given: ExpertsSource): DeviceExperts
   const memory = new WeightMemory(fn, device, format, numExperts, n, k, parts);
   const rows = n / parts;
   try {
-    for (let e = 0; e < numExperts; e++)
+    for (let e = 0; e < (same ? 1 : numExperts); e++)
       for (let p = 0; p < parts; p++) put(fn, device, memory, e * n + p * rows, rows, read(e, p));
+    if (same) memory.repeatFirst(fn, device);
     return new DeviceExperts(name, shape, memory);
   } catch (error) {
     memory.dispose();

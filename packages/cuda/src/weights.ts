@@ -50,6 +50,15 @@ export class WeightMemory {
     this.native = [number, matrices, n, k, this.#data.address, this.#scales?.address ?? 0];
   }
 
+  /** Copies the first matrix to the places of all others. */
+  repeatFirst(fn: string, device: Device): void {
+    const [, matrices] = this.native;
+    for (const memory of this.#scales === null ? [this.#data] : [this.#data, this.#scales]) {
+      const each = memory.bytes / matrices!;
+      for (let i = 1; i < matrices!; i++) device.copy(fn, memory.address + i * each, memory.address, each);
+    }
+  }
+
   get disposed(): boolean {
     return this.#data.disposed;
   }

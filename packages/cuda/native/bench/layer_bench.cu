@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../device/device.h"
+#include "../device/read.cuh"
 #include "../kernels/attention.h"
 #include "../kernels/hyper.h"
 #include "../kernels/linear.h"
@@ -19,7 +20,6 @@
 #include "../kernels/rows.h"
 #include "../kernels/stage.h"
 #include "../kernels/w4a4.h"
-#include "read.cuh"
 
 using namespace megamoe::cuda;
 

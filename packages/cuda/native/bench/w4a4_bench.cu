@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "../device/device.h"
+#include "../device/read.cuh"
 #include "../kernels/packed.cuh"
 #include "../kernels/packed.h"
 #include "../kernels/w4a4.h"
-#include "read.cuh"
 
 using namespace megamoe;
 using namespace megamoe::cuda;

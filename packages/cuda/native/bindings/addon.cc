@@ -23,6 +23,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exportRows(exports);
   exportExperts(exports);
   exportAttention(exports);
+  exportLimits(exports);
   return exports;
 }
 

@@ -84,5 +84,6 @@ void exportMemory(Napi::Object exports);
 void exportRows(Napi::Object exports);
 void exportExperts(Napi::Object exports);
 void exportAttention(Napi::Object exports);
+void exportLimits(Napi::Object exports);
 
 }  // namespace megamoe::cuda

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "limits.h"
 #include "probe.h"
 
 namespace megamoe::cuda {
@@ -259,10 +260,54 @@ DataFailure Device::dataFailure() {
   return failure;
 }
 
+Stopwatch& Device::stopwatch() {
+  use("seconds");
+  if (!stopwatch_) {
+    stopwatch_ = std::make_unique<Stopwatch>();
+    // Kernels are loaded when they are first launched, for which the device may have to be idle: not while one waits.
+    void* sink = scratch(kSinkBytes);
+    readPass(stream_, multiprocessors_, sink, kSinkBytes, sink);
+    multiplyPass(stream_, multiprocessors_, 0, sink);
+  }
+  return *stopwatch_;
+}
+
+void Device::startClock() {
+  try {
+    stopwatch().start(stream_);
+  } catch (const Failure& failure) {
+    if (stopwatch_) stopwatch_->open();
+    fail(failure.code, "seconds");
+  }
+}
+
+double Device::stopClock() {
+  try {
+    return stopwatch().stop(stream_);
+  } catch (const Failure& failure) {
+    fail(failure.code, "seconds");
+  }
+}
+
+double Device::readRate(const void* data, std::size_t bytes) {
+  void* sink = scratch(kSinkBytes);
+  startClock();
+  readPass(stream_, multiprocessors_, data, bytes, sink);
+  return static_cast<double>(bytes) / stopClock();
+}
+
+double Device::matrixRate(double operations) {
+  void* sink = scratch(kSinkBytes);
+  startClock();
+  const double done = multiplyPass(stream_, multiprocessors_, operations, sink);
+  return done / stopClock();
+}
+
 void Device::close() noexcept {
   if (isClosed_) return;
   isClosed_ = true;
   cudaSetDevice(index_);
+  if (stopwatch_) stopwatch_->open();
   if (stream_ != nullptr) cudaStreamSynchronize(stream_);
   for (const auto& allocation : allocations_) cudaFree(allocation.first);
   allocations_.clear();
@@ -278,6 +323,7 @@ void Device::close() noexcept {
     if (pinned_[i] != nullptr) cudaFreeHost(pinned_[i]);
     if (pinnedFree_[i] != nullptr) cudaEventDestroy(pinnedFree_[i]);
   }
+  stopwatch_.reset();
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
   const std::lock_guard<std::mutex> lock(openMutex);
   if (--openCount[index_] == 0 && isLost_) cudaDeviceReset();  // the next backend finds a device that works

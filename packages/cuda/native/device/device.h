@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "../kernels/launch.h"
 
 namespace megamoe::cuda {
+
+class Stopwatch;
 
 // What the CUDA runtime refused.
 class Failure : public std::runtime_error {
@@ -92,6 +95,13 @@ class Device {
   // The first error in data since the last step began or this was asked; after a download or synchronize.
   DataFailure dataFailure();
 
+  // For benchmarks (limits.h). What is launched between the two waits until `stopClock`, which answers seconds.
+  void startClock();
+  double stopClock();
+  // Bytes a second that a pass over [data, data + bytes) reads; operations a second of tensor cores.
+  double readRate(const void* data, std::size_t bytes);
+  double matrixRate(double operations);
+
   // Gives all memory back. Nothing can be done after that. Twice is fine.
   void close() noexcept;
 
@@ -107,6 +117,7 @@ class Device {
   void use(const char* during);
   [[noreturn]] void fail(cudaError_t code, const char* during);
   void require(cudaError_t code, const char* during);
+  Stopwatch& stopwatch();
   void uploadPinned(char* to, const char* from, std::size_t bytes);
 
   static constexpr std::size_t kPinned = 8u << 20;
@@ -124,6 +135,7 @@ class Device {
   std::vector<cudaEvent_t> turns_;
   std::vector<std::uint8_t> operations_;  // by serial number in the step
   int multiprocessors_ = 0;
+  std::unique_ptr<Stopwatch> stopwatch_;
   bool isClosed_ = false;
   bool isLost_ = false;
 };

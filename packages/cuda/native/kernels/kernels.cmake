@@ -3,8 +3,8 @@
 set(here "${CMAKE_CURRENT_LIST_DIR}")
 add_library(cuda-kernels STATIC
   ${here}/attend.cu ${here}/compress.cu ${here}/hyper.cu ${here}/index_select.cu ${here}/jobs.cu ${here}/linear.cu ${here}/rope.cu
-  ${here}/route.cu ${here}/rows.cu ${here}/stage.cu ${here}/packed.cu ${here}/w4a4_plain.cu ${here}/w4a4_tiles.cu ${here}/../device/device.cc ${here}/../device/probe.cu
-  ${here}/../device/read_file.cc)
+  ${here}/route.cu ${here}/rows.cu ${here}/stage.cu ${here}/packed.cu ${here}/w4a4_plain.cu ${here}/w4a4_tiles.cu ${here}/../device/device.cc
+  ${here}/../device/limits.cu ${here}/../device/probe.cu ${here}/../device/read_file.cc)
 option(MEGAMOE_PLANT "Mistakes that the environment can switch on (plant.h): for tests, never for what is shipped" OFF)
 if(MEGAMOE_PLANT)
   target_sources(cuda-kernels PRIVATE ${here}/plant.cc)
