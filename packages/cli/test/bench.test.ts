@@ -112,7 +112,7 @@ describe('wrong arguments', () => {
     [['--layers', '1'], /from 2 to 61/],
     [['--experts', '5'], /from 6 to 1024/],
     [['--isa', 'mmx'], /Allowed choices are auto/],
-    [['--backend', 'cuda'], /Allowed choices/],
+    [['--backend', 'metal'], /Allowed choices are auto, js, cpu, cuda/],
     [['--filter', 'no-such-row'], /matches nothing; there are: ceiling-read/],
     [['extra'], /too many arguments/],
   ])('%j is a usage error', async (argv, message) => {

@@ -1,6 +1,9 @@
 import { measureCeiling, type CeilingKind } from '@megamoe/gemm-native';
 
-const MEMORY: readonly CeilingKind[] = ['read', 'copy', 'max'];
+/** A limit: one of the processor, or `mma`: the matrix products of a GPU. */
+export type LimitKind = CeilingKind | 'mma';
+
+const MEMORY: readonly LimitKind[] = ['read', 'copy', 'max'];
 
 /** How a ceiling is measured. */
 export interface CeilingWork {
@@ -10,8 +13,14 @@ export interface CeilingWork {
   readonly hot?: number;
 }
 
+/** Limits of what computes. */
+export interface Limits {
+  /** One pass; its rate per second. */
+  rate(kind: LimitKind, threads: number, work: CeilingWork): number;
+}
+
 /** True for ceilings in bytes per second; the others are in operations per second. */
-export const isMemory = (kind: CeilingKind): boolean => MEMORY.includes(kind);
+export const isMemory = (kind: LimitKind): boolean => MEMORY.includes(kind);
 
 const clamp = (x: number, low: number, high: number): number => Math.round(Math.min(high, Math.max(low, x)));
 

@@ -21,7 +21,7 @@ export function threeDigits(x: number): string {
 export function plotHistory(history: readonly HistoryRow[]): string {
   const series = new Map<string, HistoryRow[]>();
   for (const row of history) {
-    if (row.name.startsWith('ceiling-')) continue; // always 1
+    if (/^(gpu-)?ceiling-/.test(row.name)) continue; // always 1
     const key = `${row.name} ${row.shape} ${row.threads}`;
     series.set(key, [...(series.get(key) ?? []), row]);
   }
@@ -50,8 +50,11 @@ export function plotHistory(history: readonly HistoryRow[]): string {
 function seriesLines(rows: readonly HistoryRow[], y: number): string[] {
   const row = rows.at(-1)!;
   const { target, atMost } = row;
-  // A most is drawn as its used part, so that every bar may be compared with 1 or with its target.
-  const shown = (r: HistoryRow): number => (atMost && target ? r.fraction / target : r.fraction);
+  // A most is drawn as its used part, and of a time without a target what its floor is of it, so that every bar may be compared with 1
+  // or with its target.
+  const isTime = ['us', 'ms'].includes(row.unit) && target === undefined;
+  const shown = (r: HistoryRow): number =>
+    atMost && target ? r.fraction / target : isTime ? 1 / r.fraction : r.fraction;
   const x = (fraction: number): number => LEFT + (Math.min(Math.max(fraction, 0), 1.2) / 1.2) * WIDTH;
   const met = target === undefined ? undefined : atMost ? row.fraction <= target : row.fraction >= target;
   const colour = met === undefined ? '#7a9cc6' : met ? '#4c9f70' : '#d08a3e';

@@ -5,7 +5,13 @@ import { UsageError } from '../errors';
 import { attentionCases } from './attention-cases';
 import { Ceilings } from './ceilings';
 import { ceilingCases, gemmCases, moeCases } from './gemm-cases';
+import type { GpuContext } from './gpu/context';
+import { kernelCases } from './gpu/kernel-cases';
+import { gpuLogitsCases } from './gpu/logits-cases';
+import { gpuCeilingCases, gpuStepCases, gpuTinyCases } from './gpu/model-cases';
+import { torchCases, type Peer } from './gpu/peers';
 import { linearCases } from './linear-cases';
+import { secondsOf } from './measure';
 import { memoryCases } from './memory-cases';
 import { hyperConnectionCases, normCases, quantizeCases, samplingCases, swizzleCases } from './row-cases';
 import { stepCases } from './step-cases';
@@ -24,6 +30,10 @@ export interface BenchOptions {
   /** Only the whole steps of this model. */
   readonly shape?: 'v4-flash' | 'tiny';
   readonly step: StepShape;
+  /** What is measured instead of this machine's processors. */
+  readonly gpu?: GpuContext;
+  /** Another implementation beside it. */
+  readonly peer?: Peer;
   readonly signal: AbortSignal;
   /** Called after each row. */
   readonly onRow: (row: BenchRow) => void;
@@ -53,6 +63,14 @@ function groupsOf({ shape, quick }: BenchOptions): readonly Group[] {
   return quick ? [...KERNELS, tinyCases] : [...KERNELS, tinyCases, stepCases, memoryCases];
 }
 
+/** The same of a GPU. */
+function gpuGroupsOf({ shape, peer }: BenchOptions): readonly ((c: GpuContext) => BenchCase[])[] {
+  const peers = peer === undefined ? [] : [torchCases];
+  if (shape === 'tiny') return [gpuTinyCases, ...peers];
+  if (shape === 'v4-flash') return [...peers, gpuStepCases];
+  return [gpuCeilingCases, kernelCases, gpuLogitsCases, gpuTinyCases, ...peers, gpuStepCases];
+}
+
 /** Kernel sets by thread count, made once. */
 function perThreads<T>(make: (threads: number) => T): (threads: number) => T {
   const made = new Map<number, T>();
@@ -66,7 +84,7 @@ function perThreads<T>(make: (threads: number) => T): (threads: number) => T {
 /** @throws UnsupportedError when the backend or instruction set is not there. */
 function contextOf(o: BenchOptions): BenchContext {
   const native = o.backend === 'cpu' || (o.backend === 'auto' && addonInfos().every((info) => info.loaded));
-  createBackend({ backend: o.backend, isa: o.isa }); // says what is missing
+  createBackend({ backend: o.backend, isa: o.isa, threads: 1 }); // says what is missing
   const backend = native ? 'native' : 'js';
   const isa = native ? o.isa : 'auto';
   return {
@@ -76,6 +94,7 @@ function contextOf(o: BenchOptions): BenchContext {
     threads: native ? o.threads : [1],
     quick: o.quick,
     ceilings: new Ceilings(),
+    seconds: secondsOf,
     step: o.step,
     signal: o.signal,
     gemm: perThreads((threads): GemmKernels => createGemmKernels({ backend, threads, isa })),
@@ -84,8 +103,31 @@ function contextOf(o: BenchOptions): BenchContext {
 }
 
 /** What runs, for the history: `node 20.1.0, native avx512`. */
-export function runtimeOf({ backend, isa }: Pick<BenchOptions, 'backend' | 'isa'>): string {
-  return `node ${process.versions.node}, ${createBackend({ backend, isa, threads: 1 }).description.replace(', 1 thread', '')}`;
+export function runtimeOf(
+  { backend, isa }: Pick<BenchOptions, 'backend' | 'isa'>,
+  { description } = createBackend({ backend, isa, threads: 1 }),
+): string {
+  return `node ${process.versions.node}, ${description.replace(', 1 thread', '')}`;
+}
+
+/**
+ * Cases that give rows with the filter's text, by what is known of them: names and shapes, but of those that give several rows only a
+ * part of a shape. Where it is in none of that, the rows of those may still have it.
+ */
+function wantedOf(groups: readonly (() => BenchCase[])[], filter: string | undefined): (one: BenchCase) => boolean {
+  if (filter === undefined) return () => true;
+  const has = ({ name, shape, rows = [] }: BenchCase): boolean =>
+    [name, ...rows].some((word) => `${word} ${shape}`.includes(filter));
+  const all = groups.flatMap((group) => group());
+  if (all.some(has)) return has;
+  const givesMany = ({ rows = [] }: BenchCase): boolean => rows.length > 1;
+  if (all.some(givesMany)) return givesMany;
+  throw noRows(all, filter);
+}
+
+function noRows(cases: readonly BenchCase[], filter: string): UsageError {
+  const names = [...new Set(cases.flatMap(({ name, rows }) => rows ?? [name]))];
+  return new UsageError(`bench: --filter ${JSON.stringify(filter)} matches nothing; there are: ${names.join(', ')}`);
 }
 
 /**
@@ -93,35 +135,44 @@ export function runtimeOf({ backend, isa }: Pick<BenchOptions, 'backend' | 'isa'
  * @throws UsageError when the filter matches nothing; BenchError when a kernel's answer is wrong
  */
 export async function runBench(o: BenchOptions): Promise<BenchRow[]> {
-  const context = contextOf(o);
-  const wanted = ({ name, shape }: BenchCase): boolean =>
-    o.filter === undefined || `${name} ${shape}`.includes(o.filter);
-  const groups = groupsOf(o);
-  if (!groups.some((group) => group(context).some(wanted))) {
-    const names = [...new Set(groups.flatMap((group) => group(context).map((one) => one.name)))];
-    throw new UsageError(`bench: --filter ${JSON.stringify(o.filter)} matches nothing; there are: ${names.join(', ')}`);
-  }
+  const { gpu, filter } = o;
+  const context = gpu === undefined ? contextOf(o) : undefined;
+  const groups = context ? groupsOf(o).map((g) => () => g(context)) : gpuGroupsOf(o).map((g) => () => g(gpu!));
+  const wanted = wantedOf(groups, filter);
+  const counts = context?.threads ?? [1];
   const rows: BenchRow[] = [];
+  let skipped = false;
   for (const group of groups) {
-    const cases = group(context).filter(wanted);
+    const cases = group().filter(wanted);
     // Threads outside, so that a model is packed once for each number of them.
-    for (const threads of context.threads) {
+    for (const threads of counts) {
       for (const one of cases) {
-        if (one.oneThread && threads !== context.threads[0]) continue;
+        if (one.oneThread && threads !== counts[0]) continue;
         o.signal.throwIfAborted();
         await new Promise((resolve) => setImmediate(resolve)); // lets Ctrl-C in
         const used = one.oneThread ? 1 : threads;
         try {
-          const row = rowOf(one, used, await one.run(used), o.quick);
-          rows.push(row);
-          o.onRow(row);
+          const measured = await one.run(used);
+          const several = 'median' in measured ? [{ name: one.name, shape: one.shape, ...measured }] : measured;
+          for (const { name, shape, ...values } of several) {
+            if (filter !== undefined && one.rows !== undefined && !`${name} ${shape}`.includes(filter)) continue;
+            const row = rowOf({ ...one, name, shape }, used, values, o.quick);
+            rows.push(row);
+            o.onRow(row);
+          }
         } catch (e) {
           if (!(e instanceof SkipCase)) throw e;
-          o.onSkip(`${one.name} (${one.shape}, threads ${used})`, e.message);
+          skipped = true;
+          o.onSkip(`${one.name} (${one.shape}${gpu === undefined ? `, threads ${used}` : ''})`, e.message);
         }
       }
     }
   }
+  if (rows.length === 0 && filter !== undefined && gpu !== undefined && !skipped)
+    throw noRows(
+      groups.flatMap((group) => group()),
+      filter,
+    );
   return rows;
 }
 

@@ -19,7 +19,7 @@ import {
 import { BenchError, SkipCase, type BenchCase, type BenchContext, type Measured } from './types';
 
 /** Frees weights of an earlier model before the next is packed: they live outside the heap, where nothing urges the collector. */
-function collectGarbage(): void {
+export function collectGarbage(): void {
   setFlagsFromString('--expose-gc');
   (runInNewContext('gc') as () => void)();
 }
@@ -179,7 +179,7 @@ function prefillRun(model: Model, tokenIds: Int32Array): () => Float32Array {
 }
 
 /** Throws unless logits are finite and differ. */
-function checkLogits(logits: Float32Array): void {
+export function checkLogits(logits: Float32Array): void {
   if (logits.every((x) => Number.isFinite(x)) && logits.some((x) => x !== logits[0])) return;
   throw new BenchError('the synthetic model gives logits that are not finite or all the same; speed is not measured');
 }

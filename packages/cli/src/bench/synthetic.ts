@@ -138,11 +138,20 @@ export interface WeightCount {
   headElements: number;
   /** Elements of routed experts that each token is multiplied by. */
   expertElements: number;
+  /** Bytes of all routed experts. */
+  expertBytes: number;
 }
 
 /** Passes weights on and counts them, each once. */
 export class CountingSource implements WeightSource {
-  readonly count: WeightCount = { bytes: 0, activeBytes: 0, denseElements: 0, headElements: 0, expertElements: 0 };
+  readonly count: WeightCount = {
+    bytes: 0,
+    activeBytes: 0,
+    denseElements: 0,
+    headElements: 0,
+    expertElements: 0,
+    expertBytes: 0,
+  };
   private readonly seen = new Set<string>();
 
   constructor(private readonly inner: WeightSource) {}
@@ -174,6 +183,7 @@ export class CountingSource implements WeightSource {
     if (this.first(`${layer}.${expert}.${matrix}`)) {
       const share = this.config.numExpertsPerTok / this.config.numExperts;
       this.add(made.n * matrixRowBytes(made), share);
+      this.count.expertBytes += made.n * matrixRowBytes(made);
       this.count.expertElements += made.n * made.k * share;
     }
     return made;
@@ -204,7 +214,7 @@ export class CountingSource implements WeightSource {
 }
 
 /** Keys that the query at `position` attends to in a layer of this ratio. */
-function keysAt(c: ModelConfig, ratio: number, position: number): number {
+export function keysAt(c: ModelConfig, ratio: number, position: number): number {
   const entries = ratio === 0 ? 0 : Math.floor((position + 1) / ratio);
   return Math.min(c.slidingWindow, position + 1) + (ratio === 4 ? Math.min(c.indexTopk, entries) : entries);
 }

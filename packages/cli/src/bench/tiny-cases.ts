@@ -10,22 +10,24 @@ import { median } from './measure';
 import { CountingSource, randomTokens, type WeightCount } from './synthetic';
 import { BenchError, SkipCase, type BenchCase, type BenchContext, type Measured } from './types';
 
+/** What the weights of a checkpoint amount to. */
+export async function countModel(dir: string): Promise<WeightCount> {
+  const checkpoint = openCheckpoint(dir);
+  try {
+    const source = new CountingSource(checkpoint);
+    await createModel(source, { backend: 'js' });
+    return source.count;
+  } finally {
+    checkpoint.close();
+  }
+}
+
 /** The shipped model through the public `generate`, and from the shell. */
 export function tinyCases(c: BenchContext): BenchCase[] {
   const [promptTokens, newTokens] = c.quick ? [32, 8] : [1024, 256];
   const dir = defaultModel();
   let counted: WeightCount | undefined;
-  const countWeights = async (): Promise<WeightCount> => {
-    if (counted !== undefined) return counted;
-    const checkpoint = openCheckpoint(dir);
-    try {
-      const source = new CountingSource(checkpoint);
-      await createModel(source, { backend: 'js' });
-      return (counted = source.count);
-    } finally {
-      checkpoint.close();
-    }
-  };
+  const countWeights = async (): Promise<WeightCount> => (counted ??= await countModel(dir));
   const load = async (threads: number): Promise<Model> => {
     if (!existsSync(join(dir, 'config.json'))) throw new SkipCase(`no model at ${dir}`);
     return loadModel(dir, { backend: c.backend, threads, isa: c.isa });

@@ -1,7 +1,7 @@
 import type { AttentionKernels } from '@megamoe/attention';
 import type { GemmKernels, KernelIsa } from '@megamoe/gemm-native';
 import type { BackendName } from '@megamoe/model';
-import type { Ceilings } from './ceilings';
+import type { Ceilings, Limits } from './ceilings';
 
 /** One line of `megamoe bench`. */
 export interface BenchRow {
@@ -23,16 +23,21 @@ export interface BenchRow {
 /** What a case answers. */
 export type Measured = Pick<BenchRow, 'median' | 'unit' | 'ceiling'>;
 
+/** A row of a case that gives several. */
+export type NamedMeasured = Measured & Pick<BenchRow, 'name' | 'shape'>;
+
 /** One thing to measure, once for each number of threads. */
 export interface BenchCase {
   readonly name: string;
   readonly shape: string;
+  /** Names of the rows that a measurement gives, where their shapes are known only when it is done; that of the case is a part of them. */
+  readonly rows?: readonly string[];
   /** For work of one thread, whatever is asked for. */
   readonly oneThread?: true;
   readonly target?: number | ((threads: number) => number);
   readonly atMost?: true;
   /** @throws BenchError when the answer is wrong; SkipCase when it cannot be measured here */
-  run(threads: number): Measured | Promise<Measured>;
+  run(threads: number): Measured | readonly NamedMeasured[] | Promise<Measured | readonly NamedMeasured[]>;
 }
 
 /** Which model the whole steps run on. */
@@ -47,17 +52,24 @@ export interface StepShape {
   readonly floatInputs: 'f32' | 'bf16';
 }
 
-/** What all cases share. */
-export interface BenchContext {
+/** What it takes to measure. */
+export interface Measuring {
+  readonly quick: boolean;
+  readonly ceilings: Limits;
+  readonly signal: AbortSignal;
+  /** Seconds of work, by the clock of what computes. */
+  seconds(work: () => void): number;
+}
+
+/** What all cases on a processor share. */
+export interface BenchContext extends Measuring {
   readonly backend: BackendName;
   readonly isa: KernelIsa;
   /** True when kernels are native. */
   readonly native: boolean;
   readonly threads: readonly number[];
-  readonly quick: boolean;
   readonly ceilings: Ceilings;
   readonly step: StepShape;
-  readonly signal: AbortSignal;
   gemm(threads: number): GemmKernels;
   attention(threads: number): AttentionKernels;
 }
