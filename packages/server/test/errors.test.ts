@@ -127,6 +127,13 @@ const BAD: readonly (readonly [string, unknown, string | null])[] = [
   ['a seed with a fraction', { ...base, seed: 1.5 }, 'seed'],
   ['logit_bias of no token', { ...base, logit_bias: { '4096': 1 } }, 'logit_bias'],
   ['logit_bias of a name', { ...base, logit_bias: { hello: 1 } }, 'logit_bias'],
+  [
+    'logit_bias of __proto__',
+    '{"messages": [{"role": "user", "content": "Hi"}], "logit_bias": {"__proto__": 1}}',
+    'logit_bias',
+  ],
+  ['logit_bias of a token spelled twice', { ...base, logit_bias: { '7': 1, '07': 2 } }, 'logit_bias'],
+  ['logit_bias of a list', { ...base, logit_bias: [1] }, 'logit_bias'],
   ['logit_bias too large', { ...base, logit_bias: { '5': 101 } }, 'logit_bias.5'],
   ['an empty stop', { ...base, stop: '' }, 'stop'],
   ['17 stops', { ...base, stop: Array.from({ length: 17 }, (_, i) => `s${i}`) }, 'stop'],

@@ -16,6 +16,15 @@ const text = z.string().min(1, 'must not be empty');
 /** Most texts that end an answer. */
 const MAX_STOPS = 16;
 
+// zod's record passes over a key named __proto__, whatever it holds: that one is refused before.
+const logitBias = z
+  .unknown()
+  .refine((x) => typeof x !== 'object' || x === null || !Object.hasOwn(x, '__proto__'), {
+    error: '"__proto__" is no token id',
+    abort: true,
+  })
+  .pipe(z.record(z.string(), z.number().min(-100).max(100)).nullish());
+
 /** Fields that both completion APIs have. */
 export const commonFields = {
   model: z.string().nullish(),
@@ -32,7 +41,7 @@ export const commonFields = {
   frequency_penalty: z.number().min(-2).max(2).nullish(),
   repetition_penalty: z.number().gt(0).max(10).nullish(),
   seed: seed.nullish(),
-  logit_bias: z.record(z.string(), z.number().min(-100).max(100)).nullish(),
+  logit_bias: logitBias.optional(),
   stop: z
     .union([text, z.array(text).max(MAX_STOPS)], {
       error: `must be a text or a list of at most ${MAX_STOPS} texts, none of them empty`,
@@ -94,7 +103,7 @@ function logitBiasOf(given: CommonFields['logit_bias'], vocabSize: number): Read
   if (!given) return undefined;
   const bias = new Map<number, number>();
   for (const [key, value] of Object.entries(given)) {
-    const id = /^\d+$/.test(key) ? Number(key) : NaN;
+    const id = /^(0|[1-9]\d*)$/.test(key) ? Number(key) : NaN; // one spelling for each: "07" beside "7" would be lost
     if (!(id < vocabSize)) {
       throw badRequest(`"logit_bias": ${JSON.stringify(key)} is no token id below ${vocabSize}.`, 'logit_bias');
     }
