@@ -61,13 +61,18 @@ async function mixDump(
 describe('megamoe explain', () => {
   it('--json has what the contract says, and nothing else', async () => {
     const wrong = await explained(await mixDump('wrong.safetensors', 'transposed'));
-    expect(Object.keys(wrong)).toEqual(['op', 'agrees', 'mistakes', 'nearest']);
+    expect(Object.keys(wrong)).toEqual([
+      ...['op', 'agrees', 'level', 'compared', 'elements', 'mistakes', 'nearest', 'notes'],
+    ]);
     expect(wrong).toMatchObject({ op: 'residual_mix', agrees: false, mistakes: [{ id: 'residual-comb-transposed' }] });
     expect(Object.keys(wrong.mistakes[0]!)).toEqual(['id', 'cosine', 'maxAbs', 'evidence', 'rule']);
     expect(wrong.mistakes[0]!.cosine).toBeCloseTo(1, 12);
     expect(wrong.mistakes[0]!.maxAbs).toBeLessThan(1e-6);
     const right = await explained(await mixDump('right.safetensors', 'right'));
-    expect(right).toEqual({ op: 'residual_mix', agrees: true, mistakes: [], nearest: [] });
+    expect(right).toEqual({
+      ...{ op: 'residual_mix', agrees: true, level: 'float32', compared: 6, elements: 6 },
+      ...{ mistakes: [], nearest: [], notes: [] },
+    });
   });
 
   it('speaks to people', async () => {

@@ -13,7 +13,7 @@ export function explainCommand(io: CliIo): Command {
   return new Command('explain')
     .description('Find which known mistake explains a tensor that disagrees.')
     .argument('<dump>', 'safetensors file with the inputs, the suspicious output and, in its metadata, the operation')
-    .option('--json', 'print {op, agrees, mistakes, nearest}')
+    .option('--json', 'print {op, agrees, level, compared, elements, mistakes, nearest, notes}')
     .addOption(
       new Option('--template <op>', 'write <dump> instead: small inputs of an operation, outputs to replace').choices(
         TEMPLATE_OPS,
@@ -31,8 +31,7 @@ export function explainCommand(io: CliIo): Command {
         return;
       }
       const explanation = await explain(io, readDump(file));
-      const { op, agrees, mistakes, nearest } = explanation;
-      io.out(json ? `${JSON.stringify({ op, agrees, mistakes, nearest })}\n` : explanationText(explanation));
+      io.out(json ? `${JSON.stringify(explanationJson(explanation))}\n` : explanationText(explanation));
     });
 }
 
@@ -87,18 +86,27 @@ function mistakeText({ id, cosine, maxAbs, evidence, rule }: FoundMistake, at: n
   return `${at + 1}. ${id}   cosine ${cosine.toFixed(9)}, max abs ${number(maxAbs)}\n   ${evidence}\n   Right: ${rule}\n`;
 }
 
+/** The answer for programs. */
+export function explanationJson({ op, agrees, level, right, mistakes, nearest, notes }: Explanation): object {
+  const { compared, elements } = right;
+  return { op, agrees, level, compared, elements, mistakes, nearest, notes };
+}
+
 /** The answer for people, best first. */
-export function explanationText({ op, agrees, mistakes, nearest, right, notes }: Explanation): string {
+export function explanationText(explanation: Explanation): string {
+  const { op, agrees, levelText, mistakes, nearest, right, notes } = explanation;
   const { compared, elements, outside } = right;
   const of = compared < elements ? `${compared} sampled elements of ${elements}` : `${elements} elements`;
   const parts: string[] = [];
   if (agrees)
-    parts.push(`${op}: agrees. The right computation reproduces all of ${of} within the precision of the output.\n`);
+    parts.push(
+      `${op}: agrees${levelText && `, ${levelText}`}. The right computation reproduces all of ${of} within the precision of the output.\n`,
+    );
   else {
     const many = mistakes.length > 1 ? `${mistakes.length} known mistakes reproduce` : 'a known mistake reproduces';
     parts.push(
       mistakes.length > 0
-        ? `${op}: ${many} the output.\n`
+        ? `${op}: ${many} the output${levelText && `, ${levelText}`}.\n`
         : `${op}: none of the known mistakes reproduces the output.\n`,
       `The right computation: cosine ${right.cosine.toFixed(6)}, max abs ${number(right.maxAbs)}, ${outside} of ${of} differ.\n`,
     );

@@ -1,10 +1,36 @@
 /** `attention`: sliding window, compressed entries, sink, rotation back. */
 import { UNIT, type Prediction, type Sample } from './compare';
 import type { DumpReader } from './dump';
+import { levelsOf, roundAt, roundedInput, spreadOf, type Level, type Point } from './levels';
 import { dot, norm } from './nibbles';
 import { floatProblem, type FloatCandidate } from './problem';
 import { frequenciesOf, turnRow, type Turn } from './rope';
 import type { Problem } from './types';
+
+/** A way of kernels to round the softmax weights. */
+interface WeightPoint extends Point {
+  /** Rounded as `exp(logit - max)`, and divided by the denominator afterwards. */
+  readonly before?: boolean;
+  /** The sink counts in that maximum. */
+  readonly sinkInMax?: boolean;
+  /** The denominator is the sum of what was rounded. */
+  readonly summed?: boolean;
+}
+
+const WEIGHTS: readonly WeightPoint[] = [
+  { id: 'p', text: 'P' },
+  { id: 'p-before', text: 'P before normalisation', before: true },
+  { id: 'p-before-sink', text: 'P before normalisation (the sink in its maximum)', before: true, sinkInMax: true },
+  { id: 'p-summed', text: 'P before its sum and normalisation', before: true, summed: true },
+  {
+    id: 'p-summed-sink',
+    text: 'P before its sum and normalisation (the sink in its maximum)',
+    ...{ before: true, sinkInMax: true, summed: true },
+  },
+];
+const OUTPUT: Point = { id: 'o', text: 'the output before its rotation back' };
+const INPUTS: Point = { id: 'qkv', text: 'Q, K and V' };
+const LEVELS = levelsOf([WEIGHTS, [OUTPUT], [INPUTS]], ['p', 'o']);
 
 /** A reading of attention, right or not. */
 interface Variant {
@@ -76,14 +102,14 @@ class Rows {
     return logits;
   }
 
-  predict(variant: Variant, { rows, columns }: Sample): Prediction {
+  predict(variant: Variant, level: Level, { rows, columns }: Sample): Prediction {
     const { d } = this.inputs;
     const want = new Float64Array(rows.length * columns.length);
     const noise = new Float64Array(want.length);
     const out = new Float64Array(d);
     const error = new Float64Array(d);
     rows.forEach((row, i) => {
-      this.#row(row, variant, out, error);
+      this.#row(row, variant, level, out, error);
       columns.forEach((c, j) => {
         want[i * columns.length + j] = out[c]!;
         noise[i * columns.length + j] = error[c]!;
@@ -92,7 +118,8 @@ class Rows {
     return { want, noise };
   }
 
-  #row(row: number, { extra, sees, sink, back }: Variant, out: Float64Array, error: Float64Array): void {
+  #row(row: number, variant: Variant, level: Level, out: Float64Array, error: Float64Array): void {
+    const { extra, sees, sink, back } = variant;
     const { heads, d, window, sinks } = this.inputs;
     const { kv, compressed } = back === 'by-key' ? this.inputs.turned() : this.inputs;
     const t = Math.floor(row / heads);
@@ -112,20 +139,53 @@ class Rows {
       keys.push(compressed[w]!);
       logits.push(entries[w]!);
     }
-    const max = logits.reduce((a, b) => Math.max(a, b), sinkLogit);
-    const denominator = logits.reduce((sum, l) => sum + Math.exp(l - max), Math.exp(sinkLogit - max));
+    if (keys.length === 0) return;
+    const { before, sinkInMax = false, summed } = WEIGHTS.find(({ id }) => level.exact.has(id)) ?? {};
+    const max = logits.reduce((a, b) => Math.max(a, b), before && !sinkInMax ? -Infinity : sinkLogit);
+    const ofLogits = 2 * (4 + Math.sqrt(d) / 4) * size + 2 * Math.abs(max);
+    const weights = Float64Array.from(logits, (l) => Math.exp(l - max));
+    const moves = weights.map((p) => p * UNIT * (4 + ofLogits));
+    const sum = (): number => weights.reduce((a, p) => a + p, Math.exp(sinkLogit - max));
+    let denominator = sum();
+    const point = (id: string): boolean => roundAt(level, id, weights, moves);
+    const normalise = (): void => {
+      for (let n = 0; n < weights.length; n++) {
+        weights[n]! /= denominator;
+        moves[n]! /= denominator;
+      }
+    };
+    const roundedBefore = WEIGHTS.filter((w) => w.before).some(({ id }) => point(id));
+    if (summed) denominator = sum();
+    normalise();
+    const rounded = point('p') || roundedBefore;
+    const squares = new Float64Array(d);
+    const sums = new Float64Array(d);
     keys.forEach((key, n) => {
-      const p = Math.exp(logits[n]! - max) / denominator;
+      const [p, move] = [weights[n]!, moves[n]!];
       for (let c = 0; c < d; c++) {
         const term = p * key[c]!;
         out[c]! += term;
         error[c]! += Math.abs(term);
       }
+      if (!rounded || move === 0) return;
+      for (let c = 0; c < d; c++) {
+        const by = Math.abs(move * key[c]!);
+        sums[c]! += by;
+        squares[c]! += by * by;
+      }
     });
-    const relative = UNIT * (12 + Math.sqrt(keys.length) / 4 + 2 * (4 + Math.sqrt(d) / 4) * size + 2 * Math.abs(max));
-    for (let c = 0; c < d; c++) error[c]! *= relative;
+    const relative = UNIT * (12 + Math.sqrt(keys.length) / 4 + ofLogits);
+    for (let c = 0; c < d; c++) error[c] = error[c]! * relative + spreadOf(sums[c]!, squares[c]!);
+    if (summed) addDenominator(moves, out, error);
+    if (back !== 'by-key') roundAt(level, 'o', out, error);
     if (back !== undefined && back !== 'by-key') turnRow(out, error, t, back);
   }
+}
+
+/** The denominator moves with the weights that it sums. */
+function addDenominator(moves: Float64Array, out: Float64Array, error: Float64Array): void {
+  const moved = moves.reduce((a, b) => a + b, 0);
+  for (let c = 0; c < out.length; c++) error[c]! += moved * Math.abs(out[c]!);
 }
 
 /** Rows of a matrix, as float64. */
@@ -140,13 +200,11 @@ export function ATTENTION(reader: DumpReader): Problem {
   const scale = reader.number('scale');
   const q = reader.floats('in.q', ['S', 'H', 'D']).data;
   const [s, heads, d] = [reader.size('S'), reader.size('H'), reader.size('D')];
-  const kv = rowsOf(reader.floats('in.kv', ['S', 'D']).data, d);
+  const kv = reader.floats('in.kv', ['S', 'D']).data;
   const hasEntries = reader.has('in.kv_comp');
-  const compressed = hasEntries ? rowsOf(reader.floats('in.kv_comp', ['C', 'D']).data, d) : [];
-  if (ratio === 0 && compressed.length > 0) {
-    throw reader.fail(`expected no compressed entries with ratio 0, found ${compressed.length}`, 'in.kv_comp');
-  }
-  const c = compressed.length;
+  const compressed = hasEntries ? reader.floats('in.kv_comp', ['C', 'D']).data : new Float32Array();
+  const c = hasEntries ? reader.size('C') : 0;
+  if (ratio === 0 && c > 0) throw reader.fail(`expected no compressed entries with ratio 0, found ${c}`, 'in.kv_comp');
   const sinks = reader.floats('in.sinks', ['H'], 'infinite').data;
   const selected = reader.has('in.selected') ? reader.bytes('in.selected', [s, c]) : undefined;
   const output = reader.floats('out', ['S', 'H', 'D'], 'anything');
@@ -159,24 +217,34 @@ export function ATTENTION(reader: DumpReader): Problem {
     leading: false,
     ...change,
   });
-  let turnedRows: ReturnType<Inputs['turned']> | undefined;
   const turnedBack = (rows: readonly Float64Array[], step: number): Float64Array[] =>
     rows.map((row, i) => {
       const out = row.slice();
       turnRow(out, new Float64Array(d), i * step, turn());
       return out;
     });
-  const rows = new Rows({
-    heads,
-    d,
-    window,
-    scale,
-    q,
-    kv,
-    compressed,
-    sinks,
-    turned: () => (turnedRows ??= { kv: turnedBack(kv, 1), compressed: turnedBack(compressed, ratio) }),
-  });
+  const made = new Map<string, Rows>();
+  /** Rows of the inputs as `level` has them. */
+  const rowsAt = (level: Level): Rows => {
+    const key = level.exact.has(INPUTS.id) ? level.dtype : 'given';
+    let rows = made.get(key);
+    if (!rows) {
+      const at = (x: Float32Array): Float64Array[] => rowsOf(roundedInput(level, INPUTS.id, x), d);
+      const [k, entries] = [at(kv), at(compressed)];
+      let turned: ReturnType<Inputs['turned']> | undefined;
+      made.set(
+        key,
+        (rows = new Rows({
+          ...{ heads, d, window, scale, sinks },
+          q: roundedInput(level, INPUTS.id, q),
+          kv: k,
+          compressed: entries,
+          turned: () => (turned ??= { kv: turnedBack(k, 1), compressed: turnedBack(entries, ratio) }),
+        })),
+      );
+    }
+    return rows;
+  };
 
   const chosen = (t: number, w: number): boolean => selected === undefined || selected[t * c + w] !== 0;
   const limit = (t: number): number => Math.floor((t + 1) / ratio);
@@ -192,7 +260,10 @@ export function ATTENTION(reader: DumpReader): Problem {
   };
   const candidates: FloatCandidate[] = [];
   const add = (id: string, change: Partial<Variant>, rank: 0 | 1 = 0, reading = ''): void =>
-    void candidates.push({ id, rank, reading, predict: (sample) => rows.predict({ ...right, ...change }, sample) });
+    void candidates.push({
+      ...{ id, rank, reading },
+      predict: (sample, level) => rowsAt(level).predict({ ...right, ...change }, level, sample),
+    });
   if (c > 0) {
     add('attention-own-block-visible', { sees: (t, w) => w <= limit(t) && chosen(t, w) });
     add('attention-newest-block-missing', { sees: (t, w) => w < limit(t) - 1 && chosen(t, w) });
@@ -230,7 +301,8 @@ export function ATTENTION(reader: DumpReader): Problem {
     m: s * heads,
     n: d,
     cost: { perRow: d * 3 * (Math.min(window, s) + c), perElement: 1 },
-    right: (sample) => rows.predict(right, sample),
+    levels: LEVELS,
+    right: (sample, level) => rowsAt(level).predict(right, level, sample),
     candidates,
   });
 }

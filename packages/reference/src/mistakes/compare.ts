@@ -34,6 +34,18 @@ export function roundTo(dtype: FloatDtype, x: number): number {
   return dtype === 'F32' ? Math.fround(x) : dtype === 'BF16' ? decodeBf16(encodeBf16(x)) : roundF16(x);
 }
 
+/** Distance of the numbers of `dtype` around `x`. */
+export function stepOf(dtype: FloatDtype, x: number): number {
+  const { step, smallest } = DTYPES[dtype];
+  const a = Math.abs(x);
+  return a > 0 && a < Infinity ? Math.max(smallest, 2 ** Math.floor(Math.log2(a)) * step) : smallest;
+}
+
+/** The narrowest dtype that every element of `data` is a number of, when it is narrower than float32. */
+export function narrowest(data: Float32Array): FloatDtype | undefined {
+  return (['BF16', 'F16'] as const).find((dtype) => data.every((x) => Number.isNaN(x) || roundTo(dtype, x) === x));
+}
+
 /** What a computation says about the sampled elements, [rows, columns] of the sample. */
 export interface Prediction {
   readonly want: Float64Array;
@@ -104,6 +116,19 @@ export class Tally {
   }
 }
 
+/** Rows and columns with misfits. */
+export interface Misfits {
+  readonly rows: Set<number>;
+  readonly columns: Set<number>;
+}
+
+interface JudgeOptions {
+  /** Where misfits are written to. */
+  readonly misfits?: Misfits;
+  /** What the output was rounded to, when it is not the dtype it is stored in. */
+  readonly dtype?: FloatDtype | undefined;
+}
+
 /**
  * Compares a prediction with the output; `blur` is the noise relative to the output (root mean squares). Elements that were never written are left out; when nothing is left,
  * nothing fits.
@@ -113,9 +138,9 @@ export function judgeFloats(
   n: number,
   { rows, columns }: Sample,
   { want, noise, slack }: Prediction,
-  misfits?: { rows: Set<number>; columns: Set<number> },
+  { misfits, dtype = output.dtype }: JudgeOptions = {},
 ): Judged & { readonly blur: number } {
-  const { dtype, data } = output;
+  const { data } = output;
   const { step, smallest } = DTYPES[dtype];
   const tally = new Tally();
   let [power, blur] = [0, 0];
@@ -151,7 +176,10 @@ export interface Cost {
   readonly perElement: number;
 }
 
-const BUDGET: Readonly<Record<Scope, number>> = { full: 1.5e9, screen: 2.5e7 };
+const BUDGET: Readonly<Record<Scope, number>> = { full: 1.5e9, screen: 2.5e7, probe: 1e6 };
+
+/** A level that is another shows in a few rows, in nearly every element. */
+const PROBED_ROWS = 6;
 
 /** `count` of the indices below `n`: those of `first`, the two ends, then others in even distances. */
 function spread(n: number, count: number, first: Iterable<number> = []): Int32Array {
@@ -173,11 +201,12 @@ export function sampleOf(
   scope: Scope,
   { m, n }: { m: number; n: number },
   { perRow, perElement }: Cost,
-  misfits?: { rows: Set<number>; columns: Set<number> },
+  misfits?: Misfits,
 ): Sample {
   const budget = BUDGET[scope];
   const fewColumns = perRow >= n * perElement && perRow <= budget ? n : Math.min(n, 96);
-  const rows = Math.max(1, Math.min(m, Math.floor(budget / (perRow + fewColumns * perElement))));
+  const most = scope === 'probe' ? Math.min(m, PROBED_ROWS) : m;
+  const rows = Math.max(1, Math.min(most, Math.floor(budget / (perRow + fewColumns * perElement))));
   const columns = Math.max(fewColumns, Math.min(n, Math.floor((budget / rows - perRow) / perElement)));
   return { rows: spread(m, rows, misfits?.rows), columns: spread(n, columns, misfits?.columns) };
 }

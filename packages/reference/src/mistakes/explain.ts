@@ -3,6 +3,7 @@ import { ATTENTION } from './attention';
 import { ruleOf } from './catalogue';
 import { DumpReader } from './dump';
 import { GEMM } from './gemm';
+import type { Level } from './levels';
 import { MOE } from './moe';
 import { PENALTY } from './penalty';
 import { QUANTIZE } from './quantize';
@@ -10,8 +11,9 @@ import { RESIDUAL } from './residual';
 import { ROPE } from './rope';
 import { ROUTE } from './route';
 import { SCALE_LAYOUT } from './scale-layout';
+import { best, search, stepsOf, type Found, type Tried } from './search';
 import { takeDump } from './take-dump';
-import type { Candidate, Dump, Explanation, FoundMistake, Judged, Problem, Scope, Tier } from './types';
+import type { Dump, Explanation, FoundMistake, Judged, Problem } from './types';
 
 /** Reads a dump of one operation. */
 const OPERATIONS: Readonly<Record<string, (reader: DumpReader) => Problem>> = {
@@ -28,35 +30,16 @@ const OPERATIONS: Readonly<Record<string, (reader: DumpReader) => Problem>> = {
 
 const NEAREST = 5;
 
-interface Tried {
-  readonly candidate: Candidate;
-  readonly judged: Judged;
-  /** What {@link judged} was compared on. */
-  readonly scope: Scope;
-  readonly order: number;
-}
-
 const count = (n: number, of: number): string => (n === of ? `all ${n}` : `${n} of ${of}`);
 const short = (x: number): string => (Number.isFinite(x) && x !== 0 ? Number(x.toPrecision(4)).toString() : String(x));
 
-/** Best of each id first: smallest error; errors within 1 % are equal, then the order of the catalogue decides. */
-function best(tried: readonly Tried[]): Tried[] {
-  const place = ({ candidate: { confirmed = false, rank }, order }: Tried): number =>
-    (confirmed ? 0 : 1e6) + rank * 1e5 + order;
-  const sorted = [...tried].sort((a, b) => a.judged.nmse - b.judged.nmse || place(a) - place(b));
-  const out: Tried[] = [];
-  for (let i = 0; i < sorted.length;) {
-    const limit = sorted[i]!.judged.nmse * 1.01;
-    let end = i + 1;
-    while (end < sorted.length && sorted[end]!.judged.nmse <= limit) end++;
-    out.push(...sorted.slice(i, end).sort((a, b) => place(a) - place(b)));
-    i = end;
-  }
-  const seen = new Set<string>();
-  return out.filter(({ candidate: { id } }) => !seen.has(id) && seen.add(id));
-}
-
-function evidenceOf({ candidate, judged }: Tried, right: Judged, problem: Problem, others: readonly string[]): string {
+function evidenceOf(
+  { candidate, judged }: Tried,
+  right: Judged,
+  problem: Problem,
+  level: Level | undefined,
+  others: readonly string[],
+): string {
   const { reading, detail } = candidate;
   const parts: string[] = [];
   if (reading) parts.push(`${reading}.`);
@@ -70,7 +53,8 @@ function evidenceOf({ candidate, judged }: Tried, right: Judged, problem: Proble
   } else {
     parts.push(
       `Reproduces ${judged.compared === problem.elements ? `all ${judged.compared} elements` : compared} ` +
-        `${judged.tier === 'tight' ? 'within rounding' : "within one step of the output's dtype"} (max abs ${short(judged.maxAbs)});`,
+        `${judged.tier === 'tight' ? 'within rounding' : "within one step of the output's dtype"}` +
+        `${level?.text ? `, ${level.text}` : ''} (max abs ${short(judged.maxAbs)});`,
     );
     const { misfit } = right;
     parts.push(
@@ -85,12 +69,18 @@ function evidenceOf({ candidate, judged }: Tried, right: Judged, problem: Proble
 
 const finite = (x: number): number => (Number.isFinite(x) ? x : 0);
 
-function found(tried: Tried, right: Judged, problem: Problem, others: readonly string[] = []): FoundMistake {
+function found(
+  tried: Tried,
+  right: Judged,
+  problem: Problem,
+  level?: Level,
+  others: readonly string[] = [],
+): FoundMistake {
   return {
     id: tried.candidate.id,
     cosine: finite(tried.judged.cosine),
     maxAbs: finite(tried.judged.maxAbs),
-    evidence: evidenceOf(tried, right, problem, others),
+    evidence: evidenceOf(tried, right, problem, level, others),
     rule: ruleOf(tried.candidate.id),
   };
 }
@@ -121,25 +111,12 @@ export interface ExplainProgress {
   readonly total: number;
 }
 
-/** Candidates of a rank: a small sample first, those that survive it in full. */
-function* tryRank(problem: Problem, rank: 0 | 1): Generator<void, Tried[]> {
-  const tried: Tried[] = [];
-  for (const [order, candidate] of problem.candidates.entries()) {
-    if (candidate.rank !== rank) continue;
-    yield;
-    const screened = candidate.judge('screen');
-    if (screened.tier === 'no') tried.push({ candidate, order, judged: screened, scope: 'screen' });
-    else tried.push({ candidate, order, judged: candidate.judge('full'), scope: 'full' });
-  }
-  return tried;
-}
-
 /**
  * Tries every known mistake of the dump's operation.
  *
  * `agrees` when the right computation reproduces the output within the precision of its dtype (see `compare.ts`). Else `mistakes` holds
  * those that do; one that changes nothing on this input cannot be among them. `nearest` holds the others that
- * change something, by cosine.
+ * change something, by cosine. `level` says where what reproduces it rounds (see `levels.ts`).
  * @throws CheckpointError for a dump that lacks something or contradicts itself
  */
 export function explainDump(dump: Dump): Explanation {
@@ -163,64 +140,55 @@ function* explain(dump: Dump): Generator<ExplainProgress, Explanation> {
   const notes = [...problem.notes, ...nonFinite(dump)];
   const unused = reader.unused();
   if (unused.length > 0) notes.push(`Not looked at, no part of ${op}: ${unused.join(', ')}.`);
-  const total = problem.candidates.length + 1;
-  let done = 0;
+  const total = stepsOf(problem) + 1;
+  const searching = search(problem);
+  for (let done = 0; ; done++) {
+    yield { done, total };
+    const step = searching.next();
+    if (step.done) return answer(op, problem, notes, step.value);
+  }
+}
 
-  yield { done: done++, total };
-  const right = problem.right.judge('full');
-  const answer = (agrees: boolean, tried: readonly Tried[], tier: Tier): Explanation => {
-    const listed = agrees ? [] : best(tried.filter(({ judged }) => judged.tier === tier));
-    const ids = listed.map(({ candidate }) => candidate.id);
-    if (ids.length > 1) notes.push(`${ids.join(' and ')} coincide on this input: the output does not tell them apart.`);
-    const beside = ({ scope }: Tried): Judged => problem.right.judge(scope);
-    const others = tried.filter((t) => !ids.includes(t.candidate.id) && !same(t.judged, beside(t)));
-    const nearest = agrees ? [] : best(others);
-    nearest.sort((a, b) => finite(b.judged.cosine) - finite(a.judged.cosine) || a.judged.nmse - b.judged.nmse);
-    const { cosine, maxAbs, outside, compared } = right;
-    if (compared < problem.elements) {
-      notes.push(
-        `Compared: ${compared} of ${problem.elements} elements, spread over the output; the rest was not computed.`,
-      );
-    }
-    return {
-      op,
-      agrees,
-      mistakes: listed.map((t) =>
-        found(
-          t,
-          right,
-          problem,
-          ids.filter((id) => id !== t.candidate.id),
-        ),
-      ),
-      nearest: nearest
-        .slice(0, NEAREST)
-        .map((t) => ({ ...found(t, right, problem), rightCosine: finite(beside(t).cosine) })),
-      right: { cosine: finite(cosine), maxAbs: finite(maxAbs), outside, compared, elements: problem.elements },
-      notes,
-    };
-  };
-
-  if (right.tier === 'tight') return answer(true, [], 'tight');
-  const tried: Tried[] = [];
-  const rank = function* (which: 0 | 1): Generator<ExplainProgress> {
-    const trying = tryRank(problem, which);
-    for (;;) {
-      const step = trying.next();
-      if (step.done) return void tried.push(...step.value);
-      yield { done: done++, total };
-    }
-  };
-  const fitsTightly = (): boolean => tried.some(({ judged }) => judged.tier === 'tight');
-  yield* rank(0);
-  if (!fitsTightly()) yield* rank(1);
-  if (fitsTightly()) return answer(false, tried, 'tight');
-  if (right.tier === 'loose') {
+function answer(
+  op: string,
+  problem: Problem,
+  notes: string[],
+  { agrees, level, loosely, listed, tried }: Found,
+): Explanation {
+  const [base] = problem.levels;
+  const atBase = problem.right.judge('full', base);
+  const right = level ? problem.right.judge('full', level) : atBase;
+  const { cosine, maxAbs, outside, compared } = right;
+  const ids = listed.map(({ candidate }) => candidate.id);
+  if (ids.length > 1) notes.push(`${ids.join(' and ')} coincide on this input: the output does not tell them apart.`);
+  if (agrees && loosely) {
     notes.push(
       problem.looseNote ??
-        `Agrees within one step of the output's dtype; ${right.outside} of ${right.compared} elements are not the nearest value.`,
+        `Agrees within one step of the output's dtype; ${outside} of ${compared} elements are not the nearest value.`,
     );
-    return answer(true, [], 'loose');
+  } else if (agrees && level !== base) {
+    notes.push(`Without that rounding ${count(atBase.outside, atBase.compared)} elements would differ.`);
   }
-  return answer(false, tried, 'loose');
+  if (compared < problem.elements) {
+    notes.push(
+      `Compared: ${compared} of ${problem.elements} elements, spread over the output; the rest was not computed.`,
+    );
+  }
+  const beside = ({ scope }: Tried): Judged => problem.right.judge(scope, base);
+  const others = tried.filter((t) => !ids.includes(t.candidate.id) && !same(t.judged, beside(t)));
+  const nearest = agrees ? [] : best(others);
+  nearest.sort((a, b) => finite(b.judged.cosine) - finite(a.judged.cosine) || a.judged.nmse - b.judged.nmse);
+  const besides = (own: string): string[] => ids.filter((id) => id !== own);
+  return {
+    op,
+    agrees,
+    level: level?.name ?? 'none',
+    levelText: level?.text ?? '',
+    mistakes: listed.map((t) => found(t, right, problem, level, besides(t.candidate.id))),
+    nearest: nearest
+      .slice(0, NEAREST)
+      .map((t) => ({ ...found(t, atBase, problem), rightCosine: finite(beside(t).cosine) })),
+    right: { cosine: finite(cosine), maxAbs: finite(maxAbs), outside, compared, elements: problem.elements },
+    notes,
+  };
 }

@@ -1,13 +1,14 @@
 /** A problem whose output is one float tensor, seen as [M, N] and computed sample by sample. */
-import { judgeFloats, sampleOf, type Cost, type Prediction, type Sample } from './compare';
+import { judgeFloats, narrowest, sampleOf, type Cost, type Misfits, type Prediction, type Sample } from './compare';
 import type { Floats } from './dump';
+import { FLOAT32, storedFrom, type Level } from './levels';
 import type { Candidate, Judged, Problem, Scope } from './types';
 
 /** A mistake whose float32 errors may be as large as this part of the output explains nothing: anything would fit. */
 const MOST_BLUR = 0.05;
 
-/** A computation: what it says about a sample. */
-export type Predict = (sample: Sample) => Prediction;
+/** A computation: what it says about a sample when it rounds as `level` does. */
+export type Predict = (sample: Sample, level: Level) => Prediction;
 
 /** A mistake as a computation. */
 export interface FloatCandidate {
@@ -19,6 +20,17 @@ export interface FloatCandidate {
   readonly confirmed?: boolean;
 }
 
+/**
+ * The levels of an output. When a float32 tensor holds nothing but numbers of a narrower dtype, it was rounded to that before it was
+ * stored, and every level but plain float32 ends so.
+ */
+function levelsFor(output: Floats, levels: readonly Level[]): [Level, ...Level[]] {
+  const [, ...others] = levels;
+  const out = output.dtype === 'F32' ? narrowest(output.data) : undefined;
+  if (out === undefined) return [FLOAT32, ...others];
+  return [FLOAT32, storedFrom(out, FLOAT32), ...others.map((level) => storedFrom(out, level))];
+}
+
 /** Makes a {@link Problem} of computations that predict samples of `output`, seen as [M, N]. */
 export function floatProblem(args: {
   readonly output: Floats;
@@ -28,50 +40,68 @@ export function floatProblem(args: {
   readonly right: Predict;
   readonly candidates: readonly FloatCandidate[];
   readonly notes?: readonly string[];
+  /** Beside float32; see `levelsOf`. */
+  readonly levels?: readonly Level[];
 }): Problem {
   const { output, m, n, cost, right, candidates, notes = [] } = args;
-  const misfits = { rows: new Set<number>(), columns: new Set<number>() };
+  const levels = levelsFor(output, args.levels ?? [FLOAT32]);
+  const misfits: Misfits = { rows: new Set(), columns: new Set() };
   const samples = new Map<Scope, Sample>();
   const sample = (scope: Scope): Sample => {
     let s = samples.get(scope);
-    if (!s) samples.set(scope, (s = sampleOf(scope, { m, n }, cost, misfits)));
+    if (s) return s;
+    s = sampleOf(scope, { m, n }, cost, misfits);
+    if (s.rows.length === m && s.columns.length === n && scope !== 'full') s = sample('full'); // judged once
+    samples.set(scope, s);
     return s;
   };
-  let fullRight: Judged | undefined; // its misfits steer the small sample, so it is judged once, and first
-  let screenedRight: Judged | undefined;
-  const judgeRight = (scope: Scope): Judged => {
-    const s = sample('full');
-    fullRight ??= judgeFloats(output, n, s, right(s), misfits);
-    if (scope === 'full') return fullRight;
-    return (screenedRight ??= judgeFloats(output, n, sample(scope), right(sample(scope))));
+  /** Judges a computation once for each sample and level. */
+  const judgeOf = (predict: Predict, options: { misfits?: Misfits } = {}) => {
+    const known = new Map<Sample, Map<Level, Judged>>();
+    return (scope: Scope, level: Level): Judged => {
+      const s = sample(scope);
+      let bySample = known.get(s);
+      if (!bySample) known.set(s, (bySample = new Map()));
+      let judged = bySample.get(level);
+      if (judged) return judged;
+      const { blur, ...compared } = judgeFloats(output, n, s, predict(s, level), { ...options, dtype: level.out });
+      judged = blur <= MOST_BLUR || options.misfits ? compared : blurred(compared);
+      bySample.set(level, judged);
+      return judged;
+    };
   };
+  // The misfits of the right computation steer the smaller samples, so it is judged first, and in full.
+  const judgeInFull = judgeOf(right, { misfits });
+  const judgeRight = judgeOf(right);
+  const judgeFirst = (): Judged => judgeInFull('full', FLOAT32);
   return {
     elements: output.data.length,
-    right: { judge: judgeRight },
+    levels,
+    right: {
+      judge: (scope, level) => {
+        const first = judgeFirst();
+        return scope === 'full' && level === FLOAT32 ? first : judgeRight(scope, level);
+      },
+    },
     notes,
     candidates: candidates.map((c): Candidate => {
-      const known = new Map<Sample, Judged>();
+      const judge = judgeOf(c.predict);
       return {
         id: c.id,
         rank: c.rank ?? 0,
         reading: c.reading ?? '',
         ...(c.detail === undefined ? {} : { detail: c.detail }),
         confirmed: c.confirmed ?? false,
-        judge: (scope) => {
-          judgeRight('full');
-          const s = sample(scope);
-          let judged = known.get(s);
-          if (!judged) {
-            const { blur, ...compared } = judgeFloats(output, n, s, c.predict(s));
-            judged =
-              blur <= MOST_BLUR || compared.tier === 'no'
-                ? compared
-                : { ...compared, tier: 'no', outside: compared.compared };
-            known.set(s, judged);
-          }
-          return judged;
+        judge: (scope, level) => {
+          judgeFirst();
+          return judge(scope, level);
         },
       };
     }),
   };
+}
+
+/** Not to be told from the output, and from anything else neither. */
+function blurred(judged: Judged): Judged {
+  return judged.tier === 'no' ? judged : { ...judged, tier: 'no', outside: judged.compared };
 }

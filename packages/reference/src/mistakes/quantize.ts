@@ -1,6 +1,7 @@
 /** `quantize_nvfp4`: codes and block scales, compared byte for byte. */
 import { Tally } from './compare';
 import type { DumpReader } from './dump';
+import { EXACT } from './levels';
 import { NIBBLE_MISTAKES, repack } from './nibbles';
 import { amaxRule, mostlySaturated, stage, stagedValue, stagingSlack } from './staging';
 import type { Candidate, Judged, Problem } from './types';
@@ -83,6 +84,7 @@ export function QUANTIZE(reader: DumpReader): Problem {
   let known: Judged | undefined;
   return {
     elements: got.codes.length * 2 + got.sf.length,
+    levels: [EXACT],
     right: { judge: () => (known ??= judge(got, right, k, slackOf(scale))) },
     candidates,
     notes,

@@ -3,6 +3,7 @@ import { routerScores, type ScoringFunction } from '../router';
 import { topK } from '../topk';
 import { roundTo, Tally, UNIT } from './compare';
 import type { DumpReader, Floats } from './dump';
+import { FLOAT32 } from './levels';
 import { leadingZero, ownersOf } from './gemm';
 import type { Candidate, Judged, Problem } from './types';
 
@@ -238,6 +239,7 @@ export function ROUTE(reader: DumpReader): Problem {
   let known: Judged | undefined;
   return {
     elements: 2 * t * topk + (offsets?.length ?? 0) + (slots ? right.slots!.length : 0),
+    levels: [FLOAT32],
     right: { judge: () => (known ??= judge(got, right, { ...shape, runs })) },
     candidates,
     notes: [],

@@ -1,6 +1,7 @@
 /** `scale_layout`: swizzled block scales, compared byte for byte. */
 import { Tally } from './compare';
 import type { DumpReader } from './dump';
+import { EXACT } from './levels';
 import { originOf, raggedBlocks, rightBuffer, sameBytes, weightBlocks, wrongBuffers, type ScaleSource } from './scales';
 import type { Candidate, Judged, Problem } from './types';
 
@@ -65,6 +66,7 @@ export function SCALE_LAYOUT(reader: DumpReader): Problem {
   }
   return {
     elements: Math.max(got.length, right.length),
+    levels: [EXACT],
     right: { judge: () => judgeBytes(got, right, source, true) },
     candidates,
     notes: [],

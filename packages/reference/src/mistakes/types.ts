@@ -1,4 +1,5 @@
 /** What `explain` reads and answers. */
+import type { Level } from './levels';
 
 /** One tensor of a dump, as safetensors holds it. */
 export interface DumpTensor {
@@ -53,6 +54,13 @@ export interface Explanation {
   readonly op: string;
   /** The right computation reproduces the output within the precision of its dtype. */
   readonly agrees: boolean;
+  /**
+   * Where the computation that reproduces the output rounds: `float32`, `bf16:gate-up+hidden`; `exact` for bytes and ids; `none` when
+   * nothing reproduces it.
+   */
+  readonly level: string;
+  /** The level in words, empty for `float32`, `exact` and `none`. */
+  readonly levelText: string;
   /** Mistakes that reproduce the output, best first. Empty when `agrees`. */
   readonly mistakes: readonly FoundMistake[];
   /** Mistakes that change the output but do not reproduce it, nearest first. */
@@ -85,8 +93,11 @@ export interface Judged {
   readonly misfit: Misfit | undefined;
 }
 
-/** `screen`: enough to tell mistakes apart; `full`: everything, or as much as a stated budget allows. */
-export type Scope = 'screen' | 'full';
+/**
+ * `probe`: enough to see that a level of rounding is another; `screen`: enough to tell mistakes apart; `full`: everything, or as much as
+ * a stated budget allows.
+ */
+export type Scope = 'probe' | 'screen' | 'full';
 
 /** One executable reading of a mistake. */
 export interface Candidate {
@@ -99,14 +110,16 @@ export interface Candidate {
   readonly detail?: string;
   /** The bytes of a buffer in the dump say that it is this one: it comes first among those that coincide. */
   readonly confirmed?: boolean;
-  judge(scope: Scope): Judged;
+  judge(scope: Scope, level: Level): Judged;
 }
 
 /** An operation of a dump, ready to be judged. */
 export interface Problem {
   /** Elements of all outputs. */
   readonly elements: number;
-  readonly right: { judge(scope: Scope): Judged };
+  /** Levels of right: what no kernel rounds first, then by how much they say. */
+  readonly levels: readonly [Level, ...Level[]];
+  readonly right: { judge(scope: Scope, level: Level): Judged };
   readonly candidates: readonly Candidate[];
   readonly notes: readonly string[];
   /** Said when the right computation fits loosely only. */

@@ -28,6 +28,24 @@ export function encodeF16(x: number): number {
   return sign | (up < down || (up === down && hi % 2 === 0) ? hi : lo);
 }
 
+/** A number rounded to a dtype, and back: BF16 by its definition on the bits of a float32. */
+export function rounded(x: number, dtype: Stored): number {
+  const word = new DataView(new ArrayBuffer(4));
+  word.setFloat32(0, x);
+  if (dtype === 'F32') return word.getFloat32(0);
+  if (dtype === 'F16') {
+    const bits = encodeF16(x);
+    const [e, m] = [(bits >> 10) & 31, bits & 1023];
+    const size = e === 31 ? Infinity : e === 0 ? m * 2 ** -24 : (1 + m / 1024) * 2 ** (e - 15);
+    return bits & 0x8000 ? -size : size;
+  }
+  const bits = word.getUint32(0);
+  const [kept, rest] = [bits >>> 16, bits & 0xffff];
+  const up = rest > 0x8000 || (rest === 0x8000 && kept % 2 === 1) ? 1 : 0;
+  word.setUint32(0, ((kept + up) << 16) >>> 0);
+  return word.getFloat32(0);
+}
+
 /** A float tensor in a dtype. */
 export function floats(shape: readonly number[], data: ArrayLike<number>, dtype: Stored = 'F32'): DumpTensor {
   const bytes =

@@ -4,10 +4,11 @@ import { explainDump, type Dump, type Explanation } from '../../src/index';
 const text = (e: Explanation): string =>
   JSON.stringify({ ...e, nearest: e.nearest.map(({ id, cosine, evidence }) => ({ id, cosine, evidence })) }, null, 1);
 
-/** The right output agrees, and nothing is reported. */
-export function expectAgrees(d: Dump): void {
+/** The right output agrees, at `level` when that is given, and nothing is reported. */
+export function expectAgrees(d: Dump, level?: string): void {
   const e = explainDump(d);
   expect(e.agrees, text(e)).toBe(true);
+  if (level !== undefined) expect(e.level, text(e)).toBe(level);
   expect(e.mistakes).toEqual([]);
   expect(e.nearest).toEqual([]);
 }
