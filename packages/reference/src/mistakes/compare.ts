@@ -156,8 +156,10 @@ export function judgeFloats(
         distance <= error ||
         Object.is(got, w) ||
         (got >= roundTo(dtype, w - error) && got <= roundTo(dtype, w + error)); // false for NaN
-      if (Number.isFinite(got)) power += got * got;
-      blur += error * error;
+      if (Number.isFinite(got)) {
+        power += got * got;
+        blur += error * error;
+      }
       const near = fits || distance <= 8 * error + step * Math.abs(w) + smallest + (slack?.[at] ?? 0);
       tally.add(got, w, fits, near, () => place(output, rows[i]!, columns[j]!, n));
       if (!fits && misfits) {

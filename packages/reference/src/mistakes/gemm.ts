@@ -2,6 +2,7 @@
 import { E4M3_VALUES } from '@megamoe/core';
 import { UNIT, type Prediction, type Sample } from './compare';
 import type { DumpReader } from './dump';
+import { levelsOf, roundAt, type Level, type Point } from './levels';
 import { decodeRow, dot, NIBBLE_MISTAKES, norm, type NibbleOrder } from './nibbles';
 import { floatProblem, type FloatCandidate } from './problem';
 import {
@@ -53,12 +54,22 @@ export function leadingZero(ends: Int32Array): Int32Array {
   return Int32Array.from(ends, (_, e) => (e === 0 ? 0 : ends[e - 1]!));
 }
 
+/** Sums that are rounded after each `step` elements of K; a product is rounded once, before alpha. */
+const SUMS: readonly (Point & { step: number })[] = [
+  { id: 'product', text: 'the product before alpha', step: Infinity },
+  ...[64, 128, 256].map((step) => ({
+    id: `sum-${step}`,
+    text: `the running sum after each ${step} elements of K`,
+    step,
+  })),
+];
+
 /** Decoded numbers that are kept. */
 const KEPT_NUMBERS = 3e7;
 
 /** Dots and norms of sampled products, remembered as long as the operands are the same. */
 class Products {
-  readonly #known = new Map<string, { dots: Float64Array; bound: Float64Array }>();
+  readonly #known = new Map<string, { dots: Float64Array; errors: Float64Array }>();
   readonly #ids = new Map<object, number>();
   #kept = 0;
   readonly #rows = new Map<string, Map<number, { values: Float64Array; length: number }>>();
@@ -73,10 +84,9 @@ class Products {
     return this.#ids.get(x)!;
   }
 
-  predict({ a, b, owner, alpha }: Product, sample: Sample): Prediction {
+  predict({ a, b, owner, alpha }: Product, level: Level, sample: Sample): Prediction {
     const { rows, columns } = sample;
-    const { dots, bound } = this.#dots(a, b, owner, sample);
-    const factor = UNIT * (8 + Math.sqrt(this.k) / 4);
+    const { dots, errors } = this.#dots(a, b, owner, level, sample);
     const want = new Float64Array(dots.length);
     const noise = new Float64Array(dots.length);
     for (let i = 0; i < rows.length; i++) {
@@ -88,38 +98,54 @@ class Products {
           continue;
         }
         want[at] = dots[at]! * alpha[e]!;
-        noise[at] = factor * bound[at]! * Math.abs(alpha[e]!);
+        noise[at] = errors[at]! * Math.abs(alpha[e]!);
       }
     }
     return { want, noise };
   }
 
+  /** Products without alpha, and the bound of their errors. */
   #dots(
     a: Operand,
     b: Operand,
     owner: Int32Array,
+    level: Level,
     { rows, columns }: Sample,
-  ): { dots: Float64Array; bound: Float64Array } {
+  ): { dots: Float64Array; errors: Float64Array } {
+    const { id, step } = SUMS.find((sum) => level.exact.has(sum.id)) ?? { id: '', step: Infinity };
     const key = [rows, columns, a.codes, a.sf, b.codes, b.sf, owner].map((x) => this.#id(x)).join();
-    const full = `${key},${a.order},${b.order},${a.first ?? false}`;
+    const full = `${key},${a.order},${b.order},${a.first ?? false},${id && level.dtype} ${id}`;
     const known = this.#known.get(full);
     if (known) return known;
     const dots = new Float64Array(rows.length * columns.length);
-    const bound = new Float64Array(dots.length);
-    const { n } = this;
+    const errors = new Float64Array(dots.length);
+    const { n, k } = this;
+    const factor = UNIT * (8 + Math.sqrt(k) / 4);
     for (const e of new Set(Array.from(rows, (row) => owner[row]!))) {
       if (e < 0) continue;
       const mine = Array.from(rows.keys()).filter((i) => owner[rows[i]!] === e);
       const as = mine.map((i) => this.#row(a, rows[i]!));
+      const sums = new Float64Array(mine.length);
+      const moves = new Float64Array(mine.length);
       for (let j = 0; j < columns.length; j++) {
         const w = this.#row(b, e * n + columns[j]!);
+        sums.fill(0);
+        moves.fill(0);
+        for (let start = 0; start < k; start += step) {
+          const part = w.values.subarray(start, start + step);
+          as.forEach(({ values, length }, at) => {
+            sums[at]! += dot(step < k ? values.subarray(start, start + step) : values, part);
+            moves[at]! += factor * length * w.length;
+          });
+          roundAt(level, id, sums, moves);
+        }
         mine.forEach((i, at) => {
-          dots[i * columns.length + j] = dot(as[at]!.values, w.values);
-          bound[i * columns.length + j] = as[at]!.length * w.length;
+          dots[i * columns.length + j] = sums[at]!;
+          errors[i * columns.length + j] = factor * as[at]!.length * w.length + (id ? moves[at]! : 0);
         });
       }
     }
-    const result = { dots, bound };
+    const result = { dots, errors };
     if (this.#known.size < 64) this.#known.set(full, result);
     return result;
   }
@@ -182,7 +208,7 @@ export function GEMM(reader: DumpReader): Problem {
       rank,
       reading,
       confirmed,
-      predict: (sample) => products.predict(made(), sample),
+      predict: (sample, level) => products.predict(made(), level, sample),
       ...(detail === undefined ? {} : { detail }),
     });
   };
@@ -202,7 +228,8 @@ export function GEMM(reader: DumpReader): Problem {
     m: t,
     n,
     cost: { perRow: k, perElement: k },
-    right: (sample) => products.predict(right, sample),
+    levels: levelsOf([SUMS], []),
+    right: (sample, level) => products.predict(right, level, sample),
     candidates,
     notes,
   });

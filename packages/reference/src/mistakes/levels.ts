@@ -70,7 +70,8 @@ function choicesOf(groups: readonly (readonly Point[])[]): Point[][] {
  */
 export function levelsOf(groups: readonly (readonly Point[])[], bounded: readonly string[]): Level[] {
   const exact = choicesOf(groups).flatMap((points) => ROUNDED.map((dtype) => exactLevel(dtype, points)));
-  const anywhere = [...ROUNDED].reverse().map((dtype): Level => ({
+  const finerFirst = bounded.length > 0 ? [...ROUNDED].reverse() : [];
+  const anywhere = finerFirst.map((dtype): Level => ({
     name: `${SAID[dtype].toLowerCase()}:somewhere`,
     text: `within what intermediates rounded to ${SAID[dtype]} can add, in an order that was not told`,
     dtype,
@@ -80,13 +81,22 @@ export function levelsOf(groups: readonly (readonly Point[])[], bounded: readonl
   return [FLOAT32, ...exact, ...anywhere];
 }
 
+/** What a level does at some of the points, as a key: computations between them are the same for levels with the same key. */
+export function keyAt({ dtype, exact, bounded }: Level, points: readonly string[]): string {
+  const here = points.filter((id) => exact.has(id) || bounded.has(id));
+  return here.length === 0 ? '' : `${dtype}${bounded.size > 0 ? '?' : ''} ${here.join('+')}`;
+}
+
 /** A level whose output was rounded to `out` before it was stored. */
 export function storedFrom(out: FloatDtype, level: Level): Level {
   const said = SAID[out];
   return {
     ...level,
     out,
-    name: level === FLOAT32 ? `${said.toLowerCase()}:out` : `${level.name}+out`,
+    name:
+      level === FLOAT32
+        ? `${said.toLowerCase()}:out`
+        : `${level.name}+${out === level.dtype ? '' : `${said.toLowerCase()}:`}out`,
     text: [level.text, `the output rounded to ${said} before it was stored`].filter(Boolean).join(', '),
   };
 }
@@ -107,7 +117,8 @@ export function roundAt(level: Level, point: string, values: Float64Array, error
     const rounded = roundTo(dtype, v);
     const [low, high] = [roundTo(dtype, v - e), roundTo(dtype, v + e)];
     values[i] = rounded;
-    errors[i] = low === high ? 0 : Math.max(high - rounded, rounded - low);
+    if (low === high || Number.isNaN(v)) errors[i] = 0;
+    else errors[i] = Number.isFinite(high - low) ? Math.max(high - rounded, rounded - low) : Infinity;
   }
   return true;
 }

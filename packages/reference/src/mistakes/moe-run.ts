@@ -1,9 +1,24 @@
 /** The routed experts of a dump, run slot by slot with whatever is wrong about them. */
 import { E4M3_VALUES } from '@megamoe/core';
 import { UNIT, type Prediction, type Sample } from './compare';
+import { FLOAT32, keyAt, levelsOf, roundAt, spreadOf, type Level, type Point } from './levels';
 import { Dots, magnitudeAt, Vector, type Weights } from './moe-dots';
 import { decodeRow, norm, type NibbleOrder } from './nibbles';
 import { stage, stagingSlack } from './staging';
+
+/** Where kernels round between x and the output. */
+const GATE_UP: Point = { id: 'gate-up', text: 'gate and up' };
+const SILU: Point = { id: 'silu', text: 'silu(gate)' };
+const HIDDEN: Point = { id: 'hidden', text: 'the hidden row' };
+const DOWN: Point = { id: 'down', text: "each expert's output" };
+const WEIGHTED: Point = { id: 'weighted', text: "each expert's weighted output" };
+const BEFORE_DOWN = [GATE_UP.id, SILU.id, HIDDEN.id];
+
+/** Levels of a mixture. */
+export const LEVELS: readonly Level[] = levelsOf(
+  [[GATE_UP], [SILU], [HIDDEN], [DOWN, WEIGHTED]],
+  [...BEFORE_DOWN, DOWN.id],
+);
 
 /** What the input of a layer goes through. */
 export interface Staging {
@@ -54,7 +69,7 @@ interface Row {
   readonly error: Float64Array;
   /** What L2 makes of it, by scale and order of codes. */
   readonly staged: Map<string, Vector>;
-  /** By scale. */
+  /** By scale; 0 for float activations. */
   readonly moved: Map<number, Moved>;
 }
 
@@ -104,15 +119,16 @@ export class MoeRunner {
   }
 
   /** Hidden rows of the slots `wanted`, after SwiGLU. */
-  hidden(run: Run, wanted: readonly number[]): Map<number, Row> {
-    return this.#fill(run, new Map(wanted.map((s) => [s, this.#all])));
+  hidden(run: Run, level: Level, wanted: readonly number[]): Map<number, Row> {
+    return this.#fill(run, level, new Map(wanted.map((s) => [s, this.#all])));
   }
 
   /** Makes elements of hidden rows known: for each slot those wanted. */
-  #fill(run: Run, wanted: ReadonlyMap<number, Int32Array>): Map<number, Row> {
+  #fill(run: Run, level: Level, wanted: ReadonlyMap<number, Int32Array>): Map<number, Row> {
     const { h, i } = this.inputs;
-    let known = this.#hidden.get(run.l1Key);
-    if (!known) this.#hidden.set(run.l1Key, (known = new Map()));
+    const key = `${run.l1Key} ${keyAt(level, BEFORE_DOWN)}`;
+    let known = this.#hidden.get(key);
+    if (!known) this.#hidden.set(key, (known = new Map()));
     const missing = [...wanted.keys()].filter((s) => {
       const values = known.get(s)?.values;
       return run.slots[s]!.expert >= 0 && !(values && wanted.get(s)!.every((n) => !Number.isNaN(values[n])));
@@ -131,7 +147,7 @@ export class MoeRunner {
           if (!row) known.set(s, (row = emptyRow(i)));
           const v = distinct.indexOf(xs[at]!);
           const length = xs[at]!.length;
-          this.#activate(run, e, row, columns, {
+          this.#activate(run, level, e, row, columns, {
             length,
             gate: gate.dots[v]!,
             up: up.dots[v]!,
@@ -147,6 +163,7 @@ export class MoeRunner {
   /** SwiGLU of products, and the bound of what float32 may make of it. */
   #activate(
     run: Run,
+    level: Level,
     e: number,
     row: Row,
     columns: Int32Array,
@@ -162,23 +179,42 @@ export class MoeRunner {
     const alpha = run.l1 ? run.l1.alpha[e]! : 1;
     const [gateScale, upScale] = [run.gate.global[e]! * alpha, run.up.global[e]! * alpha];
     const factor = UNIT * (8 + Math.sqrt(h) / 4) * length;
-    for (const n of columns) {
-      const [g0, u0] = [gate[n]! * gateScale, up[n]! * upScale];
-      const gateError = factor * gateLengths[n]! * Math.abs(gateScale);
-      const upError = factor * upLengths[n]! * Math.abs(upScale);
-      const g = run.clamp ? Math.min(g0, limit) : g0;
-      const u = run.clamp ? Math.min(Math.max(u0, -limit), limit) : u0;
-      const silu = g / (1 + Math.exp(-g));
-      row.values[n] = silu * u;
+    const g0 = Float64Array.from(columns, (n) => gate[n]! * gateScale);
+    const u0 = Float64Array.from(columns, (n) => up[n]! * upScale);
+    const gateErrors = Float64Array.from(columns, (n) => factor * gateLengths[n]! * Math.abs(gateScale));
+    const upErrors = Float64Array.from(columns, (n) => factor * upLengths[n]! * Math.abs(upScale));
+    roundAt(level, GATE_UP.id, g0, gateErrors);
+    roundAt(level, GATE_UP.id, u0, upErrors);
+    const silus = new Float64Array(columns.length);
+    const siluErrors = new Float64Array(columns.length);
+    for (let at = 0; at < columns.length; at++) {
+      const g = run.clamp ? Math.min(g0[at]!, limit) : g0[at]!;
+      const error = gateErrors[at]!;
+      silus[at] = g / (1 + Math.exp(-g));
       // What is cut off for certain has no error.
-      const fromGate = run.clamp && g0 - gateError > limit ? 0 : slopeOfSilu(g, gateError) * gateError * Math.abs(u);
-      const fromUp = run.clamp && Math.abs(u0) - upError > limit ? 0 : upError * Math.abs(silu);
-      row.error[n] = fromGate + fromUp + 8 * UNIT * Math.abs(silu * u);
+      siluErrors[at] = run.clamp && g0[at]! - error > limit ? 0 : slopeOfSilu(g, error) * error;
     }
+    if (keyAt(level, [SILU.id])) {
+      for (let at = 0; at < silus.length; at++) siluErrors[at]! += 8 * UNIT * Math.abs(silus[at]!);
+      roundAt(level, SILU.id, silus, siluErrors);
+    }
+    const values = new Float64Array(columns.length);
+    const errors = new Float64Array(columns.length);
+    for (let at = 0; at < columns.length; at++) {
+      const u = run.clamp ? Math.min(Math.max(u0[at]!, -limit), limit) : u0[at]!;
+      values[at] = silus[at]! * u;
+      const fromUp = run.clamp && Math.abs(u0[at]!) - upErrors[at]! > limit ? 0 : upErrors[at]! * Math.abs(silus[at]!);
+      errors[at] = siluErrors[at]! * Math.abs(u) + fromUp + 8 * UNIT * Math.abs(values[at]!);
+    }
+    roundAt(level, HIDDEN.id, values, errors);
+    columns.forEach((n, at) => {
+      row.values[n] = values[at]!;
+      row.error[n] = errors[at]!;
+    });
   }
 
   /** Scales that L2 reads for the slots `active` in a wrong layout; of other slots' hidden rows only the blocks behind them are computed. */
-  #readHidden(run: Run, staging: Staging, active: readonly number[]): Map<number, Uint8Array> {
+  #readHidden(run: Run, level: Level, staging: Staging, active: readonly number[]): Map<number, Uint8Array> {
     const { i } = this.inputs;
     let rows: Map<number, Row> | undefined;
     const block16 = (s: number, block: number): Float64Array =>
@@ -186,22 +222,24 @@ export class MoeRunner {
     return readScales(run, staging, i, active, block16, (blocks) => {
       const columns = (list: readonly number[]): Int32Array =>
         Int32Array.from(list.flatMap((b) => [...range(16)].map((j) => b * 16 + j)));
-      rows = this.#fill(run, new Map(Array.from(blocks, ([s, list]) => [s, columns(list)])));
+      rows = this.#fill(run, level, new Map(Array.from(blocks, ([s, list]) => [s, columns(list)])));
     });
   }
 
-  predict(run: Run, { rows, columns }: Sample): Prediction {
+  predict(run: Run, level: Level, { rows, columns }: Sample): Prediction {
     const { h, i } = this.inputs;
     const { down, l2, slots } = run;
     const place = new Map(Array.from(rows, (row, at) => [row, at]));
     const active = Array.from(slots.keys()).filter((s) => slots[s]!.expert >= 0 && place.has(slots[s]!.token));
-    const hidden = this.hidden(run, active);
-    const read = l2?.reread && this.#readHidden(run, l2, active);
+    const hidden = this.hidden(run, level, active);
+    const read = l2?.reread && this.#readHidden(run, level, l2, active);
     const width = columns.length;
     const want = new Float64Array(rows.length * width);
     const noise = new Float64Array(want.length);
     const slack = new Float64Array(want.length);
     const factor = UNIT * (12 + Math.sqrt(i) / 4);
+    const values = new Float64Array(width);
+    const errors = new Float64Array(width);
     for (const [e, group] of byExpert(run, active)) {
       const inputs = group.map((s) => stagedHidden(hidden.get(s)!, l2, e, read?.get(s)));
       const distinct = [...new Set(inputs)];
@@ -213,18 +251,32 @@ export class MoeRunner {
         const row = hidden.get(s)!;
         const input = inputs[index]!;
         const products = dots[distinct.indexOf(input)]!;
-        const length = factor * input.length * Math.abs(alpha) + (l2 ? 0 : norm(row.error));
-        const moved = l2 && movedOf(row, l2.quantize[e]!);
+        const moved = l2 || level !== FLOAT32 ? movedOf(row, l2?.quantize[e]) : NOTHING_MOVED;
+        const length = factor * input.length * Math.abs(alpha) + (l2 ? 0 : normBut(row.error, moved.at));
+        const first = place.get(token)! * width;
         columns.forEach((c, j) => {
-          const at = place.get(token)! * width + j;
-          want[at]! += weight * scale * products[c]!;
-          noise[at]! += Math.abs(weight * down.global[e]!) * length * lengths[c]!;
-          let sum = 0;
-          if (moved)
-            for (let n = 0; n < moved.at.length; n++)
-              sum += moved.by[n]! * magnitudeAt(down, e * h + c, moved.at[n]!, i);
-          slack[at]! += Math.abs(weight * scale) * sum;
+          values[j] = scale * products[c]!;
+          errors[j] = Math.abs(down.global[e]!) * length * lengths[c]!;
+          if (moved.at.length === 0) return;
+          let [sum, squares] = [0, 0];
+          for (let n = 0; n < moved.at.length; n++) {
+            const by = moved.by[n]! * magnitudeAt(down, e * h + c, moved.at[n]!, i);
+            sum += by;
+            squares += by * by;
+          }
+          if (level !== FLOAT32) errors[j]! += Math.abs(scale) * spreadOf(sum, squares);
+          else slack[first + j]! += Math.abs(weight * scale) * sum;
         });
+        roundAt(level, DOWN.id, values, errors);
+        for (let j = 0; j < width; j++) {
+          values[j]! *= weight;
+          errors[j]! *= Math.abs(weight);
+        }
+        roundAt(level, WEIGHTED.id, values, errors);
+        for (let j = 0; j < width; j++) {
+          want[first + j]! += values[j]!;
+          noise[first + j]! += errors[j]!;
+        }
       });
     }
     return { want, noise, slack };
@@ -260,14 +312,28 @@ function stagedHidden(row: Row, staging: Staging | undefined, e: number, sf: Uin
   return vector;
 }
 
-function movedOf(row: Row, quantize: number): Moved {
-  let moved = row.moved.get(quantize);
+/** With float activations: the values that rounding may take to another number, where float32 moves the others by less than this part. */
+const ROUNDED_AWAY = 2 ** -14;
+const NOTHING_MOVED: Moved = { at: new Int32Array(), by: new Float64Array() };
+
+function movedOf(row: Row, quantize: number | undefined): Moved {
+  const { values, error } = row;
+  let moved = row.moved.get(quantize ?? 0);
   if (!moved) {
-    const by = stagingSlack(row.values, row.error, row.values.length, () => quantize) ?? new Float64Array(0);
-    const at = Int32Array.from(by.keys()).filter((n) => by[n]! > 0);
-    row.moved.set(quantize, (moved = { at, by: Float64Array.from(at, (n) => by[n]!) }));
+    const by = quantize === undefined ? error : stagingSlack(values, error, values.length, () => quantize);
+    const least = (n: number): number => (quantize === undefined ? Math.abs(values[n]!) * ROUNDED_AWAY : 0);
+    const at = by ? Int32Array.from(by.keys()).filter((n) => by[n]! > least(n)) : new Int32Array();
+    row.moved.set(quantize ?? 0, (moved = { at, by: Float64Array.from(at, (n) => by![n]!) }));
   }
   return moved;
+}
+
+/** Length of a vector without some of its elements. */
+function normBut(x: Float64Array, but: Int32Array): number {
+  if (but.length === 0) return norm(x);
+  const rest = x.slice();
+  for (const n of but) rest[n] = 0;
+  return norm(rest);
 }
 
 /**

@@ -1,8 +1,9 @@
 /** `moe_nvfp4`: routed experts, gate and up, SwiGLU, down, weighted and added. */
 import type { DumpReader } from './dump';
 import { lazy, leadingZero, ownersOf } from './gemm';
+import { FLOAT32 } from './levels';
 import type { Weights } from './moe-dots';
-import { MoeRunner, type Run, type Slot, type Staging } from './moe-run';
+import { LEVELS, MoeRunner, type Run, type Slot, type Staging } from './moe-run';
 import { NIBBLE_MISTAKES } from './nibbles';
 import { floatProblem, type FloatCandidate } from './problem';
 import { raggedBlocks, readBuffer, weightBlocks, wrongBuffers } from './scales';
@@ -113,7 +114,7 @@ export function MOE(reader: DumpReader): Problem {
   const keep = (gate.sf.length + up.sf.length + down.sf.length) * scaleMistakes < KEPT_SCALES;
   const add: Add = (id, rank, text, run) => {
     const made = keep ? lazy(run) : run;
-    candidates.push({ id, rank, reading: text, predict: (sample) => runner.predict(made(), sample) });
+    candidates.push({ id, rank, reading: text, predict: (sample, level) => runner.predict(made(), level, sample) });
   };
   const { base, notes } = addSaturated(add, runner, right, shape);
   addScales(add, right, shape, keep);
@@ -127,7 +128,8 @@ export function MOE(reader: DumpReader): Problem {
     m: t,
     n: h,
     cost: { perRow: topk * 2 * i * h, perElement: topk * i },
-    right: (sample) => runner.predict(base, sample),
+    levels: LEVELS,
+    right: (sample, level) => runner.predict(base, level, sample),
     candidates,
     notes,
   });
@@ -161,7 +163,7 @@ function addSaturated(
     Array.from({ length: Math.min(t, looked) }, (_, n) => Math.floor((n * t) / Math.min(t, looked))),
   );
   const sampled = Array.from(slots.keys()).filter((s) => tokens.has(slots[s]!.token));
-  const hidden = runner.hidden(right, sampled);
+  const hidden = runner.hidden(right, FLOAT32, sampled);
   const count = (
     k: number,
     scales: Float64Array,

@@ -1,7 +1,7 @@
 /** A grouped NVFP4 GEMM and its mistakes, element by element, for the tests alone. */
 import { seeded } from '@megamoe/testkit';
 import type { Dump } from '../../src/index';
-import { bytes, dump, floats, ints, sum, type Stored } from './build';
+import { bytes, dump, floats, ints, rounded, sum, type Stored } from './build';
 import { buffer, kernelReads, SCALE_IDS, type ScaleId } from './scale-planted';
 
 export interface GemmCase {
@@ -30,6 +30,8 @@ export interface GemmOptions {
   swizzled?: boolean;
   /** A second mistake, in B's scales. */
   alsoB?: ScaleId;
+  /** The dtype that the sum is rounded to after each `every` elements of K; Infinity: once, before alpha. */
+  rounds?: { to: Stored; every: number };
   /** A's buffer back to front. */
   reversed?: boolean;
 }
@@ -72,6 +74,7 @@ export function inputs({ counts, n, k, seed, equalScales = false }: GemmCase) {
 export function gemmDump(c: GemmCase, plant: Plant = {}, options: GemmOptions = {}): Dump {
   const { stored = 'F32', how = 'float64', scaleDtype = 'U8', swizzled = false, alsoB, reversed = false } = options;
   const { counts, n, k } = c;
+  const { rounds } = options;
   const { t, e, kSf, aCodes, aSf, bCodes, bSf, aGlobal, bGlobal } = inputs(c);
   const hits = (side: 'a' | 'b'): boolean => (plant.side ?? 'a') === 'both' || (plant.side ?? 'a') === side;
   const nCounts = counts.map(() => n);
@@ -111,7 +114,10 @@ export function gemmDump(c: GemmCase, plant: Plant = {}, options: GemmOptions = 
       }
       const [ar, br] = [as[r]!, bs[x * n + col]!];
       for (let i = 0; i < k; i++) terms[i] = ar[i]! * br[i]!;
-      out.push(sum(terms, how) * alpha(x));
+      let total = rounds ? 0 : sum(terms, how);
+      for (let i = 0; rounds && i < k; i += rounds.every)
+        total = rounded(total + sum(terms.slice(i, i + rounds.every), how), rounds.to);
+      out.push(total * alpha(x));
     }
   }
   return dump(

@@ -1,7 +1,7 @@
 /** Routed experts and their mistakes, slot by slot, for the tests alone. */
 import { seeded } from '@megamoe/testkit';
 import { dequantizeNvfp4, nvfp4GlobalDecodeScale, quantizeNvfp4, type Dump } from '../../src/index';
-import { bytes, dump, floats, ints, sum, type Stored } from './build';
+import { bytes, dump, floats, ints, rounded, sum, type Stored } from './build';
 import { buffer, kernelReads, type ScaleId } from './scale-planted';
 
 export interface MoeCase {
@@ -32,6 +32,17 @@ export interface MoePlant {
   saturated?: 'l1' | 'l2';
   swap?: boolean;
   unclamped?: boolean;
+}
+
+/** What a kernel rounds on its way, and to what. */
+export interface MoeRounds {
+  to: Stored;
+  gateUp?: boolean;
+  silu?: boolean;
+  hidden?: boolean;
+  down?: boolean;
+  /** Each expert's output times its weight. */
+  weighted?: boolean;
 }
 
 interface Matrix {
@@ -93,7 +104,9 @@ export function moeDump(
   plant: MoePlant = {},
   stored: Stored = 'F32',
   how: 'float32' | 'float64' = 'float64',
+  rounds: MoeRounds = { to: 'F32' },
 ): Dump {
+  const at = (point: keyof Omit<MoeRounds, 'to'>, x: number): number => (rounds[point] ? rounded(x, rounds.to) : x);
   const { t, h, i, experts, topk, start = 0 } = c;
   const { x, w1, w3, w2, ids, weights } = inputs(c);
   const change = (g: number, first: number): number =>
@@ -172,10 +185,10 @@ export function moeDump(
     const out = new Float32Array(i);
     if (e < 0) return out;
     for (let n = 0; n < i; n++) {
-      let [g, u] = [product(xs[s]!, decoded[0][e]!, n), product(xs[s]!, decoded[1][e]!, n)];
+      let [g, u] = [at('gateUp', product(xs[s]!, decoded[0][e]!, n)), at('gateUp', product(xs[s]!, decoded[1][e]!, n))];
       if (plant.swap) [g, u] = [u, g];
       if (!plant.unclamped) [g, u] = [Math.min(g, c.limit), Math.max(-c.limit, Math.min(u, c.limit))];
-      out[n] = (g / (1 + Math.exp(-g))) * u;
+      out[n] = at('hidden', at('silu', g / (1 + Math.exp(-g))) * u);
     }
     return out;
   });
@@ -191,7 +204,8 @@ export function moeDump(
   slots.forEach(({ token, weight }, s) => {
     const e = owner[s]!;
     if (e < 0) return;
-    for (let n = 0; n < h; n++) out[token * h + n]! += weight * product(hs[s]!, decoded[2][e]!, n);
+    for (let n = 0; n < h; n++)
+      out[token * h + n]! += at('weighted', weight * at('down', product(hs[s]!, decoded[2][e]!, n)));
   });
   return dump(
     { op: 'moe_nvfp4', swiglu_limit: c.limit, ...(start > 0 ? { experts_start: start } : {}) },
