@@ -12,7 +12,7 @@ function putWithSideFiles(to) {
   writeFileSync(join(to, 'encoding', 'encoding_dsv4.py'), '# text\n');
 }
 
-/** A page of a verification; of one that failed only that it says so. */
+/** A page of a verification or an inspection; of one that failed only that it says so. */
 const verdict = (path, bytes, root) =>
   path.endsWith('.html') && bytes.includes('class="verdict bad"') && bytes.includes('</html>')
     ? FAILURE
@@ -149,7 +149,7 @@ export const CASES = [
     },
     argv: (root) => ['inspect', join(root, 'out'), '--html', join(root, 'i.html'), '--svg', join(root, 'i.svg')],
     group: byFile,
-    normal: page,
+    normal: verdict,
   },
   {
     name: 'layout, a drawing',

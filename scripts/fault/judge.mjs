@@ -89,7 +89,7 @@ export function targetOf(path) {
 }
 
 /** What a command says of itself when it takes long, or has to do without an addon. */
-const ASIDE = /^megamoe: \w+: .*, \d+ s$|^megamoe: .*\baddons?\b.*$/;
+const ASIDE = /^megamoe: \w+: .*, \d+ s$|^megamoe: (?!create).*\baddons?\b.*$/;
 const CAUSE = /EIO|ENOSPC|ENOMEM|EAGAIN|i\/o error|no space left|disk is full|memory|allocate|thread/i;
 
 /** What is wrong with the messages of a command that failed; empty when a person can use them. */

@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { readFileSync } from 'node:fs';
 import { EXIT, messageOf, SIGNALS, UsageError, type Signal } from './errors';
 import { processIo, type CliIo } from './io';
@@ -69,10 +69,11 @@ export async function runCommand(argv: readonly string[], io?: CliIo): Promise<n
       streams.err('\nmegamoe: interrupted\n');
       return EXIT[SIGNALS[by]];
     }
-    if (e instanceof CommanderError) return e.exitCode === 0 ? EXIT.ok : EXIT.usage; // commander has said why
+    const isBadArgument = e instanceof InvalidArgumentError; // thrown by a command: commander says only what its parser refuses
+    if (e instanceof CommanderError && !isBadArgument) return e.exitCode === 0 ? EXIT.ok : EXIT.usage; // it has said why
     streams.err(`megamoe: ${messageOf(e)}\n`);
     if (root.opts<{ debug?: boolean }>().debug && e instanceof Error) streams.err(`${e.stack}\n`);
-    return e instanceof UsageError ? EXIT.usage : EXIT.failure;
+    return e instanceof UsageError || isBadArgument ? EXIT.usage : EXIT.failure;
   } finally {
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);

@@ -39,17 +39,23 @@ export function bytes(text: string): number {
   return n;
 }
 
-/** A file that can be written when the work is done: its folder is there, and it is no folder itself. */
-export function fileToWrite(path: string): string {
-  const folder = dirname(resolve(path));
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
-    throw new InvalidArgumentError(`There is no folder ${folder}.`);
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new InvalidArgumentError('That is a folder.');
+/** Why no file can be written there when the work is done: its folder is not there, it is a folder itself; undefined when one can. */
+export function whyNotWritten(path: string): string | undefined {
   try {
+    const folder = dirname(resolve(path));
+    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return `There is no folder ${folder}.`;
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return 'That is a folder.';
     writeTarget(path);
+    return undefined;
   } catch (e) {
-    throw new InvalidArgumentError(`${messageOf(e)}.`);
+    return `${messageOf(e)}.`;
   }
+}
+
+/** A file that can be written when the work is done. */
+export function fileToWrite(path: string): string {
+  const why = whyNotWritten(path);
+  if (why !== undefined) throw new InvalidArgumentError(why);
   return path;
 }
 

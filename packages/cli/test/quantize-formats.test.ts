@@ -373,6 +373,17 @@ it('every number of the config that changes the logits changes the metadata', ()
   expect(text({ ...config, yarn: undefined })).toContain('["deepseek4.rope.scaling.type","none"]');
 });
 
+it('says why no GGUF file can be written there, before it reads the weights', async () => {
+  const refusal = async (out: string): Promise<string> => {
+    const { code, err } = await cli('quantize', '--in', MICRO, '--out', out, '--format', 'gguf');
+    expect(code).toBe(2);
+    return err;
+  };
+  const nowhere = join(at('no'), 'm.gguf');
+  expect(await refusal(nowhere)).toBe(`megamoe: quantize: --out ${nowhere}: There is no folder ${at('no')}.\n`);
+  expect(await refusal(dir)).toBe(`megamoe: quantize: --out ${dir}: That is a folder.\n`);
+});
+
 it('leaves nothing behind when it is interrupted', async () => {
   const abort = new AbortController();
   const { runCli } = await import('../src/index');

@@ -2,9 +2,10 @@ import { isThere, openCheckpoint, writeCheckpoint, type Checkpoint } from '@mega
 import { ValueError } from '@megamoe/core';
 import { MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, Option } from 'commander';
+import { UsageError } from '../errors';
 import { checkTargets, writeFile } from '../files';
 import type { CliIo } from '../io';
-import { bytes, fileToWrite, integer } from '../options';
+import { bytes, fileToWrite, integer, whyNotWritten } from '../options';
 import { MODEL_HELP, modelFolder, revisionOption } from '../model-folder';
 import { ProgressLine } from '../progress';
 import { calibrateFromText, readCalibration, type Calibration } from '../quantize/calibration';
@@ -73,9 +74,11 @@ export function quantizeCommand(io: CliIo): Command {
 
 async function runQuantize(io: CliIo, flags: QuantizeFlags): Promise<void> {
   const reads = { '--in': flags.in, '--calibration': flags.calibration, '--calibrate': flags.calibrate };
-  if (flags.format === 'gguf')
-    checkTargets('quantize', reads, { '--out': fileToWrite(flags.out), '--html': flags.html });
-  else checkTargets('quantize', reads, { '--html': flags.html }, { '--out': flags.out });
+  if (flags.format === 'gguf') {
+    const why = whyNotWritten(flags.out);
+    if (why !== undefined) throw new UsageError(`quantize: --out ${flags.out}: ${why}`);
+    checkTargets('quantize', reads, { '--out': flags.out, '--html': flags.html });
+  } else checkTargets('quantize', reads, { '--html': flags.html }, { '--out': flags.out });
   const checkpoint = openCheckpoint(flags.in);
   try {
     const { units, left } = selectUnits(checkpoint, flags.layers, { repack: flags.format === 'gguf' });
