@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -76,7 +76,7 @@ export async function lock(
       if (!told) onWait(by === machine ? Number(pid) : 0);
       told = true;
     } finally {
-      if (!held) rmSync(path, { force: true });
+      if (!held) removeEntry(path);
     }
     await sleep(50 + Math.random() * 150, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
@@ -94,8 +94,17 @@ function lives(dir: string, name: string, own: string): boolean {
     const at = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
     if (at !== undefined && statSync(own).mtimeMs - at < STALE_MS) return true;
   }
-  rmSync(path, { force: true });
+  removeEntry(path);
   return false;
+}
+
+/** Removes an entry, if it is there; asks the disk nothing that could fail by itself and leave it. */
+function removeEntry(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e;
+  }
 }
 
 function holding(path: string, onLost: (e: HubError) => void): () => void {
@@ -110,6 +119,6 @@ function holding(path: string, onLost: (e: HubError) => void): () => void {
   beat.unref();
   return () => {
     clearInterval(beat);
-    rmSync(path, { force: true });
+    removeEntry(path);
   };
 }

@@ -21,7 +21,7 @@ import { lock } from './lock';
 import { checkModelName, checkPath, checkRevision, isCommit } from './names';
 import type { RetryOptions, RetryPolicy } from './retry';
 import { hubSettings, type Environment } from './settings';
-import { bytesLeft, freeBytes, isWhole, place, writeRef } from './store';
+import { bytesLeft, freeBytes, isWhole, place, whyNotWhole, writeRef } from './store';
 import { transfer } from './transfer';
 
 /** What a pull will do, said before the first tensor is fetched. */
@@ -288,7 +288,11 @@ class Pull {
   private async shards(index: RepoFile): Promise<string[]> {
     const { folder } = this;
     if (!(await isWhole(folder, index))) await this.fetchOne(index, this.stop.signal, () => undefined);
-    return shardsOf(await readFile(folder.blob(index.etag), 'utf8'));
+    const blob = folder.blob(index.etag);
+    const text = await readFile(blob, 'utf8').catch((cause: Error) => {
+      throw new HubError(`${printable(index.path)}: cannot be read from ${blob}: ${cause.message}`, { cause });
+    });
+    return shardsOf(text);
   }
 
   /** Several files at once, small ones first: what a wrong file would spoil is known early. */
@@ -341,8 +345,9 @@ class Pull {
         onBytes();
       },
     });
-    if (!(await isWhole(folder, file)))
-      throw new HubError(`${printable(file.path)}: is not where it was written, ${folder.blob(file.etag)}`);
+    const why = await whyNotWhole(folder, file);
+    if (why !== undefined)
+      throw new HubError(`${printable(file.path)}: is not where it was written, ${folder.blob(file.etag)}: ${why}`);
   }
 }
 

@@ -11,9 +11,19 @@ const besideOf = (path: string): string => `${path}.megamoe-${randomBytes(6).toS
 const discard = (beside: string): Promise<void> => rm(beside, { force: true }).catch(() => undefined);
 
 /** Whether all bytes of a blob are there: its name is given only then, and a size that differs is another program's accident. */
-export async function isWhole(folder: ModelFolder, { etag, size }: RepoFile): Promise<boolean> {
-  const info = await stat(folder.blob(etag)).catch(() => undefined);
-  return info?.isFile() === true && info.size === size;
+export async function isWhole(folder: ModelFolder, file: RepoFile): Promise<boolean> {
+  return (await whyNotWhole(folder, file)) === undefined;
+}
+
+/** What keeps a blob from being whole, for people; undefined when it is. */
+export async function whyNotWhole(folder: ModelFolder, { etag, size }: RepoFile): Promise<string | undefined> {
+  try {
+    const info = await stat(folder.blob(etag));
+    if (!info.isFile()) return 'it is no file';
+    return info.size === size ? undefined : `it has ${info.size} bytes of ${size}`;
+  } catch (e) {
+    return (e as Error).message;
+  }
 }
 
 /** Bytes of a blob that an earlier pull has left. */
