@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
 
 /** First bytes that are looked at. */
 export const HEAD_BYTES = 512;
@@ -71,6 +71,7 @@ export function kindOfBytes(head: Uint8Array): string | undefined {
 export function kindOfFile(path: string): string | undefined {
   let fd: number | undefined;
   try {
+    if (!statSync(path).isFile()) return undefined; // opening a FIFO would wait for somebody who writes
     fd = openSync(path, 'r');
     const head = new Uint8Array(HEAD_BYTES);
     const kind = kindOfBytes(head.subarray(0, readSync(fd, head, 0, HEAD_BYTES, 0)));

@@ -1,8 +1,8 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { openCheckpoint, SafetensorsFile, writeSafetensors } from '../src/index';
+import { loadTokenizer, openCheckpoint, SafetensorsFile, writeSafetensors } from '../src/index';
 import { kindOfBytes } from '../src/file-kind';
 import { rawSafetensors, SMALL_CONFIG, smallTensors, temporaryFolder, thrown, writeModel } from './helpers';
 
@@ -90,4 +90,18 @@ it('says nothing of bytes that say nothing', () => {
   expect(kindOfBytes(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 200))).toBeUndefined();
   expect(kindOfBytes(latin('short'))).toBeUndefined();
   expect(kindOfBytes(Buffer.from('é'.repeat(300)))).toMatch(/^plain text/); // cut within a character
+});
+
+// A FIFO would be waited for without an end, which a test cannot tell from slowness; a device is refused by the same rule.
+describe.runIf(existsSync('/dev/null'))('a device in place of a file of the folder', () => {
+  it.each(['config.json', 'model.safetensors.index.json', '.megamoe-replacement.json', 'tokenizer.json'])(
+    '%s: expected a regular file',
+    async (name) => {
+      const dir = await writeModel(smallTensors().values());
+      rmSync(join(dir, name), { force: true });
+      symlinkSync('/dev/null', join(dir, name));
+      const open = name === 'tokenizer.json' ? loadTokenizer : openCheckpoint;
+      expect(thrown(() => open(dir))).toBe(`ERR_CHECKPOINT: ${join(dir, name)}: expected a regular file`);
+    },
+  );
 });

@@ -1,14 +1,14 @@
 import { ValueError } from '@megamoe/core';
-import { readFile } from 'node:fs/promises';
 import { UsageError } from './errors';
 import type { CliIo } from './io';
+import { readInput } from './read-file';
 
 /** Most bytes of a text that a command takes in. */
 const MAX_BYTES = 64 << 20;
 
 /** The text of a file, or of what is piped in when none is named, or `-`; UTF-8. */
 export async function readText(io: CliIo, command: string, file: string | undefined): Promise<string> {
-  if (file !== undefined && file !== '-') return textOf(command, file, await readNamed(command, file));
+  if (file !== undefined && file !== '-') return textOf(command, file, await readNamed(command, file, io.signal));
   const { stdin } = io; // asked for once: a command in a worker has it piped in when it asks
   if (!stdin) throw new UsageError(`${command}: name a file, or pipe one in`);
   return readPiped(stdin, io.signal, command);
@@ -46,10 +46,11 @@ function textOf(command: string, name: string, bytes: Uint8Array): string {
 const tooLarge = (command: string, name: string): ValueError =>
   new ValueError(`${command}: ${name} has more than ${MAX_BYTES >> 20} MiB`);
 
-async function readNamed(command: string, file: string): Promise<Uint8Array> {
+async function readNamed(command: string, file: string, signal: AbortSignal): Promise<Uint8Array> {
   try {
-    return await readFile(file);
+    return await readInput(file, signal);
   } catch (cause) {
+    signal.throwIfAborted();
     throw new Error(`${command}: cannot read ${file}: ${(cause as Error).message}`, { cause });
   }
 }

@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { builtCli } from '../src/built-cli';
-import { MICRO, temporaryFolder } from './support';
+import { MICRO, temporaryFolder, TINY } from './support';
 
 const dir = temporaryFolder();
 
@@ -75,6 +75,40 @@ it.each([
   const ended = await atWork(signal, 'layout', '--rows', '131072', '--k', '4096', '--json');
   expect(ended).toMatchObject({ code, err: 'megamoe: layout: at work, 2 s\n\nmegamoe: interrupted\n' });
   expect(ended.ms).toBeLessThan(2000); // half a second of grace; the rest is for a machine that others use
+});
+
+const fifo = (...parts: string[]): string => {
+  const path = join(dir, ...parts);
+  execFileSync('mkfifo', [path]);
+  return path;
+};
+
+it.runIf(process.platform !== 'win32')('SIGINT ends a command that waits for somebody to write a FIFO', async () => {
+  const path = fifo('input');
+  const quantizing = ['quantize', '--in', MICRO, '--out', join(dir, 'never'), '--backend', 'js'];
+  const ended = await Promise.all([
+    atWork('SIGINT', 'logits', '--model', MICRO, '--out', join(dir, 'never.safetensors'), '--token-ids', path),
+    atWork('SIGINT', 'verify', '--model', MICRO, '--token-ids', path),
+    atWork('SIGINT', ...quantizing, '--calibration', path),
+    atWork('SIGINT', ...quantizing, '--calibrate', path),
+    atWork('SIGINT', 'prompt', '--model', TINY, path),
+    atWork('SIGINT', 'parse', path),
+  ]);
+  for (const each of ended) {
+    expect(each).toMatchObject({ code: 130, err: expect.stringMatching(/^megamoe: interrupted$/m) as string });
+    expect(each.ms).toBeLessThan(5000); // six at once
+  }
+});
+
+it.runIf(process.platform !== 'win32')('a FIFO in a checkpoint is an error, and nothing is waited for', async () => {
+  for (const name of ['config.json', 'model.safetensors.index.json']) {
+    const model = join(dir, `with-${name}`);
+    cpSync(MICRO, model, { recursive: true });
+    rmSync(join(model, name), { force: true });
+    fifo(`with-${name}`, name);
+    const { code, err } = await atWork('SIGINT', 'inspect', model);
+    expect([code, err]).toEqual([1, expect.stringContaining(`${name}: expected a regular file\n`)]);
+  }
 });
 
 it('a command whose thread is stopped says so: never an exit code without a word', async () => {

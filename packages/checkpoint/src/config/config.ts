@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkObject, checkString, describe } from '@megamoe/core';
+import { CheckpointError, checkObject, checkString, describe } from '@megamoe/core';
 import type * as z from 'zod/mini';
 import { badFile, quote, reasonOf } from '../fail';
+import { readWhole } from '../files/read-file';
 import { settle } from '../files/replacement';
 import { agree, parseRope } from './rope';
 import type { RawConfig } from './schema';
@@ -47,8 +47,9 @@ export function notJson(path: string, cause: unknown): string {
 export function readJsonObject(path: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = JSON.parse(readWhole(path).toString());
   } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause;
     const missing = ['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '');
     if (missing) throw badFile(path, `there is no such file (${reasonOf(cause)})`, { cause });
     throw badFile(path, notJson(path, cause), { cause });

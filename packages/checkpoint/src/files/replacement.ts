@@ -1,6 +1,8 @@
 import { lstatSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
+import { CheckpointError } from '@megamoe/core';
 import { badFile, reasonOf } from '../fail';
+import { readWhole } from './read-file';
 import { onDisk } from './target';
 import { isRunning, RECORD, TEMPORARY } from './temporary';
 import { isAbsence, isThere, whatLinkIs } from './there';
@@ -59,9 +61,10 @@ function readRecord(dir: string): Replacement | undefined {
   const path = join(dir, RECORD);
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readWhole(path).toString();
   } catch (error) {
     if (isAbsence(error)) return undefined;
+    if (error instanceof CheckpointError) throw error;
     throw badFile(path, `cannot be read: ${reasonOf(error)}`, { cause: error });
   }
   try {

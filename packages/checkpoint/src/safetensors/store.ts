@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkFunction, checkString } from '@megamoe/core';
+import { CheckpointError, checkFunction, checkString } from '@megamoe/core';
 import { badFile, listText, quote, reasonOf } from '../fail';
 import { kindOfFile } from '../file-kind';
+import { readWhole } from '../files/read-file';
 import { settle } from '../files/replacement';
 import { isThere } from '../files/there';
 import { checkBuffers, type ReadBuffers } from './buffers';
@@ -43,8 +44,9 @@ export interface TensorStore {
 function readIndex(path: string): { weightMap: Map<string, string>; totalSize: StrictJson | undefined } {
   let root: StrictJson;
   try {
-    root = parseStrictJson(readFileSync(path, 'utf8'));
+    root = parseStrictJson(readWhole(path).toString());
   } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause;
     const other = kindOfFile(path);
     throw badFile(
       path,

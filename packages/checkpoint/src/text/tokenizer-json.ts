@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { CheckpointError } from '@megamoe/core';
 import * as z from 'zod/mini';
 import { issueText, notJson } from '../config/config';
 import { inWords } from '../config/schema';
 import { badFile } from '../fail';
+import { readWhole } from '../files/read-file';
 
 /** Largest token id: far beyond any vocabulary, and small enough for a table. */
 const MAX_ID = 2 ** 24 - 1;
@@ -63,8 +64,9 @@ export type TokenizerJson = z.infer<typeof schema>;
 export function readTokenizerJson(path: string): TokenizerJson {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = JSON.parse(readWhole(path).toString());
   } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause;
     throw badFile(path, notJson(path, cause), { cause });
   }
   const checked = schema.safeParse(json, inWords);

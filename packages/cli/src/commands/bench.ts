@@ -3,6 +3,7 @@ import type { KernelIsa } from '@megamoe/gemm-native';
 import { ISAS, MAX_THREADS, type BackendName } from '@megamoe/model';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { execFileSync } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { gpuContext, openGpu, type GpuBackend } from '../bench/gpu/context';
 import { PEERS, type Peer } from '../bench/gpu/peers';
@@ -107,7 +108,7 @@ async function bench(io: CliIo, flags: BenchFlags): Promise<void> {
   const { csv, plot, json, backend, isa } = flags;
   checkBackendFlags(flags);
   checkTargets('bench', { 'the shipped model': defaultModel() }, { '--csv': csv, '--plot': plot });
-  const before = csv !== undefined && isThere(csv) ? readBytes(csv).toString() : '';
+  const before = csv !== undefined && isThere(csv) && statSync(csv).isFile() ? readBytes(csv).toString() : '';
   parseHistory(before); // a wrong file is found before the work, not after
   const gpu = backend === 'cuda' ? openGpu(flags.device) : undefined;
   try {

@@ -1,10 +1,10 @@
 import { isThere, writeSafetensors, type TensorToWrite } from '@megamoe/checkpoint';
 import { loadModel, Trace } from '@megamoe/model';
 import { Command } from 'commander';
-import { UsageError } from '../errors';
+import { messageOf, UsageError } from '../errors';
 import { checkTargets } from '../files';
 import type { CliIo } from '../io';
-import { readBytes } from '../read-file';
+import { readInput } from '../read-file';
 import { loadReporter } from '../load-progress';
 import { addModelOptions, fileToWrite, integer, loadOptions, type ModelOptions } from '../options';
 
@@ -35,15 +35,21 @@ export function logitsCommand(io: CliIo): Command {
 }
 
 /** Token ids from a list or a JSON file: an array, or an object with `input_ids` or `tokenIds`. */
-export function readTokenIds(text: string): number[] {
+export async function readTokenIds(text: string, signal: AbortSignal): Promise<number[]> {
   let ids: unknown;
   if (/^\s*-?\d+(\s*,\s*-?\d+)*\s*$/.test(text)) ids = text.split(',').map(Number);
   else if (!isThere(text))
     throw new UsageError(`logits: --token-ids must be like 1,2,3 or a JSON file, and there is no file "${text}"`);
   else {
-    const json = readBytes(text).toString();
+    let json: Buffer;
     try {
-      ids = JSON.parse(json);
+      json = await readInput(text, signal);
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw new Error(`${text} cannot be read: ${messageOf(cause)}`, { cause });
+    }
+    try {
+      ids = JSON.parse(json.toString());
     } catch (e) {
       throw new UsageError(`logits: --token-ids file "${text}" is no JSON`, { cause: e });
     }
@@ -61,7 +67,7 @@ export function readTokenIds(text: string): number[] {
 
 async function runLogits(io: CliIo, flags: LogitsFlags): Promise<void> {
   checkTargets('logits', { '--model': flags.model, '--token-ids': flags.tokenIds }, { '--out': flags.out });
-  const tokenIds = readTokenIds(flags.tokenIds);
+  const tokenIds = await readTokenIds(flags.tokenIds, io.signal);
   const stepFrom = flags.stepFrom ?? tokenIds.length;
   if (stepFrom > tokenIds.length) {
     throw new UsageError(`logits: --step-from ${stepFrom} is past the ${tokenIds.length} tokens given`);

@@ -120,7 +120,8 @@ async function calibrate(
   { in: dir, layers, calibration, calibrate: text, backend, threads, memory }: QuantizeFlags,
   { config }: Checkpoint,
 ): Promise<Calibration | undefined> {
-  if (calibration !== undefined) return readCalibration(calibration, config.numHiddenLayers, config.numExperts);
+  if (calibration !== undefined)
+    return readCalibration(calibration, config.numHiddenLayers, config.numExperts, io.signal);
   if (text === undefined) return undefined;
   const options = {
     backend,

@@ -2,11 +2,11 @@ import { readEncoding, type Contract } from '@megamoe/chat';
 import { openEngine, type EngineLimits } from '@megamoe/model';
 import { createServer, jsonLogger, type MegamoeServer, type ServedModel } from '@megamoe/server';
 import { Command, Option } from 'commander';
-import { readFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { EXIT, messageOf, SIGNALS, UsageError, type Signal } from '../errors';
 import type { CliIo } from '../io';
 import { addModelOptions, bytes, collect, integer, loadOptions, number, type ModelOptions } from '../options';
+import { readInput } from '../read-file';
 import { table } from '../table';
 import { bytesText } from '../units';
 
@@ -104,15 +104,16 @@ export function serveCommand(io: CliIo): Command {
 }
 
 /** Keys of the command line, a file and the environment. */
-async function keysOf({ apiKey = [], apiKeyFile }: ServeFlags): Promise<string[]> {
+async function keysOf({ apiKey = [], apiKeyFile }: ServeFlags, signal: AbortSignal): Promise<string[]> {
   const keys = [...apiKey];
   const variable = process.env[KEY_VARIABLE];
   if (variable) keys.push(variable);
   if (apiKeyFile === undefined) return keys;
   let text: string;
   try {
-    text = await readFile(apiKeyFile, 'utf8');
+    text = (await readInput(apiKeyFile, signal)).toString();
   } catch (cause) {
+    signal.throwIfAborted();
     throw new UsageError(`serve: --api-key-file ${apiKeyFile} cannot be read: ${messageOf(cause)}`, { cause });
   }
   const lines = text.split(/\r?\n/).map((line) => line.replace(/#.*/, '').trim());
@@ -154,13 +155,14 @@ function pulledName(dir: string): string | undefined {
 async function runServe(io: CliIo, flags: ServeFlags): Promise<void> {
   const log = jsonLogger(io.err);
   const loading = new AbortController();
+  const apiKeys = await keysOf(flags, io.signal);
   let server: MegamoeServer;
   try {
     server = createServer({
       open: () => open(flags, loading.signal),
       host: flags.host,
       port: flags.port,
-      apiKeys: await keysOf(flags),
+      apiKeys,
       allowPublic: flags.allowPublic,
       allowedHosts: flags.allowedHost,
       cors: flags.cors,

@@ -51,12 +51,12 @@ export function verifyCommand(io: CliIo): Command {
 }
 
 /** The tokens to run: given, or BOS and the text. */
-function promptOf(flags: VerifyFlags, { config, dir }: Checkpoint): number[] {
+async function promptOf(flags: VerifyFlags, { config, dir }: Checkpoint, signal: AbortSignal): Promise<number[]> {
   if (flags.prompt !== undefined && flags.tokenIds !== undefined)
     throw new UsageError('verify: give --prompt or --token-ids, not both');
   const limit = config.maxPositionEmbeddings - flags.decode;
   let ids: number[];
-  if (flags.tokenIds !== undefined) ids = readTokenIds(flags.tokenIds);
+  if (flags.tokenIds !== undefined) ids = await readTokenIds(flags.tokenIds, signal);
   else {
     if (!isThere(join(dir, 'tokenizer.json')))
       throw new UsageError(`verify: ${dir} has no tokenizer.json; give --token-ids`);
@@ -85,8 +85,8 @@ async function runVerify(io: CliIo, flags: VerifyFlags): Promise<void> {
   let report: VerifyReport;
   try {
     const result = await verifyBackend({
-      ...{ source, backend, tokenIds: promptOf(flags, source), decode: flags.decode, maxChunk: flags.maxChunk },
-      ...{ activations: flags.activations, kv, keepGoing: flags.keepGoing ?? false },
+      ...{ source, backend, tokenIds: await promptOf(flags, source, io.signal), decode: flags.decode },
+      ...{ maxChunk: flags.maxChunk, activations: flags.activations, kv, keepGoing: flags.keepGoing ?? false },
       ...{ dumpDir: flags.dump, signal: io.signal, onProgress: (done, total, what) => line.update(done, total, what) },
     });
     const { passed, findings, ops, coverage, tokenIds, activations } = result;

@@ -1,10 +1,10 @@
 import { loadTokenizer, openCheckpoint } from '@megamoe/checkpoint';
 import { createBackend, createModel, ExpertRanges, type BackendOptions, type LoadOptions } from '@megamoe/model';
 import { globalDecodeScaleFromAmax, MIN_INPUT_SCALE } from '@megamoe/nvfp4-quant';
-import { readFileSync } from 'node:fs';
 import * as z from 'zod/mini';
 import en from 'zod/v4/locales/en.js';
 import { UsageError } from '../errors';
+import { readInput } from '../read-file';
 import { LinearRanges } from './linear-ranges';
 
 /** Largest input magnitudes of the experts of every layer (gate and up share theirs), and of other matrices where they were measured. */
@@ -53,11 +53,17 @@ const range = z.number().check(z.nonnegative());
 const schema = z.array(z.object({ w13: z.array(range), w2: z.array(range) }));
 
 /** Reads `[{w13: [E], w2: [E]}, ...]`, one entry for each layer. */
-export function readCalibration(path: string, numLayers: number, numExperts: number): Calibration {
+export async function readCalibration(
+  path: string,
+  numLayers: number,
+  numExperts: number,
+  signal: AbortSignal,
+): Promise<Calibration> {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = JSON.parse((await readInput(path, signal)).toString());
   } catch (e) {
+    signal.throwIfAborted();
     throw new UsageError(`quantize: --calibration "${path}" cannot be read as JSON`, { cause: e });
   }
   const parsed = schema.safeParse(json, { error: en().localeError });
@@ -95,8 +101,9 @@ export async function calibrateFromText(
 ): Promise<Calibration> {
   let text: string;
   try {
-    text = readFileSync(textFile, 'utf8');
+    text = (await readInput(textFile, options.signal)).toString();
   } catch (e) {
+    options.signal?.throwIfAborted();
     throw new UsageError(`quantize: --calibrate "${textFile}" cannot be read`, { cause: e });
   }
   const checkpoint = openCheckpoint(dir);
