@@ -7,7 +7,8 @@ export function badFile(
   options: { tensor?: string; cause?: unknown } = {},
 ): CheckpointError {
   const { tensor, cause } = options;
-  const where = tensor === undefined ? file : `${file}: tensor ${quote(tensor)}`;
+  const name = file === '' ? '""' : file;
+  const where = tensor === undefined ? name : `${name}: tensor ${quote(tensor)}`;
   return new CheckpointError(`${where}: ${message}`, {
     file,
     ...(tensor === undefined ? {} : { tensor }),

@@ -112,6 +112,7 @@ describe('writeFileInPieces', () => {
     expect(await rejected(write(join(dir, 'x') + sep), dir)).toBe(
       `ERR_CHECKPOINT: DIR${sep}x${sep}: cannot be written: it names a folder`,
     );
+    expect(await rejected(write(''))).toBe('ERR_CHECKPOINT: "": cannot be written: the path is empty');
     expect(await rejected(write(join(dir, 'no', 'f')))).toMatch(/cannot be written: ENOENT/);
     if (onPosix) {
       symlinkSync('b', join(dir, 'a'));

@@ -192,4 +192,7 @@ it.each([
   expect([code, out]).toEqual([2, '']);
   expect(err).toContain(`There is no folder ${missing}.`);
   expect((await cli(command, ...args, option, TINY)).err).toContain('That is a folder.');
+  const empty = await cli(command, ...args, option, '');
+  expect([empty.code, empty.out]).toEqual([2, '']);
+  expect(empty.err).toContain('"": cannot be written: the path is empty.');
 });

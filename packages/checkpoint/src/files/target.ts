@@ -33,6 +33,7 @@ export function onDisk<T>(path: string, step: () => T): T {
  */
 export function writeTarget(path: string): WriteTarget {
   checkString('writeTarget', 'path', path);
+  if (path === '') throw badFile(path, 'cannot be written: the path is empty');
   if (/[\\/]$/.test(path)) throw badFile(path, 'cannot be written: it names a folder');
   let at = path;
   for (let links = 0; links < MOST_LINKS; links++) {
