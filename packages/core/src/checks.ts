@@ -4,6 +4,9 @@ import { KindError, ShapeError, ValueError } from './errors';
 /** A size for people: where it comes from and what it is, or the number alone when it comes from nowhere. */
 const sized = (formula: string, n: number): string => (formula === String(n) ? formula : `${formula} = ${n}`);
 
+/** What came in place of a number: a text in quotes, or `5` would be said to be no integer. */
+const notNumber = (v: unknown): string => (typeof v === 'string' ? JSON.stringify(v.slice(0, 40)) : describe(v));
+
 /** The length of an array; throws {@link KindError} for what has none. */
 function lengthOf(fn: string, arg: string, v: ArrayLike<unknown>): number {
   let length: unknown;
@@ -33,26 +36,26 @@ export function checkCapacity(fn: string, arg: string, v: ArrayLike<unknown>, fo
 /** Throws {@link ShapeError} unless `v` is a positive multiple of `of`, or zero. */
 export function checkMultiple(fn: string, arg: string, v: number, of: number): void {
   if (Number.isSafeInteger(v) && v >= 0 && v % of === 0) return;
-  throw new ShapeError(`${fn}: "${arg}" must be a multiple of ${of}, got ${describe(v)}`);
+  throw new ShapeError(`${fn}: "${arg}" must be a multiple of ${of}, got ${notNumber(v)}`);
 }
 
 /** Throws {@link ValueError} unless `v` is an integer in `[min, max]`. */
 export function checkInteger(fn: string, arg: string, v: number, min: number, max = Number.MAX_SAFE_INTEGER): void {
   if (Number.isInteger(v) && v >= min && v <= max) return;
   const range = max === Number.MAX_SAFE_INTEGER ? `at least ${min}` : `in [${min}, ${max}]`;
-  throw new ValueError(`${fn}: "${arg}" must be an integer ${range}, got ${describe(v)}`);
+  throw new ValueError(`${fn}: "${arg}" must be an integer ${range}, got ${notNumber(v)}`);
 }
 
 /** Throws {@link ValueError} unless `v` is a finite number in `[min, max]`. */
 export function checkNumber(fn: string, arg: string, v: number, min = -Infinity, max = Infinity): void {
   if (typeof v === 'number' && Number.isFinite(v) && v >= min && v <= max) return;
-  throw new ValueError(`${fn}: "${arg}" must be a finite number in [${min}, ${max}], got ${describe(v)}`);
+  throw new ValueError(`${fn}: "${arg}" must be a finite number in [${min}, ${max}], got ${notNumber(v)}`);
 }
 
 /** Throws {@link ValueError} unless `v` is a finite number above zero, as every scale must be. */
 export function checkPositive(fn: string, arg: string, v: number): void {
   if (typeof v === 'number' && v > 0 && v < Infinity) return;
-  throw new ValueError(`${fn}: "${arg}" must be a finite number above 0, got ${describe(v)}`);
+  throw new ValueError(`${fn}: "${arg}" must be a finite number above 0, got ${notNumber(v)}`);
 }
 
 /** Throws {@link ValueError} that names the index of the first NaN or infinity in `v`. */

@@ -47,6 +47,15 @@ describe('checks', () => {
       'ERR_VALUE: f: "t" must be a finite number in [0, 2], got NaN',
     );
     expect(thrown(() => checkPositive('f', 's', 0))).toBe('ERR_VALUE: f: "s" must be a finite number above 0, got 0');
+    const text = '5' as never; // which would be right as a number
+    expect(
+      [
+        () => checkInteger('f', 'x', text, 0),
+        () => checkNumber('f', 'x', text),
+        () => checkPositive('f', 'x', text),
+        () => checkMultiple('f', 'x', text, 5),
+      ].map((f) => thrown(f).replace(/.*, /, '')),
+    ).toEqual(Array(4).fill('got "5"'));
     expect(thrown(() => checkFinite('f', 'x', [0, NaN]))).toBe('ERR_VALUE: f: "x" must be finite, got NaN at index 1');
     expect(thrown(() => checkOneOf('f', 'layout', 'x', ['a', 'b']))).toBe(
       'ERR_VALUE: f: "layout" must be one of a, b, got x',

@@ -22,7 +22,7 @@ it('Sequence.resume names what is no list of ids, and is as it was', async () =>
   expect(() => sequence.resume(as(null), 3)).toThrow(
     'Sequence.resume: "tokenIds" must be an array of token ids, got null',
   );
-  expect(() => sequence.resume([1], as('3'))).toThrow('Sequence.resume: "most" must be an integer at least 0, got 3');
+  expect(() => sequence.resume([1], as('3'))).toThrow('Sequence.resume: "most" must be an integer at least 0, got "3"');
   expect(sequence.length).toBe(3);
   expect(sequence.resume([1, 2, 9], 3)).toBe(2);
 });
