@@ -22,6 +22,7 @@ import {
 import type { Backend, KvDtype } from '@megamoe/ops';
 import { EngineCore } from './engine/core';
 import { generate, type GenerateChunk, type GenerateOptions } from './generate';
+import { checkOptionNames } from './options';
 import { promptTokenIds, type Prompt } from './request';
 import { Batches, WANTED } from './batch';
 import { KvMemory } from './kv';
@@ -40,6 +41,8 @@ export interface ForwardOptions {
   /** Collects the input ranges of every expert. */
   readonly ranges?: ExpertRanges | undefined;
 }
+
+const FORWARD_NAMES = ['logits', 'out', 'trace', 'ranges'];
 
 /** What a model is put together from. */
 export interface ModelParts {
@@ -201,6 +204,7 @@ export class Model {
   /** A new, empty sequence that can hold `maxTokens` tokens (default: the model's limit). It takes memory as tokens come. */
   createSequence(options: { maxTokens?: number | undefined } = {}): Sequence {
     checkObject('Model.createSequence', 'options', options);
+    checkOptionNames('Model.createSequence', options, ['maxTokens']);
     const { maxTokens = this.config.maxPositionEmbeddings } = options;
     checkInteger('Model.createSequence', 'maxTokens', maxTokens, 1, this.config.maxPositionEmbeddings);
     if (this.#disposed) throw new ValueError('Model.createSequence: the model has been disposed');
@@ -219,6 +223,7 @@ export class Model {
   forward(batch: readonly BatchItem[], options: ForwardOptions = {}): Float32Array {
     const { vocabSize } = this.config;
     checkObject('Model.forward', 'options', options);
+    checkOptionNames('Model.forward', options, FORWARD_NAMES);
     const { logits = 'last', out, trace, ranges } = options;
     checkOneOf('Model.forward', 'logits', logits, WANTED);
     checkLooker('trace', trace);

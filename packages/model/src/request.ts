@@ -164,7 +164,10 @@ export function promptTokenIds(model: RequestContext, o: Prompt, fn = 'generate'
   if (messages !== undefined) {
     if (!Array.isArray(messages)) throw new KindError(`${fn}: "messages" must be an array, got ${typeof messages}`);
     if (messages.length === 0) throw new ValueError(`${fn}: "messages" must not be empty`);
-    if (chat !== undefined) checkObject(fn, 'chat', chat);
+    if (chat !== undefined) {
+      checkObject(fn, 'chat', chat);
+      checkOptionNames(`${fn}: "chat"`, chat, ['thinking', 'dropThinking']);
+    }
     const { thinking = false, dropThinking = true } = (chat ?? {}) as ChatOptions;
     const request = { messages: messages as readonly Message[], thinking, drop_thinking: dropThinking };
     return encodeConversation(request, { tokenizer: model.tokenizer, generationPrompt: 'always' }).tokenIds;

@@ -1,7 +1,16 @@
 /** Arguments of wrong kinds, and arrays that overlap or change on the way. */
 import { openCheckpoint } from '@megamoe/checkpoint';
 import { expect, it } from 'vitest';
-import { createModel, ExpertRanges, loadModel, openEngine, planModel, stopTokenIds, type Model } from '../src/index';
+import {
+  createBackend,
+  createModel,
+  ExpertRanges,
+  loadModel,
+  openEngine,
+  planModel,
+  stopTokenIds,
+  type Model,
+} from '../src/index';
 import { MICRO_FLASH } from './support';
 
 const never = (v: unknown): never => v as never;
@@ -133,4 +142,24 @@ it('options that cannot be are named', async () => {
   for await (const chunk of stream) tokens += chunk.tokenIds.length;
   expect(tokens).toBe(2);
   await closed;
+});
+
+it('an option that does not exist is refused wherever options are taken', async () => {
+  const model = await load();
+  const item = { sequence: model.createSequence(), tokenIds: [1] };
+  const chat = (given: object): Promise<unknown> =>
+    model.generate({ messages: [{ role: 'user', content: 'x' }], chat: never(given) }).next();
+  expect(() => model.createSequence(never({ maxToken: 5 }))).toThrow(
+    'Model.createSequence: unknown option "maxToken"; did you mean "maxTokens"?',
+  );
+  expect(() => model.forward([item], never({ logit: 'all' }))).toThrow(
+    'Model.forward: unknown option "logit"; did you mean "logits"?',
+  );
+  expect(() => createBackend(never({ thread: 1 }))).toThrow(
+    'createBackend: unknown option "thread"; did you mean "threads"?',
+  );
+  await expect((async () => chat({ drop_thinkin: false }))()).rejects.toThrow(
+    'generate: "chat": unknown option "drop_thinkin"; did you mean "dropThinking"?',
+  );
+  expect(item.sequence.length).toBe(0);
 });

@@ -109,7 +109,8 @@ export async function calibrateFromText(
   const checkpoint = openCheckpoint(dir);
   try {
     const watch = new LinearRanges();
-    const backend = createBackend(options);
+    const { backend: name, threads, isa, device } = options;
+    const backend = createBackend({ backend: name, threads, isa, device });
     const model = await createModel(checkpoint, {
       ...options,
       activations: 'float',

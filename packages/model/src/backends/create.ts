@@ -3,6 +3,7 @@ import { checkInteger, checkObject, checkOneOf, ValueError } from '@megamoe/core
 import { createGemmKernels, createLogitsScan, gemmAddonInfo } from '@megamoe/gemm-native';
 import { explainIsa, KERNEL_ISAS, MAX_THREADS, type AddonInfo, type KernelIsa } from '@megamoe/native-kit';
 import type { Backend, W4a4Math } from '@megamoe/ops';
+import { checkOptionNames } from '../options';
 import { createCuda, cudaReport } from './cuda';
 import { createHostBackend } from './host';
 
@@ -47,6 +48,8 @@ export function addonInfos(): AddonReport[] {
  * @throws UnsupportedError when the asked backend is not there; the message says what was looked for.
  */
 export function createBackend(o: BackendOptions = {}): Backend {
+  checkObject('createBackend', 'options', o);
+  checkOptionNames('createBackend', o, ['backend', 'threads', 'isa', 'device']);
   return chooseBackend(o, true);
 }
 
