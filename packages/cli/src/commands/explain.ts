@@ -94,7 +94,7 @@ export function explanationJson({ op, agrees, level, right, mistakes, nearest, n
 
 /** The answer for people, best first. */
 export function explanationText(explanation: Explanation): string {
-  const { op, agrees, levelText, mistakes, nearest, right, notes } = explanation;
+  const { op, agrees, levelText, constant, mistakes, nearest, right, notes } = explanation;
   const { compared, elements, outside } = right;
   const of = compared < elements ? `${compared} sampled elements of ${elements}` : `${elements} elements`;
   const parts: string[] = [];
@@ -102,6 +102,7 @@ export function explanationText(explanation: Explanation): string {
     parts.push(
       `${op}: agrees${levelText && `, ${levelText}`}. The right computation reproduces all of ${of} within the precision of the output.\n`,
     );
+  else if (constant) parts.push(`${op}: nothing can be said.\n`);
   else {
     const many = mistakes.length > 1 ? `${mistakes.length} known mistakes reproduce` : 'a known mistake reproduces';
     parts.push(

@@ -30,6 +30,8 @@ const OPERATIONS: Readonly<Record<string, (reader: DumpReader) => Problem>> = {
 
 const NEAREST = 5;
 
+const FLOAT_TYPES = ['F32', 'BF16', 'F16'];
+
 const count = (n: number, of: number): string => (n === of ? `all ${n}` : `${n} of ${of}`);
 const short = (x: number): string => (Number.isFinite(x) && x !== 0 ? Number(x.toPrecision(4)).toString() : String(x));
 
@@ -94,7 +96,7 @@ function same(judged: Judged, right: Judged): boolean {
 function nonFinite(dump: Dump): string[] {
   const reader = new DumpReader(dump);
   return [...dump.tensors].flatMap(([name, { dtype, shape }]) => {
-    if (!name.startsWith('out') || !['F32', 'BF16', 'F16'].includes(dtype)) return [];
+    if (!name.startsWith('out') || !FLOAT_TYPES.includes(dtype)) return [];
     let [nan, infinite] = [0, 0];
     for (const v of reader.floats(name, shape, 'anything').data) {
       if (Number.isNaN(v)) nan++;
@@ -103,6 +105,24 @@ function nonFinite(dump: Dump): string[] {
     if (nan + infinite === 0) return [];
     return [`${name} holds ${nan} NaN and ${infinite} infinite elements; cosine and max abs are over the others.`];
   });
+}
+
+/** What all elements of all outputs are when they are one and the same number, in words: that is no kernel's doing. */
+function constantOutput(dump: Dump): string | undefined {
+  const reader = new DumpReader(dump);
+  const outputs = [...dump.tensors].filter(([name]) => name.startsWith('out'));
+  const values = outputs.map(([name, { dtype, shape, bytes }]) => {
+    const data: ArrayLike<number> = FLOAT_TYPES.includes(dtype) ? reader.floats(name, shape, 'anything').data : bytes;
+    const first = data[0];
+    return data.length > 1 && Array.prototype.every.call(data, (v) => v === first || Object.is(v, first))
+      ? first
+      : undefined;
+  });
+  const [value] = values;
+  if (value === undefined || values.includes(undefined)) return undefined;
+  if (new Set(values).size > 1) return undefined;
+  const what = outputs.some(([, { dtype }]) => FLOAT_TYPES.includes(dtype)) ? 'element' : 'byte';
+  return `${outputs.map(([name]) => name).join(' and ')}: every ${what} is ${value}`;
 }
 
 /** How far {@link explainSteps} is: computations tried, and an upper bound of how many there are. */
@@ -140,13 +160,26 @@ function* explain(dump: Dump): Generator<ExplainProgress, Explanation> {
   const notes = [...problem.notes, ...nonFinite(dump)];
   const unused = reader.unused();
   if (unused.length > 0) notes.push(`Not looked at, no part of ${op}: ${unused.join(', ')}.`);
+  const constant = constantOutput(dump);
+  if (constant !== undefined && problem.right.judge('full', problem.levels[0]).tier === 'no')
+    return provesNothing(op, problem, notes, constant);
   const total = stepsOf(problem) + 1;
   const searching = search(problem);
   for (let done = 0; ; done++) {
     yield { done, total };
     const step = searching.next();
-    if (step.done) return answer(op, problem, notes, step.value);
+    if (!step.done) continue;
+    if (constant !== undefined)
+      notes.unshift(`${constant}. That is right here, and what a kernel that never ran may leave.`);
+    return answer(op, problem, notes, step.value);
   }
+}
+
+/** A mistake that gives the same number everywhere is as good as any other, and as a kernel that never ran. */
+function provesNothing(op: string, problem: Problem, notes: string[], constant: string): Explanation {
+  const said = `${constant}. That proves nothing about what is wrong: the kernel never ran, wrote elsewhere or was fed nothing.`;
+  const nothing: Found = { agrees: false, level: undefined, loosely: false, listed: [], tried: [] };
+  return { ...answer(op, problem, [said, ...notes], nothing), constant };
 }
 
 function answer(

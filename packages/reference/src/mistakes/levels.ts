@@ -39,6 +39,11 @@ export const FLOAT32: Level = { name: 'float32', text: '', dtype: 'F32', exact: 
 /** Bytes, codes and ids: there is one right answer. */
 export const EXACT: Level = { ...FLOAT32, name: 'exact' };
 
+/** Another way to come by bytes that is right too, as a level. */
+export function exactVariant({ id, text }: Point): Level {
+  return { ...EXACT, name: `exact:${id}`, text, exact: new Set([id]) };
+}
+
 const SAID: Readonly<Record<FloatDtype, string>> = { F32: 'float32', BF16: 'BF16', F16: 'FP16' };
 const ROUNDED = ['BF16', 'F16'] as const;
 

@@ -19,8 +19,27 @@ export function amaxRule(x: ArrayLike<number>): number {
   return amax === 0 ? 1 : Math.fround(amax / 2688);
 }
 
-/** ModelOpt's rule, each step in float32 (docs/numerics.md N2), rows of `k` elements with a global decode scale each. */
-export function stage(x: ArrayLike<number>, k: number, scaleOfRow: (row: number) => number): Staged {
+/** How quantizers divide, each step in float32: a block's scale from its amax, and an element by its step. */
+export interface Division {
+  readonly scale: (amax: number, g: number) => number;
+  readonly element: (x: number, sf: number, g: number) => number;
+}
+
+const f = Math.fround;
+
+/** ModelOpt's rule (docs/numerics.md N2). */
+export const QUOTIENTS: Division = {
+  scale: (amax, g) => f(amax / f(6 * g)),
+  element: (x, sf, g) => f(x / f(sf * g)),
+};
+
+/** Rows of `k` elements with a global decode scale each. */
+export function stage(
+  x: ArrayLike<number>,
+  k: number,
+  scaleOfRow: (row: number) => number,
+  { scale, element }: Division = QUOTIENTS,
+): Staged {
   const codes = new Uint8Array(x.length / 2);
   const sf = new Uint8Array(x.length / 16);
   let [saturated, filled] = [0, 0];
@@ -29,13 +48,13 @@ export function stage(x: ArrayLike<number>, k: number, scaleOfRow: (row: number)
     const g = Math.fround(scaleOfRow(Math.floor(start / k)));
     let amax = 0;
     for (let i = start; i < start + 16; i++) amax = Math.max(amax, Math.abs(Math.fround(x[i]!)));
-    const s = Math.fround(amax / Math.fround(6 * g));
+    const s = scale(amax, g);
     if (amax > 0) filled++;
     if (s > 464) saturated++; // 464 and below round to 448
     sf[block] = encodeE4m3(s === 0 ? 1 : Math.min(Math.max(s, 2 ** -9), 448));
-    const step = Math.fround(E4M3_VALUES[sf[block]!]! * g);
+    const decoded = E4M3_VALUES[sf[block]!]!;
     for (let i = start; i < start + 16; i++) {
-      const code = encodeE2m1(Math.fround(Math.fround(x[i]!) / step));
+      const code = encodeE2m1(element(Math.fround(x[i]!), decoded, g));
       codes[i >> 1]! |= i % 2 === 0 ? code : code << 4;
     }
   }
@@ -48,7 +67,7 @@ export function mostlySaturated({ saturated, filled }: { saturated: number; fill
 }
 
 /** Element `i` of staged rows, without the global scale. */
-export function stagedValue({ codes, sf }: { codes: Uint8Array; sf: Uint8Array }, i: number): number {
+function stagedValue({ codes, sf }: { codes: Uint8Array; sf: Uint8Array }, i: number): number {
   const byte = codes[i >> 1]!;
   return E2M1_VALUES[i % 2 === 0 ? byte & 15 : byte >> 4]! * E4M3_VALUES[sf[i >> 4]!]!;
 }

@@ -66,6 +66,8 @@ export interface Explanation {
   /** Mistakes that change the output but do not reproduce it, nearest first. */
   readonly nearest: readonly NearMistake[];
   readonly right: RightFit;
+  /** In words, when the output holds one number only and the right computation gives another: then no mistake is looked for. */
+  readonly constant?: string;
   /** What else a reader should know: coincidences, NaN in the output, what was sampled, differences that do no harm. */
   readonly notes: readonly string[];
 }

@@ -13,6 +13,19 @@ export function expectAgrees(d: Dump, level?: string): void {
   expect(e.nearest).toEqual([]);
 }
 
+/** An output of one number tells nothing, and nothing is made of it. */
+export function expectNothingSaid(d: Dump): void {
+  const e = explainDump(d);
+  expect(e, text(e)).toMatchObject({ agrees: false, level: 'none', mistakes: [], nearest: [] });
+  expect(e.constant).toMatch(/^out\b.*: every (element|byte) is /);
+  expect(e.notes[0]).toMatch(/^out\b.*\. That proves nothing about what is wrong/);
+}
+
+/** Every byte of every output is zero. */
+export function isBlank(d: Dump): boolean {
+  return [...d.tensors].every(([name, { bytes }]) => !name.startsWith('out') || bytes.every((byte) => byte === 0));
+}
+
 /** The planted mistake is the first one named; ids that coincide with it on this input may follow. */
 export function expectFirst(d: Dump, id: string, coincide: readonly string[] = []): Explanation {
   const e = explainDump(d);

@@ -1,7 +1,7 @@
 /** Grouped products whose sums are rounded on their way: right at their level, and their mistakes named there. */
 import { describe, expect, it } from 'vitest';
 import { explainDump, type Dump } from '../../src/index';
-import { expectAgrees } from './check';
+import { expectAgrees, expectNothingSaid, isBlank } from './check';
 import { GEMM_PLANTS, gemmDump, type GemmCase } from './gemm-planted';
 
 const CASES: GemmCase[] = [
@@ -38,6 +38,7 @@ describe('grouped_gemm_nvfp4 that rounds its sums', () => {
         if ((at + n + 2 * shape) % applied.length > 1) return;
         const d = gemmDump(c, plant, { how: 'float32', rounds });
         if (out(d).equals(out(rights[at]!))) return;
+        if (isBlank(d)) return expectNothingSaid(d);
         const e = explainDump(d);
         const coincide = e.mistakes.some(
           (m) => m.id === id && m.evidence.includes(`coincides with ${e.mistakes[0]!.id}`),

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { explainDump, type Dump } from '../../src/index';
 import { bytes, floats, type Stored } from './build';
-import { expectAgrees, expectFirst } from './check';
+import { expectAgrees, expectFirst, expectNothingSaid, isBlank } from './check';
 import { GEMM_PLANTS, gemmDump, inputs, type GemmCase } from './gemm-planted';
 
 const CASES: GemmCase[] = [
@@ -37,6 +37,7 @@ describe('grouped_gemm_nvfp4', () => {
     it.each(GEMM_PLANTS)(`%s %j: ${name}`, (id, plant) => {
       const d = gemmDump(c, plant, { how: 'float32' });
       if (out(d).equals(rightOut(c))) return expectAgrees(d); // no mistake on this input
+      if (isBlank(d)) return expectNothingSaid(d);
       const e = explainDump(d);
       expect(e.agrees).toBe(false);
       // With few rows or one k tile some layouts read the same: then all are named, and only then another may come first.
@@ -146,6 +147,7 @@ describe('grouped_gemm_nvfp4', () => {
       fc.property(shape, fc.constantFrom(['', {}] as [string, object], ...GEMM_PLANTS), (c, [id, plant]) => {
         const d = gemmDump(c, plant, { how: 'float32' });
         if (out(d).equals(rightOut(c))) return expectAgrees(d);
+        if (isBlank(d)) return expectNothingSaid(d);
         const e = explainDump(d);
         expect(
           e.mistakes.map((m) => m.id),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { explainDump, type Dump } from '../../src/index';
 import { floats, type Stored } from './build';
-import { expectAgrees } from './check';
+import { expectAgrees, expectNothingSaid, isBlank } from './check';
 import { MOE_PLANTS, moeDump, type MoeCase, type MoePlant } from './moe-planted';
 
 const CASES: MoeCase[] = [
@@ -36,6 +36,7 @@ describe('moe_nvfp4', () => {
       const stored: Stored = plant.unclamped ? 'BF16' : 'F32';
       const d = moeDump(c, plant, stored, 'float32');
       if (out(d).equals(rightOut(c, stored))) return plant.saturated ? undefined : expectAgrees(d);
+      if (isBlank(d)) return expectNothingSaid(d);
       const e = explainDump(d);
       const shown = JSON.stringify({ ...e, nearest: e.nearest.map((m) => [m.id, m.cosine, m.evidence]) }, null, 1);
       expect(e.agrees, shown).toBe(false);
