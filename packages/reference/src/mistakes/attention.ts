@@ -1,10 +1,11 @@
 /** `attention`: sliding window, compressed entries, sink, rotation back. */
-import { UNIT, type Prediction, type Sample } from './compare';
+import { UNIT, type Prediction } from './compare';
 import type { DumpReader } from './dump';
 import { levelsOf, roundAt, roundedInput, spreadOf, type Level, type Point } from './levels';
 import { dot, norm } from './nibbles';
 import { floatProblem, type FloatCandidate } from './problem';
 import { frequenciesOf, turnRow, type Turn } from './rope';
+import type { Sample } from './sample';
 import type { Problem } from './types';
 
 /** A way of kernels to round the softmax weights. */
@@ -300,6 +301,7 @@ export function ATTENTION(reader: DumpReader): Problem {
     output,
     m: s * heads,
     n: d,
+    inner: heads,
     cost: { perRow: d * 3 * (Math.min(window, s) + c), perElement: 1 },
     levels: LEVELS,
     right: (sample, level) => rowsAt(level).predict(right, level, sample),

@@ -8,7 +8,8 @@
  */
 import { decodeBf16, encodeBf16 } from '@megamoe/core';
 import type { FloatDtype, Floats } from './dump';
-import type { Judged, Misfit, Scope } from './types';
+import type { Marks, Sample } from './sample';
+import type { Judged, Misfit } from './types';
 
 /** Half a float32 step, relative. */
 export const UNIT = 2 ** -24;
@@ -55,12 +56,6 @@ export interface Prediction {
   readonly slack?: Float64Array | undefined;
 }
 
-/** Rows and columns of an output [M, N] that are compared. */
-export interface Sample {
-  readonly rows: Int32Array;
-  readonly columns: Int32Array;
-}
-
 /** The coordinates of element (row, column) of the output seen as [M, N], as text. */
 function place(output: Floats, row: number, column: number, n: number): string {
   let index = row * n + column;
@@ -101,6 +96,11 @@ export class Tally {
     this.#misfit ??= { where: where(), got, want };
   }
 
+  /** Some element did not fit tightly. */
+  get misses(): boolean {
+    return this.#outside > 0;
+  }
+
   result(): Judged {
     const fits = this.#outside === 0;
     const zero = this.#gg === 0 || this.#ww === 0;
@@ -116,99 +116,57 @@ export class Tally {
   }
 }
 
-/** Rows and columns with misfits. */
-export interface Misfits {
-  readonly rows: Set<number>;
-  readonly columns: Set<number>;
-}
-
 interface JudgeOptions {
   /** Where misfits are written to. */
-  readonly misfits?: Misfits;
+  readonly misfits?: Marks;
   /** What the output was rounded to, when it is not the dtype it is stored in. */
   readonly dtype?: FloatDtype | undefined;
 }
 
 /**
- * Compares a prediction with the output; `blur` is the noise relative to the output (root mean squares). Elements that were never written are left out; when nothing is left,
- * nothing fits.
+ * Compares predictions of samples with the output; `blur` is the noise relative to the output (root mean squares). Elements that were never
+ * written are left out; when nothing is left, nothing fits. What follows a sample that does not fit is not computed.
  */
 export function judgeFloats(
   output: Floats,
   n: number,
-  { rows, columns }: Sample,
-  { want, noise, slack }: Prediction,
+  samples: readonly Sample[],
+  predict: (sample: Sample) => Prediction,
   { misfits, dtype = output.dtype }: JudgeOptions = {},
 ): Judged & { readonly blur: number } {
   const { data } = output;
   const { step, smallest } = DTYPES[dtype];
   const tally = new Tally();
   let [power, blur] = [0, 0];
-  for (let i = 0; i < rows.length; i++) {
-    for (let j = 0; j < columns.length; j++) {
-      const at = i * columns.length + j;
-      const error = noise[at]!;
-      if (error === Infinity) continue;
-      const got = data[rows[i]! * n + columns[j]!]!;
-      const w = want[at]!;
-      const distance = Math.abs(got - w);
-      const fits =
-        distance <= error ||
-        Object.is(got, w) ||
-        (got >= roundTo(dtype, w - error) && got <= roundTo(dtype, w + error)); // false for NaN
-      if (Number.isFinite(got)) {
-        power += got * got;
-        blur += error * error;
-      }
-      const near = fits || distance <= 8 * error + step * Math.abs(w) + smallest + (slack?.[at] ?? 0);
-      tally.add(got, w, fits, near, () => place(output, rows[i]!, columns[j]!, n));
-      if (!fits && misfits) {
-        misfits.rows.add(rows[i]!);
-        misfits.columns.add(columns[j]!);
+  for (const sample of samples) {
+    if (tally.misses) break;
+    const { rows, columns } = sample;
+    const { want, noise, slack } = predict(sample);
+    for (let i = 0; i < rows.length; i++) {
+      for (let j = 0; j < columns.length; j++) {
+        const at = i * columns.length + j;
+        const error = noise[at]!;
+        if (error === Infinity) continue;
+        const got = data[rows[i]! * n + columns[j]!]!;
+        const w = want[at]!;
+        const distance = Math.abs(got - w);
+        const fits =
+          distance <= error ||
+          Object.is(got, w) ||
+          (got >= roundTo(dtype, w - error) && got <= roundTo(dtype, w + error)); // false for NaN
+        if (Number.isFinite(got)) {
+          power += got * got;
+          blur += error * error;
+        }
+        const near = fits || distance <= 8 * error + step * Math.abs(w) + smallest + (slack?.[at] ?? 0);
+        tally.add(got, w, fits, near, () => place(output, rows[i]!, columns[j]!, n));
+        if (!fits && misfits) {
+          misfits.rows.add(rows[i]!);
+          misfits.columns.add(columns[j]!);
+        }
       }
     }
   }
   const judged = { ...tally.result(), blur: blur === 0 || power === 0 ? 0 : Math.sqrt(blur / power) };
   return judged.compared === 0 && data.length > 0 ? { ...judged, tier: 'no', cosine: 0 } : judged;
-}
-
-/** What computing a sample costs, in multiplications. */
-export interface Cost {
-  readonly perRow: number;
-  readonly perElement: number;
-}
-
-const BUDGET: Readonly<Record<Scope, number>> = { full: 1.5e9, screen: 2.5e7, probe: 1e6 };
-
-/** A level that is another shows in a few rows, in nearly every element. */
-const PROBED_ROWS = 6;
-
-/** `count` of the indices below `n`: those of `first`, the two ends, then others in even distances. */
-function spread(n: number, count: number, first: Iterable<number> = []): Int32Array {
-  if (count >= n) return Int32Array.from({ length: n }, (_, i) => i);
-  const chosen = new Set<number>();
-  const preferred = [...first];
-  const share = Math.max(1, Math.floor(count / 2));
-  for (let i = 0; i < share && i < preferred.length; i++) {
-    chosen.add(preferred[Math.floor(((i + 0.5) * preferred.length) / Math.min(share, preferred.length))]!);
-  }
-  if (chosen.size < count) chosen.add(n - 1);
-  for (let i = 0; chosen.size < count && i < count; i++) chosen.add(Math.floor((i * n) / count));
-  for (let i = 0; chosen.size < count; i++) chosen.add(i);
-  return Int32Array.from(chosen).sort();
-}
-
-/** A sample of an output [M, N] within the budget of `scope`; misfits of the right computation come first. */
-export function sampleOf(
-  scope: Scope,
-  { m, n }: { m: number; n: number },
-  { perRow, perElement }: Cost,
-  misfits?: Misfits,
-): Sample {
-  const budget = BUDGET[scope];
-  const fewColumns = perRow >= n * perElement && perRow <= budget ? n : Math.min(n, 96);
-  const most = scope === 'probe' ? Math.min(m, PROBED_ROWS) : m;
-  const rows = Math.max(1, Math.min(most, Math.floor(budget / (perRow + fewColumns * perElement))));
-  const columns = Math.max(fewColumns, Math.min(n, Math.floor((budget / rows - perRow) / perElement)));
-  return { rows: spread(m, rows, misfits?.rows), columns: spread(n, columns, misfits?.columns) };
 }

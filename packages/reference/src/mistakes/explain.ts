@@ -203,9 +203,8 @@ function answer(
     notes.push(`Without that rounding ${count(atBase.outside, atBase.compared)} elements would differ.`);
   }
   if (compared < problem.elements) {
-    notes.push(
-      `Compared: ${compared} of ${problem.elements} elements, spread over the output; the rest was not computed.`,
-    );
+    const met = (level && problem.coverage?.()) ?? 'spread over the output';
+    notes.push(`Compared: ${compared} of ${problem.elements} elements, ${met}; the rest was not computed.`);
   }
   const beside = ({ scope }: Tried): Judged => problem.right.judge(scope, base);
   const others = tried.filter((t) => !ids.includes(t.candidate.id) && !same(t.judged, beside(t)));

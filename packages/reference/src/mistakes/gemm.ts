@@ -1,6 +1,6 @@
 /** `grouped_gemm_nvfp4`: W4A4 rows of experts against their weights. */
 import { E4M3_VALUES } from '@megamoe/core';
-import { UNIT, type Prediction, type Sample } from './compare';
+import { UNIT, type Prediction } from './compare';
 import type { DumpReader } from './dump';
 import { levelsOf, roundAt, type Level, type Point } from './levels';
 import { decodeRow, dot, NIBBLE_MISTAKES, norm, type NibbleOrder } from './nibbles';
@@ -15,6 +15,7 @@ import {
   wrongBuffers,
   type ScaleSource,
 } from './scales';
+import type { Sample } from './sample';
 import type { Problem } from './types';
 
 /** One operand as a kernel sees it. */

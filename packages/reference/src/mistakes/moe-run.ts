@@ -1,9 +1,10 @@
 /** The routed experts of a dump, run slot by slot with whatever is wrong about them. */
 import { E4M3_VALUES } from '@megamoe/core';
-import { UNIT, type Prediction, type Sample } from './compare';
+import { UNIT, type Prediction } from './compare';
 import { FLOAT32, keyAt, levelsOf, roundAt, spreadOf, type Level, type Point } from './levels';
 import { Dots, magnitudeAt, Vector, type Weights } from './moe-dots';
 import { decodeRow, norm, type NibbleOrder } from './nibbles';
+import type { Sample } from './sample';
 import { stage, stagingSlack } from './staging';
 
 /** Where kernels round between x and the output. */

@@ -1,7 +1,8 @@
 /** `penalty`: repetition, presence and frequency penalties, in vLLM's order. */
-import { UNIT, type Prediction, type Sample } from './compare';
+import { UNIT, type Prediction } from './compare';
 import type { DumpReader } from './dump';
 import { floatProblem } from './problem';
+import type { Sample } from './sample';
 import type { Problem } from './types';
 
 /** Which ids count, and how. */

@@ -1,7 +1,8 @@
 /** A problem whose output is one float tensor, seen as [M, N] and computed sample by sample. */
-import { judgeFloats, narrowest, sampleOf, type Cost, type Misfits, type Prediction, type Sample } from './compare';
+import { judgeFloats, narrowest, type Prediction } from './compare';
 import type { Floats } from './dump';
 import { FLOAT32, storedFrom, type Level } from './levels';
+import { coverage, samplesOf, standouts, type Cost, type Marks, type Sample } from './sample';
 import type { Candidate, Judged, Problem, Scope } from './types';
 
 /** A mistake whose float32 errors may be as large as this part of the output explains nothing: anything would fit. */
@@ -36,6 +37,8 @@ export function floatProblem(args: {
   readonly output: Floats;
   readonly m: number;
   readonly n: number;
+  /** Rows that belong together: heads of a position. */
+  readonly inner?: number;
   readonly cost: Cost;
   readonly right: Predict;
   readonly candidates: readonly FloatCandidate[];
@@ -43,39 +46,48 @@ export function floatProblem(args: {
   /** Beside float32; see `levelsOf`. */
   readonly levels?: readonly Level[];
 }): Problem {
-  const { output, m, n, cost, right, candidates, notes = [] } = args;
+  const { output, m, n, inner = 1, cost, right, candidates, notes = [] } = args;
   const levels = levelsFor(output, args.levels ?? [FLOAT32]);
-  const misfits: Misfits = { rows: new Set(), columns: new Set() };
-  const samples = new Map<Scope, Sample>();
-  const sample = (scope: Scope): Sample => {
+  const grid = { m, n, inner };
+  const misfits: Marks = { rows: new Set(), columns: new Set() };
+  const samples = new Map<Scope, readonly Sample[]>();
+  /** The misfits of the right computation steer the smaller samples. */
+  const sample = (scope: Scope): readonly Sample[] => {
     let s = samples.get(scope);
     if (s) return s;
-    s = sampleOf(scope, { m, n }, cost, misfits);
-    if (s.rows.length === m && s.columns.length === n && scope !== 'full') s = sample('full'); // judged once
+    s = samplesOf(scope, grid, cost, misfits);
+    const all = (of: readonly Sample[]): boolean => of[0]!.rows.length === m && of[0]!.columns.length === n;
+    if (scope !== 'full' && all(s))
+      s = sample('full'); // judged once
+    else if (scope === 'full' && !all(s)) s = samplesOf(scope, grid, cost, standouts(output.data, grid));
     samples.set(scope, s);
     return s;
   };
   /** Judges a computation once for each sample and level. */
-  const judgeOf = (predict: Predict, options: { misfits?: Misfits } = {}) => {
-    const known = new Map<Sample, Map<Level, Judged>>();
+  const judgeOf = (predict: Predict, options: { misfits?: Marks } = {}) => {
+    const known = new Map<readonly Sample[], Map<Level, Judged>>();
     return (scope: Scope, level: Level): Judged => {
       const s = sample(scope);
       let bySample = known.get(s);
       if (!bySample) known.set(s, (bySample = new Map()));
       let judged = bySample.get(level);
       if (judged) return judged;
-      const { blur, ...compared } = judgeFloats(output, n, s, predict(s, level), { ...options, dtype: level.out });
+      const { blur, ...compared } = judgeFloats(output, n, s, (part) => predict(part, level), {
+        ...options,
+        dtype: level.out,
+      });
       judged = blur <= MOST_BLUR || options.misfits ? compared : blurred(compared);
       bySample.set(level, judged);
       return judged;
     };
   };
-  // The misfits of the right computation steer the smaller samples, so it is judged first, and in full.
+  // Its misfits steer the smaller samples, so the right computation is judged first, and in full.
   const judgeInFull = judgeOf(right, { misfits });
   const judgeRight = judgeOf(right);
   const judgeFirst = (): Judged => judgeInFull('full', FLOAT32);
   return {
     elements: output.data.length,
+    coverage: () => coverage(grid, sample('full')),
     levels,
     right: {
       judge: (scope, level) => {

@@ -1,7 +1,8 @@
 /** `residual_mix`: the block's output spread over the residual streams, which mix. */
-import { UNIT, type Prediction, type Sample } from './compare';
+import { UNIT, type Prediction } from './compare';
 import type { DumpReader } from './dump';
 import { floatProblem } from './problem';
+import type { Sample } from './sample';
 import type { Problem } from './types';
 
 /** Reads a `residual_mix` dump. */
@@ -38,6 +39,7 @@ export function RESIDUAL(reader: DumpReader): Problem {
     output,
     m: s * hc,
     n: d,
+    inner: hc,
     cost: { perRow: 4, perElement: 4 * hc },
     right: mixed(false, 1),
     candidates: [

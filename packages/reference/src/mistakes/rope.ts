@@ -1,8 +1,9 @@
 /** `rope`: rotary positions on rows [S, D]. */
 import { ropeFrequencies } from '../rope';
-import { UNIT, type Prediction, type Sample } from './compare';
+import { UNIT, type Prediction } from './compare';
 import type { DumpReader } from './dump';
 import { floatProblem, type FloatCandidate } from './problem';
+import type { Sample } from './sample';
 import type { Problem } from './types';
 
 /** Which dims turn together. */

@@ -119,6 +119,8 @@ export interface Candidate {
 export interface Problem {
   /** Elements of all outputs. */
   readonly elements: number;
+  /** What of the output was compared, in words, when it is not everything. */
+  readonly coverage?: () => string;
   /** Levels of right: what no kernel rounds first, then by how much they say. */
   readonly levels: readonly [Level, ...Level[]];
   readonly right: { judge(scope: Scope, level: Level): Judged };
