@@ -5,7 +5,7 @@ import { KindError, ShapeError, ValueError } from './errors';
 const sized = (formula: string, n: number): string => (formula === String(n) ? formula : `${formula} = ${n}`);
 
 /** What came in place of a number: a text in quotes, or `5` would be said to be no integer. */
-const notNumber = (v: unknown): string => (typeof v === 'string' ? JSON.stringify(v.slice(0, 40)) : describe(v));
+const notNumber = (v: unknown): string => (typeof v === 'string' ? JSON.stringify(v) : describe(v));
 
 /** The length of an array; throws {@link KindError} for what has none. */
 function lengthOf(fn: string, arg: string, v: ArrayLike<unknown>): number {

@@ -1,9 +1,7 @@
 /** Reads tensors and parameters of a dump; whatever is missing or misshapen is an error that names it, what was expected and what came. */
 import { CheckpointError, decodeBf16Array, decodeF16, type YarnParameters } from '@megamoe/core';
+import type { FloatDtype } from './dtypes';
 import type { Dump, DumpTensor } from './types';
-
-/** Element types of a float output. */
-export type FloatDtype = 'F32' | 'BF16' | 'F16';
 
 /** A float tensor, decoded exactly. */
 export interface Floats {

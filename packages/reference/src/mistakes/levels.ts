@@ -5,8 +5,7 @@
  * rounded, and every point adds half a step to the error: right for a kernel that rounds there in an order of its own (the running
  * maximum of an online softmax), and blunter.
  */
-import { roundTo, stepOf } from './compare';
-import type { FloatDtype } from './dump';
+import { roundTo, stepOf, type FloatDtype } from './dtypes';
 
 /** A place in a computation where kernels round. */
 export interface Point {

@@ -1,5 +1,6 @@
 /** A problem whose output is one float tensor, seen as [M, N] and computed sample by sample. */
-import { judgeFloats, narrowest, type Prediction } from './compare';
+import { judgeFloats, type Prediction } from './compare';
+import { narrowest } from './dtypes';
 import type { Floats } from './dump';
 import { FLOAT32, storedFrom, type Level } from './levels';
 import { coverage, samplesOf, standouts, type Cost, type Marks, type Sample } from './sample';

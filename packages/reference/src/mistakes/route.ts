@@ -1,7 +1,8 @@
 /** `route`: chosen experts and their weights, and if given, offsets and slots. */
 import { routerScores, type ScoringFunction } from '../router';
 import { topK } from '../topk';
-import { roundTo, Tally, UNIT } from './compare';
+import { Tally, UNIT } from './compare';
+import { roundTo } from './dtypes';
 import type { DumpReader, Floats } from './dump';
 import { FLOAT32 } from './levels';
 import { leadingZero, ownersOf } from './gemm';
