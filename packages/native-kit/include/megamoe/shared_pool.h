@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -67,16 +68,25 @@ constexpr const char* kPoolSymbol = "megamoe_thread_pool_v1";
 // The pool of the first loaded addon that has one; `own` when there is none.
 inline const PoolHandle& firstLoadedPool(const PoolHandle& own) {
 #if defined(__linux__)
-  std::vector<std::string> addons;  // asked afterwards: the list is locked while it is read
+  struct Addons {
+    std::vector<std::string> names;  // asked afterwards: the list is locked while it is read
+    bool isShort = false;            // of memory: no exception may cross the loader, which ends the process
+  } addons;
   const auto addIfAddon = [](dl_phdr_info* info, std::size_t, void* list) {
-    const std::string name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
-    constexpr std::size_t kEnd = 5;
-    if (name.size() > kEnd && name.compare(name.size() - kEnd, kEnd, ".node") == 0)
-      static_cast<std::vector<std::string>*>(list)->push_back(name);
-    return 0;
+    auto& found = *static_cast<Addons*>(list);
+    try {
+      const std::string name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+      constexpr std::size_t kEnd = 5;
+      if (name.size() > kEnd && name.compare(name.size() - kEnd, kEnd, ".node") == 0) found.names.push_back(name);
+      return 0;
+    } catch (...) {
+      found.isShort = true;
+      return 1;  // ends the walk
+    }
   };
   dl_iterate_phdr(addIfAddon, &addons);
-  for (const std::string& name : addons) {
+  if (addons.isShort) throw std::bad_alloc();
+  for (const std::string& name : addons.names) {
     void* const addon = dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD);  // waits while another thread is loading it
     if (addon == nullptr) continue;
     void* const symbol = dlsym(addon, kPoolSymbol);
