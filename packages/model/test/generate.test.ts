@@ -70,6 +70,31 @@ describe.each(BACKENDS)('generate on %s', (backend) => {
     const [first] = past.ids;
     expect((await collect(m, { prompt, stopIds: [first!] })).ids).toEqual([first]);
   });
+  it('one stop text needs no list, and is not taken for its letters', async () => {
+    const m = await tiny();
+    const prompt = 'The capital of France is';
+    const want = { text: ' ', last: { finishReason: 'stop', stop: { text: 'Paris' } } };
+    for (const stop of ['Paris', ['Paris']]) expect(await collect(m, { prompt, stop })).toMatchObject(want);
+  });
+  it('special tokens are no text, unless that is asked for', async () => {
+    const m = await tiny();
+    const o = { tokenIds: [5], allowedTokenIds: [m.config.bosTokenId], ignoreEos: true, maxTokens: 2 };
+    expect((await collect(m, o)).text).toBe('');
+    expect((await collect(m, { ...o, skipSpecialTokens: false })).text).toBe('<｜begin▁of▁sentence｜>'.repeat(2));
+  });
+  it('counts the time of its steps, not that of whoever reads', async () => {
+    const m = await tiny();
+    let last: GenerateChunk | undefined;
+    let waited = 0;
+    for await (const chunk of m.generate({ prompt: 'The capital of France is', maxTokens: 3, ignoreEos: true })) {
+      last = chunk;
+      const start = performance.now();
+      await new Promise((resolve) => setTimeout(resolve, 2000)); // three steps take a few ms, on a busy machine far less than this
+      waited += performance.now() - start;
+    }
+    expect(waited).toBeGreaterThan(5900);
+    expect(last!.usage!.decodeMs).toBeLessThan(waited / 3);
+  });
   it('repeats itself for a seed, and gives log-probabilities', async () => {
     const m = await tiny();
     const o: GenerateOptions = { prompt: 'Once upon a time', temperature: 1.5, seed: 11, maxTokens: 20, logprobs: 2 };
@@ -118,6 +143,15 @@ describe('bad input', () => {
     ['NaN temperature', { prompt: 'a', temperature: NaN }, /temperature/],
     ['a prompt over the limit', { tokenIds: new Int32Array(2048) }, /2048 tokens, the model's limit is 2048/],
     ['a negative budget', { prompt: 'a', maxTokens: -1 }, /maxTokens/],
+    ['a budget that is a text', { prompt: 'a', maxTokens: '5' }, /"maxTokens" must be an integer at least 0, got "5"/],
+    ['a stop that is a number', { prompt: 'a', stop: 5 }, /"stop" must be a text or an array of texts, got number/],
+    [
+      'a stop that is a set',
+      { prompt: 'a', stop: new Set(['x']) },
+      /"stop" must be a text or an array of texts, got obj/,
+    ],
+    ['an empty stop', { prompt: 'a', stop: [''] }, /must not hold an empty string/],
+    ['a seed that nothing is drawn with', { prompt: 'a', seed: 1 }, /"seed" without "temperature" would do nothing/],
     ['a stop id out of range', { prompt: 'a', stopIds: [5000] }, /5000/],
   ])('%s', async (_, options, message) => {
     await expect(collect(await model(TINY, { backend: 'js' }), options as GenerateOptions)).rejects.toThrow(message);
