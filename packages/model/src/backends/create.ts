@@ -49,7 +49,7 @@ export function addonInfos(): AddonReport[] {
  */
 export function createBackend(o: BackendOptions = {}): Backend {
   checkObject('createBackend', 'options', o);
-  checkOptionNames('createBackend', o, ['backend', 'threads', 'isa', 'device']);
+  checkOptionNames('createBackend', o, ['backend', 'threads', 'isa', 'device', 'gpuMath']);
   return chooseBackend(o, true);
 }
 
