@@ -15,7 +15,7 @@
  *
  * Logs of the build are in packages/cuda/build. Exit code 0: everything that ran passed.
  */
-import { cpSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -97,6 +97,10 @@ function test(what, command, args, options) {
   return status;
 }
 
+if (values.built && !existsSync(join(PLANTED, RELEASE, 'cuda.node'))) {
+  say('check-cuda: nothing has been built here; leave --built out');
+  process.exit(1);
+}
 const missing = values.built ? [] : missingTools();
 if (missing.length > 0 || !(values.built || build())) {
   const why = missing.length > 0 ? `not on the PATH: ${missing.join(', ')}` : 'see above';

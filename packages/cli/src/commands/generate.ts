@@ -8,7 +8,8 @@ import { addModelOptions, collect, integer, loadOptions, number, seed, type Mode
 
 const DEFAULT_PROMPT = 'The capital of France is';
 
-interface GenerateFlags extends ModelOptions {
+/** Options of the generation itself, as the model takes them. */
+interface SamplingFlags {
   readonly maxTokens?: number;
   readonly temperature?: number;
   readonly topK?: number;
@@ -19,8 +20,11 @@ interface GenerateFlags extends ModelOptions {
   readonly frequencyPenalty?: number;
   readonly seed?: bigint;
   readonly stop?: string[];
-  readonly stopId?: number[];
   readonly ignoreEos?: boolean;
+}
+
+interface GenerateFlags extends ModelOptions, SamplingFlags {
+  readonly stopId?: number[];
   readonly chat?: boolean;
   readonly think?: boolean;
   readonly json?: boolean;
@@ -150,23 +154,23 @@ async function runGenerate(io: CliIo, given: string | undefined, flags: Generate
   );
 }
 
-/** Options of the generation itself. */
-const SAMPLING = [
-  'maxTokens',
-  'temperature',
-  'topK',
-  'topP',
-  'minP',
-  'repetitionPenalty',
-  'presencePenalty',
-  'frequencyPenalty',
-  'seed',
-  'stop',
-  'ignoreEos',
-] as const satisfies readonly (keyof GenerateFlags)[];
+/** By name, so that the options of the model do not go along; a record, so that none can be forgotten. */
+const SAMPLING: Readonly<Record<keyof SamplingFlags, true>> = {
+  maxTokens: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  minP: true,
+  repetitionPenalty: true,
+  presencePenalty: true,
+  frequencyPenalty: true,
+  seed: true,
+  stop: true,
+  ignoreEos: true,
+};
 
-const samplingOf = (flags: GenerateFlags): Pick<GenerateFlags, (typeof SAMPLING)[number]> =>
-  Object.fromEntries(SAMPLING.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])));
+const samplingOf = (flags: GenerateFlags): SamplingFlags =>
+  Object.fromEntries(Object.entries(flags).filter(([name]) => Object.hasOwn(SAMPLING, name)));
 
 /** Options that change nothing while the likeliest token is taken. */
 function checkSampling({ temperature, topK = 0, topP = 1, minP = 0, seed }: GenerateFlags): void {
