@@ -81,6 +81,33 @@ describe('Engine', () => {
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 });
   });
 
+  it('ends an answer that has been put back, which waits for its turn', async () => {
+    const engine = await open({ maxSequences: 2 });
+    const request = { tokenIds: text(9), maxTokens: 12, ignoreEos: true, temperature: 1.2, seed: 5 };
+    const stream = engine.submit({ ...request, n: 2, priority: 1 });
+    const chunks: EngineChunk[] = [];
+    let urgent: Promise<void> | undefined;
+    const goFirst = async (): Promise<void> => {
+      for await (const { tokenIds } of engine.submit({ ...request, seed: 6 })) {
+        if (tokenIds.length > 0 && engine.stats().preemptions === 1) stream.finish(1);
+      }
+    };
+    for await (const chunk of stream) {
+      chunks.push(chunk);
+      if (chunk.index === 1 && idsOf(chunks, 1).length === 2) urgent ??= goFirst();
+    }
+    await urgent;
+    expect(chunks.filter((c) => c.index === 1).at(-1)).toEqual({
+      index: 1,
+      tokenIds: [],
+      text: '',
+      finishReason: 'stop',
+    });
+    expect(idsOf(chunks, 1).length).toBeLessThan(12);
+    expect(idsOf(chunks)).toEqual(idsOf(await all(engine, request)));
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, preemptions: 1 });
+  });
+
   it('scores the tokens of a prompt from the raw logits, however it is cut, and echoes without an answer', async () => {
     const engine = await open({ maxStepTokens: 7 });
     const m = await model(MICRO_FLASH, { backend: 'js' });
