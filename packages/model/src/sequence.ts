@@ -74,9 +74,9 @@ export class Sequence {
   /** Takes part in a call of {@link Model.forward}, for the model; false when it does already: a sequence comes once in a batch. */
   enter(call: number): boolean {
     checkInteger('Sequence.enter', 'call', call, 1);
-    const isNew = call !== this.#call;
+    if (call <= this.#call) return false; // a later one: a getter of the batch has run a step with this sequence
     this.#call = call;
-    return isNew;
+    return true;
   }
 
   /** Called by the model when a step that took in `tokenIds[from, from + n)` stands. */

@@ -99,6 +99,19 @@ it('a call finds nothing of the one before, nor of one that a getter makes in th
   expect(inner).toEqual(alone);
   expect(outer.subarray(0, model.config.vocabSize)).toEqual(alone);
   expect([b, c].map((s) => [...s.tokenIds])).toEqual([[3, 1, 4], [3, 1, 4]]); // prettier-ignore
+  // Nor can a step in the middle hide that a sequence comes twice.
+  const twice = [
+    { sequence: b, tokenIds: [1] },
+    {
+      sequence: model.createSequence(),
+      get tokenIds() {
+        model.forward([{ sequence: b, tokenIds: [2] }]);
+        return [5];
+      },
+    },
+    { sequence: b, tokenIds: [1] },
+  ];
+  expect(() => model.forward(twice)).toThrow('batch item 2 repeats a sequence of the batch');
   model.dispose();
 });
 
