@@ -81,7 +81,10 @@ export class Sequence {
 
   /** Called by the model when a step that took in `tokenIds[from, from + n)` stands. */
   commit(tokenIds: ArrayLike<number>, from: number, n: number): void {
+    const fn = 'Sequence.commit';
     const start = this.length;
+    checkInteger(fn, 'from', from, 0);
+    checkInteger(fn, 'n', n, 0, Math.min(this.maxTokens - start, tokenIds.length - from));
     if (this.#ids.length < start + n) {
       const grown = new Int32Array(Math.min(this.maxTokens, Math.max(2 * this.#ids.length, start + n)));
       grown.set(this.#ids);

@@ -73,6 +73,14 @@ it('what the caller gives is read once, and looked at when it is read', async ()
   fresh.deserialize(shared);
   expect(() => fresh.deserialize(never(new Proxy(new Uint8Array(4), {})))).toThrow('"bytes" must be a Uint8Array, got');
   expect(() => fresh.resume(never({ length: 3 }), 3)).toThrow('Sequence.resume: "tokenIds" must hold token ids');
+  for (const [from, n] of [
+    [0, 2 ** 40],
+    [0, 2],
+    [-1, 1],
+    [0, NaN],
+  ] as const)
+    // prettier-ignore
+    expect(() => fresh.commit([1], from, n)).toThrow(/^Sequence\.commit: "(?:from|n)" must be an integer/);
   model.dispose();
 });
 
