@@ -57,8 +57,10 @@ describe('Engine', () => {
     for await (const chunk of stream) {
       chunks.push(chunk);
       if (chunk.index === 1 && idsOf(chunks, 1).length === 3) stream.finish(1);
-      if (chunk.finishReason) for (const index of [chunk.index, 7, -1, NaN]) stream.finish(index);
+      if (chunk.finishReason) for (const index of [chunk.index, 7]) stream.finish(index);
     }
+    for (const index of [-1, NaN, 0.5])
+      expect(() => stream.finish(index)).toThrow('EngineStream.finish: "index" must be an integer');
     const alone = await Promise.all([0, 1, 2].map((i) => all(engine, { ...request, sequenceIndex: i })));
     for (const i of [0, 2]) expect(idsOf(chunks, i)).toEqual(idsOf(alone[i]!));
     const sampled = idsOf(chunks, 1);

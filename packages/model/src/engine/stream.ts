@@ -1,3 +1,4 @@
+import { checkInteger } from '@megamoe/core';
 import type { Sink } from './job';
 import type { EngineChunk, EngineStream } from './types';
 
@@ -66,6 +67,7 @@ export class ChunkStream implements EngineStream, Sink {
   }
 
   finish(index: number): void {
+    checkInteger('EngineStream.finish', 'index', index, 0);
     if (!this.#ended && !this.#error) this.onFinish(index);
   }
 

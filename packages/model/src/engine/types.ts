@@ -87,6 +87,7 @@ export interface EngineStream extends AsyncIterableIterator<EngineChunk> {
   /**
    * Ends one of the answers within one step, as a stop would; the others go on. Its last chunk has `finishReason` `stop` and no `stop`. An answer
    * that has not begun, has ended or does not exist: nothing happens.
+   * @throws ValueError for what is no number of an answer
    */
   finish(index: number): void;
   /** Ends the request within one step; the loop then throws `reason`. Twice is fine, and after the end nothing happens. */

@@ -23,7 +23,12 @@ export async function parts(m) {
   const own = ({ submit, checkAdmission, stats, health, close, restart }) => ({
     ...{ submit, checkAdmission, stats, health, close, restart },
   });
-  return { Model: model, Sequence: sequence, Engine: own(engine), Stream: { cancel: stream.cancel } };
+  return {
+    Model: model,
+    Sequence: sequence,
+    Engine: own(engine),
+    Stream: { cancel: stream.cancel, finish: stream.finish },
+  };
 }
 
 const ids = (r, n) => r.pick([r.ints(n, 0, V - 1), Array.from(r.ints(n, 0, V - 1))]);
@@ -218,5 +223,9 @@ export const calls = {
   'Stream.cancel': (r) => ({
     self: engine.submit({ tokenIds: [2], maxTokens: 1 }),
     args: [new Error('enough')].slice(0, r.int(0, 1)),
+  }),
+  'Stream.finish': (r) => ({
+    self: engine.submit({ tokenIds: [2], maxTokens: 1, n: 2 }),
+    args: [r.int(0, 2)],
   }),
 };
