@@ -38,6 +38,8 @@ const SWITCHES = ['normTopkProb', 'tieWordEmbeddings'] as const;
 
 const MAX_SIZE = 2 ** 31 - 1;
 const MAX_LAYERS = 2 ** 16;
+/** As pages take it. */
+const MAX_WINDOW = 2 ** 30;
 const MAX_ROPE_DIM = 65536;
 const MAX_EOS_IDS = 2 ** 16;
 /** Kernels keep the residual streams of a token in registers. */
@@ -65,6 +67,7 @@ export function takeConfig(fn: string, at: string, given: ModelConfig): ModelCon
   const { vocabSize, numHiddenLayers, headDim } = sizes;
   checkInteger(fn, name('numHiddenLayers'), numHiddenLayers, 1, MAX_LAYERS);
   checkInteger(fn, name('numExpertsPerTok'), sizes.numExpertsPerTok, 1, sizes.numExperts);
+  checkInteger(fn, name('slidingWindow'), sizes.slidingWindow, 1, MAX_WINDOW);
   checkInteger(fn, name('hcMult'), sizes.hcMult, 1, MAX_STREAMS);
   const { ropeHeadDim, scoringFunc, yarn, bosTokenId } = given;
   checkInteger(fn, name('ropeHeadDim'), ropeHeadDim, 2, Math.min(headDim, MAX_ROPE_DIM));

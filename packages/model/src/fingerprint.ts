@@ -1,5 +1,5 @@
 import type { LinearTensor, ReadBuffers } from '@megamoe/checkpoint';
-import type { Inputs, WeightSource } from '@megamoe/layers';
+import { takeConfig, type Inputs, type WeightSource } from '@megamoe/layers';
 import { createHash } from 'node:crypto';
 
 /** Bytes of each dense matrix that count. */
@@ -18,8 +18,9 @@ export class FingerprintedSource implements WeightSource {
   readonly expertE8m0?: NonNullable<WeightSource['expertE8m0']>;
 
   constructor(private readonly source: WeightSource) {
-    this.config = source.config;
-    this.#hash.update(JSON.stringify(source.config));
+    // A copy: what else a caller's object holds, or gives another time, is no part of the model.
+    this.config = takeConfig('createModel', 'source.config', source.config);
+    this.#hash.update(JSON.stringify(this.config));
     if (source.linearRows) {
       this.linearRows = (module, n, k, row0, rows, buffers) => {
         const tensor = source.linearRows!(module, n, k, row0, rows, buffers);

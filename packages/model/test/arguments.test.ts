@@ -132,6 +132,7 @@ it('options that cannot be are named', async () => {
   for (const [change, text] of [
     [{ vector: 3 }, '"source.vector" must be a function, got 3'],
     [{ config: null }, '"source.config" must be an object, got null'],
+    [{ config: { ...config, slidingWindow: 2 ** 31 - 1 } }, '"source.config.slidingWindow" must be an integer'],
     [{ config: { ...config, numHiddenLayers: 2 ** 40 } }, '"source.config.numHiddenLayers" must be an integer'],
     [{ config: { ...config, compressRatios: [3, 3, 3, 3, 3, 3] } }, '"source.config.compressRatios" must be one of'],
     [{ config: { ...config, ropeHeadDim: 2 ** 20 } }, '"source.config.ropeHeadDim" must be an integer in [2, 32]'],
@@ -139,6 +140,7 @@ it('options that cannot be are named', async () => {
     [{ config: { ...config, yarn: { factor: null } } }, '"source.config.yarn.factor" must be a finite number'],
   ] as const)
     await expect(make(change)).rejects.toThrow(`createModel: ${text}`);
+  (await make({ config: { ...config, note: 1n } })).dispose(); // what is no part of a configuration does not count
   checkpoint.close();
 
   await expect(loadModel(never(undefined))).rejects.toThrow('loadModel: "dir" must be a string, got undefined');
